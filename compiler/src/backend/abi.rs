@@ -1,0 +1,110 @@
+//! The binary interface between compiled code and the runtime that it runs in.
+//!
+//! Compiled code is one function, [`Entry`], which every worker calls with its own number. It does:
+//!
+//! ```text
+//! for s in 0..run.steps {
+//!     if worker == 0 { run.halt = begin_step(run, s) }    // the host fills the input buffers
+//!     barrier(run, worker)
+//!     if run.halt != 0 { return }
+//!     the program's schedule
+//!     barrier(run, worker)
+//!     if worker == 0 { end_step(run, s) }                 // the host reads the output buffers
+//! }
+//! ```
+//!
+//! Library functions never unwind; they report failure through `begin_step`'s result or abort.
+
+use std::ffi::c_void;
+
+/// What compiled code needs to know of its run. The runtime owns it; it outlives the call.
+#[repr(C)]
+pub struct Run {
+    /// The arena: [`crate::plan::Program::arena_bytes`] bytes, 64-byte aligned, zeroed before first use.
+    pub arena: *mut u8,
+    /// Rounds of the outer loop.
+    pub steps: u64,
+    /// Set from `begin_step`: non-zero ends the loop on every worker.
+    pub halt: u32,
+    /// Workers that call the entry.
+    pub workers: u32,
+    /// The runtime's own data, passed through.
+    pub host: *mut c_void,
+}
+
+/// The compiled function.
+pub type Entry = unsafe extern "C" fn(run: *mut Run, worker: u32);
+
+/// The shape of a product, constant in compiled code. Field meanings as in [`crate::kernel::Gemm`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GemmShape {
+    /// 0 NN, 1 NT, 2 TN.
+    pub form: u32,
+    pub m: u32,
+    pub n: u32,
+    pub k: u32,
+    pub a_stride: u32,
+    pub b_stride: u32,
+    pub c_stride: u32,
+    /// 1: add to C.
+    pub accumulate: u32,
+    /// 1: B was packed.
+    pub packed: u32,
+    /// 0 all by worker 0, 1 rows of C, 2 columns of C: the ranges of [`crate::plan::share`].
+    pub split: u32,
+}
+
+/// The shape of a packing, constant in compiled code. Field meanings as in [`crate::kernel::Pack`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PackShape {
+    /// 0 NN, 1 NT.
+    pub form: u32,
+    pub k: u32,
+    pub n: u32,
+    pub b_stride: u32,
+    /// 0 all by worker 0, 2 columns.
+    pub split: u32,
+}
+
+/// The shape of a scatter, constant in compiled code. Field meanings as in [`crate::kernel::Scatter`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScatterShape {
+    pub count: u32,
+    pub rows: u32,
+    pub n: u32,
+    pub g_stride: u32,
+    /// 0 all by worker 0, 2 columns.
+    pub split: u32,
+}
+
+/// The functions that compiled code calls. `worker` and `workers` select the caller's share.
+#[derive(Clone, Copy)]
+pub struct Library {
+    pub gemm: unsafe extern "C" fn(
+        shape: *const GemmShape,
+        a: *const f32,
+        b: *const f32,
+        c: *mut f32,
+        worker: u32,
+        workers: u32,
+    ),
+    pub pack:
+        unsafe extern "C" fn(shape: *const PackShape, b: *const f32, to: *mut f32, worker: u32, workers: u32),
+    pub scatter: unsafe extern "C" fn(
+        shape: *const ScatterShape,
+        ids: *const u32,
+        g: *const f32,
+        table: *mut f32,
+        worker: u32,
+        workers: u32,
+    ),
+    pub barrier: unsafe extern "C" fn(run: *mut Run, worker: u32),
+    /// Non-zero: stop before this step.
+    pub begin_step: unsafe extern "C" fn(run: *mut Run, step: u64) -> u32,
+    pub end_step: unsafe extern "C" fn(run: *mut Run, step: u64),
+    /// [`crate::scalar::random_key`] of the run's seed, the current update's number and this stream.
+    pub random_key: unsafe extern "C" fn(run: *mut Run, stream: u32) -> u32,
+}

@@ -1,0 +1,3 @@
+//! Back ends: each takes a [`crate::plan::Program`] and cannot fail on a verified one.
+
+pub mod abi;

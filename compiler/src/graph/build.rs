@@ -1,0 +1,188 @@
+//! Building graphs: new values with inferred types, appended to the region that is open.
+
+use super::types::infer;
+use super::{
+    Carried, Form, Graph, Input, InputRole, Loop, Node, Op, Output, OutputRole, Reduce, Sliced, Stacked,
+};
+use super::{Type, Value};
+use crate::scalar::Scalar;
+
+/// Appends operations to a graph. Regions nest: [`Builder::open_loop`] starts a body, [`Builder::close_loop`] ends it.
+pub struct Builder {
+    graph: Graph,
+    /// Operations of the open regions, outermost first. Never empty.
+    regions: Vec<Vec<Node>>,
+}
+
+impl Builder {
+    pub fn new(name: impl Into<String>) -> Self {
+        let graph = Graph { name: name.into(), types: vec![], inputs: vec![], body: vec![], outputs: vec![] };
+        Self { graph, regions: vec![vec![]] }
+    }
+
+    pub fn finish(mut self) -> Graph {
+        assert_eq!(self.regions.len(), 1, "a loop was opened and not closed");
+        self.graph.body = self.regions.pop().unwrap_or_default();
+        self.graph
+    }
+
+    pub fn ty(&self, value: Value) -> &Type {
+        self.graph.ty(value)
+    }
+
+    pub fn shape(&self, value: Value) -> Vec<usize> {
+        self.graph.shape(value).to_vec()
+    }
+
+    /// A fresh value that nothing defines yet: loop parameters and results.
+    pub fn value(&mut self, ty: Type) -> Value {
+        self.graph.types.push(ty);
+        Value(self.graph.types.len() as u32 - 1)
+    }
+
+    pub fn input(&mut self, name: impl Into<String>, ty: Type, role: InputRole) -> Value {
+        let value = self.value(ty);
+        self.graph.inputs.push(Input { value, name: name.into(), role });
+        value
+    }
+
+    pub fn output(&mut self, value: Value, role: OutputRole) {
+        self.graph.outputs.push(Output { value, role });
+    }
+
+    /// Appends an operation and returns its results. Panics on operands of wrong types: a pass that builds such a node
+    /// is a bug in the compiler, never the user's error.
+    pub fn emit(&mut self, op: Op, args: &[Value]) -> Vec<Value> {
+        let types: Vec<&Type> = args.iter().map(|&arg| self.graph.ty(arg)).collect();
+        let results = match infer(&op, &types) {
+            Ok(results) => results,
+            Err(reason) => panic!("internal error in graph construction: {reason}"),
+        };
+        let results: Vec<Value> = results.into_iter().map(|ty| self.value(ty)).collect();
+        self.push(Node { op, args: args.to_vec(), results: results.clone() });
+        results
+    }
+
+    pub fn op(&mut self, op: Op, args: &[Value]) -> Value {
+        self.emit(op, args)[0]
+    }
+
+    fn push(&mut self, node: Node) {
+        if let Some(region) = self.regions.last_mut() {
+            region.push(node);
+        }
+    }
+
+    pub fn constant(&mut self, value: f64) -> Value {
+        self.op(Op::Const(value), &[])
+    }
+
+    /// A constant in every element.
+    pub fn full(&mut self, value: f64, shape: &[usize]) -> Value {
+        let scalar = self.constant(value);
+        self.spread_to(scalar, vec![], shape)
+    }
+
+    /// `x` with its axes at `axes` of `shape`; nothing where the shape is the same already.
+    pub fn spread_to(&mut self, x: Value, axes: Vec<usize>, shape: &[usize]) -> Value {
+        if self.graph.shape(x) == shape {
+            return x;
+        }
+        self.op(Op::Broadcast { axes, shape: shape.to_vec() }, &[x])
+    }
+
+    pub fn map(&mut self, scalar: Scalar, args: &[Value]) -> Value {
+        self.op(Op::Map(scalar), args)
+    }
+
+    pub fn add(&mut self, a: Value, b: Value) -> Value {
+        self.map(Scalar::Add, &[a, b])
+    }
+
+    pub fn sub(&mut self, a: Value, b: Value) -> Value {
+        self.map(Scalar::Sub, &[a, b])
+    }
+
+    pub fn mul(&mut self, a: Value, b: Value) -> Value {
+        self.map(Scalar::Mul, &[a, b])
+    }
+
+    pub fn div(&mut self, a: Value, b: Value) -> Value {
+        self.map(Scalar::Div, &[a, b])
+    }
+
+    pub fn neg(&mut self, a: Value) -> Value {
+        self.map(Scalar::Neg, &[a])
+    }
+
+    /// `x` times a number.
+    pub fn scale(&mut self, x: Value, factor: f64) -> Value {
+        let shape = self.shape(x);
+        let factor = self.full(factor, &shape);
+        self.mul(x, factor)
+    }
+
+    pub fn reduce(&mut self, kind: Reduce, x: Value, axes: Vec<usize>) -> Value {
+        if axes.is_empty() {
+            return x;
+        }
+        self.op(Op::Reduce { kind, axes }, &[x])
+    }
+
+    pub fn sum_all(&mut self, x: Value) -> Value {
+        let axes = (0..self.graph.ty(x).rank()).collect();
+        self.reduce(Reduce::Sum, x, axes)
+    }
+
+    pub fn matmul(&mut self, form: Form, a: Value, b: Value) -> Value {
+        self.op(Op::MatMul(form), &[a, b])
+    }
+
+    /// Starts a loop body: operations emitted from now on are in it, until [`Builder::close_loop`].
+    pub fn open_loop(&mut self) {
+        self.regions.push(vec![]);
+    }
+
+    /// A body parameter that sees one step of `source`.
+    pub fn slice(&mut self, source: Value) -> Sliced {
+        let ty = self.graph.ty(source);
+        let ty = Type { elem: ty.elem, shape: ty.shape[1..].to_vec() };
+        Sliced { source, param: self.value(ty) }
+    }
+
+    /// A body parameter carried from round to round; `next` and `last` are filled in when the loop is closed.
+    pub fn carry(&mut self, init: Value) -> Value {
+        self.value(self.graph.ty(init).clone())
+    }
+
+    /// Ends the open body. `carried` is `(init, param, next)`; returns the carried values' last and the stacks.
+    pub fn close_loop(
+        &mut self,
+        steps: usize,
+        reverse: bool,
+        carried: &[(Value, Value, Value)],
+        sliced: &[Sliced],
+        stacked: &[Value],
+    ) -> (Vec<Value>, Vec<Value>) {
+        assert!(self.regions.len() > 1, "close_loop without open_loop");
+        let body = self.regions.pop().unwrap_or_default();
+        let carried: Vec<Carried> = carried
+            .iter()
+            .map(|&(init, param, next)| Carried { init, param, next, last: self.carry(init) })
+            .collect();
+        let stacked: Vec<Stacked> = stacked
+            .iter()
+            .map(|&value| {
+                let ty = self.graph.ty(value);
+                let ty = Type { elem: ty.elem, shape: [&[steps], &ty.shape[..]].concat() };
+                Stacked { value, result: self.value(ty) }
+            })
+            .collect();
+        let inner = Loop { steps, reverse, carried, sliced: sliced.to_vec(), body, stacked };
+        let lasts = inner.carried.iter().map(|c| c.last).collect();
+        let stacks = inner.stacked.iter().map(|s| s.result).collect();
+        let results = inner.results();
+        self.push(Node { op: Op::Loop(Box::new(inner)), args: vec![], results });
+        (lasts, stacks)
+    }
+}

@@ -1,0 +1,222 @@
+//! The graph: tensor operations in SSA form, with a structured loop over time.
+//!
+//! Promises (checked by [`verify`]): every value is defined once, before its uses, in the same region or an enclosing
+//! one; every operation's operand and result types agree; a loop's body reads outer values freely and hands values out
+//! only through `carried` and `stacked`. All operations are pure, so a pass may move, drop or repeat them as it likes,
+//! as long as the graph's inputs and outputs keep their meaning. All sizes are concrete.
+//!
+//! A pass takes one graph and builds another through [`Builder`], which infers result types.
+
+mod build;
+mod loops;
+mod print;
+mod types;
+
+pub use build::Builder;
+pub use loops::{Carried, Loop, Sliced, Stacked};
+pub use types::{Elem, Type};
+
+use crate::scalar::Scalar;
+
+/// A value of a graph: an index into [`Graph::types`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Value(pub u32);
+
+/// One function over tensors, such as a whole training step.
+#[derive(Clone, Debug)]
+pub struct Graph {
+    pub name: String,
+    /// Type of each value.
+    pub types: Vec<Type>,
+    pub inputs: Vec<Input>,
+    pub body: Vec<Node>,
+    pub outputs: Vec<Output>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Input {
+    pub value: Value,
+    /// Unique among the graph's inputs.
+    pub name: String,
+    pub role: InputRole,
+}
+
+/// What an input is to the run: where its value comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum InputRole {
+    /// A trained tensor. Several of the model's parameters may lie in it side by side, in columns.
+    Param { parts: Vec<Part> },
+    /// A state of the optimizer, shaped like the named parameter input.
+    OptimizerState { param: String, start: f64 },
+    /// Recurrent state carried from batch to batch, `[B, n]`.
+    Carried { start: f64 },
+    /// Token ids `[T, B]`.
+    Tokens,
+    /// Ids to predict, `[T, B]` or `[B]`.
+    Targets,
+    /// The learning rate, `[]`.
+    Rate,
+    /// The number of this update from 1, `[]`.
+    Step,
+}
+
+/// One of the model's parameters inside an input: its last axis's columns `start .. start + len`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Part {
+    pub name: String,
+    pub start: usize,
+    pub len: usize,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Output {
+    pub value: Value,
+    pub role: OutputRole,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum OutputRole {
+    /// The new value of the input of this name.
+    Update(String),
+    /// Mean cross-entropy per predicted token, `[]`.
+    Loss,
+    /// How many predictions were right, `[]`.
+    Hits,
+    /// The distribution over the vocabulary, `[T, B, vocab]` or `[B, vocab]`.
+    Probabilities,
+    /// The loss that is differentiated, `[]`; only between lowering and `grad`.
+    Objective,
+    /// The gradient of the parameter input of this name; only where a caller asks for gradients themselves.
+    Gradient(String),
+}
+
+/// An operation with its operands and results.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    pub op: Op,
+    pub args: Vec<Value>,
+    pub results: Vec<Value>,
+}
+
+/// The operations. `f[..]` is a tensor of reals, `id[..]` of token ids; `..` stands for any leading axes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Op {
+    /// `-> f[]`
+    Const(f64),
+    /// Operand axis `i` becomes result axis `axes[i]` (ascending); the other axes repeat: `f[..] -> f[shape]`.
+    Broadcast { axes: Vec<usize>, shape: Vec<usize> },
+    /// Element by element: equal shapes.
+    Map(Scalar),
+    /// Over these axes (ascending), which go away.
+    Reduce { kind: Reduce, axes: Vec<usize> },
+    /// A matrix product; leading axes of a left operand are collapsed into rows. See [`Form`].
+    MatMul(Form),
+    /// Rows of a table: `f[rows, n], id[..] -> f[.., n]`.
+    Take,
+    /// The adjoint of `take`: row `r` is the sum of the `g` at which `id == r`: `id[..], f[.., n] -> f[rows, n]`.
+    Scatter { rows: usize },
+    /// `x[.., id[..]]`: `f[.., n], id[..] -> f[..]`.
+    Pick,
+    /// The adjoint of `pick`: zero but for `g` at each `id`: `f[..], id[..] -> f[.., n]`.
+    Spread { len: usize },
+    /// An id as a number: `id[..] -> f[..]`.
+    Number,
+    /// Uniform in [0, 1), a function of the run's seed, the step, the stream and the flat index.
+    Random { stream: u32, shape: Vec<usize> },
+    /// Cuts an axis into pieces of these sizes, one result each.
+    Split { axis: usize, sizes: Vec<usize> },
+    /// Joins along an axis.
+    Concat { axis: usize },
+    /// One index of the leading axis: `f[n, ..] -> f[..]`.
+    At { index: usize },
+    /// The adjoint of `at`: zero but for the operand at `index`: `f[..] -> f[len, ..]`.
+    Put { index: usize, len: usize },
+    /// Adds an axis of length 1 at the end: `f[..] -> f[.., 1]`.
+    Column,
+    /// The adjoint of `column`: drops a last axis of length 1.
+    Uncolumn,
+    /// The operand, through which no gradient flows.
+    Stop,
+    /// A loop over time; `args` are empty, its operands are named in [`Loop`].
+    Loop(Box<Loop>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reduce {
+    Sum,
+    Max,
+}
+
+/// Which operand of a product is transposed. The three forms are closed under differentiation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Form {
+    /// `f[.., k] @ f[k, n] -> f[.., n]`
+    NN,
+    /// `f[.., n] @ f[k, n]^T -> f[.., k]`
+    NT,
+    /// `f[.., k]^T @ f[.., n] -> f[k, n]`: summed over all the leading axes, which agree.
+    TN,
+}
+
+impl Op {
+    /// The word that names the operation in graph text and in tests' tables; one for each variant.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Op::Const(_) => "const",
+            Op::Broadcast { .. } => "broadcast",
+            Op::Map(op) => op.name(),
+            Op::Reduce { kind: Reduce::Sum, .. } => "reduce_sum",
+            Op::Reduce { kind: Reduce::Max, .. } => "reduce_max",
+            Op::MatMul(Form::NN) => "matmul_nn",
+            Op::MatMul(Form::NT) => "matmul_nt",
+            Op::MatMul(Form::TN) => "matmul_tn",
+            Op::Take => "take",
+            Op::Scatter { .. } => "scatter",
+            Op::Pick => "pick",
+            Op::Spread { .. } => "spread",
+            Op::Number => "number",
+            Op::Random { .. } => "random",
+            Op::Split { .. } => "split",
+            Op::Concat { .. } => "concat",
+            Op::At { .. } => "at",
+            Op::Put { .. } => "put",
+            Op::Column => "column",
+            Op::Uncolumn => "uncolumn",
+            Op::Stop => "stop",
+            Op::Loop(_) => "loop",
+        }
+    }
+}
+
+impl Node {
+    /// The node's only result. Loops and splits have several.
+    pub fn result(&self) -> Value {
+        self.results[0]
+    }
+
+    /// Every value that the node reads from its own region or outside, loops' captured values included.
+    pub fn operands(&self) -> Vec<Value> {
+        match &self.op {
+            Op::Loop(inner) => inner.operands(),
+            _ => self.args.clone(),
+        }
+    }
+}
+
+impl Graph {
+    pub fn ty(&self, value: Value) -> &Type {
+        &self.types[value.0 as usize]
+    }
+
+    pub fn shape(&self, value: Value) -> &[usize] {
+        &self.ty(value).shape
+    }
+
+    pub fn input(&self, name: &str) -> Option<&Input> {
+        self.inputs.iter().find(|input| input.name == name)
+    }
+
+    pub fn output(&self, role: &OutputRole) -> Option<Value> {
+        self.outputs.iter().find(|output| output.role == *role).map(|output| output.value)
+    }
+}

@@ -1,0 +1,36 @@
+//! The lstmc compiler: from `.lstm` source to machine code.
+//!
+//! Text flows one way; each stage has a type of its own and a later stage never reaches back.
+//!
+//! ```text
+//! .lstm source
+//!   | syntax      tokens, then the syntax tree; every node has a span            syntax::ast::File
+//!   | model       names, widths and layers resolved and checked                  model::Model
+//!   | graph       tensor IR in SSA form with a structured time loop              graph::Graph
+//!   | grad        reverse mode, clipping and the update: graph -> graph          graph::Graph
+//!   | opt         merge_products, hoist, sink, simplify: graph -> graph          graph::Graph
+//!   | kernel      fused loop nests and library calls over flat buffers           kernel::Module
+//!   | plan        one arena with static offsets, worker partition, barriers      plan::Program
+//!   v backend     cranelift: machine code in memory                              backend::cranelift::Native
+//! ```
+//!
+//! [`pipeline`] alone holds the order of the stages and passes. The crate does no file or device I/O, and knows no
+//! layer and no optimizer by name: those are source, in `compiler/prelude/*.lstm`.
+//!
+//! Each stage imports only earlier stages, [`diag`] and [`scalar`]; `grad` and `opt` do not know each other; back ends
+//! see `kernel` and `plan`. `tests/architecture.rs` keeps this true.
+
+pub mod diag;
+pub mod scalar;
+
+pub mod syntax;
+
+pub mod model;
+
+pub mod graph;
+
+pub mod kernel;
+
+pub mod plan;
+
+pub mod backend;

@@ -1,0 +1,279 @@
+//! The typed model: names, widths and layers resolved and checked.
+//!
+//! Promises: every layer call is instantiated with concrete sizes, every expression has a shape, every state has a
+//! `next`, no name is left. A layer is a function of one token's vector: batch and time are not in these shapes; the
+//! graph adds them. Later stages cannot fail on a `Model`.
+
+use crate::diag::Span;
+use crate::scalar::Scalar;
+
+/// A checked model file, ready to be lowered.
+#[derive(Clone, Debug)]
+pub struct Model {
+    pub data: Data,
+    pub train: Train,
+    /// Number of distinct token ids, the reserved ones included.
+    pub vocab: usize,
+    pub params: Vec<Param>,
+    /// In evaluation order; a layer reads only the tokens and earlier layers.
+    pub layers: Vec<Layer>,
+    /// The layer whose result is the distribution over the vocabulary, `[vocab]` for each token.
+    pub output: usize,
+    pub optimizer: Optimizer,
+}
+
+/// The `data` block. Paths are as written; the caller resolves them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Data {
+    pub train: (String, Span),
+    pub valid: Option<(String, Span)>,
+    pub test: Option<(String, Span)>,
+    pub tokens: Tokens,
+    pub batches: Batches,
+}
+
+/// How text becomes tokens. `reserve` ids from 0 on stand for no word.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tokens {
+    pub kind: TokenKind,
+    /// What a line's end becomes, if it is a token: `words(newline: "<eos>")`.
+    pub newline: Option<String>,
+    pub reserve: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenKind {
+    /// Split at white space.
+    Words,
+    /// Split at white space, and punctuation stands alone.
+    WordsAndPunctuation,
+    Characters,
+}
+
+/// How tokens become batches of `rows` sequences of `steps` tokens.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Batches {
+    pub kind: BatchKind,
+    pub rows: usize,
+    /// Tokens read per row and batch.
+    pub steps: usize,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum BatchKind {
+    /// Each row is one contiguous stream; recurrent state is carried from batch to batch within an epoch.
+    Stream,
+    /// Windows of `steps` tokens; recurrent state starts afresh in each.
+    Windows { stride: usize, targets: Targets, start: Start, shuffle: bool },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Targets {
+    /// The next token after every step.
+    Each,
+    /// The token after the window.
+    Last,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// Windows begin at token 0 and follow each other by `stride`.
+    First,
+    /// The first window starts at a random token; each next one `stride` further, and at the end of the text a new
+    /// random start is drawn.
+    Random,
+}
+
+/// The `train` block.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Train {
+    pub loss: Loss,
+    pub length: Length,
+    /// Global-norm clipping of all gradients (Pascanu et al. 2013), if any.
+    pub clip: Option<f64>,
+    pub schedule: Schedule,
+    pub report: Vec<Metric>,
+}
+
+/// Cross-entropy of the output against the targets, averaged over the rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// Averaged over the steps too: `cross_entropy`.
+    MeanOverSteps,
+    /// Summed over the steps: `cross_entropy(steps: sum)`.
+    SumOverSteps,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Length {
+    Epochs(usize),
+    /// A number of batches, reported every `report_every`.
+    Iterations {
+        count: usize,
+        report_every: usize,
+    },
+}
+
+/// The factor on the optimizer's `rate`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Schedule {
+    Constant,
+    /// `factor ^ max(epoch - after, 0)`, epochs counted from 1.
+    Decay {
+        factor: f64,
+        after: usize,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Metric {
+    Perplexity,
+    Accuracy,
+}
+
+/// A trained tensor: a vector `[n]` or a matrix `[rows, columns]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Param {
+    /// Unique, such as `lstm_1.W_i`.
+    pub name: String,
+    pub shape: Vec<usize>,
+    pub init: Init,
+    pub span: Span,
+}
+
+/// How a parameter starts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Init {
+    Constant(f64),
+    /// Uniform in [-a, a].
+    Uniform(f64),
+    /// Normal with mean 0 and this standard deviation.
+    Normal(f64),
+    /// Uniform in ±sqrt(6 / (fan_in + fan_out)) (Glorot & Bengio 2010).
+    Glorot {
+        fan_in: f64,
+        fan_out: f64,
+    },
+    /// `gain` times a random matrix with orthonormal rows or columns (Saxe et al. 2014).
+    Orthogonal {
+        gain: f64,
+    },
+}
+
+/// What a layer reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The token ids, one a step.
+    Tokens,
+    /// An earlier layer's result.
+    Layer(usize),
+}
+
+/// One use of a layer, with concrete sizes.
+#[derive(Clone, Debug)]
+pub struct Layer {
+    /// Unique, such as `lstm_1`: the layer's name and its count among the model's layers of that name.
+    pub name: String,
+    /// The call in the model block.
+    pub span: Span,
+    pub inputs: Vec<Source>,
+    pub states: Vec<State>,
+    pub body: Body,
+    /// Width of the result.
+    pub width: usize,
+    /// Whether there is a result for every step, or (from a `final_step` on) one for the sequence.
+    pub every_step: bool,
+}
+
+/// What a layer carries from one step to the next.
+#[derive(Clone, Debug, PartialEq)]
+pub struct State {
+    pub name: String,
+    pub width: usize,
+    /// Every element's value at the start of a sequence.
+    pub start: f64,
+    pub span: Span,
+}
+
+/// Straight-line equations in evaluation order; an expression refers only to earlier ones.
+#[derive(Clone, Debug, Default)]
+pub struct Body {
+    pub exprs: Vec<Expr>,
+    /// The new value of each state, in the order of the layer's (or optimizer's) states.
+    pub next: Vec<ExprId>,
+    pub result: ExprId,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct ExprId(pub u32);
+
+#[derive(Clone, Debug)]
+pub struct Expr {
+    pub op: ExprOp,
+    /// `[]` a number, `[n]` a vector, `[rows, columns]` a parameter matrix. Optimizer bodies are element-wise: all `[]`.
+    pub shape: Vec<usize>,
+    /// The name it was given in the source, if it was: kept for printing.
+    pub name: Option<String>,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum ExprOp {
+    Const(f64),
+    /// The layer's n-th flowing input (in an optimizer: 0 the parameter, 1 its gradient).
+    Input(usize),
+    /// Index into [`Model::params`].
+    Param(usize),
+    /// The current value of the n-th state.
+    State(usize),
+    /// Operands have equal shapes or are numbers (`[]`), which spread.
+    Map(Scalar, Vec<ExprId>),
+    /// `x @ W`, or `x @ transpose(W)`: `[k] @ [k, n] -> [n]`.
+    MatMul {
+        x: ExprId,
+        w: ExprId,
+        transposed: bool,
+    },
+    /// Sum of all elements: `[n] -> []`.
+    Sum(ExprId),
+    /// The largest element: `[n] -> []`.
+    Max(ExprId),
+    /// `table[token]`: `[rows, n] -> [n]`; `token` is an `Input` that reads [`Source::Tokens`].
+    Row {
+        table: ExprId,
+        token: ExprId,
+    },
+    /// A token's id as a vector of one number: `-> [1]`.
+    Number(ExprId),
+    /// Vectors end to end.
+    Concat(Vec<ExprId>),
+    /// Elements `start .. start + len` of a vector.
+    Slice {
+        x: ExprId,
+        start: usize,
+        len: usize,
+    },
+    /// Uniform numbers in [0, 1), drawn anew for every element, step and batch.
+    Random,
+    /// 1 while training, 0 otherwise: `[]`.
+    Training,
+    /// The same value, through which no gradient flows.
+    Stop(ExprId),
+    /// The last step's value of a vector. Only as a layer's result.
+    FinalStep(ExprId),
+    /// Optimizers only: the scheduled learning rate, the optimizer's argument `rate` times the schedule's factor: `[]`.
+    Rate,
+    /// Optimizers only: the number of the update, from 1: `[]`.
+    Step,
+}
+
+/// The chosen optimizer with its arguments bound: element-wise equations over one parameter.
+#[derive(Clone, Debug)]
+pub struct Optimizer {
+    pub name: String,
+    pub states: Vec<State>,
+    pub body: Body,
+    /// The value of the argument `rate`.
+    pub rate: f64,
+}

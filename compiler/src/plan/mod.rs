@@ -1,0 +1,69 @@
+//! The plan: where every buffer lies, who computes what, and where workers wait for each other.
+//!
+//! Promises: buffers that are alive at the same time do not overlap; between two barriers no worker reads or writes
+//! what another one writes. A back end takes a verified [`Program`] and cannot fail on it.
+
+use crate::kernel::{Axis, Gemm, Kernel, Module, Pack, Scatter, Time};
+
+/// A module with its memory and its schedule for a number of workers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Program {
+    /// Buffers and items as lowered; `schedule` holds the same items in the same order.
+    pub module: Module,
+    pub workers: usize,
+    /// Byte offset of each buffer in the arena; multiples of 64.
+    pub offsets: Vec<usize>,
+    pub arena_bytes: usize,
+    pub schedule: Vec<Step>,
+}
+
+/// What each worker does, in order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    Kernel(Kernel, Split),
+    Gemm(Gemm, Split),
+    Pack(Pack, Split),
+    Scatter(Scatter, Split),
+    Loop {
+        time: Time,
+        steps: usize,
+        reverse: bool,
+        body: Vec<Step>,
+    },
+    /// Every worker waits until all have come here.
+    Barrier,
+}
+
+/// How one step's work is cut among the workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Split {
+    /// Worker 0 does all.
+    Whole,
+    /// A kernel's parallel axis, in ranges of [`share`].
+    Axis(Axis),
+    /// Rows of C.
+    Rows,
+    /// Columns: of C (gemm), of B (pack), of the table (scatter).
+    Columns,
+}
+
+/// Column ranges start at multiples of this many elements, so that no two workers write one cache line or panel.
+pub const COLUMN_GRAIN: usize = 16;
+
+/// Worker `worker`'s range of `extent` iterations, cut at multiples of `grain`. A function of its arguments alone.
+pub fn share(extent: usize, worker: usize, workers: usize, grain: usize) -> std::ops::Range<usize> {
+    let units = extent.div_ceil(grain);
+    let cut = |worker: usize| (units * worker / workers * grain).min(extent);
+    cut(worker)..cut(worker + 1)
+}
+
+impl Split {
+    /// The grain of [`share`] for this cut. A vector axis is cut at [`COLUMN_GRAIN`], any other axis anywhere.
+    pub fn grain(self, vector_axis: bool) -> usize {
+        match self {
+            Split::Columns => COLUMN_GRAIN,
+            Split::Axis(_) if vector_axis => COLUMN_GRAIN,
+            _ => 1,
+        }
+    }
+}
