@@ -189,7 +189,7 @@ unsafe fn sweep(isa: &Isa, p: &Product, plan: &Plan, left: &Blocks, memory: *mut
                     (at.wrapping_add(columns.start / PANEL * apart + k.start * PANEL), apart)
                 }
                 source => {
-                    let source = source.from_column(columns.start);
+                    let source = source.at_column(columns.start);
                     // SAFETY: the scratch has room for the block; the source holds its elements.
                     unsafe { packing::panels(isa, source, columns.len(), k.clone(), memory) };
                     (memory.cast_const(), k.len() * PANEL)
@@ -204,7 +204,7 @@ unsafe fn sweep(isa: &Isa, p: &Product, plan: &Plan, left: &Blocks, memory: *mut
 }
 
 impl Right {
-    fn from_column(self, column: usize) -> Right {
+    fn at_column(self, column: usize) -> Right {
         match self {
             Right::Rows { at, apart } => Right::Rows { at: at.wrapping_add(column), apart },
             Right::Columns { at, apart } => Right::Columns { at: at.wrapping_add(column * apart), apart },

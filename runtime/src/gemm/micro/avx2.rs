@@ -15,7 +15,7 @@ const LANES: usize = 8;
 
 #[target_feature(enable = "avx2,fma")]
 unsafe fn tile<const ROWS: usize, const PANELS: usize>(t: &Tile) {
-    let mut sums = [[[_mm256_setzero_ps(); 2]; PANELS]; ROWS];
+    let mut sums = [[[_mm256_setzero_ps(); 2]; ROWS]; PANELS];
     let (mut a, mut b) = (t.a, t.b);
     for i in 0..ROWS {
         // C is wanted at the end; asking for it now hides the wait. A prefetch cannot fault.
@@ -23,16 +23,15 @@ unsafe fn tile<const ROWS: usize, const PANELS: usize>(t: &Tile) {
         _mm_prefetch::<_MM_HINT_T0>(t.c.wrapping_add(i * t.c_row + PANEL - 1).cast());
     }
     for _ in 0..t.k {
-        for panel in 0..PANELS {
+        for (panel, sums) in sums.iter_mut().enumerate() {
             // SAFETY: A has ROWS rows and B PANELS panels of k elements; a and b stay within them.
             unsafe {
                 let from = b.add(panel * t.b_panel);
                 let columns = [_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(LANES))];
-                for i in 0..ROWS {
+                for (i, sums) in sums.iter_mut().enumerate() {
                     let row = _mm256_broadcast_ss(&*a.add(i * t.a_row));
-                    for half in 0..2 {
-                        let sum = &mut sums[i][panel][half];
-                        *sum = _mm256_fmadd_ps(row, columns[half], *sum);
+                    for (sum, &columns) in sums.iter_mut().zip(&columns) {
+                        *sum = _mm256_fmadd_ps(row, columns, *sum);
                     }
                 }
             }
@@ -40,9 +39,9 @@ unsafe fn tile<const ROWS: usize, const PANELS: usize>(t: &Tile) {
         a = a.wrapping_add(t.a_step);
         b = b.wrapping_add(PANEL);
     }
-    for (i, row) in sums.iter().enumerate() {
-        for (panel, &sum) in row.iter().enumerate() {
-            let left = t.columns.saturating_sub(panel * PANEL);
+    for (panel, sums) in sums.iter().enumerate() {
+        let left = t.columns.saturating_sub(panel * PANEL);
+        for (i, &sum) in sums.iter().enumerate() {
             let c = t.c.wrapping_add(i * t.c_row + panel * PANEL);
             // SAFETY: `left` columns of C start here.
             unsafe { if left >= PANEL { store(c, sum, t.add) } else { store_some(c, left, sum, t.add) } };

@@ -19,7 +19,7 @@ pub static ISA: Isa = Isa {
 
 #[target_feature(enable = "avx512f")]
 unsafe fn tile<const ROWS: usize, const PANELS: usize>(t: &Tile) {
-    let mut sums = [[_mm512_setzero_ps(); PANELS]; ROWS];
+    let mut sums = [[_mm512_setzero_ps(); ROWS]; PANELS];
     let (mut a, mut b) = (t.a, t.b);
     for i in 0..ROWS {
         // C is wanted at the end; asking for it now hides the wait. A prefetch cannot fault.
@@ -28,23 +28,23 @@ unsafe fn tile<const ROWS: usize, const PANELS: usize>(t: &Tile) {
         }
     }
     for _ in 0..t.k {
-        for panel in 0..PANELS {
+        for (panel, sums) in sums.iter_mut().enumerate() {
             // SAFETY: A has ROWS rows and B PANELS panels of k elements; a and b stay within them.
             unsafe {
                 let columns = _mm512_loadu_ps(b.add(panel * t.b_panel));
-                for i in 0..ROWS {
+                for (i, sum) in sums.iter_mut().enumerate() {
                     let row = _mm512_set1_ps(*a.add(i * t.a_row));
-                    sums[i][panel] = _mm512_fmadd_ps(row, columns, sums[i][panel]);
+                    *sum = _mm512_fmadd_ps(row, columns, *sum);
                 }
             }
         }
         a = a.wrapping_add(t.a_step);
         b = b.wrapping_add(PANEL);
     }
-    for (i, row) in sums.iter().enumerate() {
-        for (panel, &sum) in row.iter().enumerate() {
-            let left = t.columns.saturating_sub(panel * PANEL).min(PANEL);
-            let mask = ((1u32 << left) - 1) as __mmask16;
+    for (panel, sums) in sums.iter().enumerate() {
+        let left = t.columns.saturating_sub(panel * PANEL).min(PANEL);
+        let mask = ((1u32 << left) - 1) as __mmask16;
+        for (i, &sum) in sums.iter().enumerate() {
             let c = t.c.wrapping_add(i * t.c_row + panel * PANEL);
             // SAFETY: the mask lets through the `left` columns of C that start here.
             unsafe {
