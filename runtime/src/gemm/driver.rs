@@ -131,10 +131,15 @@ impl Plan {
         let pack_left = p.a.step != 1 || p.m > NARROW;
         let rows = if pack_left { part(p.m, PACKED_LEFT / K_BLOCK, isa.rows()) } else { p.m };
         let span = if pack_left { (PACKED_LEFT / rows / k_block).max(1) * k_block } else { p.k };
-        let column_block = if p.m > NARROW { COLUMN_BLOCK } else { isa.panels(p.m) * PANEL };
+        let packed = matches!(p.b, Right::Panels { .. });
+        let column_block = match p.m {
+            ..=NARROW if packed => isa.panels(p.m) * PANEL,
+            ..=NARROW => PANEL,
+            _ => COLUMN_BLOCK,
+        };
         let left_len =
             if pack_left { (rows * span.min(p.k) + packing::OVERRUN).next_multiple_of(16) } else { 0 };
-        let right_len = if matches!(p.b, Right::Panels { .. }) { 0 } else { column_block * k_block };
+        let right_len = if packed { 0 } else { column_block * k_block };
         let row_block = part(rows, ROW_BLOCK, isa.rows());
         Plan { k_block, pack_left, rows, span, row_block, column_block, left_len, right_len }
     }

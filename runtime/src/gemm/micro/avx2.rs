@@ -77,9 +77,9 @@ unsafe fn store_some(c: *mut f32, columns: usize, sum: [__m256; 2], add: bool) {
 }
 
 #[target_feature(enable = "avx2,fma")]
-unsafe fn direct(p: &Product) {
+unsafe fn direct(p: &Product, b: *const f32, apart: usize) {
     // SAFETY: as the caller promised.
-    unsafe { direct::run::<true>(p) };
+    unsafe { direct::run::<true>(p, b, apart) };
 }
 
 #[target_feature(enable = "avx2,fma")]

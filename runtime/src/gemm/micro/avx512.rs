@@ -57,7 +57,7 @@ unsafe fn tile<const ROWS: usize, const PANELS: usize>(t: &Tile) {
 }
 
 #[target_feature(enable = "avx512f")]
-unsafe fn direct(p: &Product) {
+unsafe fn direct(p: &Product, b: *const f32, apart: usize) {
     // SAFETY: as the caller promised.
-    unsafe { direct::run::<true>(p) };
+    unsafe { direct::run::<true>(p, b, apart) };
 }

@@ -37,6 +37,9 @@ pub type TileFn = unsafe fn(&Tile);
 /// elements after the last are overwritten.
 pub type InterleaveFn = unsafe fn(*const f32, usize, usize, usize, *mut f32, usize);
 
+/// [`super::direct::run`] on one instruction set.
+pub type DirectFn = unsafe fn(&Product, *const f32, usize);
+
 /// The tiles of one height.
 pub struct Height {
     /// Panels that `wide` takes at once: more for low tiles, whose few sums would wait for each other.
@@ -52,8 +55,7 @@ pub struct Isa {
     /// By height, from 1 on.
     pub heights: &'static [Height],
     pub interleave: InterleaveFn,
-    /// [`super::direct::run`], compiled for this instruction set.
-    pub direct: unsafe fn(&Product),
+    pub direct: DirectFn,
 }
 
 impl Isa {
