@@ -235,13 +235,18 @@ unsafe fn block(
     while column < columns.end {
         let panels = if columns.end - column >= group * PANEL { group } else { 1 };
         let width = (panels * PANEL).min(columns.end - column);
-        for tile in tiles(rows.clone(), isa.rows()) {
+        let b = b.wrapping_add((column - columns.start) / PANEL * apart);
+        // The panel's next block, or the next panel, a part of it by each tile.
+        let share = (k.len() * PANEL).div_ceil(rows.len().div_ceil(isa.rows()));
+        for (i, tile) in tiles(rows.clone(), isa.rows()).enumerate() {
             let a = left.tile(p, &tile, k);
             let args = Tile {
                 a: a.at,
                 a_row: a.row,
                 a_step: a.step,
-                b: b.wrapping_add((column - columns.start) / PANEL * apart),
+                b,
+                ahead: b.wrapping_add(k.len() * PANEL + i * share),
+                ahead_step: share / k.len(),
                 b_panel: apart,
                 k: k.len(),
                 c: p.c.wrapping_add(tile.start * p.c_row + column),

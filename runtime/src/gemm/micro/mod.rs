@@ -21,6 +21,9 @@ pub struct Tile {
     /// Elements from one panel of B to the next.
     pub b_panel: usize,
     pub k: usize,
+    /// B that will be wanted soon: element `p * ahead_step` is prefetched in round `p`. Need not exist.
+    pub ahead: *const f32,
+    pub ahead_step: usize,
     pub c: *mut f32,
     pub c_row: usize,
     /// Columns of C, counted over all panels: more than in one panel less than there are.
