@@ -17,7 +17,7 @@ mod types;
 pub use build::Builder;
 pub use loops::{Carried, Loop, Sliced, Stacked};
 pub use lower::{Purpose, lower};
-pub use types::{Elem, Type};
+pub use types::{Elem, Type, infer};
 
 use crate::scalar::Scalar;
 
