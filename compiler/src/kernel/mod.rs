@@ -7,6 +7,10 @@
 //!
 //! All sizes, strides and offsets count elements (4 bytes each: `f32` or `u32`).
 
+mod lower;
+
+pub use lower::lower;
+
 pub use crate::graph::{Elem, Form, InputRole, OutputRole, Part, Reduce};
 use crate::scalar::Scalar;
 
