@@ -7,7 +7,6 @@
 //!
 //! All sizes, strides and offsets count elements (4 bytes each: `f32` or `u32`).
 
-mod alias;
 mod interp;
 mod parse;
 mod print;
