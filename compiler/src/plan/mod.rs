@@ -3,6 +3,11 @@
 //! Promises: buffers that are alive at the same time do not overlap; between two barriers no worker reads or writes
 //! what another one writes. A back end takes a verified [`Program`] and cannot fail on it.
 
+mod print;
+mod verify;
+
+pub use verify::verify;
+
 use crate::kernel::{Axis, Gemm, Kernel, Module, Pack, Scatter, Time};
 
 /// A module with its memory and its schedule for a number of workers.
