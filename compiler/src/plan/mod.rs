@@ -8,8 +8,11 @@ mod barriers;
 mod in_place;
 mod memory;
 mod partition;
+mod print;
+mod verify;
 
 pub use in_place::may_share;
+pub use verify::verify;
 
 use crate::kernel::{Axis, Gemm, Kernel, Module, Pack, Scatter, Time};
 
