@@ -8,13 +8,18 @@
 //! A pass takes one graph and builds another through [`Builder`], which infers result types.
 
 mod build;
+pub mod interp;
 mod loops;
+mod parse;
 mod print;
 mod types;
+mod verify;
 
 pub use build::Builder;
 pub use loops::{Carried, Loop, Sliced, Stacked};
+pub use parse::{ParseError, parse};
 pub use types::{Elem, Type};
+pub use verify::verify;
 
 use crate::scalar::Scalar;
 
