@@ -209,7 +209,8 @@ impl<'a> Verifier<'a> {
         for sliced in &inner.sliced {
             self.sliced(inner, sliced)?;
         }
-        inner.carried.iter().try_for_each(|carried| self.define(carried.param))
+        let mut params = inner.sliced.iter().map(|s| s.param).chain(inner.carried.iter().map(|c| c.param));
+        params.try_for_each(|param| self.define(param))
     }
 
     /// What the body hands out, read at its end; then the enclosing region again, in which `outer` was visible.
@@ -220,7 +221,7 @@ impl<'a> Verifier<'a> {
         node.results.iter().try_for_each(|&result| self.define(result))
     }
 
-    fn sliced(&mut self, inner: &Loop, sliced: &Sliced) -> Result<(), String> {
+    fn sliced(&self, inner: &Loop, sliced: &Sliced) -> Result<(), String> {
         let (source, param) = (self.read(sliced.source)?, self.ty(sliced.param)?);
         if *source != over_time(inner.steps, param) {
             return Err(format!(
@@ -228,7 +229,7 @@ impl<'a> Verifier<'a> {
                 sliced.param, sliced.source, inner.steps
             ));
         }
-        self.define(sliced.param)
+        Ok(())
     }
 
     fn carried(&self, carried: &Carried) -> Result<(), String> {
