@@ -29,6 +29,8 @@ pub mod model;
 
 pub mod graph;
 
+pub mod grad;
+
 pub mod kernel;
 
 pub mod plan;

@@ -1,8 +1,8 @@
 //! Reads graph text back; [`super::print`] documents its form.
 //!
 //! Line by line: an input, a node, the head of a loop, a line of a loop, an output. Value numbers are kept, so printing
-//! what was parsed gives the same text. Comments run from `//` to the end of a line. The text may break every promise of
-//! a graph: [`super::verify`] judges that, not the parser.
+//! what was parsed gives the same text. Comments run from `//` to the end of a line. Loops do not nest;
+//! whether the graph keeps its other promises is for [`super::verify`] to judge.
 
 use std::str::Chars;
 
@@ -30,9 +30,6 @@ pub fn parse(text: &str) -> Result<Graph, ParseError> {
 
 /// Value numbers above this are refused: [`Graph::types`] has an entry for each number below the largest.
 const MOST_VALUES: u32 = 1 << 20;
-
-/// Loops nested deeper than this are refused, since later stages recurse into them.
-const DEEPEST: usize = 64;
 
 struct Parser<'a> {
     lines: std::str::Lines<'a>,
@@ -71,7 +68,7 @@ impl<'a> Parser<'a> {
                 Some("in") => graph.inputs.push(self.input(&mut line)?),
                 Some("out") => graph.outputs.push(self.output(&mut line)?),
                 Some(other) => return Err(format!("`{other}` does not belong here")),
-                None => graph.body.push(self.node(&mut line, 0)?),
+                None => graph.body.push(self.node(&mut line, false)?),
             }
             line.end()?;
         }
@@ -154,7 +151,7 @@ impl<'a> Parser<'a> {
     }
 
     /// Reads a node; a loop to its closing brace.
-    fn node(&mut self, line: &mut Line<'a>, depth: usize) -> Result<Node, String> {
+    fn node(&mut self, line: &mut Line<'a>, in_loop: bool) -> Result<Node, String> {
         let mut results = vec![];
         while !line.eat('=') {
             if !results.is_empty() {
@@ -164,7 +161,10 @@ impl<'a> Parser<'a> {
         }
         let name = line.word()?;
         if name == "loop" {
-            let op = Op::Loop(Box::new(self.read_loop(line, &results, depth + 1)?));
+            if in_loop {
+                return Err("loops do not nest".into());
+            }
+            let op = Op::Loop(Box::new(self.read_loop(line, &results)?));
             return Ok(Node { op, args: vec![], results });
         }
         // A constant's number stands where others have operands.
@@ -175,10 +175,7 @@ impl<'a> Parser<'a> {
         Ok(Node { op: operation(name, line)?, args, results })
     }
 
-    fn read_loop(&mut self, head: &mut Line<'a>, results: &[Value], depth: usize) -> Result<Loop, String> {
-        if depth > DEEPEST {
-            return Err(format!("loops nest more than {DEEPEST} deep"));
-        }
+    fn read_loop(&mut self, head: &mut Line<'a>, results: &[Value]) -> Result<Loop, String> {
         let steps = head.size()?;
         let reverse = head.eat_keyword("reverse");
         head.symbol('{')?;
@@ -199,7 +196,7 @@ impl<'a> Parser<'a> {
                 }
                 Some("stack") => stacked.push(self.value(&mut line)?),
                 Some(other) => return Err(format!("`{other}` does not belong in a loop")),
-                None => body.push(self.node(&mut line, depth)?),
+                None => body.push(self.node(&mut line, true)?),
             }
             line.end()?;
         }

@@ -12,8 +12,12 @@ use super::{
 
 /// The first promise that `graph` breaks, with the node (or input, or output) as it is printed.
 pub fn verify(graph: &Graph) -> Result<(), String> {
-    let mut verifier =
-        Verifier { graph, defined: vec![false; graph.types.len()], visible: vec![false; graph.types.len()] };
+    let mut verifier = Verifier {
+        graph,
+        defined: vec![false; graph.types.len()],
+        visible: vec![false; graph.types.len()],
+        in_loop: false,
+    };
     verifier.inputs()?;
     verifier.region(&graph.body)?;
     verifier.outputs()
@@ -25,6 +29,7 @@ struct Verifier<'a> {
     defined: Vec<bool>,
     /// Values that may be read here: those of this region and of the enclosing ones, so far.
     visible: Vec<bool>,
+    in_loop: bool,
 }
 
 impl<'a> Verifier<'a> {
@@ -136,6 +141,9 @@ impl<'a> Verifier<'a> {
     fn region(&mut self, nodes: &'a [Node]) -> Result<(), String> {
         for node in nodes {
             if let Op::Loop(inner) = &node.op {
+                if self.in_loop {
+                    return Err(self.at(node, "loops do not nest"));
+                }
                 self.check_loop(node, inner)?;
             } else {
                 let checked = self.plain(node);
@@ -190,7 +198,9 @@ impl<'a> Verifier<'a> {
         let outer = self.visible.clone();
         let entered = self.enter_loop(node, inner);
         entered.map_err(|reason| self.at(node, &reason))?;
+        self.in_loop = true;
         self.region(&inner.body)?;
+        self.in_loop = false;
         let left = self.leave_loop(node, inner, outer);
         left.map_err(|reason| self.at(node, &reason))
     }

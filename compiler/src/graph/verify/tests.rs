@@ -20,7 +20,7 @@ fn accepted(lines: &str) {
 }
 
 #[test]
-fn accepts_nested_loops_that_read_and_stack_outer_values() {
+fn accepts_loops_that_read_carry_slice_and_stack_outer_values() {
     accepted(
         "%4: f[3] = neg %2
          %5: f[3], %6: f[2, 3], %7: f[2, 3] = loop 2 reverse {
@@ -28,10 +28,7 @@ fn accepts_nested_loops_that_read_and_stack_outer_values() {
            slice %9: f[3] of %0
            slice %20: id[] of %3
            %10: f[3] = add %8 %9
-           %11: f[3] = loop 4 {
-             carry %12: f[3] = %10 next %13
-             %13: f[3] = mul %12 %4
-           }
+           %11: f[3] = mul %10 %4
            stack %11
            stack %8
          }
@@ -155,6 +152,17 @@ fn refuses_loops_whose_results_are_not_its_own() {
         verify(&graph).expect_err("listed operands"),
         "`%4: f[2, 3] = loop 2 {`: a loop's operands are named in its body, not listed"
     );
+}
+
+#[test]
+fn refuses_nested_loops() {
+    let mut b = Builder::new("g");
+    let one = b.constant(1.0);
+    b.open_loop();
+    b.open_loop();
+    let (_, inner) = b.close_loop(2, false, &[], &[], &[one]);
+    b.close_loop(2, false, &[], &[], &inner);
+    assert_eq!(verify(&b.finish()).expect_err("a nested loop"), "`%1: f[2] = loop 2 {`: loops do not nest");
 }
 
 #[test]
