@@ -31,6 +31,8 @@ pub mod graph;
 
 pub mod grad;
 
+pub mod opt;
+
 pub mod kernel;
 
 pub mod plan;

@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use lstmc_compiler::graph::{Graph, parse, verify};
+use lstmc_compiler::opt;
 
 type Pass = fn(&Graph) -> Graph;
 
@@ -15,6 +16,11 @@ type Pass = fn(&Graph) -> Graph;
 fn pass(name: &str) -> Option<Pass> {
     match name {
         "identity" => Some(Graph::clone),
+        "hoist" => Some(opt::hoist),
+        "merge_products" => Some(opt::merge_products),
+        "remove_dead" => Some(opt::remove_dead),
+        "simplify" => Some(opt::simplify),
+        "sink" => Some(opt::sink),
         _ => None,
     }
 }

@@ -21,7 +21,7 @@ pub use build::Builder;
 pub use loops::{Carried, Loop, Sliced, Stacked};
 pub use lower::{Purpose, lower};
 pub use parse::{ParseError, parse};
-pub use types::{Elem, Type};
+pub use types::{Elem, Type, infer};
 pub use verify::verify;
 
 use crate::scalar::Scalar;
