@@ -134,7 +134,7 @@ fn mangled() -> impl Strategy<Value = String> {
         for (place, word, kind) in edits {
             let place = place.index(words.len());
             match kind {
-                0 => drop(words.remove(place)),
+                0 if words.len() > 1 => drop(words.remove(place)),
                 1 => words.insert(place, word),
                 2 => words[place] = word,
                 _ => words.truncate(place + 1),
