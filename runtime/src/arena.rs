@@ -122,7 +122,12 @@ impl Arena {
     /// No tensor has this name.
     pub fn read(&self, name: &str) -> Result<Vec<f32>> {
         let tensor = self.tensor(name).ok_or_else(|| Error::MissingBuffer(name.into()))?;
-        Ok(self.rows(tensor).flat_map(|row| self.memory.reals(row)).copied().collect())
+        Ok(self.values(tensor).collect())
+    }
+
+    /// The values of one of this arena's tensors, row by row.
+    pub fn values(&self, tensor: &Tensor) -> impl Iterator<Item = f32> {
+        self.rows(tensor).flat_map(|row| self.memory.reals(row)).copied()
     }
 
     /// Sets a tensor's values, row by row.

@@ -111,6 +111,18 @@ impl Batcher {
         }
     }
 
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub fn steps(&self) -> usize {
+        self.steps
+    }
+
+    pub fn targets(&self) -> Targets {
+        self.targets
+    }
+
     /// Whether recurrent state goes on from one batch of an epoch to the next.
     pub fn carries_state(&self) -> bool {
         matches!(self.order, Order::Stream { .. })
