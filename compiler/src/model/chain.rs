@@ -127,7 +127,8 @@ fn start(cx: &mut Context, names: &SharedNames, name: &Name) -> Flow {
         }
         None => {
             let error = Diagnostic::error("E0201", name.span, format!("there is no `{}` here", name.text));
-            let known = names.keys().map(String::as_str).chain(["tokens"]);
+            let flows = names.iter().filter(|(_, (shared, _))| matches!(shared, Shared::Flow(_)));
+            let known = flows.map(|(name, _)| name.as_str()).chain(["tokens"]);
             cx.errors.push(suggest(error, &name.text, known, "a chain can begin with"));
             Flow::Unknown
         }
