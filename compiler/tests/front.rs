@@ -3,11 +3,12 @@
 //! A file whose first line is `// stage: tokens`, `ast` or `model` gives that stage's text; every file gives its
 //! diagnostics if it has any. `// vocab: N` sets the vocabulary's size, else 10. `BLESS=1` writes the `.out` files.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use lstmc_compiler::diag::{Diagnostics, SourceId, SourceMap};
-use lstmc_compiler::model::{self, Model};
+use lstmc_compiler::model::{self, Body, ExprOp, Model, Source};
 use lstmc_compiler::syntax::{self, ast};
 use proptest::prelude::*;
 
@@ -95,6 +96,100 @@ fn shipped_models_check() {
             panic!("{}", sources.render(&errors, false));
         }
     }
+}
+
+/// The promises in the head of `model`: equations refer to earlier ones, every state has a `next`, shapes are concrete.
+#[test]
+fn models_keep_their_promises() {
+    for path in models() {
+        let text = fs::read_to_string(&path).expect("a model");
+        let (sources, id, prelude) = sources(&path.to_string_lossy(), &text);
+        let Ok(model) = check(&sources, id, &prelude, 112) else {
+            panic!("{} does not check", path.display());
+        };
+        for (index, layer) in model.layers.iter().enumerate() {
+            let earlier = |source: &Source| !matches!(source, Source::Layer(other) if *other >= index);
+            assert!(layer.inputs.iter().all(earlier), "{} reads a later layer", layer.name);
+            keeps_order(&layer.body, layer.states.len());
+            assert_eq!(layer.body.exprs[layer.body.result.0 as usize].shape, [layer.width]);
+            for (state, next) in layer.states.iter().zip(&layer.body.next) {
+                assert_eq!(layer.body.exprs[next.0 as usize].shape, [state.width]);
+            }
+        }
+        keeps_order(&model.optimizer.body, model.optimizer.states.len());
+        assert!(model.optimizer.body.exprs.iter().all(|expr| expr.shape.is_empty()));
+        assert_eq!(model.layers[model.output].width, model.vocab);
+    }
+}
+
+fn keeps_order(body: &Body, states: usize) {
+    assert_eq!(body.next.len(), states);
+    for (index, expr) in body.exprs.iter().enumerate() {
+        let args = match &expr.op {
+            ExprOp::Map(op, args) => {
+                assert_eq!(args.len(), op.arity());
+                args.clone()
+            }
+            ExprOp::Concat(args) => args.clone(),
+            ExprOp::MatMul { x, w, .. } => vec![*x, *w],
+            ExprOp::Row { table, token } => vec![*table, *token],
+            ExprOp::Sum(x) | ExprOp::Max(x) | ExprOp::Number(x) | ExprOp::Stop(x) | ExprOp::FinalStep(x) => {
+                vec![*x]
+            }
+            ExprOp::Slice { x, .. } => vec![*x],
+            _ => vec![],
+        };
+        assert!(args.iter().all(|arg| (arg.0 as usize) < index));
+    }
+}
+
+/// The longest and deepest expressions that parse are also checked and shown in messages.
+#[test]
+fn large_expressions_are_survived() {
+    let deep = format!("{}x{}", "tanh(".repeat(48), ")".repeat(48));
+    for body in [format!("x{}", " + x".repeat(256)), format!("x{} + sum(1)", " * x".repeat(250)), deep] {
+        let text = format!(
+            "layer l(x: [in]) {{ return {body} }}\n\
+             model {{ tokens -> embedding(vocab) -> l -> softmax }}\n\
+             data {{ train: \"a\"; tokens: words; batches: stream(1, 1) }}\n\
+             train {{ loss: cross_entropy; optimizer: sgd; epochs: 1 }}"
+        );
+        let (sources, id, prelude) = sources("large", &text);
+        let result = check(&sources, id, &prelude, 10);
+        assert_eq!(
+            result.is_err(),
+            body.contains("sum"),
+            "{:?}",
+            result.err().map(|e| sources.render(&e, false))
+        );
+    }
+}
+
+/// Words of the form `E0123` in a text.
+fn codes(text: &str) -> BTreeSet<String> {
+    let digits = |word: &&str| word.len() == 5 && word[1..].bytes().all(|byte| byte.is_ascii_digit());
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric());
+    words.filter(|word| word.starts_with('E')).filter(digits).map(str::to_owned).collect()
+}
+
+fn texts(folder: &Path, extension: &str) -> String {
+    let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let paths = entries.map(|entry| entry.expect("a folder entry").path());
+    let fitting = paths.filter(|path| path.extension().is_some_and(|found| found == extension));
+    fitting.map(|path| fs::read_to_string(path).expect("a text file")).collect()
+}
+
+#[test]
+fn every_code_is_documented_and_shown_by_a_test() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let source = texts(&root.join("src/syntax"), "rs") + &texts(&root.join("src/model"), "rs");
+    let documented = codes(&fs::read_to_string(root.join("../docs/language.md")).expect("the reference"));
+    assert_eq!(codes(&source), documented);
+    // A file that is too large and one that is too deep are made by tests of the parser.
+    let made = ["E0106", "E0108"].map(str::to_owned);
+    let shown: BTreeSet<String> =
+        codes(&texts(&root.join("tests/front"), "out")).into_iter().chain(made).collect();
+    assert_eq!(shown, documented);
 }
 
 /// Parsing and checking end, and every span can be shown.

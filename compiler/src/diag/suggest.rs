@@ -2,7 +2,8 @@
 
 /// The candidate that fewest edits turn into `word`, if it is near enough to be meant; the first among equals.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = (word.chars().count().max(3) / 3).min(3);
+    // Of one or two letters, everything is near everything.
+    let limit = (word.chars().count() / 3).min(3);
     let scored = candidates.into_iter().map(|candidate| (edits(word, candidate), candidate));
     scored.filter(|&(distance, _)| distance <= limit).min_by_key(|&(distance, _)| distance).map(|(_, c)| c)
 }
@@ -39,6 +40,7 @@ mod tests {
         assert_eq!(nearest("ebedding", ["embedding"]), Some("embedding"));
         assert_eq!(nearest("Softmax", ["softmax"]), Some("softmax"));
         assert_eq!(nearest("xyz", ["lstm", "gru"]), None);
+        assert_eq!(nearest("V", ["W", "b"]), None);
         assert_eq!(edits("", "abc"), 3);
         assert_eq!(edits("kitten", "sitting"), 3);
     }

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::check::Context;
+use super::declare::{self, declare_param};
 use super::eval::Scope;
-use super::layer::{self, Shared, declare_param};
+use super::layer::{self, Shared};
 use super::settings::suggest;
 use super::{BatchKind, Data, Source, Targets};
 use crate::diag::{Diagnostic, Span};
@@ -45,8 +46,9 @@ pub(super) fn check(cx: &mut Context, block: &ModelBlock, data: Option<&Data>) -
             }
         }
     }
-    for (name, (_, span)) in &names {
-        if !cx.used.contains(name) {
+    for (name, (value, span)) in &names {
+        // What has an error of its own need not be used too.
+        if !cx.used.contains(name) && *value != Shared::Flow(Flow::Unknown) {
             cx.errors.push(Diagnostic::error("E0209", *span, format!("`{name}` is never used")));
         }
     }
@@ -72,8 +74,8 @@ fn declare(cx: &mut Context, names: &mut SharedNames, name: &Name, value: Shared
 fn params(cx: &mut Context, names: &mut SharedNames, declaration: &Declaration) {
     let mut scope = Scope::constants();
     scope.bind("vocab", super::eval::Value::Number(cx.vocab as f64), declaration.span);
-    let shape = layer::shape(&mut scope, declaration);
-    let init = layer::init(&mut scope, declaration);
+    let shape = declare::shape(&mut scope, declaration);
+    let init = declare::init(&mut scope, declaration);
     for name in &declaration.names {
         let value = match (&shape, &init) {
             (Ok(shape), Ok(init)) => declare_param(cx, &mut scope, &name.text, shape, *init, name.span),
@@ -125,7 +127,8 @@ fn start(cx: &mut Context, names: &SharedNames, name: &Name) -> Flow {
         }
         None => {
             let error = Diagnostic::error("E0201", name.span, format!("there is no `{}` here", name.text));
-            let known = names.keys().map(String::as_str).chain(["tokens"]);
+            let flows = names.iter().filter(|(_, (shared, _))| matches!(shared, Shared::Flow(_)));
+            let known = flows.map(|(name, _)| name.as_str()).chain(["tokens"]);
             cx.errors.push(suggest(error, &name.text, known, "a chain can begin with"));
             Flow::Unknown
         }

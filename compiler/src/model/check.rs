@@ -185,12 +185,12 @@ impl<'a> Definitions<'a> {
     }
 }
 
-/// One error for each cause: a layer used five times reports a fault in its body once.
+/// A layer used five times at the same sizes reports a fault in its body once.
 fn finish(errors: Vec<Diagnostic>) -> Diagnostics {
     let mut seen = BTreeSet::new();
     let key = |error: &Diagnostic| {
         let span = error.labels[0].span;
-        (error.code, span.source, span.start, span.end)
+        (error.message.clone(), span.source, span.start, span.end)
     };
     Diagnostics(errors.into_iter().filter(|error| seen.insert(key(error))).collect())
 }

@@ -153,6 +153,10 @@ impl Scope {
         if let Some(spec) = InitSpec::named(name) {
             return Ok(Value::Init(spec));
         }
+        if NAMES.contains(&name) {
+            let error = Diagnostic::error("E0210", span, format!("`{name}` needs its argument"));
+            return Err(self.error(error.help(InitSpec::usage(name))));
+        }
         let error = Diagnostic::error("E0201", span, format!("there is no `{name}` here"));
         let error = suggest(error, name, self.names.keys().map(String::as_str), "there is");
         Err(self.error(error))
@@ -211,7 +215,21 @@ impl Scope {
     pub fn number(&mut self, expr: &ast::Expr) -> Checked<f64> {
         match self.eval(expr)? {
             Value::Number(value) => Ok(value),
-            other => Err(self.wrong_kind(expr, &other, "a number known while compiling")),
+            other => {
+                let reported = self.wrong_kind(expr, &other, "a number known while compiling");
+                self.silence(expr);
+                Err(reported)
+            }
+        }
+    }
+
+    /// After an error about an option: its other uses have the same cause.
+    pub fn silence(&mut self, expr: &ast::Expr) {
+        if let ExprKind::Name(name) = &expr.kind
+            && let Some((value @ (Value::Number(_) | Value::Function(_) | Value::Init(_)), _)) =
+                self.names.get_mut(name)
+        {
+            *value = Value::Unknown;
         }
     }
 

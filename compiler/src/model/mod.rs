@@ -7,6 +7,7 @@
 mod chain;
 mod check;
 mod data;
+mod declare;
 mod eval;
 mod functions;
 mod init;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::eval::Rules;
 use super::functions::Function;
-use super::init::{self, InitSpec};
+use super::init;
 use super::settings::suggest;
 use crate::diag::{Diagnostic, Span};
 use crate::syntax::ast::{Declaration, Definition, Dim, Expr, ExprKind, Formal, FormalKind, Name, Statement};
@@ -254,7 +254,7 @@ impl<'a> Names<'a, '_> {
 
     fn name(&mut self, name: &'a str, span: Span) {
         self.read.insert(name);
-        let function = Function::named(name).is_some() || InitSpec::named(name).is_some();
+        let function = Function::named(name).is_some() || init::NAMES.contains(&name);
         if self.known.contains_key(name) || self.builtin(name).is_some() {
             return;
         }

@@ -1,8 +1,8 @@
 //! The train block's optimizer: its arguments are bound, its body becomes element-wise equations.
 
 use super::check::Context;
+use super::declare::start_value;
 use super::eval::{Checked, Reported, Rules, Scope, Value};
-use super::layer::start_value;
 use super::settings::{Keyed, head, number, suggest};
 use super::{ExprOp, Optimizer, State};
 use crate::diag::{Diagnostic, Span};

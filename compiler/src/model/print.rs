@@ -1,8 +1,9 @@
 //! The model as text: sizes, parameters and equations, the same for the same model.
 
-use std::fmt::Write;
-
-use super::{Body, Expr, ExprId, ExprOp, Init, Layer, Model, Optimizer, Source, State};
+use super::{
+    BatchKind, Batches, Body, Expr, ExprId, ExprOp, Init, Layer, Length, Loss, Metric, Model, Optimizer,
+    Schedule, Source, Start, State, Targets, TokenKind, Tokens, Train,
+};
 use crate::scalar::Scalar;
 use crate::syntax::number;
 
@@ -23,16 +24,55 @@ pub fn print(model: &Model) -> String {
     line(&mut out, "");
     print_optimizer(&mut out, &model.optimizer);
     line(&mut out, "");
-    line(&mut out, &format!("tokens {:?}", model.data.tokens));
-    let batches = &model.data.batches;
-    line(&mut out, &format!("batches {:?} rows {} steps {}", batches.kind, batches.rows, batches.steps));
-    let train = &model.train;
-    line(&mut out, &format!("loss {:?}", train.loss));
-    line(&mut out, &format!("clip {}", train.clip.map_or("none".to_owned(), number)));
-    line(&mut out, &format!("schedule {:?}", train.schedule));
-    line(&mut out, &format!("length {:?}", train.length));
-    line(&mut out, &format!("report {:?}", train.report));
+    line(&mut out, &format!("tokens: {}", tokens(&model.data.tokens)));
+    line(&mut out, &format!("batches: {}", batches(&model.data.batches)));
+    print_train(&mut out, &model.train);
     out
+}
+
+fn tokens(tokens: &Tokens) -> String {
+    let kind = match tokens.kind {
+        TokenKind::Words => "words",
+        TokenKind::WordsAndPunctuation => "words_and_punctuation",
+        TokenKind::Characters => "characters",
+    };
+    let newline = tokens.newline.iter().map(|newline| format!("newline: \"{newline}\", "));
+    format!("{kind}({}reserve: {})", newline.collect::<String>(), tokens.reserve)
+}
+
+fn batches(batches: &Batches) -> String {
+    let (rows, steps) = (batches.rows, batches.steps);
+    match &batches.kind {
+        BatchKind::Stream => format!("stream(rows: {rows}, steps: {steps})"),
+        BatchKind::Windows { stride, targets, start, shuffle } => {
+            let targets = if *targets == Targets::Each { "each" } else { "last" };
+            let start = if *start == Start::First { "first" } else { "random" };
+            format!(
+                "windows(length: {steps}, stride: {stride}, rows: {rows}, targets: {targets}, start: {start}, \
+                 shuffle: {shuffle})"
+            )
+        }
+    }
+}
+
+fn print_train(out: &mut String, train: &Train) {
+    let steps = if train.loss == Loss::SumOverSteps { "sum" } else { "mean" };
+    line(out, &format!("loss: cross_entropy(steps: {steps})"));
+    if let Some(limit) = train.clip {
+        line(out, &format!("clip: norm({})", number(limit)));
+    }
+    if let Schedule::Decay { factor, after } = train.schedule {
+        line(out, &format!("schedule: decay({}, after: {after})", number(factor)));
+    }
+    match train.length {
+        Length::Epochs(count) => line(out, &format!("epochs: {count}")),
+        Length::Iterations { count, report_every } => {
+            line(out, &format!("iterations: {count}"));
+            line(out, &format!("report_every: {report_every}"));
+        }
+    }
+    let metric = |metric: &Metric| if *metric == Metric::Perplexity { "perplexity" } else { "accuracy" };
+    line(out, &format!("report: {}", train.report.iter().map(metric).collect::<Vec<_>>().join(", ")));
 }
 
 fn line(out: &mut String, text: &str) {
@@ -104,7 +144,7 @@ impl<'a> Equations<'a> {
                 continue;
             }
             let shape = if expr.shape.is_empty() { String::new() } else { format!(": {:?}", expr.shape) };
-            line(out, &format!("  {}{shape} = {}", self.reference(id), self.right_side(id)));
+            line(out, &format!("  {}{shape} = {}", self.reference(id), self.right_side(id).0));
         }
         for (state, next) in states.iter().zip(&self.body.next) {
             let (name, value) = (format!("next {}", state.name), self.reference(*next));
@@ -112,7 +152,7 @@ impl<'a> Equations<'a> {
                 line(out, &format!("  {name} = {value}"));
             }
         }
-        line(out, &format!("  return {}", self.operand(self.body.result)));
+        line(out, &format!("  return {}", self.operand(self.body.result, 0)));
     }
 
     fn expr(&self, id: ExprId) -> &'a Expr {
@@ -129,20 +169,28 @@ impl<'a> Equations<'a> {
         self.expr(id).name.clone().unwrap_or_else(|| format!("%{}", id.0))
     }
 
-    fn operand(&self, id: ExprId) -> String {
-        if self.is_inline(id) { self.right_side(id) } else { self.reference(id) }
+    /// The expression inside one that binds its operands at `least` or tighter.
+    fn operand(&self, id: ExprId, least: u8) -> String {
+        if !self.is_inline(id) {
+            return self.reference(id);
+        }
+        let (text, level) = self.right_side(id);
+        if level < least { format!("({text})") } else { text }
     }
 
-    fn right_side(&self, id: ExprId) -> String {
-        let of = |id: &ExprId| self.operand(*id);
-        match &self.expr(id).op {
+    /// The expression's text, and how tightly its outermost operator binds (0 to 6).
+    fn right_side(&self, id: ExprId) -> (String, u8) {
+        let of = |id: &ExprId| self.operand(*id, 0);
+        let text = match &self.expr(id).op {
+            ExprOp::Map(op, args) => return self.map(*op, args),
+            ExprOp::MatMul { x, w, transposed } => {
+                let w = if *transposed { format!("transpose({})", of(w)) } else { of(w) };
+                return (format!("{} @ {w}", self.operand(*x, 4)), 4);
+            }
             ExprOp::Const(value) => number(*value),
             ExprOp::Input(index) => format!("input {index}"),
             ExprOp::Param(index) => format!("param {index}"),
             ExprOp::State(index) => format!("state {index}"),
-            ExprOp::Map(op, args) => self.map(*op, args),
-            ExprOp::MatMul { x, w, transposed: false } => format!("({} @ {})", of(x), of(w)),
-            ExprOp::MatMul { x, w, transposed: true } => format!("({} @ transpose({}))", of(x), of(w)),
             ExprOp::Sum(x) => format!("sum({})", of(x)),
             ExprOp::Max(x) => format!("max({})", of(x)),
             ExprOp::Row { table, token } => format!("{}[{}]", of(table), of(token)),
@@ -150,41 +198,42 @@ impl<'a> Equations<'a> {
             ExprOp::Concat(parts) => {
                 format!("concat({})", parts.iter().map(of).collect::<Vec<_>>().join(", "))
             }
-            ExprOp::Slice { x, start, len } => format!("{}[{start}:{}]", of(x), start + len),
+            ExprOp::Slice { x, start, len } => format!("{}[{start}:{}]", self.operand(*x, 6), start + len),
             ExprOp::Random => "random()".to_owned(),
             ExprOp::Training => "training".to_owned(),
             ExprOp::Stop(x) => format!("stop({})", of(x)),
             ExprOp::FinalStep(x) => format!("final_step({})", of(x)),
             ExprOp::Rate => "rate".to_owned(),
             ExprOp::Step => "step".to_owned(),
-        }
+        };
+        (text, 6)
     }
 
-    fn map(&self, op: Scalar, args: &[ExprId]) -> String {
-        let args: Vec<String> = args.iter().map(|id| self.operand(*id)).collect();
-        let symbol = match op {
-            Scalar::Add => "+",
-            Scalar::Sub => "-",
-            Scalar::Mul => "*",
-            Scalar::Div => "/",
-            Scalar::Pow => "^",
-            Scalar::Lt => "<",
-            Scalar::Le => "<=",
-            Scalar::Gt => ">",
-            Scalar::Ge => ">=",
-            Scalar::Eq => "==",
-            Scalar::Ne => "!=",
-            _ => "",
+    fn map(&self, op: Scalar, args: &[ExprId]) -> (String, u8) {
+        let (symbol, level) = match op {
+            Scalar::Lt => ("<", 1),
+            Scalar::Le => ("<=", 1),
+            Scalar::Gt => (">", 1),
+            Scalar::Ge => (">=", 1),
+            Scalar::Eq => ("==", 1),
+            Scalar::Ne => ("!=", 1),
+            Scalar::Add => ("+", 2),
+            Scalar::Sub => ("-", 2),
+            Scalar::Mul => ("*", 3),
+            Scalar::Div => ("/", 3),
+            Scalar::Pow => ("^", 5),
+            _ => ("", 6),
         };
-        match (symbol, args.as_slice()) {
-            ("", [c, a, b]) => format!("(if {c} then {a} else {b})"),
-            ("", args) => {
-                let mut text = String::new();
-                // Writing into a string does not fail.
-                let _ = write!(text, "{op}({})", args.join(", "));
-                text
+        let of = |id: &ExprId| self.operand(*id, 0);
+        match (op, args) {
+            (Scalar::Select, [c, a, b]) => (format!("if {} then {} else {}", of(c), of(a), of(b)), 0),
+            (Scalar::Neg, [x]) => (format!("-{}", self.operand(*x, 4)), 4),
+            (_, [a, b]) if !symbol.is_empty() => {
+                // Sums and products group to the left; a comparison or a power has plain operands.
+                let left = if matches!(level, 2 | 3) { level } else { level + 1 };
+                (format!("{} {symbol} {}", self.operand(*a, left), self.operand(*b, level + 1)), level)
             }
-            (symbol, args) => format!("({})", args.join(&format!(" {symbol} "))),
+            (_, args) => (format!("{op}({})", args.iter().map(of).collect::<Vec<_>>().join(", ")), 6),
         }
     }
 }

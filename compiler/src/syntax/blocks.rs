@@ -51,8 +51,8 @@ impl Parser<'_> {
             values.push(self.whole_expr()?);
         }
         let span = key.span.to(self.previous());
-        let next = self.peek(1).kind == Kind::Colon;
-        if !self.at_statement_end() && !(self.kind() == Kind::Name && next) {
+        let at_key = self.kind() == Kind::Name && self.peek(1).kind == Kind::Colon;
+        if !(at_key || self.at_statement_end()) {
             return self.expected("another `key:`, or the end of the line");
         }
         Ok(Entry { key, values, span })

@@ -25,13 +25,16 @@ pub(super) struct Parser<'s> {
     nesting: usize,
     /// Operations in the expression that is being read.
     pub operations: usize,
+    /// The first `lexical` of them are the lexer's.
     errors: Vec<Diagnostic>,
+    lexical: usize,
 }
 
 impl<'s> Parser<'s> {
     pub fn new(source: SourceId, text: &'s str) -> Self {
         let (tokens, errors) = lex(source, text);
-        Self { text, source, tokens, at: 0, brackets: 0, nesting: 0, operations: 0, errors }
+        let lexical = errors.len();
+        Self { text, source, tokens, at: 0, brackets: 0, nesting: 0, operations: 0, errors, lexical }
     }
 
     /// `file = item*`
@@ -140,10 +143,14 @@ impl<'s> Parser<'s> {
         Err(Failed)
     }
 
-    /// Adds an error, unless the lexer has already found one at the same place.
+    /// Adds an error, unless the lexer has found one before it on the same line: then this one follows from it.
     pub fn report(&mut self, error: Diagnostic) {
-        let start = error.labels[0].span.start;
-        if !self.errors.iter().any(|earlier| earlier.labels[0].span.start == start) {
+        let start = error.labels[0].span.range().start;
+        let follows = |lexical: &Diagnostic| {
+            let from = lexical.labels[0].span.range().start;
+            self.text.get(from..start).is_some_and(|between| !between.contains('\n'))
+        };
+        if !self.errors[..self.lexical].iter().any(follows) {
             self.errors.push(error);
         }
     }

@@ -45,3 +45,11 @@ fn depth_is_bounded() {
     assert!(tree(&format!("a{}", " + a".repeat(100_000))).contains("E0106"));
     assert!(tree(&format!("a{}", "[a]".repeat(100_000))).contains("E0106"));
 }
+
+#[test]
+fn size_is_bounded() {
+    let mut sources = SourceMap::default();
+    let id = sources.add("test", " ".repeat((1 << 20) + 1));
+    let errors = parse(&sources, id).expect_err("a file beyond the limit");
+    assert_eq!(errors.0[0].code, "E0108");
+}
