@@ -329,7 +329,7 @@ impl<R: Real> Run<'_, R> {
                 return Err(format!("id {id} in a table of {} rows", scatter.rows));
             }
             for (element, &value) in table[id * n..][..n].iter_mut().zip(row) {
-                *element = *element + value;
+                *element += value;
             }
         }
         Ok(())

@@ -62,7 +62,7 @@ pub(super) fn emit<M: Module>(
     let id = assembly.declare(ENTRY, Linkage::Export, &signature);
     let kernels = assembly.define(ENTRY, id, signature, |assembly, context, builder| {
         entry::build(assembly, program, context, builder)
-    })?;
+    })??;
     for call in &kernels {
         let signature = kernel::signature(&assembly, call.times.len());
         assembly.define(&call.kernel.name, call.id, signature, |assembly, context, builder| {
@@ -106,15 +106,19 @@ impl<'m, M: Module> Assembly<'m, M> {
     }
 
     /// Read-only words.
-    pub fn constant(&mut self, words: &[u32]) -> DataId {
+    pub fn constant(&mut self, words: &[u32]) -> Result<DataId, Error> {
         let mut data = DataDescription::new();
         data.define(words.iter().flat_map(|word| word.to_ne_bytes()).collect());
         data.set_align(align_of::<u32>() as u64);
-        let defined = self.module.declare_anonymous_data(false, false).and_then(|id| {
-            self.module.define_data(id, &data)?;
-            Ok(id)
-        });
-        defined.unwrap_or_else(|error| panic!("internal error: a constant: {error}"))
+        let id = match self.module.declare_anonymous_data(false, false) {
+            Ok(id) => id,
+            Err(error) => panic!("internal error: a constant: {error}"),
+        };
+        match self.module.define_data(id, &data) {
+            Ok(()) => Ok(id),
+            Err(ModuleError::Allocation { err }) => Err(Error::Memory(err.to_string())),
+            Err(error) => panic!("internal error: a constant: {error}"),
+        }
     }
 
     /// Generates the function's body with `fill` and compiles it.

@@ -9,6 +9,7 @@ use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Value, types};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{DataId, FuncId, Linkage, Module};
 
+use super::Error;
 use super::assemble::Assembly;
 use super::counted::Counted;
 use super::kernel;
@@ -44,7 +45,7 @@ pub(super) fn build<'p, M: Module>(
     program: &'p Program,
     context: &mut Context,
     builder: &mut FunctionBuilderContext,
-) -> Vec<KernelCall<'p>> {
+) -> Result<Vec<KernelCall<'p>>, Error> {
     let mut b = FunctionBuilder::new(&mut context.func, builder);
     let start = b.create_block();
     b.append_block_params_for_function_params(start);
@@ -65,17 +66,17 @@ pub(super) fn build<'p, M: Module>(
         kernels: Vec::new(),
     };
     entry.all_shares(&program.schedule);
-    entry.steps(steps);
+    entry.steps(steps)?;
     entry.b.ins().return_(&[]);
     entry.b.seal_all_blocks();
     let config = entry.assembly.module.target_config();
     entry.b.finalize(config);
-    entry.kernels
+    Ok(entry.kernels)
 }
 
 impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
     /// The outer loop; see [`crate::backend::abi`].
-    fn steps(&mut self, steps: Value) {
+    fn steps(&mut self, steps: Value) -> Result<(), Error> {
         let zero = self.b.ins().iconst(types::I64, 0);
         let steps_loop = Counted::begin(&mut self.b, zero, steps, true, &[]);
         let step = steps_loop.index;
@@ -92,30 +93,32 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
         self.b.switch_to_block(stop);
         self.b.ins().return_(&[]);
         self.b.switch_to_block(work);
-        self.schedule(&self.program.schedule);
+        self.schedule(&self.program.schedule)?;
         self.barrier();
         self.on_first_worker(|entry| {
             entry.call(entry.assembly.imports.end_step, &[entry.run, step]);
         });
         steps_loop.end(&mut self.b, 1, steps, &[]);
+        Ok(())
     }
 
-    fn schedule(&mut self, steps: &'p [Step]) {
+    fn schedule(&mut self, steps: &'p [Step]) -> Result<(), Error> {
         for step in steps {
             match step {
                 Step::Kernel(kernel, split) => self.kernel(kernel, *split),
-                Step::Gemm(gemm, split) => self.gemm(gemm, *split),
-                Step::Pack(pack, split) => self.pack(pack, *split),
-                Step::Scatter(scatter, split) => self.scatter(scatter, *split),
-                Step::Loop { time, steps, reverse, body } => self.time_loop(*time, *steps, *reverse, body),
+                Step::Gemm(gemm, split) => self.gemm(gemm, *split)?,
+                Step::Pack(pack, split) => self.pack(pack, *split)?,
+                Step::Scatter(scatter, split) => self.scatter(scatter, *split)?,
+                Step::Loop { time, steps, reverse, body } => self.time_loop(*time, *steps, *reverse, body)?,
                 Step::Barrier => self.barrier(),
             }
         }
+        Ok(())
     }
 
-    fn time_loop(&mut self, time: Time, steps: usize, reverse: bool, body: &'p [Step]) {
+    fn time_loop(&mut self, time: Time, steps: usize, reverse: bool, body: &'p [Step]) -> Result<(), Error> {
         if steps == 0 {
-            return;
+            return Ok(());
         }
         let from = self.b.ins().iconst(types::I64, 0);
         let to = self.b.ins().iconst(types::I64, steps as i64);
@@ -127,9 +130,10 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
             rounds.index
         };
         self.times.push((time, now));
-        self.schedule(body);
+        self.schedule(body)?;
         self.times.pop();
         rounds.end(&mut self.b, 1, to, &[]);
+        Ok(())
     }
 
     fn kernel(&mut self, kernel: &'p Kernel, split: Split) {
@@ -148,13 +152,13 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
             return self.on_first_worker(|entry| call(entry, zero, zero));
         };
         let extent = kernel.axes[axis.0 as usize];
-        let grain = split.grain(kernel::is_vector_axis(&kernel.body, axis));
+        let grain = split.grain(kernel.is_vector_axis(axis));
         let (low, high) = self.share(extent, grain);
         let some = self.b.ins().icmp(IntCC::SignedLessThan, low, high);
         self.when(some, |entry| call(entry, low, high));
     }
 
-    fn gemm(&mut self, gemm: &Gemm, split: Split) {
+    fn gemm(&mut self, gemm: &Gemm, split: Split) -> Result<(), Error> {
         let shape = GemmShape {
             form: form(gemm.form),
             m: word(gemm.m),
@@ -169,12 +173,13 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
         };
         let GemmShape { form, m, n, k, a_stride, b_stride, c_stride, accumulate, packed, split } = shape;
         let words = [form, m, n, k, a_stride, b_stride, c_stride, accumulate, packed, split];
-        let data = self.assembly.constant(&words);
+        let data = self.assembly.constant(&words)?;
         let operands = [&gemm.a.at, &gemm.b.at, &gemm.c.at].map(|at| self.address(at));
         self.library(self.assembly.imports.gemm, data, &operands, split);
+        Ok(())
     }
 
-    fn pack(&mut self, pack: &Pack, split: Split) {
+    fn pack(&mut self, pack: &Pack, split: Split) -> Result<(), Error> {
         let shape = PackShape {
             form: form(pack.form),
             k: word(pack.k),
@@ -183,13 +188,14 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
             split: cut(split),
         };
         let PackShape { form, k, n, b_stride, split } = shape;
-        let data = self.assembly.constant(&[form, k, n, b_stride, split]);
+        let data = self.assembly.constant(&[form, k, n, b_stride, split])?;
         let whole = Address { buffer: pack.to, offset: 0, terms: Vec::new() };
         let operands = [&pack.b.at, &whole].map(|at| self.address(at));
         self.library(self.assembly.imports.pack, data, &operands, split);
+        Ok(())
     }
 
-    fn scatter(&mut self, scatter: &Scatter, split: Split) {
+    fn scatter(&mut self, scatter: &Scatter, split: Split) -> Result<(), Error> {
         let shape = ScatterShape {
             count: word(scatter.count),
             rows: word(scatter.rows),
@@ -198,10 +204,11 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
             split: cut(split),
         };
         let ScatterShape { count, rows, n, g_stride, split } = shape;
-        let data = self.assembly.constant(&[count, rows, n, g_stride, split]);
+        let data = self.assembly.constant(&[count, rows, n, g_stride, split])?;
         let table = Address { buffer: scatter.table, offset: 0, terms: Vec::new() };
         let operands = [&scatter.ids, &scatter.g.at, &table].map(|at| self.address(at));
         self.library(self.assembly.imports.scatter, data, &operands, split);
+        Ok(())
     }
 
     /// Calls a library function with its shape, its operands and the caller's place among the workers.
@@ -235,7 +242,7 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
         for step in steps {
             match step {
                 Step::Kernel(kernel, split @ Split::Axis(axis)) => {
-                    let grain = split.grain(kernel::is_vector_axis(&kernel.body, *axis));
+                    let grain = split.grain(kernel.is_vector_axis(*axis));
                     self.share(kernel.axes[axis.0 as usize], grain);
                 }
                 Step::Loop { body, .. } => self.all_shares(body),

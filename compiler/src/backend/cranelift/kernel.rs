@@ -297,21 +297,13 @@ impl Lanes {
     }
 }
 
-/// Whether some loop over this axis is a vector loop, so that cuts must keep to whole vectors.
-pub(super) fn is_vector_axis(stmts: &[Stmt], axis: Axis) -> bool {
-    stmts.iter().any(|stmt| match stmt {
-        Stmt::For(inner) => (inner.axis == axis && inner.vector) || is_vector_axis(&inner.body, axis),
-        _ => false,
-    })
-}
-
 /// How many vectors a loop computes side by side: as many as hide the latency of its folds and pay for the loop's own
 /// instructions, without running out of registers. A divisor of [`COLUMN_GRAIN`] / [`LANES`].
 fn copies(inner: &For) -> usize {
     const { assert!(COLUMN_GRAIN.is_multiple_of(4 * LANES)) }
     match cost(&inner.body) {
         0..=8 => 4,
-        9..=24 => 2,
+        9..=64 => 2,
         _ => 1,
     }
 }

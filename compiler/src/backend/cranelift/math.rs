@@ -1,6 +1,6 @@
 //! Scalar operations on four lanes at once. Every lane's result is a function of that lane's operands alone.
 //!
-//! Accuracy: `exp`, `sigmoid` and `tanh` stay within 2 units in the last place of the exact result where that is a
+//! Accuracy: `exp`, `sigmoid` and `tanh` stay within 3 units in the last place of the exact result where that is a
 //! normal number; the other operations round as IEEE 754 says, `log` and `pow` as the platform's library does. NaN
 //! operands give what [`crate::scalar::eval`] gives.
 
@@ -169,7 +169,8 @@ impl Math<'_, '_> {
         (self.mul_add(square, sum, r), t)
     }
 
-    /// `2^(t - BIAS)` for the whole number in `t`'s low bits, from 1 to 254: the bits move into the exponent's place.
+    /// `2^(t - BIAS)` for the whole number in `t`'s low bits, from 1 to 254; 0 for 0. The bits move into the exponent's
+    /// place.
     fn power_of_two(&mut self, t: Value) -> Value {
         let places = self.b.ins().iconst(types::I32, 23);
         let exponent = self.b.ins().ishl(t, places);
@@ -194,17 +195,16 @@ impl Math<'_, '_> {
         self.b.ins().fmul(scaled, second)
     }
 
-    /// `1 / (1 + e^-x)`; the clamp keeps `2^n` in range and leaves the result as it is, but for denormals.
+    /// `e / (1 + e)` with `e = e^x`. The clamp keeps `2^n` in range; at its ends the result is 0 and 1.
     fn sigmoid(&mut self, x: Value) -> Value {
-        let x = self.b.ins().fneg(x);
-        let x = self.clamp(x, -87.0, 88.0);
+        let x = self.clamp(x, -88.0, 88.0);
         let (q, t) = self.exp_parts(x, BIAS);
         let whole = self.as_bits(t);
         let scale = self.power_of_two(whole);
         let power = self.mul_add(q, scale, scale);
         let one = self.splat(1.0);
         let sum = self.b.ins().fadd(one, power);
-        self.b.ins().fdiv(one, sum)
+        self.b.ins().fdiv(power, sum)
     }
 
     /// `e / (e + 2)` with `e = e^2x - 1`, which keeps its precision where `x` is small. Beyond 9.1 the result is 1.

@@ -15,10 +15,9 @@ mod random;
 mod target;
 
 #[cfg(test)]
-mod support;
-#[cfg(test)]
 mod tests;
 
+use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_jit::{ArenaMemoryProvider, JITBuilder, JITModule};
 use cranelift_module::default_libcall_names;
 
@@ -58,16 +57,20 @@ struct Text {
 ///
 /// Fails only where the machine does; panics, naming the kernel, on a program that `verify` should have refused.
 pub fn compile(program: &Program, library: &Library) -> Result<Native, Error> {
-    build(program, library, false)
+    build(target::isa(&[]).map_err(Error::Unsupported)?, program, library, false)
 }
 
 /// [`compile`], and keeps the program's text for [`Native::clif`] and [`Native::asm`].
 pub fn compile_with_text(program: &Program, library: &Library) -> Result<Native, Error> {
-    build(program, library, true)
+    build(target::isa(&[]).map_err(Error::Unsupported)?, program, library, true)
 }
 
-fn build(program: &Program, library: &Library, with_text: bool) -> Result<Native, Error> {
-    let isa = target::isa().map_err(Error::Unsupported)?;
+fn build(
+    isa: OwnedTargetIsa,
+    program: &Program,
+    library: &Library,
+    with_text: bool,
+) -> Result<Native, Error> {
     let memory =
         ArenaMemoryProvider::new_with_size(CODE_BYTES).map_err(|error| Error::Memory(error.to_string()))?;
     let mut builder = JITBuilder::with_isa(isa, default_libcall_names());

@@ -5,11 +5,11 @@ use cranelift_codegen::settings::{self, Configurable};
 
 /// Whether this machine can run compiled code, or why not.
 pub fn supported() -> Result<(), String> {
-    isa().map(|_| ())
+    isa(&[]).map(|_| ())
 }
 
-/// The instruction set of this machine, with every extension that it has.
-pub(super) fn isa() -> Result<OwnedTargetIsa, String> {
+/// The instruction set of this machine, with every extension that it has but for those named in `without`.
+pub(super) fn isa(without: &[&str]) -> Result<OwnedTargetIsa, String> {
     if !cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
         return Err(format!("code is generated for x86-64 and aarch64, not for {}", std::env::consts::ARCH));
     }
@@ -27,7 +27,10 @@ pub(super) fn isa() -> Result<OwnedTargetIsa, String> {
     for (name, value) in wanted {
         flags.set(name, value).map_err(|error| error.to_string())?;
     }
-    let builder = cranelift_native::builder()?;
+    let mut builder = cranelift_native::builder()?;
+    for name in without {
+        builder.set(name, "false").map_err(|error| error.to_string())?;
+    }
     builder.finish(settings::Flags::new(flags)).map_err(|error| error.to_string())
 }
 

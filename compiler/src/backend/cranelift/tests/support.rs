@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Native, compile};
 use crate::backend::abi::{GemmShape, Library, PackShape, Run, ScatterShape};
+use crate::backend::cranelift::{Native, compile};
 use crate::kernel::{Axis, BufferKind, Elem, For, Item, Kernel, Machine, Module, PANEL, Stmt};
 use crate::plan::{COLUMN_GRAIN, Program, Split, Step, share};
 use crate::scalar;
@@ -60,59 +60,72 @@ fn can_cut(kernel: &Kernel, axis: Axis) -> bool {
 #[derive(Clone, Copy)]
 struct Line([u8; 64]);
 
-struct Host {
+/// The host's side of a run: random numbers are of `seed` and of steps numbered from `first_step`.
+pub struct Host {
     barrier: Barrier,
     seed: u64,
     first_step: u64,
     now: AtomicU64,
+    /// `begin_step` ends the run here.
+    last_step: u64,
+    pub finished: AtomicU64,
 }
 
-/// Runs a module on `machine`'s contents by compiled code: `steps` rounds, numbered from `step`.
-pub fn execute(
-    module: &Module,
-    machine: &mut Machine<f32>,
-    workers: usize,
-    seed: u64,
-    step: u64,
-    steps: u64,
-) {
+impl Host {
+    pub fn new(workers: usize, seed: u64, first_step: u64) -> Self {
+        Self {
+            barrier: Barrier::new(workers),
+            seed,
+            first_step,
+            now: AtomicU64::new(first_step),
+            last_step: u64::MAX,
+            finished: AtomicU64::new(0),
+        }
+    }
+
+    pub fn ending_at(self, last_step: u64) -> Self {
+        Self { last_step, ..self }
+    }
+}
+
+/// Compiles a module for these workers and runs one step, number `step`, on the machine's buffers.
+pub fn execute(module: &Module, machine: &mut Machine<f32>, workers: usize, seed: u64, step: u64) {
     let program = plan(module, workers);
     let native = compile(&program, &library()).unwrap();
-    execute_native(&native, &program, machine, seed, step, steps);
+    let host = Host::new(workers, seed, step);
+    execute_steps(&native, &program, machine, &host, 1);
 }
 
-pub fn execute_native(
+/// Runs compiled code for `steps` steps on the machine's buffers. The rest of the arena starts as NaN.
+pub fn execute_steps(
     native: &Native,
     program: &Program,
     machine: &mut Machine<f32>,
-    seed: u64,
-    step: u64,
+    host: &Host,
     steps: u64,
 ) {
     let mut arena = vec![Line([0xff; 64]); program.arena_bytes.div_ceil(64) + 1];
     let base = arena.as_mut_ptr().cast::<u8>();
     copy_in(program, machine, base);
-    let host =
-        Host { barrier: Barrier::new(program.workers), seed, first_step: step, now: AtomicU64::new(step) };
     let mut run = Run {
         arena: base,
         steps,
         halt: 0,
         workers: program.workers as u32,
-        host: (&raw const host).cast_mut().cast::<c_void>(),
+        host: std::ptr::from_ref(host).cast_mut().cast::<c_void>(),
     };
     let run = &raw mut run as usize;
     let entry = native.entry();
     std::thread::scope(|scope| {
         for worker in 0..program.workers as u32 {
-            // SAFETY: the run, the host and the arena outlive the scope; the program's own barriers order the workers.
+            // SAFETY: run, host, arena and code outlive the scope; the program's own barriers order the workers.
             scope.spawn(move || unsafe { entry(run as *mut Run, worker) });
         }
     });
     copy_out(program, machine, base);
 }
 
-fn copy_in(program: &Program, machine: &mut Machine<f32>, arena: *mut u8) {
+fn copy_in(program: &Program, machine: &Machine<f32>, arena: *mut u8) {
     for (buffer, &offset) in program.module.buffers.iter().zip(&program.offsets) {
         if matches!(buffer.kind, BufferKind::Temp | BufferKind::Packed) {
             continue;
@@ -130,9 +143,9 @@ fn copy_in(program: &Program, machine: &mut Machine<f32>, arena: *mut u8) {
 
 fn copy_out(program: &Program, machine: &mut Machine<f32>, arena: *const u8) {
     for (buffer, &offset) in program.module.buffers.iter().zip(&program.offsets) {
-        // SAFETY: as in `copy_in`.
         if buffer.elem == Elem::Real && buffer.kind != BufferKind::Packed {
             let to = machine.get_mut(&buffer.name).unwrap();
+            // SAFETY: as in `copy_in`.
             unsafe { arena.add(offset).cast::<f32>().copy_to(to.as_mut_ptr(), to.len()) };
         }
     }
@@ -229,9 +242,9 @@ unsafe extern "C" fn scatter(
 /// The test's host behind a run.
 ///
 /// # Safety
-/// `run` comes from [`execute_native`].
+/// `run` comes from [`execute_steps`].
 unsafe fn host<'a>(run: *mut Run) -> &'a Host {
-    // SAFETY: `execute_native` keeps the host alive while compiled code runs.
+    // SAFETY: `execute_steps` keeps the host alive while compiled code runs.
     unsafe { &*(*run).host.cast::<Host>() }
 }
 
@@ -244,10 +257,13 @@ unsafe extern "C" fn begin_step(run: *mut Run, step: u64) -> u32 {
     // SAFETY: called by compiled code with its run.
     let host = unsafe { host(run) };
     host.now.store(host.first_step + step, Ordering::SeqCst);
-    0
+    u32::from(host.first_step + step == host.last_step)
 }
 
-unsafe extern "C" fn end_step(_run: *mut Run, _step: u64) {}
+unsafe extern "C" fn end_step(run: *mut Run, _step: u64) {
+    // SAFETY: called by compiled code with its run.
+    unsafe { host(run) }.finished.fetch_add(1, Ordering::SeqCst);
+}
 
 unsafe extern "C" fn random_key(run: *mut Run, stream: u32) -> u32 {
     // SAFETY: called by compiled code with its run.
