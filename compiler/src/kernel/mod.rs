@@ -7,6 +7,20 @@
 //!
 //! All sizes, strides and offsets count elements (4 bytes each: `f32` or `u32`).
 
+mod interp;
+mod lower;
+mod parse;
+mod print;
+mod verify;
+
+#[cfg(test)]
+mod tests;
+
+pub use interp::{Machine, run};
+pub use lower::lower;
+pub use parse::{ParseError, parse};
+pub use verify::verify;
+
 pub use crate::graph::{Elem, Form, InputRole, OutputRole, Part, Reduce};
 use crate::scalar::Scalar;
 

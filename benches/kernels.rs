@@ -1,0 +1,225 @@
+//! `cargo bench --bench kernels [-- FILTER]`: the matrix products of the shipped models beside what this machine can do.
+//!
+//! Peak and bandwidth are measured first, in the same process. Every time is the best of many short rounds, since other
+//! work on the machine only adds to it; the operands of a product stay in the caches that they fit.
+
+use std::hint::black_box;
+use std::sync::Mutex;
+use std::time::Instant;
+
+use lstmc_compiler::backend::abi::{GemmShape, PackShape};
+use lstmc_compiler::kernel::packed_len;
+use lstmc_runtime::gemm::{gemm, pack};
+use lstmc_runtime::workers::{self, Barrier};
+
+const ROUNDS: usize = 41;
+/// Seconds that one round should last at least.
+const ROUND_SECONDS: f64 = 0.005;
+
+/// (name, form, m, n, k, packed, split): forms and splits as in `GemmShape`.
+type Row = (&'static str, u32, u32, u32, u32, bool, u32);
+
+const PRODUCTS: &[Row] = &[
+    ("recurrent step, H = 200", 0, 20, 800, 200, true, 2),
+    ("recurrent step, H = 650", 0, 20, 2600, 650, true, 2),
+    ("recurrent step, H = 1500", 0, 20, 6000, 1500, true, 2),
+    ("backward step, H = 200", 1, 20, 200, 800, true, 2),
+    ("backward step, H = 650", 1, 20, 650, 2600, true, 2),
+    ("backward step, H = 1500", 1, 20, 1500, 6000, true, 2),
+    ("input projections, H = 650", 0, 700, 2600, 650, false, 1),
+    ("input projections, H = 1500", 0, 700, 6000, 1500, false, 1),
+    ("weight gradient, H = 650", 2, 650, 2600, 700, false, 2),
+    ("weight gradient, H = 1500", 2, 1500, 6000, 700, false, 2),
+    ("logits, H = 650", 0, 700, 10000, 650, false, 2),
+    ("logits' input gradient", 1, 700, 650, 10000, false, 1),
+    ("logits' weight gradient", 2, 650, 10000, 700, false, 2),
+    ("logits, H = 200", 0, 400, 10000, 200, false, 2),
+    ("batch 1, packed, H = 512", 0, 1, 2048, 512, true, 2),
+    ("batch 1, packed, H = 1500", 0, 1, 6000, 1500, true, 2),
+    ("batch 1, NN as it lies", 0, 1, 10000, 650, false, 2),
+    ("batch 1, NT as it lies", 1, 1, 650, 2600, false, 2),
+    ("batch 1, NT as it lies, H = 1500", 1, 1, 1500, 6000, false, 2),
+    ("20 rows, NN as it lies", 0, 20, 2600, 650, false, 2),
+    ("20 rows, NT as it lies", 1, 20, 650, 2600, false, 2),
+];
+
+fn main() {
+    let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
+    let most = workers::default_workers() as u32;
+    println!("{:32} {:>22}  {}", "", "shape M, N, K", "GFLOP/s (share of the peak) or GB/s, by threads");
+    let mut peaks = Vec::new();
+    for threads in 1..=most {
+        let peak = 1e-9 * f64::from(threads) * PEAK_FLOP as f64 / seconds(threads, &|_| peak());
+        let bandwidth = bandwidth(threads);
+        println!(
+            "{:32} {threads:>14} threads  {peak:.0} GFLOP/s, {bandwidth:.1} GB/s read from memory",
+            "machine"
+        );
+        peaks.push(peak);
+    }
+    for row in PRODUCTS.iter().filter(|row| row.0.contains(&filter)) {
+        let (name, _, m, n, k, ..) = *row;
+        let mut line = format!("{name:32} {:>22}", format!("{m}, {n}, {k}"));
+        for (threads, peak) in (1..=most).zip(&peaks) {
+            let seconds = product(row, threads);
+            let flops = 2e-9 * f64::from(m) * f64::from(n) * f64::from(k) / seconds;
+            if m == 1 {
+                line += &format!("  {:10.1} GB/s  ", 4e-9 * f64::from(n) * f64::from(k) / seconds);
+            } else {
+                line += &format!("  {flops:7.1} ({:3.0} %)", 100.0 * flops / peak);
+            }
+        }
+        println!("{line}");
+    }
+    if "barrier".contains(&filter) {
+        for threads in 2..=most {
+            let barrier = Barrier::new(threads as usize);
+            let seconds = seconds(threads, &|worker| _ = barrier.wait(worker));
+            println!("{:32} {threads:>14} threads  {:.0} ns", "barrier", seconds * 1e9);
+        }
+    }
+}
+
+/// The time of one call of `f` on all of `threads` workers: the best over rounds, each ended by the slowest worker.
+fn seconds(threads: u32, f: &(dyn Fn(u32) + Sync)) -> f64 {
+    let barrier = Barrier::new(threads as usize);
+    let rounds = Mutex::new(Vec::new());
+    workers::run(threads as usize, true, &|worker| {
+        f(worker);
+        // Every worker must repeat as often as the others: worker 0 measures, and tells them.
+        barrier.wait(worker);
+        let started = Instant::now();
+        f(worker);
+        barrier.wait(worker);
+        if worker == 0 {
+            let once = started.elapsed().as_secs_f64();
+            rounds.lock().expect("no worker panics").push((ROUND_SECONDS / once).ceil().max(1.0));
+        }
+        barrier.wait(worker);
+        let repeats = rounds.lock().expect("no worker panics")[0] as usize;
+        for _ in 0..ROUNDS {
+            barrier.wait(worker);
+            let started = Instant::now();
+            for _ in 0..repeats {
+                f(worker);
+            }
+            barrier.wait(worker);
+            if worker == 0 {
+                let mean = started.elapsed().as_secs_f64() / repeats as f64;
+                rounds.lock().expect("no worker panics").push(mean);
+            }
+        }
+    });
+    let rounds = rounds.into_inner().expect("no worker panics");
+    rounds[1..].iter().copied().fold(f64::INFINITY, f64::min)
+}
+
+/// A buffer that workers share as compiled code does.
+struct Shared(Vec<f32>);
+
+impl Shared {
+    fn new(len: usize) -> Shared {
+        Shared((0..len).map(|i| (i * 7 % 13) as f32 * 0.1 - 0.6).collect())
+    }
+
+    fn pointer(&self) -> *mut f32 {
+        self.0.as_ptr().cast_mut()
+    }
+}
+
+fn product(&(_, form, m, n, k, packed, split): &Row, threads: u32) -> f64 {
+    let shape = GemmShape {
+        form,
+        m,
+        n,
+        k,
+        a_stride: if form == 2 { m } else { k },
+        b_stride: if form == 1 { k } else { n },
+        c_stride: n,
+        accumulate: 0,
+        packed: packed as u32,
+        split,
+    };
+    let (a, b) = (Shared::new((m * k) as usize), Shared::new((k * n) as usize));
+    let c = Shared::new((m * n) as usize);
+    let panels = Shared::new(packed_len(k as usize, n as usize));
+    let packing = PackShape { form, k, n, b_stride: shape.b_stride, split: 0 };
+    if packed {
+        // SAFETY: both buffers have the lengths that the shape asks for.
+        unsafe { pack(&packing, b.pointer(), panels.pointer(), 0, 1) };
+    }
+    let right = if packed { &panels } else { &b };
+    seconds(threads, &|worker| {
+        // SAFETY: the operands have the lengths that the shape asks for; each worker writes its own part of C.
+        unsafe { gemm(&shape, a.pointer(), right.pointer(), c.pointer(), worker, threads) };
+    })
+}
+
+/// GB/s of reading memory that no cache holds.
+fn bandwidth(threads: u32) -> f64 {
+    let len = 1 << 27;
+    let data = vec![1u64; len / 8];
+    let seconds = seconds(threads, &|worker| {
+        let part = data.len() / threads as usize;
+        black_box(data[part * worker as usize..][..part].iter().fold(0u64, |sum, &x| sum ^ x));
+    });
+    1e-9 * len as f64 / seconds
+}
+
+const PEAK_ROUNDS: usize = 20_000;
+/// Multiply-adds that do not wait for each other.
+const CHAINS: usize = 12;
+/// The lanes of the widest vectors known here.
+const LANES: usize = if cfg!(target_arch = "x86_64") { 16 } else { 8 };
+const PEAK_FLOP: usize = PEAK_ROUNDS * CHAINS * LANES * 2;
+
+/// Multiplies and adds [`PEAK_FLOP`] times as fast as this CPU can.
+fn peak() {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_x86_feature_detected!("avx512f") {
+            // SAFETY: the CPU has the instructions.
+            return unsafe { peak_avx512() };
+        }
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            // SAFETY: the CPU has the instructions.
+            return unsafe { peak_avx2() };
+        }
+    }
+    let mut sums = [[black_box(1.0f32); LANES]; CHAINS];
+    let x = black_box(0.5f32);
+    for _ in 0..PEAK_ROUNDS {
+        sums.as_flattened_mut().iter_mut().for_each(|sum| {
+            *sum = if cfg!(target_arch = "aarch64") { x.mul_add(x, *sum) } else { x * x + *sum }
+        });
+    }
+    black_box(sums);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn peak_avx512() {
+    use std::arch::x86_64::*;
+    let x = _mm512_set1_ps(black_box(0.5));
+    let mut sums = [x; CHAINS];
+    for _ in 0..PEAK_ROUNDS {
+        for sum in &mut sums {
+            *sum = _mm512_fmadd_ps(x, x, *sum);
+        }
+    }
+    black_box(sums);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn peak_avx2() {
+    use std::arch::x86_64::*;
+    let x = _mm256_set1_ps(black_box(0.5));
+    let mut sums = [x; CHAINS];
+    for _ in 0..2 * PEAK_ROUNDS {
+        for sum in &mut sums {
+            *sum = _mm256_fmadd_ps(x, x, *sum);
+        }
+    }
+    black_box(sums);
+}

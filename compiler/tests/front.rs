@@ -1,0 +1,212 @@
+//! File tests of the front end: each `tests/front/*.lstm` beside the text that it must give, in a `.out` file.
+//!
+//! A file whose first line is `// stage: tokens`, `ast` or `model` gives that stage's text; every file gives its
+//! diagnostics if it has any. `// vocab: N` sets the vocabulary's size, else 10. `BLESS=1` writes the `.out` files.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use lstmc_compiler::diag::{Diagnostics, SourceId, SourceMap};
+use lstmc_compiler::model::{self, Model};
+use lstmc_compiler::syntax::{self, ast};
+use proptest::prelude::*;
+
+/// The user's text is the first source, the prelude's files follow.
+fn sources(name: &str, text: &str) -> (SourceMap, SourceId, Vec<SourceId>) {
+    let mut sources = SourceMap::default();
+    let id = sources.add(name, text);
+    let prelude = model::prelude().map(|(name, text)| sources.add(name, text));
+    (sources, id, prelude.to_vec())
+}
+
+fn check(
+    sources: &SourceMap,
+    id: SourceId,
+    prelude: &[SourceId],
+    vocab: usize,
+) -> Result<Model, Diagnostics> {
+    let file = syntax::parse(sources, id)?;
+    let prelude: Result<Vec<ast::File>, _> = prelude.iter().map(|id| syntax::parse(sources, *id)).collect();
+    model::check(&file, &prelude?, vocab)
+}
+
+fn directive<'t>(text: &'t str, key: &str) -> Option<&'t str> {
+    let prefix = format!("// {key}: ");
+    text.lines().find_map(|line| line.strip_prefix(prefix.as_str()))
+}
+
+/// What the stage named in the file's head says about it.
+fn output(name: &str, text: &str) -> String {
+    let (sources, id, prelude) = sources(name, text);
+    let vocab = directive(text, "vocab").map_or(10, |n| n.parse().expect("a vocabulary size"));
+    let result = match directive(text, "stage").unwrap_or("model") {
+        "tokens" => Ok(syntax::print_tokens(&sources, id)),
+        "ast" => syntax::parse(&sources, id).map(|file| syntax::print(&file)),
+        "model" => check(&sources, id, &prelude, vocab).map(|model| model::print(&model)),
+        stage => panic!("no stage {stage}"),
+    };
+    result.unwrap_or_else(|errors| sources.render(&errors, false))
+}
+
+fn lstm_files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("a folder entry").path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "lstm"));
+    paths.sort();
+    paths
+}
+
+fn models() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models");
+    let mut paths = lstm_files(&folder);
+    paths.extend(lstm_files(&folder.join("cells")));
+    paths
+}
+
+#[test]
+fn files_give_what_they_must() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/front");
+    let bless = std::env::var_os("BLESS").is_some();
+    let mut wrong = Vec::new();
+    let paths = lstm_files(&folder);
+    assert!(paths.len() > 20, "the file tests are in {}", folder.display());
+    for path in paths {
+        let text = fs::read_to_string(&path).expect("a test file");
+        let name = path.file_name().expect("a file name").to_string_lossy().into_owned();
+        let found = output(&name, &text);
+        let expected = path.with_extension("out");
+        if bless {
+            fs::write(&expected, &found).expect("the expected output is written");
+        } else if fs::read_to_string(&expected).ok().as_deref() != Some(found.as_str()) {
+            wrong.push(format!("{name}: found\n{found}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}\nBLESS=1 accepts what was found", wrong.join("\n"));
+}
+
+#[test]
+fn shipped_models_check() {
+    let paths = models();
+    assert!(paths.len() >= 12);
+    for path in paths {
+        let text = fs::read_to_string(&path).expect("a model");
+        let (sources, id, prelude) = sources(&path.to_string_lossy(), &text);
+        if let Err(errors) = check(&sources, id, &prelude, 112) {
+            panic!("{}", sources.render(&errors, false));
+        }
+    }
+}
+
+/// Parsing and checking end, and every span can be shown.
+fn survives(text: &str) {
+    let (sources, id, prelude) = sources("fuzz", text);
+    if let Err(errors) = check(&sources, id, &prelude, 10) {
+        assert!(!errors.0.is_empty(), "refused without a reason:\n{text}");
+        sources.render(&errors, false);
+    }
+    if let Ok(file) = syntax::parse(&sources, id) {
+        syntax::print(&file);
+        // Errors of the block are those that `check` reports.
+        let _ = model::data_block(&file);
+    }
+    syntax::print_tokens(&sources, id);
+}
+
+/// Pieces that files are made of, for texts that get past the lexer.
+const PIECES: [&str; 60] = [
+    "data",
+    "model",
+    "train",
+    "layer",
+    "optimizer",
+    "param",
+    "state",
+    "next",
+    "return",
+    "let",
+    "if",
+    "then",
+    "else",
+    "{",
+    "}",
+    "(",
+    ")",
+    "[",
+    "]",
+    ":",
+    ";",
+    ",",
+    "->",
+    "=",
+    "@",
+    "+",
+    "-",
+    "*",
+    "/",
+    "^",
+    "<",
+    ">=",
+    "\n",
+    " ",
+    "x",
+    "in",
+    "units",
+    "token",
+    "tokens",
+    "vocab",
+    "h",
+    "lstm",
+    "dense",
+    "softmax",
+    "transpose",
+    "final_step",
+    "random",
+    "training",
+    "0",
+    "1",
+    "2.5",
+    "1e400",
+    "4294967296",
+    "\"a\"",
+    "\"",
+    "// c\n",
+    "é",
+    "rate",
+    "zeros",
+    "uniform(0.1)",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_text_is_survived(text in "\\PC{0,200}") {
+        survives(&text);
+    }
+
+    #[test]
+    fn any_pieces_are_survived(pieces in prop::collection::vec(prop::sample::select(&PIECES[..]), 0..120)) {
+        survives(&pieces.join(" "));
+    }
+
+    #[test]
+    fn mutated_models_are_survived(
+        which in any::<prop::sample::Index>(),
+        edits in prop::collection::vec((any::<prop::sample::Index>(), 0usize..12, prop::sample::select(&PIECES[..])), 1..6),
+    ) {
+        let paths = models();
+        let mut text = fs::read_to_string(which.get(&paths)).expect("a model");
+        for (at, cut, piece) in edits {
+            let mut from = at.index(text.len() + 1);
+            while !text.is_char_boundary(from) {
+                from -= 1;
+            }
+            let mut to = (from + cut).min(text.len());
+            while !text.is_char_boundary(to) {
+                to += 1;
+            }
+            text.replace_range(from..to, piece);
+        }
+        survives(&text);
+    }
+}

@@ -1,0 +1,262 @@
+//! Blocking: which part of A, B and C is worked on when, for every form and instruction set.
+
+use std::ops::Range;
+
+use lstmc_compiler::kernel::PANEL;
+
+use super::micro::{Isa, Tile};
+use super::{packing, scratch};
+
+/// A, `[m, k]`: element (i, p) at `at[i * row + p * step]`.
+#[derive(Clone, Copy)]
+pub struct Left {
+    pub at: *const f32,
+    pub row: usize,
+    pub step: usize,
+}
+
+/// B, `[k, n]`, as it lies in memory.
+#[derive(Clone, Copy)]
+pub enum Right {
+    /// Rows of `n` elements, `apart` elements from one to the next.
+    Rows { at: *const f32, apart: usize },
+    /// Columns of `k` elements, `apart` elements from one to the next.
+    Columns { at: *const f32, apart: usize },
+    /// Panels of `k` rows of [`PANEL`] elements, `apart` elements from one to the next.
+    Panels { at: *const f32, apart: usize },
+}
+
+/// One worker's share of a product.
+pub struct Product {
+    pub m: usize,
+    pub n: usize,
+    pub k: usize,
+    pub a: Left,
+    pub b: Right,
+    pub c: *mut f32,
+    pub c_row: usize,
+    /// Add to C.
+    pub add: bool,
+}
+
+/// Longest block of the contraction: a panel of B this deep takes half of a 32 KB first-level cache.
+const K_BLOCK: usize = 256;
+/// Rows of A that are packed and kept in the second-level cache at a time: 240 KB with the longest block.
+const ROW_BLOCK: usize = 240;
+/// Columns of B that are packed at a time.
+const COLUMN_BLOCK: usize = 256;
+/// Up to so many rows A is read as it lies, and C is computed panel by panel.
+const NARROW: usize = 64;
+/// Elements of A that are packed at a time; they live in the last-level cache.
+const PACKED_LEFT: usize = 1 << 20;
+
+/// `len` cut into equal parts of at most `max`, each a multiple of `unit` but the last.
+fn part(len: usize, max: usize, unit: usize) -> usize {
+    let parts = len.div_ceil(max).max(1);
+    len.div_ceil(parts).next_multiple_of(unit).max(unit)
+}
+
+/// The length of the contraction's blocks, a function of `k` alone.
+pub fn k_block(k: usize) -> usize {
+    part(k, K_BLOCK, 8)
+}
+
+fn cut(range: Range<usize>, len: usize) -> impl Iterator<Item = Range<usize>> {
+    let end = range.end;
+    range.step_by(len).map(move |start| start..(start + len).min(end))
+}
+
+/// The heights of register tiles over `rows`: as few as possible, as equal as possible.
+pub fn tiles(rows: Range<usize>, max: usize) -> impl Iterator<Item = Range<usize>> {
+    let (start, len) = (rows.start, rows.len());
+    let count = len.div_ceil(max);
+    (0..count).map(move |i| start + len * i / count..start + len * (i + 1) / count)
+}
+
+/// Computes `p`.
+///
+/// # Safety
+/// The pointers of `p` must be valid for its extents, C must overlap neither A nor B, and the CPU must have `isa`.
+pub unsafe fn product(isa: &Isa, p: &Product) {
+    if p.k == 0 {
+        // SAFETY: as the caller promised.
+        unsafe { clear(p) };
+        return;
+    }
+    let plan = Plan::new(isa, p);
+    scratch::with(plan.left_len + plan.right_len, |memory| {
+        for rows in cut(0..p.m, plan.rows) {
+            for span in cut(0..p.k, plan.span) {
+                let left = Blocks { at: memory, k: span.clone(), rows: rows.clone(), packed: plan.pack_left };
+                // SAFETY: the scratch holds the lengths asked for; the rest is the caller's promise.
+                unsafe {
+                    if plan.pack_left {
+                        left.pack(isa, p, &plan);
+                    }
+                    sweep(isa, p, &plan, &left, memory.add(plan.left_len));
+                }
+            }
+        }
+    });
+}
+
+/// C = 0 where nothing is to be added.
+unsafe fn clear(p: &Product) {
+    if p.add {
+        return;
+    }
+    for i in 0..p.m {
+        // SAFETY: row `i` of C has `n` elements, which are this worker's.
+        unsafe { std::slice::from_raw_parts_mut(p.c.add(i * p.c_row), p.n).fill(0.0) };
+    }
+}
+
+/// The sizes of blocks for one product.
+struct Plan {
+    k_block: usize,
+    pack_left: bool,
+    /// Rows of C for which A is packed.
+    rows: usize,
+    /// Length of the contraction for which A is packed, a multiple of `k_block`.
+    span: usize,
+    row_block: usize,
+    column_block: usize,
+    left_len: usize,
+    right_len: usize,
+}
+
+impl Plan {
+    fn new(isa: &Isa, p: &Product) -> Plan {
+        let k_block = k_block(p.k);
+        let pack_left = p.a.step != 1 || p.m > NARROW;
+        let rows = if pack_left { part(p.m, PACKED_LEFT / K_BLOCK, isa.rows()) } else { p.m };
+        let span = if pack_left { (PACKED_LEFT / rows / k_block).max(1) * k_block } else { p.k };
+        let packed = matches!(p.b, Right::Panels { .. });
+        let column_block = match p.m {
+            ..=NARROW if packed => isa.panels(p.m) * PANEL,
+            ..=NARROW => PANEL,
+            _ => COLUMN_BLOCK,
+        };
+        let left_len =
+            if pack_left { (rows * span.min(p.k) + packing::OVERRUN).next_multiple_of(16) } else { 0 };
+        let right_len = if packed { 0 } else { column_block * k_block };
+        let row_block = part(rows, ROW_BLOCK, isa.rows());
+        Plan { k_block, pack_left, rows, span, row_block, column_block, left_len, right_len }
+    }
+}
+
+/// Rows `rows` of A over the part `k` of the contraction: packed at `at`, or as they lie.
+struct Blocks {
+    at: *mut f32,
+    rows: Range<usize>,
+    k: Range<usize>,
+    packed: bool,
+}
+
+impl Blocks {
+    /// The tile of `rows` over `k`. Packed: blocks of `k` one after the other, in each the rows' tiles.
+    fn tile(&self, p: &Product, rows: &Range<usize>, k: &Range<usize>) -> Left {
+        if self.packed {
+            let block = (k.start - self.k.start) * self.rows.len();
+            let at = self.at.wrapping_add(block + (rows.start - self.rows.start) * k.len());
+            Left { at, row: 1, step: rows.len() }
+        } else {
+            Left { at: p.a.at.wrapping_add(rows.start * p.a.row + k.start * p.a.step), ..p.a }
+        }
+    }
+
+    unsafe fn pack(&self, isa: &Isa, p: &Product, plan: &Plan) {
+        for k in cut(self.k.clone(), plan.k_block) {
+            for block in cut(self.rows.clone(), plan.row_block) {
+                for rows in tiles(block, isa.rows()) {
+                    let to = self.tile(p, &rows, &k).at.cast_mut();
+                    let from = p.a.at.wrapping_add(rows.start * p.a.row + k.start * p.a.step);
+                    // SAFETY: `to` has room for the tile and what follows it is written later or is the overrun.
+                    unsafe {
+                        if p.a.step == 1 {
+                            (isa.interleave)(from, p.a.row, rows.len(), k.len(), to, rows.len());
+                        } else {
+                            packing::rows(from, p.a.step, rows.len(), k.len(), to);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// All columns of C, for the rows and the part of the contraction in `left`.
+unsafe fn sweep(isa: &Isa, p: &Product, plan: &Plan, left: &Blocks, memory: *mut f32) {
+    for columns in cut(0..p.n, plan.column_block) {
+        for k in cut(left.k.clone(), plan.k_block) {
+            let (b, apart) = match p.b {
+                Right::Panels { at, apart } => {
+                    (at.wrapping_add(columns.start / PANEL * apart + k.start * PANEL), apart)
+                }
+                source => {
+                    let source = source.at_column(columns.start);
+                    // SAFETY: the scratch has room for the block; the source holds its elements.
+                    unsafe { packing::panels(isa, source, columns.len(), k.clone(), memory) };
+                    (memory.cast_const(), k.len() * PANEL)
+                }
+            };
+            for rows in cut(left.rows.clone(), plan.row_block) {
+                // SAFETY: the block lies within C; A and B hold what it needs.
+                unsafe { block(isa, p, left, &rows, &columns, &k, (b, apart)) };
+            }
+        }
+    }
+}
+
+impl Right {
+    fn at_column(self, column: usize) -> Right {
+        match self {
+            Right::Rows { at, apart } => Right::Rows { at: at.wrapping_add(column), apart },
+            Right::Columns { at, apart } => Right::Columns { at: at.wrapping_add(column * apart), apart },
+            Right::Panels { at, apart } => {
+                Right::Panels { at: at.wrapping_add(column / PANEL * apart), apart }
+            }
+        }
+    }
+}
+
+/// One block of C by one block of the contraction: all register tiles of a group of panels, then the next group.
+unsafe fn block(
+    isa: &Isa,
+    p: &Product,
+    left: &Blocks,
+    rows: &Range<usize>,
+    columns: &Range<usize>,
+    k: &Range<usize>,
+    (b, apart): (*const f32, usize),
+) {
+    let group = isa.panels(rows.len());
+    let mut column = columns.start;
+    while column < columns.end {
+        let panels = if columns.end - column >= group * PANEL { group } else { 1 };
+        let width = (panels * PANEL).min(columns.end - column);
+        let b = b.wrapping_add((column - columns.start) / PANEL * apart);
+        // The panel's next block, or the next panel, a part of it by each tile.
+        let share = (k.len() * PANEL).div_ceil(rows.len().div_ceil(isa.rows()));
+        for (i, tile) in tiles(rows.clone(), isa.rows()).enumerate() {
+            let a = left.tile(p, &tile, k);
+            let args = Tile {
+                a: a.at,
+                a_row: a.row,
+                a_step: a.step,
+                b,
+                ahead: b.wrapping_add(k.len() * PANEL + i * share),
+                ahead_step: share / k.len(),
+                b_panel: apart,
+                k: k.len(),
+                c: p.c.wrapping_add(tile.start * p.c_row + column),
+                c_row: p.c_row,
+                columns: width,
+                add: p.add || k.start > 0,
+            };
+            // SAFETY: the tile lies within C, and A and B hold its operands.
+            unsafe { isa.tile(tile.len(), panels)(&args) };
+        }
+        column += width;
+    }
+}

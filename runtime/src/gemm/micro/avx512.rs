@@ -1,0 +1,66 @@
+//! AVX-512: thirty-two registers of sixteen lanes, a panel is one of them wide.
+
+use std::arch::x86_64::*;
+
+use lstmc_compiler::kernel::PANEL;
+
+use super::{Isa, Tile, heights};
+use crate::gemm::direct;
+use crate::gemm::driver::Product;
+
+pub static ISA: Isa = Isa {
+    name: "avx512",
+    heights: heights![
+        1 x 12, 2 x 6, 3 x 4, 4 x 2, 5 x 2, 6 x 2, 7 x 2, 8 x 2, 9 x 2, 10 x 2, 11 x 2, 12 x 2,
+    ],
+    interleave: super::avx2::interleave,
+    direct,
+};
+
+#[target_feature(enable = "avx512f")]
+unsafe fn tile<const ROWS: usize, const PANELS: usize>(t: &Tile) {
+    let mut sums = [[_mm512_setzero_ps(); ROWS]; PANELS];
+    let (mut a, mut b) = (t.a, t.b);
+    for i in 0..ROWS {
+        // C is wanted at the end; asking for it now hides the wait. A prefetch cannot fault.
+        for panel in 0..PANELS {
+            _mm_prefetch::<_MM_HINT_T0>(t.c.wrapping_add(i * t.c_row + panel * PANEL).cast());
+        }
+    }
+    let mut ahead = t.ahead;
+    for _ in 0..t.k {
+        _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
+        ahead = ahead.wrapping_add(t.ahead_step);
+        for (panel, sums) in sums.iter_mut().enumerate() {
+            // SAFETY: A has ROWS rows and B PANELS panels of k elements; a and b stay within them.
+            unsafe {
+                let columns = _mm512_loadu_ps(b.add(panel * t.b_panel));
+                for (i, sum) in sums.iter_mut().enumerate() {
+                    let row = _mm512_set1_ps(*a.add(i * t.a_row));
+                    *sum = _mm512_fmadd_ps(row, columns, *sum);
+                }
+            }
+        }
+        a = a.wrapping_add(t.a_step);
+        b = b.wrapping_add(PANEL);
+    }
+    for (panel, sums) in sums.iter().enumerate() {
+        let left = t.columns.saturating_sub(panel * PANEL).min(PANEL);
+        let mask = ((1u32 << left) - 1) as __mmask16;
+        for (i, &sum) in sums.iter().enumerate() {
+            let c = t.c.wrapping_add(i * t.c_row + panel * PANEL);
+            // SAFETY: the mask lets through the `left` columns of C that start here.
+            unsafe {
+                let before = if t.add { _mm512_maskz_loadu_ps(mask, c) } else { _mm512_setzero_ps() };
+                let after = if t.add { _mm512_add_ps(before, sum) } else { sum };
+                _mm512_mask_storeu_ps(c, mask, after);
+            }
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f")]
+unsafe fn direct(p: &Product, b: *const f32, apart: usize) {
+    // SAFETY: as the caller promised.
+    unsafe { direct::run::<true>(p, b, apart) };
+}

@@ -1,0 +1,121 @@
+//! Register tiles: a few rows of A times one or more panels of B, all sums in registers.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod portable;
+
+use std::sync::OnceLock;
+
+use super::driver::Product;
+
+/// What a register tile works on: `C[..rows, ..columns]` becomes, or grows by, `k` products of A and B.
+pub struct Tile {
+    /// Element (i, p) of A at `a[i * a_row + p * a_step]`.
+    pub a: *const f32,
+    pub a_row: usize,
+    pub a_step: usize,
+    /// `k` rows of a panel of B, one after the other.
+    pub b: *const f32,
+    /// Elements from one panel of B to the next.
+    pub b_panel: usize,
+    pub k: usize,
+    /// B that will be wanted soon: element `p * ahead_step` is prefetched in round `p`. Need not exist.
+    pub ahead: *const f32,
+    pub ahead_step: usize,
+    pub c: *mut f32,
+    pub c_row: usize,
+    /// Columns of C, counted over all panels: more than in one panel less than there are.
+    pub columns: usize,
+    /// Add to C.
+    pub add: bool,
+}
+
+/// Computes a [`Tile`] of a fixed number of rows and panels.
+pub type TileFn = unsafe fn(&Tile);
+
+/// `to[p * apart + i] = from[i * row + p]` for `i < rows <= 16` and `p < k`: `(from, row, rows, k, to, apart)`, where
+/// `apart >= rows`. If `apart` is 16, elements from `rows` on become zero; otherwise up to [`super::packing::OVERRUN`]
+/// elements after the last are overwritten.
+pub type InterleaveFn = unsafe fn(*const f32, usize, usize, usize, *mut f32, usize);
+
+/// [`super::direct::run`] on one instruction set.
+pub type DirectFn = unsafe fn(&Product, *const f32, usize);
+
+/// The tiles of one height.
+pub struct Height {
+    /// Panels that `wide` takes at once: more for low tiles, whose few sums would wait for each other.
+    pub panels: usize,
+    pub wide: TileFn,
+    /// Takes one panel.
+    pub single: TileFn,
+}
+
+/// An instruction set's kernels.
+pub struct Isa {
+    pub name: &'static str,
+    /// By height, from 1 on.
+    pub heights: &'static [Height],
+    pub interleave: InterleaveFn,
+    pub direct: DirectFn,
+}
+
+impl Isa {
+    /// The highest tile.
+    pub fn rows(&self) -> usize {
+        self.heights.len()
+    }
+
+    /// Panels to take at once for `m` rows.
+    pub fn panels(&self, m: usize) -> usize {
+        // Of the tiles that `m` is cut into, which differ by one, the higher one.
+        let height = m.div_ceil(m.div_ceil(self.rows()).max(1));
+        self.heights[height.max(1) - 1].panels
+    }
+
+    /// The kernel for a tile of `rows` by `panels`, which is [`Isa::panels`] or 1.
+    pub fn tile(&self, rows: usize, panels: usize) -> TileFn {
+        let height = &self.heights[rows - 1];
+        debug_assert!(
+            panels == 1 || panels == height.panels,
+            "{} has no tile of {rows} x {panels}",
+            self.name
+        );
+        if panels == 1 { height.single } else { height.wide }
+    }
+}
+
+/// Every instruction set that this CPU has, the best one first.
+pub fn available() -> Vec<&'static Isa> {
+    let mut found = Vec::new();
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_x86_feature_detected!("avx512f") {
+            found.push(&avx512::ISA);
+        }
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            found.push(&avx2::ISA);
+        }
+    }
+    found.push(&portable::ISA);
+    found
+}
+
+/// The best instruction set of this CPU.
+pub fn best() -> &'static Isa {
+    static BEST: OnceLock<&'static Isa> = OnceLock::new();
+    BEST.get_or_init(|| available()[0])
+}
+
+/// A table of heights: `rows x panels` for each. `tile::<rows, panels>` must be in scope.
+macro_rules! heights {
+    ($($rows:literal x $panels:literal),* $(,)?) => {
+        &[$(crate::gemm::micro::Height {
+            panels: $panels,
+            wide: tile::<$rows, $panels>,
+            single: tile::<$rows, 1>,
+        }),*]
+    };
+}
+use heights;

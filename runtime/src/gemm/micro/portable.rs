@@ -1,0 +1,70 @@
+//! Plain loops over arrays, which the compiler turns into the baseline's vectors.
+
+use lstmc_compiler::kernel::PANEL;
+
+use super::{Isa, Tile, heights};
+use crate::gemm::direct;
+use crate::gemm::driver::Product;
+
+/// Whether the baseline multiplies and adds in one instruction; elsewhere `mul_add` is a call.
+const FUSED: bool = cfg!(target_arch = "aarch64");
+
+pub static ISA: Isa = Isa {
+    name: "portable",
+    // Sixteen registers of four lanes hold two rows of a panel, thirty-two six.
+    #[cfg(not(target_arch = "aarch64"))]
+    heights: heights![1 x 2, 2 x 1],
+    #[cfg(target_arch = "aarch64")]
+    heights: heights![1 x 4, 2 x 2, 3 x 2, 4 x 1, 5 x 1, 6 x 1],
+    interleave,
+    direct,
+};
+
+unsafe fn tile<const ROWS: usize, const PANELS: usize>(t: &Tile) {
+    let mut sums = [[[0.0f32; PANEL]; PANELS]; ROWS];
+    let (mut a, mut b) = (t.a, t.b);
+    for _ in 0..t.k {
+        for panel in 0..PANELS {
+            // SAFETY: B has PANELS panels of k rows of PANEL elements.
+            let columns: &[f32; PANEL] = unsafe { &*b.add(panel * t.b_panel).cast() };
+            for i in 0..ROWS {
+                // SAFETY: A has ROWS rows of k elements.
+                let row = unsafe { *a.add(i * t.a_row) };
+                let sums = &mut sums[i][panel];
+                for j in 0..PANEL {
+                    sums[j] =
+                        if FUSED { row.mul_add(columns[j], sums[j]) } else { row * columns[j] + sums[j] };
+                }
+            }
+        }
+        a = a.wrapping_add(t.a_step);
+        b = b.wrapping_add(PANEL);
+    }
+    for (i, row) in sums.iter().enumerate() {
+        // SAFETY: C has `columns` columns in each row.
+        let c = unsafe { std::slice::from_raw_parts_mut(t.c.add(i * t.c_row), t.columns) };
+        for (c, &sum) in c.iter_mut().zip(row.as_flattened()) {
+            *c = if t.add { *c + sum } else { sum };
+        }
+    }
+}
+
+unsafe fn direct(p: &Product, b: *const f32, apart: usize) {
+    // SAFETY: as the caller promised.
+    unsafe { direct::run::<FUSED>(p, b, apart) };
+}
+
+pub unsafe fn interleave(from: *const f32, row: usize, rows: usize, k: usize, to: *mut f32, apart: usize) {
+    for p in 0..k {
+        for i in 0..rows {
+            // SAFETY: `from` holds `rows` rows of k elements, and `to` as many columns.
+            unsafe { *to.add(p * apart + i) = *from.add(i * row + p) };
+        }
+        if apart == PANEL {
+            for i in rows..PANEL {
+                // SAFETY: a row of a panel has PANEL elements.
+                unsafe { *to.add(p * apart + i) = 0.0 };
+            }
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! Matrix products at the shapes of recurrent models: the library calls of compiled code.
+//!
+//! [`gemm`], [`pack`] and [`scatter`] have the signatures of [`lstmc_compiler::backend::abi::Library`]; every worker
+//! calls them and computes only its own rows or columns, so that they need no synchronisation of their own.
+//!
+//! The form is that of Goto and van de Geijn, "Anatomy of high-performance matrix multiplication" (2008): a register
+//! tile over panels of [`PANEL`] columns of B, blocked so that a panel stays in the first cache and rows of A in the
+//! second. [`driver`] does the blocking, [`micro`] holds the register tiles of each instruction set, [`packing`] the
+//! layouts, and [`direct`] the products of so few rows that B is better streamed as it lies.
+//!
+//! **Determinism.** An element of C is computed by the same operations in the same order whatever the number of workers,
+//! the split and the element's place in a tile: the contraction is cut into blocks that depend on `k` alone
+//! ([`driver::k_block`]); within a block the products are added in order of `k`, starting from zero; the blocks' sums are
+//! added in order. Nor does packing B change a bit.
+
+mod direct;
+mod driver;
+mod micro;
+mod packing;
+mod scratch;
+#[cfg(test)]
+mod tests;
+
+use std::ops::Range;
+
+use lstmc_compiler::backend::abi::{GemmShape, PackShape, ScatterShape};
+use lstmc_compiler::kernel::PANEL;
+use lstmc_compiler::plan::{COLUMN_GRAIN, share};
+
+use driver::{Left, Product, Right};
+use micro::Isa;
+
+/// `op(A)` or `op(B)` as it lies in memory: [`GemmShape::form`] and [`PackShape::form`].
+const NT: u32 = 1;
+const TN: u32 = 2;
+
+/// The cuts of [`GemmShape::split`]; any other value: worker 0 does all.
+const ROWS: u32 = 1;
+const COLUMNS: u32 = 2;
+
+/// The worker's range of `extent` under `split`, where `by` is the split that cuts this extent.
+fn range(extent: usize, split: u32, by: u32, worker: u32, workers: u32) -> Range<usize> {
+    let grain = if by == COLUMNS { COLUMN_GRAIN } else { 1 };
+    match split {
+        _ if split == by => share(extent, worker as usize, workers as usize, grain),
+        ROWS | COLUMNS => 0..extent,
+        _ if worker == 0 => 0..extent,
+        _ => 0..0,
+    }
+}
+
+/// The worker's share of `C = op(A) @ op(B)` or `C += op(A) @ op(B)`; see [`lstmc_compiler::kernel::Gemm`].
+///
+/// # Safety
+/// `a`, `b` and `c` must be valid for the elements that `shape` says, `c` must overlap neither, and no one else may
+/// write what is read or touch what is written here until the call returns. `worker < workers`.
+pub unsafe extern "C" fn gemm(
+    shape: *const GemmShape,
+    a: *const f32,
+    b: *const f32,
+    c: *mut f32,
+    worker: u32,
+    workers: u32,
+) {
+    // SAFETY: the caller passes a valid shape.
+    let shape = unsafe { &*shape };
+    // SAFETY: the caller's promises are the callee's.
+    unsafe { gemm_on(micro::best(), shape, a, b, c, worker, workers) };
+}
+
+/// [`gemm`] on the given instruction set.
+///
+/// # Safety
+/// As [`gemm`], and the CPU must have `isa`.
+unsafe fn gemm_on(
+    isa: &Isa,
+    shape: &GemmShape,
+    a: *const f32,
+    b: *const f32,
+    c: *mut f32,
+    worker: u32,
+    workers: u32,
+) {
+    let rows = range(shape.m as usize, shape.split, ROWS, worker, workers);
+    let columns = range(shape.n as usize, shape.split, COLUMNS, worker, workers);
+    if rows.is_empty() || columns.is_empty() {
+        return;
+    }
+    let (k, first) = (shape.k as usize, columns.start);
+    let (a_stride, b_stride, c_stride) =
+        (shape.a_stride as usize, shape.b_stride as usize, shape.c_stride as usize);
+    let (row, step) = if shape.form == TN { (1, a_stride) } else { (a_stride, 1) };
+    // SAFETY: all offsets stay inside the matrices, since the ranges stay inside their extents; a share of columns
+    // starts at a multiple of COLUMN_GRAIN, which is PANEL.
+    let product = unsafe {
+        Product {
+            m: rows.len(),
+            n: columns.len(),
+            k,
+            a: Left { at: a.wrapping_add(rows.start * row), row, step },
+            b: match (shape.packed != 0, shape.form) {
+                (true, _) => Right::Panels { at: b.wrapping_add(first * k), apart: PANEL * k },
+                (false, NT) => Right::Columns { at: b.wrapping_add(first * b_stride), apart: b_stride },
+                (false, _) => Right::Rows { at: b.wrapping_add(first), apart: b_stride },
+            },
+            c: c.add(rows.start * c_stride + first),
+            c_row: c_stride,
+            add: shape.accumulate != 0,
+        }
+    };
+    // SAFETY: the product's pointers are valid for its extents by the caller's promise.
+    unsafe {
+        match product.b {
+            Right::Rows { at, apart } if product.m <= direct::MAX_ROWS => (isa.direct)(&product, at, apart),
+            _ => driver::product(isa, &product),
+        }
+    }
+}
+
+/// The worker's share of laying `op(B)` out in panels; see [`lstmc_compiler::kernel::Pack`].
+///
+/// # Safety
+/// `b` must be valid for the elements that `shape` says and `to` for `packed_len(k, n)`; otherwise as [`gemm`].
+pub unsafe extern "C" fn pack(
+    shape: *const PackShape,
+    b: *const f32,
+    to: *mut f32,
+    worker: u32,
+    workers: u32,
+) {
+    // SAFETY: the caller passes a valid shape.
+    let shape = unsafe { &*shape };
+    // SAFETY: the caller's promises are the callee's.
+    unsafe { pack_on(micro::best(), shape, b, to, worker, workers) };
+}
+
+/// [`pack`] on the given instruction set.
+///
+/// # Safety
+/// As [`pack`], and the CPU must have `isa`.
+unsafe fn pack_on(isa: &Isa, shape: &PackShape, b: *const f32, to: *mut f32, worker: u32, workers: u32) {
+    let (k, n, stride) = (shape.k as usize, shape.n as usize, shape.b_stride as usize);
+    let columns = range(n, shape.split, COLUMNS, worker, workers);
+    let at = columns.start;
+    let source = if shape.form == NT {
+        Right::Columns { at: b.wrapping_add(at * stride), apart: stride }
+    } else {
+        Right::Rows { at: b.wrapping_add(at), apart: stride }
+    };
+    // SAFETY: a share starts at a panel, and panel `at / PANEL` starts at element `at * k`.
+    unsafe { packing::panels(isa, source, columns.len(), 0..k, to.wrapping_add(at * k)) };
+}
+
+/// The worker's share of a table lookup's gradient; see [`lstmc_compiler::kernel::Scatter`].
+///
+/// # Safety
+/// `ids` must hold `count` numbers below `rows`, `g` and `table` be valid for the elements that `shape` says; otherwise
+/// as [`gemm`].
+pub unsafe extern "C" fn scatter(
+    shape: *const ScatterShape,
+    ids: *const u32,
+    g: *const f32,
+    table: *mut f32,
+    worker: u32,
+    workers: u32,
+) {
+    // SAFETY: the caller passes a valid shape.
+    let shape = unsafe { &*shape };
+    let n = shape.n as usize;
+    let columns = range(n, shape.split, COLUMNS, worker, workers);
+    if columns.is_empty() {
+        return;
+    }
+    let row_of = |row: usize| {
+        // SAFETY: `row` is below the table's rows and the columns lie within it; they are this worker's alone.
+        unsafe { std::slice::from_raw_parts_mut(table.add(row * n + columns.start), columns.len()) }
+    };
+    for row in 0..shape.rows as usize {
+        row_of(row).fill(0.0);
+    }
+    for i in 0..shape.count as usize {
+        // SAFETY: `ids` holds `count` ids and `g` as many rows.
+        let (id, from) = unsafe {
+            let from = g.add(i * shape.g_stride as usize + columns.start);
+            (*ids.add(i) as usize, std::slice::from_raw_parts(from, columns.len()))
+        };
+        debug_assert!(id < shape.rows as usize, "id {id} is outside a table of {} rows", shape.rows);
+        for (sum, &value) in row_of(id).iter_mut().zip(from) {
+            *sum += value;
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! Products on every instruction set of this CPU against sums in f64, and bit for bit against each other.
+
+use lstmc_compiler::backend::abi::{GemmShape, PackShape, ScatterShape};
+use lstmc_compiler::kernel::packed_len;
+use lstmc_compiler::scalar::random;
+use ndarray::Array2;
+use proptest::prelude::*;
+
+use super::micro::{self, Isa};
+use super::{COLUMNS, NT, ROWS, TN, gemm_on, pack_on, range, scatter};
+
+/// Marks elements that no product may write.
+const UNTOUCHED: f32 = 1.0e30;
+
+/// A product with its operands; rows of all matrices are longer than the matrices are wide by `gap`.
+#[derive(Debug, Clone)]
+struct Case {
+    form: u32,
+    m: usize,
+    n: usize,
+    k: usize,
+    gap: usize,
+    accumulate: bool,
+}
+
+fn numbers(key: u32, len: usize) -> Vec<f32> {
+    (0..len).map(|i| random(key, i as u32) * 2.0 - 1.0).collect()
+}
+
+impl Case {
+    /// Rows and columns of A and B as they lie.
+    fn lie(&self) -> ([usize; 2], [usize; 2]) {
+        let &Case { form, m, n, k, .. } = self;
+        (if form == TN { [k, m] } else { [m, k] }, if form == NT { [n, k] } else { [k, n] })
+    }
+
+    fn shape(&self, packed: bool, split: u32) -> GemmShape {
+        let (a, b) = self.lie();
+        GemmShape {
+            form: self.form,
+            m: self.m as u32,
+            n: self.n as u32,
+            k: self.k as u32,
+            a_stride: (a[1] + self.gap) as u32,
+            b_stride: (b[1] + self.gap) as u32,
+            c_stride: (self.n + self.gap) as u32,
+            accumulate: self.accumulate as u32,
+            packed: packed as u32,
+            split,
+        }
+    }
+
+    fn operands(&self) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+        let (a, b) = self.lie();
+        let mut c = numbers(3, self.m * (self.n + self.gap));
+        for row in c.chunks_mut((self.n + self.gap).max(1)) {
+            row[self.n..].fill(UNTOUCHED);
+        }
+        (numbers(1, a[0] * (a[1] + self.gap)), numbers(2, b[0] * (b[1] + self.gap)), c)
+    }
+
+    fn packed(&self, isa: &Isa, b: &[f32], split: u32, workers: u32) -> Vec<f32> {
+        let shape = PackShape {
+            form: self.form,
+            k: self.k as u32,
+            n: self.n as u32,
+            b_stride: self.shape(true, 0).b_stride,
+            split,
+        };
+        let mut to = vec![f32::NAN; packed_len(self.k, self.n)];
+        for worker in 0..workers {
+            // SAFETY: both buffers have the lengths that the shape asks for.
+            unsafe { pack_on(isa, &shape, b.as_ptr(), to.as_mut_ptr(), worker, workers) };
+        }
+        to
+    }
+
+    fn run(&self, isa: &Isa, packed: bool, split: u32, workers: u32) -> Vec<f32> {
+        let (a, mut b, mut c) = self.operands();
+        if packed {
+            b = self.packed(isa, &b, COLUMNS, workers);
+        }
+        let shape = self.shape(packed, split);
+        for worker in 0..workers {
+            // SAFETY: the operands have the lengths that the shape asks for.
+            unsafe { gemm_on(isa, &shape, a.as_ptr(), b.as_ptr(), c.as_mut_ptr(), worker, workers) };
+        }
+        c
+    }
+
+    /// The product in f64 and, for each element, the sum of the magnitudes of its terms.
+    fn expected(&self) -> (Array2<f64>, Array2<f64>) {
+        let (a, b, c) = self.operands();
+        let view = |data: &[f32], [rows, columns]: [usize; 2]| {
+            Array2::from_shape_fn((rows, columns), |(i, j)| f64::from(data[i * (columns + self.gap) + j]))
+        };
+        let (la, lb) = self.lie();
+        let (mut a, mut b, mut c) = (view(&a, la), view(&b, lb), view(&c, [self.m, self.n]));
+        if self.form == TN {
+            a = a.reversed_axes();
+        }
+        if self.form == NT {
+            b = b.reversed_axes();
+        }
+        if !self.accumulate {
+            c.fill(0.0);
+        }
+        (a.dot(&b) + &c, a.mapv(f64::abs).dot(&b.mapv(f64::abs)) + c.mapv(f64::abs))
+    }
+
+    fn check(&self, isa: &Isa, c: &[f32]) {
+        let (value, size) = self.expected();
+        // Each of k + 1 additions and k products rounds by at most 2^-24 of a partial sum (Higham 2002, section 3.1).
+        let bound = (2 * self.k + 2) as f64 * f64::from(f32::EPSILON) / 2.0;
+        let stride = self.n + self.gap;
+        for ((i, j), &expected) in value.indexed_iter() {
+            let found = f64::from(c[i * stride + j]);
+            let error = (found - expected).abs();
+            assert!(
+                error <= bound * size[[i, j]],
+                "{} {self:?}: C[{i}, {j}] is {found}, not {expected}",
+                isa.name
+            );
+        }
+        for (at, &value) in c.iter().enumerate().filter(|(at, _)| at % stride.max(1) >= self.n) {
+            assert_eq!(value, UNTOUCHED, "{} {self:?}: wrote past a row, at {at}", isa.name);
+        }
+    }
+}
+
+fn bits(c: &[f32]) -> Vec<u32> {
+    c.iter().map(|x| x.to_bits()).collect()
+}
+
+fn check_all(case: &Case) {
+    for isa in micro::available() {
+        let whole = case.run(isa, false, 0, 1);
+        case.check(isa, &whole);
+        let packed = (case.form != TN).then(|| case.run(isa, true, 0, 1));
+        if let Some(packed) = &packed {
+            case.check(isa, packed);
+            assert_eq!(bits(packed), bits(&whole), "{} {case:?}: packing changed the sums", isa.name);
+        }
+        for (split, workers) in [(0, 2), (ROWS, 2), (ROWS, 3), (COLUMNS, 2), (COLUMNS, 3)] {
+            let label = format!("{} {case:?}: split {split}, {workers} workers", isa.name);
+            assert_eq!(bits(&case.run(isa, false, split, workers)), bits(&whole), "{label}");
+            if let Some(packed) = &packed {
+                assert_eq!(bits(&case.run(isa, true, split, workers)), bits(packed), "{label}, packed");
+            }
+        }
+    }
+}
+
+fn case() -> impl Strategy<Value = Case> {
+    (0..3u32, 0..40usize, 0..80usize, 0..90usize, 0..3usize, any::<bool>())
+        .prop_map(|(form, m, n, k, gap, accumulate)| Case { form, m, n, k, gap: gap * 5, accumulate })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+    #[test]
+    fn small_products_are_right_and_independent_of_the_split(case in case()) {
+        check_all(&case);
+    }
+}
+
+#[test]
+fn products_longer_than_every_block_are_right_and_independent_of_the_split() {
+    // Each exceeds a limit of the driver: rows, columns, contraction, packed rows of A.
+    let sizes =
+        [(253, 301, 700), (70, 1100, 530), (3, 2100, 777), (1, 530, 1030), (5, 40, 1500), (65, 33, 20_000)];
+    for (m, n, k) in sizes {
+        for form in [0, NT, TN] {
+            for accumulate in [false, true] {
+                check_all(&Case { form, m, n, k, gap: 3, accumulate });
+            }
+        }
+    }
+}
+
+#[test]
+fn more_rows_than_are_packed_at_a_time() {
+    check_all(&Case { form: TN, m: 4200, n: 17, k: 20, gap: 1, accumulate: true });
+}
+
+#[test]
+fn empty_products_write_what_they_should() {
+    let case = Case { form: 0, m: 3, n: 5, k: 0, gap: 2, accumulate: false };
+    for isa in micro::available() {
+        let c = case.run(isa, false, 0, 1);
+        assert!(c.chunks(7).all(|row| row[..5] == [0.0; 5] && row[5..] == [UNTOUCHED; 2]));
+        let kept = Case { accumulate: true, ..case.clone() };
+        assert_eq!(kept.run(isa, false, 0, 1), kept.operands().2);
+        for (m, n) in [(0, 5), (3, 0)] {
+            Case { m, n, k: 4, ..case.clone() }.run(isa, false, COLUMNS, 2);
+        }
+    }
+}
+
+#[test]
+fn a_product_in_the_packed_layout_ignores_what_pads_it() {
+    // An infinity in A times the padding's zeros is not a number; it must not reach C.
+    let case = Case { form: 0, m: 5, n: 3, k: 2, gap: 0, accumulate: false };
+    let shape = case.shape(true, 0);
+    for isa in micro::available() {
+        let b = case.packed(isa, &[1.0; 6], 0, 1);
+        let mut c = vec![0.0; 15];
+        // SAFETY: the operands have the lengths that the shape asks for.
+        unsafe { gemm_on(isa, &shape, [f32::INFINITY; 10].as_ptr(), b.as_ptr(), c.as_mut_ptr(), 0, 1) };
+        assert_eq!(c, [f32::INFINITY; 15], "{}", isa.name);
+    }
+}
+
+#[test]
+fn panels_are_laid_out_as_the_kernel_form_says() {
+    let case = Case { form: NT, m: 1, n: 21, k: 11, gap: 4, accumulate: false };
+    let (_, b, _) = case.operands();
+    for isa in micro::available() {
+        let packed = case.packed(isa, &b, COLUMNS, 2);
+        for (at, &value) in packed.iter().enumerate() {
+            let (panel, k, column) = (at / (16 * 11), at / 16 % 11, at % 16);
+            let column = panel * 16 + column;
+            let expected = if column < 21 { b[column * 15 + k] } else { 0.0 };
+            assert_eq!(value, expected, "{}: row {k}, column {column}", isa.name);
+        }
+    }
+}
+
+#[test]
+fn scatter_adds_rows_in_order() {
+    let (rows, n, stride) = (7, 37, 40);
+    let ids = [3u32, 0, 3, 6, 3, 0];
+    let g = numbers(5, ids.len() * stride);
+    let mut expected = vec![0.0f32; rows * n];
+    for (i, &id) in ids.iter().enumerate() {
+        for j in 0..n {
+            expected[id as usize * n + j] += g[i * stride + j];
+        }
+    }
+    for (split, workers) in [(0, 1), (0, 2), (COLUMNS, 1), (COLUMNS, 2), (COLUMNS, 5)] {
+        let shape = ScatterShape {
+            count: ids.len() as u32,
+            rows: rows as u32,
+            n: n as u32,
+            g_stride: stride as u32,
+            split,
+        };
+        let mut table = numbers(6, rows * n);
+        for worker in 0..workers {
+            // SAFETY: the buffers have the lengths that the shape asks for, and the ids are below `rows`.
+            unsafe { scatter(&shape, ids.as_ptr(), g.as_ptr(), table.as_mut_ptr(), worker, workers) };
+        }
+        assert_eq!(bits(&table), bits(&expected), "split {split}, {workers} workers");
+    }
+}
+
+#[test]
+fn ranges_cover_an_extent_once() {
+    for split in [0, ROWS, COLUMNS] {
+        for workers in 1..5 {
+            let covered: Vec<usize> =
+                (0..workers).flat_map(|worker| range(100, split, split.max(1), worker, workers)).collect();
+            assert_eq!(covered, (0..100).collect::<Vec<_>>(), "split {split}, {workers} workers");
+        }
+    }
+}

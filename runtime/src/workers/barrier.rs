@@ -1,0 +1,123 @@
+//! A barrier for a fixed set of threads that mostly arrive at once.
+
+use std::hint::spin_loop;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::thread;
+
+/// Rounds of waiting in place, some tens of microseconds: longer than workers with equal shares differ.
+const SPINS: u32 = 2000;
+/// Rounds of letting others run before going to sleep.
+const YIELDS: u32 = 20;
+
+/// One worker's count of arrivals, on cache lines of its own (processors fetch them in pairs).
+#[repr(align(128))]
+struct Slot(AtomicU32);
+
+/// Where workers wait for each other, any number of times.
+///
+/// Each worker counts its own arrivals and reads the others' counts, so that two workers exchange one cache line each. A
+/// worker that has waited long sleeps, so that a machine with more workers than cores gets on.
+pub struct Barrier {
+    slots: Box<[Slot]>,
+    spins: u32,
+    poisoned: AtomicBool,
+    sleepers: AtomicU32,
+    lock: Mutex<()>,
+    wake: Condvar,
+}
+
+impl Barrier {
+    /// For workers `0..workers`.
+    pub fn new(workers: usize) -> Barrier {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        Barrier {
+            slots: (0..workers).map(|_| Slot(AtomicU32::new(0))).collect(),
+            // With fewer cores than workers the one waited for may need this one's core.
+            spins: if workers <= cores { SPINS } else { 0 },
+            poisoned: AtomicBool::new(false),
+            sleepers: AtomicU32::new(0),
+            lock: Mutex::new(()),
+            wake: Condvar::new(),
+        }
+    }
+
+    /// Returns when all workers have called it as often as this one: true, or false, perhaps at once, if the barrier was
+    /// poisoned. What workers wrote before, all see after.
+    ///
+    /// `worker` is the caller's number; no two threads may wait under the same one.
+    pub fn wait(&self, worker: u32) -> bool {
+        if self.slots.len() > 1 {
+            let Some(own) = self.slots.get(worker as usize) else { return false };
+            let target = own.0.load(Ordering::Relaxed).wrapping_add(1);
+            // The arrival must be visible before the sleepers are counted: see `sleep`.
+            own.0.store(target, Ordering::SeqCst);
+            if self.sleepers.load(Ordering::SeqCst) > 0 {
+                self.wake_all();
+            }
+            self.await_arrivals(target);
+        }
+        !self.poisoned.load(Ordering::Acquire)
+    }
+
+    /// Lets every worker go that waits now or later.
+    pub fn poison(&self) {
+        self.poisoned.store(true, Ordering::SeqCst);
+        self.wake_all();
+    }
+
+    /// Poisons the barrier if the thread panics before the guard is dropped.
+    pub fn guard(&self) -> Guard<'_> {
+        Guard(self)
+    }
+
+    /// Whether every worker has arrived `target` times, or none will be waited for.
+    fn done(&self, target: u32) -> bool {
+        // A worker can be ahead by one; the difference is right even after the count has wrapped around.
+        let arrived = |slot: &Slot| slot.0.load(Ordering::SeqCst).wrapping_sub(target) as i32 >= 0;
+        self.slots.iter().all(arrived) || self.poisoned.load(Ordering::SeqCst)
+    }
+
+    fn await_arrivals(&self, target: u32) {
+        for _ in 0..self.spins {
+            if self.done(target) {
+                return;
+            }
+            spin_loop();
+        }
+        for _ in 0..YIELDS {
+            if self.done(target) {
+                return;
+            }
+            thread::yield_now();
+        }
+        self.sleep(target);
+    }
+
+    fn sleep(&self, target: u32) {
+        let mut held = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever arrives after this line wakes the sleepers; whoever arrived before it is seen by `done`. He who wakes
+        // takes the lock, so that he cannot do it between `done` and the wait.
+        self.sleepers.fetch_add(1, Ordering::SeqCst);
+        while !self.done(target) {
+            held = self.wake.wait(held).unwrap_or_else(PoisonError::into_inner);
+        }
+        self.sleepers.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn wake_all(&self) {
+        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner));
+        self.wake.notify_all();
+    }
+}
+
+/// See [`Barrier::guard`].
+pub struct Guard<'a>(&'a Barrier);
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.poison();
+        }
+    }
+}
