@@ -8,16 +8,21 @@
 //! A pass takes one graph and builds another through [`Builder`], which infers result types.
 
 mod build;
+pub mod interp;
 mod loops;
 mod lower;
+mod parse;
 mod print;
 pub mod rewrite;
 mod types;
+mod verify;
 
 pub use build::Builder;
 pub use loops::{Carried, Loop, Sliced, Stacked};
 pub use lower::{Purpose, lower};
+pub use parse::{ParseError, parse};
 pub use types::{Elem, Type, infer};
+pub use verify::verify;
 
 use crate::scalar::Scalar;
 

@@ -7,8 +7,8 @@
 //!
 //! All sizes, strides and offsets count elements (4 bytes each: `f32` or `u32`).
 
-mod alias;
 mod interp;
+mod lower;
 mod parse;
 mod print;
 mod verify;
@@ -17,6 +17,7 @@ mod verify;
 mod tests;
 
 pub use interp::{Machine, run};
+pub use lower::lower;
 pub use parse::{ParseError, parse};
 pub use verify::verify;
 

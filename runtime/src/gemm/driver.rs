@@ -131,10 +131,15 @@ impl Plan {
         let pack_left = p.a.step != 1 || p.m > NARROW;
         let rows = if pack_left { part(p.m, PACKED_LEFT / K_BLOCK, isa.rows()) } else { p.m };
         let span = if pack_left { (PACKED_LEFT / rows / k_block).max(1) * k_block } else { p.k };
-        let column_block = if p.m > NARROW { COLUMN_BLOCK } else { isa.panels(p.m) * PANEL };
+        let packed = matches!(p.b, Right::Panels { .. });
+        let column_block = match p.m {
+            ..=NARROW if packed => isa.panels(p.m) * PANEL,
+            ..=NARROW => PANEL,
+            _ => COLUMN_BLOCK,
+        };
         let left_len =
             if pack_left { (rows * span.min(p.k) + packing::OVERRUN).next_multiple_of(16) } else { 0 };
-        let right_len = if matches!(p.b, Right::Panels { .. }) { 0 } else { column_block * k_block };
+        let right_len = if packed { 0 } else { column_block * k_block };
         let row_block = part(rows, ROW_BLOCK, isa.rows());
         Plan { k_block, pack_left, rows, span, row_block, column_block, left_len, right_len }
     }
@@ -230,13 +235,18 @@ unsafe fn block(
     while column < columns.end {
         let panels = if columns.end - column >= group * PANEL { group } else { 1 };
         let width = (panels * PANEL).min(columns.end - column);
-        for tile in tiles(rows.clone(), isa.rows()) {
+        let b = b.wrapping_add((column - columns.start) / PANEL * apart);
+        // The panel's next block, or the next panel, a part of it by each tile.
+        let share = (k.len() * PANEL).div_ceil(rows.len().div_ceil(isa.rows()));
+        for (i, tile) in tiles(rows.clone(), isa.rows()).enumerate() {
             let a = left.tile(p, &tile, k);
             let args = Tile {
                 a: a.at,
                 a_row: a.row,
                 a_step: a.step,
-                b: b.wrapping_add((column - columns.start) / PANEL * apart),
+                b,
+                ahead: b.wrapping_add(k.len() * PANEL + i * share),
+                ahead_step: share / k.len(),
                 b_panel: apart,
                 k: k.len(),
                 c: p.c.wrapping_add(tile.start * p.c_row + column),

@@ -22,7 +22,10 @@ unsafe fn tile<const ROWS: usize, const PANELS: usize>(t: &Tile) {
         _mm_prefetch::<_MM_HINT_T0>(t.c.wrapping_add(i * t.c_row).cast());
         _mm_prefetch::<_MM_HINT_T0>(t.c.wrapping_add(i * t.c_row + PANEL - 1).cast());
     }
+    let mut ahead = t.ahead;
     for _ in 0..t.k {
+        _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
+        ahead = ahead.wrapping_add(t.ahead_step);
         for (panel, sums) in sums.iter_mut().enumerate() {
             // SAFETY: A has ROWS rows and B PANELS panels of k elements; a and b stay within them.
             unsafe {
@@ -77,9 +80,9 @@ unsafe fn store_some(c: *mut f32, columns: usize, sum: [__m256; 2], add: bool) {
 }
 
 #[target_feature(enable = "avx2,fma")]
-unsafe fn direct(p: &Product) {
+unsafe fn direct(p: &Product, b: *const f32, apart: usize) {
     // SAFETY: as the caller promised.
-    unsafe { direct::run::<true>(p) };
+    unsafe { direct::run::<true>(p, b, apart) };
 }
 
 #[target_feature(enable = "avx2,fma")]

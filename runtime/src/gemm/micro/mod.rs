@@ -21,6 +21,9 @@ pub struct Tile {
     /// Elements from one panel of B to the next.
     pub b_panel: usize,
     pub k: usize,
+    /// B that will be wanted soon: element `p * ahead_step` is prefetched in round `p`. Need not exist.
+    pub ahead: *const f32,
+    pub ahead_step: usize,
     pub c: *mut f32,
     pub c_row: usize,
     /// Columns of C, counted over all panels: more than in one panel less than there are.
@@ -37,6 +40,9 @@ pub type TileFn = unsafe fn(&Tile);
 /// elements after the last are overwritten.
 pub type InterleaveFn = unsafe fn(*const f32, usize, usize, usize, *mut f32, usize);
 
+/// [`super::direct::run`] on one instruction set.
+pub type DirectFn = unsafe fn(&Product, *const f32, usize);
+
 /// The tiles of one height.
 pub struct Height {
     /// Panels that `wide` takes at once: more for low tiles, whose few sums would wait for each other.
@@ -52,8 +58,7 @@ pub struct Isa {
     /// By height, from 1 on.
     pub heights: &'static [Height],
     pub interleave: InterleaveFn,
-    /// [`super::direct::run`], compiled for this instruction set.
-    pub direct: unsafe fn(&Product),
+    pub direct: DirectFn,
 }
 
 impl Isa {

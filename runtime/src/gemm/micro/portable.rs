@@ -49,9 +49,9 @@ unsafe fn tile<const ROWS: usize, const PANELS: usize>(t: &Tile) {
     }
 }
 
-unsafe fn direct(p: &Product) {
+unsafe fn direct(p: &Product, b: *const f32, apart: usize) {
     // SAFETY: as the caller promised.
-    unsafe { direct::run::<FUSED>(p) };
+    unsafe { direct::run::<FUSED>(p, b, apart) };
 }
 
 pub unsafe fn interleave(from: *const f32, row: usize, rows: usize, k: usize, to: *mut f32, apart: usize) {

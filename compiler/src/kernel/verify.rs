@@ -1,5 +1,0 @@
-use super::Module;
-/// x
-pub fn verify(_: &Module) -> Result<(), String> {
-    Ok(())
-}
