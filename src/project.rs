@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, anyhow, bail};
 use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::model::{Data, Model};
+use lstmc_runtime::Error;
 use lstmc_runtime::checkpoint::{Checkpoint, Take};
 use lstmc_runtime::run_dir::{RunDir, Settings};
 use lstmc_runtime::session::Session;
@@ -72,9 +73,12 @@ pub fn model_of(file: &ModelFile) -> Result<(Project, Option<Corpus>, Model)> {
     let project = Project::read(&file.model, file.data.as_deref())?;
     let corpus = match file.vocab {
         Some(_) => None,
-        None => {
-            Some(project.corpus().context("the vocabulary's size is needed: give it with --vocab N, or")?)
-        }
+        None => Some(project.corpus().map_err(|error| match error.downcast_ref() {
+            Some(Error::MissingText { .. }) => {
+                anyhow!("{error}; or give the vocabulary's size with --vocab N")
+            }
+            _ => error,
+        })?),
     };
     let vocab = match (&corpus, file.vocab) {
         (Some(corpus), _) => corpus.vocabulary.len(),
