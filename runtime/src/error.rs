@@ -8,6 +8,9 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("cannot find {what} {path:?}: put it there, or say with --data which folder it is in")]
+    MissingText { what: &'static str, path: PathBuf },
+
+    #[error("cannot find {what} {path:?}")]
     MissingFile { what: &'static str, path: PathBuf },
 
     #[error("cannot read {path:?}: {source}")]

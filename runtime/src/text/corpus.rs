@@ -27,7 +27,7 @@ impl Corpus {
         valid: Option<&Path>,
         test: Option<&Path>,
     ) -> Result<Self> {
-        let text = read_text(train, "the training text")?;
+        let text = read_corpus(train, "the training text")?;
         let tokens = tokenizer.tokens(&text);
         if tokens.is_empty() {
             return Err(Error::EmptyCorpus { path: train.to_owned() });
@@ -57,6 +57,14 @@ pub fn read_text(path: &Path, what: &'static str) -> Result<String> {
     })
 }
 
+/// [`read_text`] of a file that a model names.
+fn read_corpus(path: &Path, what: &'static str) -> Result<String> {
+    read_text(path, what).map_err(|error| match error {
+        Error::MissingFile { what, path } => Error::MissingText { what, path },
+        other => other,
+    })
+}
+
 /// The ids of a whole file.
 ///
 /// # Errors
@@ -67,7 +75,7 @@ pub fn encode_file(
     path: &Path,
     what: &'static str,
 ) -> Result<Vec<u32>> {
-    let ids = encode(tokenizer, vocabulary, &read_text(path, what)?, &path.display().to_string())?;
+    let ids = encode(tokenizer, vocabulary, &read_corpus(path, what)?, &path.display().to_string())?;
     if ids.is_empty() {
         return Err(Error::EmptyCorpus { path: path.to_owned() });
     }
@@ -132,7 +140,7 @@ mod tests {
     fn bad_files_are_told_apart() {
         let dir = tempfile::tempdir().unwrap();
         let read = |path: &Path| Corpus::read(&tokenizer(), 0, path, None, None).unwrap_err();
-        assert!(matches!(read(&dir.path().join("none")), Error::MissingFile { .. }));
+        assert!(matches!(read(&dir.path().join("none")), Error::MissingText { .. }));
         assert!(matches!(read(dir.path()), Error::Read { .. }));
         let blank = Tokenizer::new(&Tokens { kind: TokenKind::Words, newline: None, reserve: 0 });
         let empty = file(&dir, "empty", b" \n \n");
