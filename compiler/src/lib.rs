@@ -29,6 +29,10 @@ pub mod model;
 
 pub mod graph;
 
+pub mod grad;
+
+pub mod opt;
+
 pub mod kernel;
 
 pub mod plan;

@@ -1,3 +1,39 @@
-pub mod gemm;
+//! What a compiled lstmc program runs on.
+//!
+//! The compiler hands out a [`lstmc_compiler::plan::Program`] and its machine code; this crate does all the rest:
+//!
+//! ```text
+//! text, batches, init      corpora and vocabularies, which tokens are in which batch, where parameters start
+//! arena, memory            a program's buffers by name and role
+//! gemm, workers            the products that compiled code calls, and the threads that run it
+//! session                  compiled code with its arena, its workers and the host's part of each step
+//! train, evaluate, generate, sample, monitor    the loops: what is fed to each step, and what is read from it
+//! checkpoint, run_dir      what a run leaves on the disk
+//! ```
+//!
+//! It does all file I/O. `unsafe` is in `arena` (typed views of one block), `session` (calling compiled code, and its
+//! callbacks) and `gemm`.
 
+pub mod arena;
+pub mod batches;
+pub mod checkpoint;
+pub mod error;
+pub mod evaluate;
+mod files;
+pub mod gemm;
+pub mod generate;
+pub mod init;
+pub mod memory;
+pub mod monitor;
+pub mod random;
+pub mod run_dir;
+pub mod sample;
+pub mod session;
+pub mod text;
+pub mod train;
 pub mod workers;
+
+#[cfg(test)]
+mod testing;
+
+pub use error::{Error, Result};

@@ -3,6 +3,10 @@
 //! Every stage that can refuse a program returns [`Diagnostics`]; stages collect as many errors as they can before they
 //! give up. Rendering (spans to lines and carets) happens in [`SourceMap::render`], so no stage formats text itself.
 
+mod suggest;
+
+pub use suggest::nearest;
+
 use std::ops::Range;
 
 use codespan_reporting::diagnostic as report;

@@ -1,5 +1,7 @@
 //! Building graphs: new values with inferred types, appended to the region that is open.
 
+use std::collections::HashMap;
+
 use super::types::infer;
 use super::{
     Carried, Form, Graph, Input, InputRole, Loop, Node, Op, Output, OutputRole, Reduce, Sliced, Stacked,
@@ -12,12 +14,14 @@ pub struct Builder {
     graph: Graph,
     /// Operations of the open regions, outermost first. Never empty.
     regions: Vec<Vec<Node>>,
+    /// The node that defines each value, loops and loop parameters excepted.
+    definitions: HashMap<Value, Node>,
 }
 
 impl Builder {
     pub fn new(name: impl Into<String>) -> Self {
         let graph = Graph { name: name.into(), types: vec![], inputs: vec![], body: vec![], outputs: vec![] };
-        Self { graph, regions: vec![vec![]] }
+        Self { graph, regions: vec![vec![]], definitions: HashMap::new() }
     }
 
     pub fn finish(mut self) -> Graph {
@@ -67,7 +71,37 @@ impl Builder {
         self.emit(op, args)[0]
     }
 
+    /// The operation that gave `value`; `None` for inputs, loop parameters and loop results.
+    pub fn definition(&self, value: Value) -> Option<&Node> {
+        self.definitions.get(&value)
+    }
+
+    /// The number that every element of `value` is, if it is a constant.
+    pub fn as_constant(&self, value: Value) -> Option<f64> {
+        let node = self.definition(value)?;
+        match node.op {
+            Op::Const(number) => Some(number),
+            Op::Broadcast { .. } => self.as_constant(node.args[0]),
+            _ => None,
+        }
+    }
+
+    /// The operations of the open region so far.
+    pub fn nodes(&self) -> &[Node] {
+        self.regions.last().map_or(&[], |region| region)
+    }
+
+    /// Whether a loop body is open.
+    pub fn in_loop(&self) -> bool {
+        self.regions.len() > 1
+    }
+
     fn push(&mut self, node: Node) {
+        if !matches!(node.op, Op::Loop(_)) {
+            for &result in &node.results {
+                self.definitions.insert(result, node.clone());
+            }
+        }
         if let Some(region) = self.regions.last_mut() {
             region.push(node);
         }
@@ -75,6 +109,29 @@ impl Builder {
 
     pub fn constant(&mut self, value: f64) -> Value {
         self.op(Op::Const(value), &[])
+    }
+
+    /// Lets the loop that defines `loop_result` keep `value` of its body for all rounds, and returns the stack; an
+    /// existing stack of the value is used again. The loop must lie in an open region.
+    pub fn stack_in(&mut self, loop_result: Value, value: Value) -> Value {
+        let ty = self.graph.ty(value).clone();
+        let fresh = Value(self.graph.types.len() as u32);
+        let node = self
+            .regions
+            .iter_mut()
+            .flatten()
+            .find(|node| node.results.contains(&loop_result) && matches!(node.op, Op::Loop(_)));
+        let Some(Node { op: Op::Loop(inner), results, .. }) = node else {
+            panic!("internal error in graph construction: {loop_result} is not a loop's result");
+        };
+        if let Some(stacked) = inner.stacked.iter().find(|stacked| stacked.value == value) {
+            return stacked.result;
+        }
+        inner.stacked.push(Stacked { value, result: fresh });
+        results.push(fresh);
+        let shape = [&[inner.steps], &ty.shape[..]].concat();
+        self.graph.types.push(Type { elem: ty.elem, shape });
+        fresh
     }
 
     /// A constant in every element.

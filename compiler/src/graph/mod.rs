@@ -2,19 +2,27 @@
 //!
 //! Promises (checked by [`verify`]): every value is defined once, before its uses, in the same region or an enclosing
 //! one; every operation's operand and result types agree; a loop's body reads outer values freely and hands values out
-//! only through `carried` and `stacked`. All operations are pure, so a pass may move, drop or repeat them as it likes,
+//! only through `carried` and `stacked`; loops do not nest. All operations are pure, so a pass may move, drop or repeat them as it likes,
 //! as long as the graph's inputs and outputs keep their meaning. All sizes are concrete.
 //!
 //! A pass takes one graph and builds another through [`Builder`], which infers result types.
 
 mod build;
+pub mod interp;
 mod loops;
+mod lower;
+mod parse;
 mod print;
+pub mod rewrite;
 mod types;
+mod verify;
 
 pub use build::Builder;
 pub use loops::{Carried, Loop, Sliced, Stacked};
-pub use types::{Elem, Type};
+pub use lower::{Purpose, lower};
+pub use parse::{ParseError, parse};
+pub use types::{Elem, Type, infer};
+pub use verify::verify;
 
 use crate::scalar::Scalar;
 

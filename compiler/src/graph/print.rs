@@ -15,18 +15,18 @@
 //! }
 //! ```
 
-use std::fmt::{self, Display, Formatter, Write};
+use std::fmt::{self, Display, Write};
 
 use super::{Graph, InputRole, Loop, Node, Op, OutputRole, Value};
 
 impl Display for Value {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "%{}", self.0)
     }
 }
 
 impl Display for Graph {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "graph {} {{", self.name)?;
         for input in &self.inputs {
             write!(f, "  in {}: {} ", input.value, self.ty(input.value))?;
@@ -65,7 +65,8 @@ impl Display for Graph {
 }
 
 impl Graph {
-    fn write_nodes(&self, f: &mut Formatter<'_>, nodes: &[Node], depth: usize) -> fmt::Result {
+    /// The text of these nodes, indented by `depth` steps.
+    pub(super) fn write_nodes(&self, f: &mut impl Write, nodes: &[Node], depth: usize) -> fmt::Result {
         for node in nodes {
             let indent = "  ".repeat(depth);
             let results: Vec<String> = node.results.iter().map(|&v| format!("{v}: {}", self.ty(v))).collect();
@@ -82,7 +83,7 @@ impl Graph {
         Ok(())
     }
 
-    fn write_loop(&self, f: &mut Formatter<'_>, inner: &Loop, depth: usize) -> fmt::Result {
+    fn write_loop(&self, f: &mut impl Write, inner: &Loop, depth: usize) -> fmt::Result {
         let indent = "  ".repeat(depth);
         writeln!(f, " {}{} {{", inner.steps, if inner.reverse { " reverse" } else { "" })?;
         for carried in &inner.carried {

@@ -7,6 +7,20 @@
 //!
 //! All sizes, strides and offsets count elements (4 bytes each: `f32` or `u32`).
 
+mod interp;
+mod lower;
+mod parse;
+mod print;
+mod verify;
+
+#[cfg(test)]
+mod tests;
+
+pub use interp::{Machine, run};
+pub use lower::lower;
+pub use parse::{ParseError, parse};
+pub use verify::verify;
+
 pub use crate::graph::{Elem, Form, InputRole, OutputRole, Part, Reduce};
 use crate::scalar::Scalar;
 
@@ -123,7 +137,8 @@ pub struct For {
     pub body: Vec<Stmt>,
 }
 
-/// `var` becomes the sum or maximum over all iterations of `value`, a variable of the loop's body.
+/// `var` becomes the sum or maximum over all iterations of `value`, a variable of the loop's body. A maximum passes over
+/// NaN, so that it does not depend on the order; of no iterations, the sum is 0 and the maximum negative infinity.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Fold {
     pub var: Var,
@@ -217,6 +232,19 @@ impl Buffer {
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+impl Kernel {
+    /// Whether some loop over this axis is a vector loop, so that cuts must keep to whole vectors.
+    pub fn is_vector_axis(&self, axis: Axis) -> bool {
+        fn any(stmts: &[Stmt], axis: Axis) -> bool {
+            stmts.iter().any(|stmt| match stmt {
+                Stmt::For(inner) => (inner.axis == axis && inner.vector) || any(&inner.body, axis),
+                _ => false,
+            })
+        }
+        any(&self.body, axis)
     }
 }
 

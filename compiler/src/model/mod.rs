@@ -4,6 +4,26 @@
 //! `next`, no name is left. A layer is a function of one token's vector: batch and time are not in these shapes; the
 //! graph adds them. Later stages cannot fail on a `Model`.
 
+mod chain;
+mod check;
+mod data;
+mod declare;
+mod eval;
+mod functions;
+mod init;
+mod layer;
+mod names;
+mod operators;
+mod optimizer;
+mod prelude;
+mod print;
+mod settings;
+mod train;
+
+pub use check::{check, data_block};
+pub use prelude::prelude;
+pub use print::print;
+
 use crate::diag::Span;
 use crate::scalar::Scalar;
 

@@ -3,6 +3,17 @@
 //! Promises: buffers that are alive at the same time do not overlap; between two barriers no worker reads or writes
 //! what another one writes. A back end takes a verified [`Program`] and cannot fail on it.
 
+mod access;
+mod barriers;
+mod in_place;
+mod memory;
+mod partition;
+mod print;
+mod verify;
+
+pub use in_place::may_share;
+pub use verify::verify;
+
 use crate::kernel::{Axis, Gemm, Kernel, Module, Pack, Scatter, Time};
 
 /// A module with its memory and its schedule for a number of workers.
@@ -66,4 +77,12 @@ impl Split {
             _ => 1,
         }
     }
+}
+
+/// Plans a module for `workers` workers.
+pub fn plan(module: Module, workers: usize) -> Program {
+    let workers = workers.max(1);
+    let (offsets, arena_bytes) = memory::place(&module);
+    let schedule = barriers::schedule(&module, &offsets, workers);
+    Program { module, workers, offsets, arena_bytes, schedule }
 }

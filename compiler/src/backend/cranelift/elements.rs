@@ -1,0 +1,271 @@
+//! The statements of a kernel: loads, stores, positions, ids, random numbers and arithmetic.
+
+use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Type, Value, types};
+
+use super::kernel::{Emitter, LANES, Lanes, Slot};
+use super::random;
+use crate::kernel::{Address, Axis, Expr, Index, Var};
+use crate::scalar::Scalar;
+
+/// A pointer and a constant distance from it, in bytes.
+#[derive(Clone, Copy)]
+struct Place {
+    base: Value,
+    offset: i64,
+}
+
+impl Place {
+    fn after(self, bytes: usize) -> Self {
+        Self { offset: self.offset + bytes as i64, ..self }
+    }
+}
+
+impl Emitter<'_, '_> {
+    pub fn expr(&mut self, expr: &Expr) -> Slot {
+        match expr {
+            Expr::Const(value) => Slot::Real(Lanes::uniform(self.math().splat(*value as f32))),
+            Expr::Load(from) => Slot::Real(self.load(from)),
+            Expr::LoadId(from) => Slot::Id(self.load_id(from)),
+            Expr::Map(op, args) => Slot::Real(self.map(*op, args)),
+            Expr::Position(axis) => Slot::Real(self.position(*axis)),
+            Expr::Number(var) => Slot::Real(self.number(*var)),
+            Expr::Random { stream, offset, terms } => Slot::Real(self.random(*stream, *offset, terms)),
+        }
+    }
+
+    pub fn store(&mut self, to: &Address, value: Var) {
+        let value = self.real(value).clone();
+        let stride = self.vector_stride(&to.terms);
+        let flags = MemFlagsData::new().with_notrap();
+        if self.gathers(&to.terms) || stride > 1 {
+            for copy in 0..self.copies() {
+                for lane in 0..LANES {
+                    let place = self.lane_place(to, copy, lane);
+                    let element = self.b.ins().extractlane(value.at(copy), lane as u8);
+                    self.store_at(flags, element, place);
+                }
+            }
+            return;
+        }
+        let place = self.place(to);
+        if self.vectors.is_none() || stride == 0 {
+            let element = self.b.ins().extractlane(value.at(0), 0u8);
+            return self.store_at(flags, element, place);
+        }
+        for copy in 0..self.copies() {
+            self.store_at(flags, value.at(copy), place.after(copy * LANES * 4));
+        }
+    }
+
+    fn load(&mut self, from: &Address) -> Lanes {
+        let stride = self.vector_stride(&from.terms);
+        if self.gathers(&from.terms) || stride > 1 {
+            return self.gather(from, types::F32X4);
+        }
+        let flags = self.load_flags(from);
+        let place = self.place(from);
+        if stride == 0 {
+            let element = self.load_at(types::F32, flags, place);
+            return Lanes::uniform(self.b.ins().splat(types::F32X4, element));
+        }
+        self.load_vectors(types::F32X4, flags, place)
+    }
+
+    fn load_id(&mut self, from: &Address) -> Lanes {
+        let stride = self.vector_stride(&from.terms);
+        if self.gathers(&from.terms) || stride > 1 {
+            return self.gather(from, types::I32X4);
+        }
+        let flags = self.load_flags(from);
+        let place = self.place(from);
+        if stride == 0 {
+            let id = self.load_at(types::I32, flags, place);
+            return Lanes::uniform(self.b.ins().uextend(types::I64, id));
+        }
+        self.load_vectors(types::I32X4, flags, place)
+    }
+
+    fn load_vectors(&mut self, ty: Type, flags: MemFlagsData, place: Place) -> Lanes {
+        let each = 0..self.copies();
+        let values = each.map(|copy| self.load_at(ty, flags, place.after(copy * LANES * 4))).collect();
+        Lanes { values, varying: true }
+    }
+
+    /// Lane by lane, where neighbouring iterations do not read neighbouring elements.
+    fn gather(&mut self, from: &Address, ty: Type) -> Lanes {
+        let flags = self.load_flags(from);
+        let mut values = Vec::new();
+        for copy in 0..self.copies() {
+            let place = self.lane_place(from, copy, 0);
+            let first = self.load_at(ty.lane_type(), flags, place);
+            let mut vector = self.b.ins().splat(ty, first);
+            for lane in 1..LANES {
+                let place = self.lane_place(from, copy, lane);
+                let element = self.load_at(ty.lane_type(), flags, place);
+                vector = self.b.ins().insertlane(vector, element, lane as u8);
+            }
+            values.push(vector);
+        }
+        Lanes { values, varying: true }
+    }
+
+    fn map(&mut self, op: Scalar, args: &[Var]) -> Lanes {
+        let args: Vec<Lanes> = args.iter().map(|&var| self.real(var).clone()).collect();
+        let varying = args.iter().any(|arg| arg.varying);
+        let mut values = Vec::new();
+        for copy in 0..if varying { self.copies() } else { 1 } {
+            let operands: Vec<Value> = args.iter().map(|arg| arg.at(copy)).collect();
+            values.push(self.math().map(op, &operands, !varying));
+        }
+        Lanes { values, varying }
+    }
+
+    fn position(&mut self, axis: Axis) -> Lanes {
+        let number = self.whole(0, &[(Index::Axis(axis), 1)]);
+        let values = number.values.iter();
+        let values = values.map(|&value| self.b.ins().fcvt_from_sint(types::F32X4, value)).collect();
+        Lanes { values, varying: number.varying }
+    }
+
+    fn number(&mut self, var: Var) -> Lanes {
+        let id = self.id(var).clone();
+        if !id.varying {
+            let number = self.b.ins().fcvt_from_sint(types::F32, id.at(0));
+            return Lanes::uniform(self.b.ins().splat(types::F32X4, number));
+        }
+        let values =
+            id.values.iter().map(|&value| self.b.ins().fcvt_from_uint(types::F32X4, value)).collect();
+        Lanes { values, varying: true }
+    }
+
+    fn random(&mut self, stream: u32, offset: usize, terms: &[(Index, usize)]) -> Lanes {
+        let index = self.whole(offset, terms);
+        let key = self.keys[&stream];
+        let values = index.values.iter().map(|&index| random::emit(&mut self.b, key, index)).collect();
+        Lanes { values, varying: index.varying }
+    }
+
+    /// `offset` plus each index times its stride as `i32x4`, wrapping around.
+    fn whole(&mut self, offset: usize, terms: &[(Index, usize)]) -> Lanes {
+        let mut sum = self.b.ins().iconst(types::I64, offset as i64);
+        let mut ids = Vec::new();
+        for &(index, stride) in terms {
+            if let Index::Id(var) = index
+                && self.id(var).varying
+            {
+                ids.push((self.id(var).clone(), stride));
+                continue;
+            }
+            let value = self.index(index);
+            let term = self.b.ins().imul_imm_s(value, stride as i64);
+            sum = self.b.ins().iadd(sum, term);
+        }
+        let narrow = self.b.ins().ireduce(types::I32, sum);
+        let base = self.b.ins().splat(types::I32X4, narrow);
+        let stride = self.vector_stride(terms) as u32;
+        if stride == 0 && ids.is_empty() {
+            return Lanes::uniform(base);
+        }
+        let mut values = Vec::new();
+        for copy in 0..self.copies() {
+            let start = ((copy * LANES) as u32).wrapping_mul(stride);
+            let lanes = self.math().iota(start, stride);
+            let mut value = self.b.ins().iadd(base, lanes);
+            for (id, stride) in &ids {
+                let stride = self.b.ins().iconst(types::I32, i64::from(*stride as u32));
+                let stride = self.b.ins().splat(types::I32X4, stride);
+                let term = self.b.ins().imul(id.at(copy), stride);
+                value = self.b.ins().iadd(value, term);
+            }
+            values.push(value);
+        }
+        Lanes { values, varying: true }
+    }
+
+    /// An index that all lanes share, or that of the first lane of the first copy.
+    fn index(&mut self, index: Index) -> Value {
+        let known = match index {
+            Index::Axis(axis) => self.axes.iter().find(|(open, _)| *open == axis).map(|&(_, value)| value),
+            Index::Time(time) => self.times.iter().find(|(open, _)| *open == time).map(|&(_, value)| value),
+            Index::Id(var) => Some(self.id(var).at(0)),
+        };
+        known.unwrap_or_else(|| {
+            panic!("internal error: kernel {:?}: {index:?} outside its loop", self.kernel.name)
+        })
+    }
+
+    /// The stride along the vector axis; 0 outside vector loops.
+    fn vector_stride(&self, terms: &[(Index, usize)]) -> usize {
+        let Some(vectors) = self.vectors else { return 0 };
+        let along = terms.iter().filter(|(index, _)| *index == Index::Axis(vectors.axis));
+        along.map(|(_, stride)| stride).sum()
+    }
+
+    /// Whether each lane has a row of its own.
+    fn gathers(&self, terms: &[(Index, usize)]) -> bool {
+        terms.iter().any(|&(index, _)| matches!(index, Index::Id(var) if self.id(var).varying))
+    }
+
+    /// The element of the first lane of the first copy, apart from terms that vary from lane to lane. Terms are added
+    /// from the outside in, so that inner loops share what their outer loops know.
+    fn place(&mut self, at: &Address) -> Place {
+        let mut terms = at.terms.clone();
+        terms.sort_by_key(|&(index, _)| match index {
+            Index::Time(_) => 0,
+            Index::Axis(axis) => 1 + self.axes.iter().position(|&(open, _)| open == axis).unwrap_or(0),
+            Index::Id(_) => usize::MAX,
+        });
+        let mut base = self.arena;
+        for (index, stride) in terms {
+            if matches!(index, Index::Id(var) if self.id(var).varying) {
+                continue;
+            }
+            let value = self.index(index);
+            let term = self.b.ins().imul_imm_s(value, stride as i64 * 4);
+            base = self.b.ins().iadd(base, term);
+        }
+        let offset = self.program.offsets[at.buffer.0 as usize] + at.offset * 4;
+        Place { base, offset: offset as i64 }
+    }
+
+    /// The element of one lane of one copy.
+    fn lane_place(&mut self, at: &Address, copy: usize, lane: usize) -> Place {
+        let place = self.place(at).after(self.vector_stride(&at.terms) * (copy * LANES + lane) * 4);
+        let mut base = place.base;
+        for &(index, stride) in &at.terms {
+            let Index::Id(var) = index else { continue };
+            if !self.id(var).varying {
+                continue;
+            }
+            let id = self.id(var).at(copy);
+            let id = self.b.ins().extractlane(id, lane as u8);
+            let id = self.b.ins().uextend(types::I64, id);
+            let term = self.b.ins().imul_imm_s(id, stride as i64 * 4);
+            base = self.b.ins().iadd(base, term);
+        }
+        Place { base, ..place }
+    }
+
+    fn load_flags(&self, from: &Address) -> MemFlagsData {
+        let flags = MemFlagsData::new().with_notrap();
+        if self.readonly.contains(&from.buffer) { flags.with_readonly().with_can_move() } else { flags }
+    }
+
+    fn load_at(&mut self, ty: Type, flags: MemFlagsData, place: Place) -> Value {
+        let (base, offset) = self.reachable(place);
+        self.b.ins().load(ty, flags, base, offset)
+    }
+
+    fn store_at(&mut self, flags: MemFlagsData, value: Value, place: Place) {
+        let (base, offset) = self.reachable(place);
+        self.b.ins().store(flags, value, base, offset);
+    }
+
+    /// A load or store carries a distance of up to 2 GiB.
+    fn reachable(&mut self, place: Place) -> (Value, i32) {
+        match i32::try_from(place.offset) {
+            Ok(offset) => (place.base, offset),
+            Err(_) => (self.b.ins().iadd_imm_s(place.base, place.offset), 0),
+        }
+    }
+}

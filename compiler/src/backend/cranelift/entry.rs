@@ -1,0 +1,335 @@
+//! The entry function: the loop over steps, time loops, barriers, and calls in the order of the schedule.
+
+use std::collections::HashMap;
+use std::mem::offset_of;
+
+use cranelift_codegen::Context;
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Value, types};
+use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+use cranelift_module::{DataId, FuncId, Linkage, Module};
+
+use super::Error;
+use super::assemble::Assembly;
+use super::counted::Counted;
+use super::kernel;
+use crate::backend::abi::{GemmShape, PackShape, Run, ScatterShape};
+use crate::kernel::{Address, Form, Gemm, Index, Kernel, Pack, Scatter, Time};
+use crate::plan::{Program, Split, Step, share};
+
+/// A kernel that the entry calls and that is still to be defined.
+pub(super) struct KernelCall<'p> {
+    pub id: FuncId,
+    pub kernel: &'p Kernel,
+    pub split: Split,
+    /// The time loops around it, outermost first: its last arguments.
+    pub times: Vec<Time>,
+}
+
+struct Entry<'e, 'f, 'm, 'p, M: Module> {
+    assembly: &'e mut Assembly<'m, M>,
+    program: &'p Program,
+    b: FunctionBuilder<'f>,
+    run: Value,
+    worker: Value,
+    arena: Value,
+    /// This worker's range, by extent and grain.
+    shares: HashMap<(usize, usize), (Value, Value)>,
+    times: Vec<(Time, Value)>,
+    kernels: Vec<KernelCall<'p>>,
+}
+
+/// Generates the entry; returns the kernels that it calls.
+pub(super) fn build<'p, M: Module>(
+    assembly: &mut Assembly<'_, M>,
+    program: &'p Program,
+    context: &mut Context,
+    builder: &mut FunctionBuilderContext,
+) -> Result<Vec<KernelCall<'p>>, Error> {
+    let mut b = FunctionBuilder::new(&mut context.func, builder);
+    let start = b.create_block();
+    b.append_block_params_for_function_params(start);
+    b.switch_to_block(start);
+    let (run, worker) = (b.block_params(start)[0], b.block_params(start)[1]);
+    let constant = MemFlagsData::trusted().with_readonly().with_can_move();
+    let arena = b.ins().load(types::I64, constant, run, offset_of!(Run, arena) as i32);
+    let steps = b.ins().load(types::I64, constant, run, offset_of!(Run, steps) as i32);
+    let mut entry = Entry {
+        assembly,
+        program,
+        b,
+        run,
+        worker,
+        arena,
+        shares: HashMap::new(),
+        times: Vec::new(),
+        kernels: Vec::new(),
+    };
+    entry.all_shares(&program.schedule);
+    entry.steps(steps)?;
+    entry.b.ins().return_(&[]);
+    entry.b.seal_all_blocks();
+    let config = entry.assembly.module.target_config();
+    entry.b.finalize(config);
+    Ok(entry.kernels)
+}
+
+impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
+    /// The outer loop; see [`crate::backend::abi`].
+    fn steps(&mut self, steps: Value) -> Result<(), Error> {
+        let zero = self.b.ins().iconst(types::I64, 0);
+        let steps_loop = Counted::begin(&mut self.b, zero, steps, true, &[]);
+        let step = steps_loop.index;
+        let halt_at = offset_of!(Run, halt) as i32;
+        self.on_first_worker(|entry| {
+            let halt = entry.call(entry.assembly.imports.begin_step, &[entry.run, step])[0];
+            entry.b.ins().store(MemFlagsData::trusted(), halt, entry.run, halt_at);
+        });
+        self.barrier();
+        let halt = self.b.ins().load(types::I32, MemFlagsData::trusted(), self.run, halt_at);
+        let stop = self.b.create_block();
+        let work = self.b.create_block();
+        self.b.ins().brif(halt, stop, &[], work, &[]);
+        self.b.switch_to_block(stop);
+        self.b.ins().return_(&[]);
+        self.b.switch_to_block(work);
+        self.schedule(&self.program.schedule)?;
+        self.barrier();
+        self.on_first_worker(|entry| {
+            entry.call(entry.assembly.imports.end_step, &[entry.run, step]);
+        });
+        steps_loop.end(&mut self.b, 1, steps, &[]);
+        Ok(())
+    }
+
+    fn schedule(&mut self, steps: &'p [Step]) -> Result<(), Error> {
+        for step in steps {
+            match step {
+                Step::Kernel(kernel, split) => self.kernel(kernel, *split),
+                Step::Gemm(gemm, split) => self.gemm(gemm, *split)?,
+                Step::Pack(pack, split) => self.pack(pack, *split)?,
+                Step::Scatter(scatter, split) => self.scatter(scatter, *split)?,
+                Step::Loop { time, steps, reverse, body } => self.time_loop(*time, *steps, *reverse, body)?,
+                Step::Barrier => self.barrier(),
+            }
+        }
+        Ok(())
+    }
+
+    fn time_loop(&mut self, time: Time, steps: usize, reverse: bool, body: &'p [Step]) -> Result<(), Error> {
+        if steps == 0 {
+            return Ok(());
+        }
+        let from = self.b.ins().iconst(types::I64, 0);
+        let to = self.b.ins().iconst(types::I64, steps as i64);
+        let rounds = Counted::begin(&mut self.b, from, to, false, &[]);
+        let now = if reverse {
+            let last = self.b.ins().iconst(types::I64, steps as i64 - 1);
+            self.b.ins().isub(last, rounds.index)
+        } else {
+            rounds.index
+        };
+        self.times.push((time, now));
+        self.schedule(body)?;
+        self.times.pop();
+        rounds.end(&mut self.b, 1, to, &[]);
+        Ok(())
+    }
+
+    fn kernel(&mut self, kernel: &'p Kernel, split: Split) {
+        let name = format!("k{}.{}", self.kernels.len(), kernel.name);
+        let signature = kernel::signature(self.assembly, self.times.len());
+        let id = self.assembly.declare(&name, Linkage::Local, &signature);
+        let times = self.times.iter().map(|&(time, _)| time).collect();
+        self.kernels.push(KernelCall { id, kernel, split, times });
+        let values: Vec<Value> = self.times.iter().map(|&(_, value)| value).collect();
+        let call = |entry: &mut Self, low: Value, high: Value| {
+            let args = [&[entry.run, entry.arena, low, high], &values[..]].concat();
+            entry.call(id, &args);
+        };
+        let Split::Axis(axis) = split else {
+            let zero = self.b.ins().iconst(types::I64, 0);
+            return self.on_first_worker(|entry| call(entry, zero, zero));
+        };
+        let extent = kernel.axes[axis.0 as usize];
+        let grain = split.grain(kernel.is_vector_axis(axis));
+        let (low, high) = self.share(extent, grain);
+        let some = self.b.ins().icmp(IntCC::SignedLessThan, low, high);
+        self.when(some, |entry| call(entry, low, high));
+    }
+
+    fn gemm(&mut self, gemm: &Gemm, split: Split) -> Result<(), Error> {
+        let shape = GemmShape {
+            form: form(gemm.form),
+            m: word(gemm.m),
+            n: word(gemm.n),
+            k: word(gemm.k),
+            a_stride: word(gemm.a.stride),
+            b_stride: word(gemm.b.stride),
+            c_stride: word(gemm.c.stride),
+            accumulate: u32::from(gemm.accumulate),
+            packed: u32::from(gemm.packed),
+            split: cut(split),
+        };
+        let GemmShape { form, m, n, k, a_stride, b_stride, c_stride, accumulate, packed, split } = shape;
+        let words = [form, m, n, k, a_stride, b_stride, c_stride, accumulate, packed, split];
+        let data = self.assembly.constant(&words)?;
+        let operands = [&gemm.a.at, &gemm.b.at, &gemm.c.at].map(|at| self.address(at));
+        self.library(self.assembly.imports.gemm, data, &operands, split);
+        Ok(())
+    }
+
+    fn pack(&mut self, pack: &Pack, split: Split) -> Result<(), Error> {
+        let shape = PackShape {
+            form: form(pack.form),
+            k: word(pack.k),
+            n: word(pack.n),
+            b_stride: word(pack.b.stride),
+            split: cut(split),
+        };
+        let PackShape { form, k, n, b_stride, split } = shape;
+        let data = self.assembly.constant(&[form, k, n, b_stride, split])?;
+        let whole = Address { buffer: pack.to, offset: 0, terms: Vec::new() };
+        let operands = [&pack.b.at, &whole].map(|at| self.address(at));
+        self.library(self.assembly.imports.pack, data, &operands, split);
+        Ok(())
+    }
+
+    fn scatter(&mut self, scatter: &Scatter, split: Split) -> Result<(), Error> {
+        let shape = ScatterShape {
+            count: word(scatter.count),
+            rows: word(scatter.rows),
+            n: word(scatter.n),
+            g_stride: word(scatter.g.stride),
+            split: cut(split),
+        };
+        let ScatterShape { count, rows, n, g_stride, split } = shape;
+        let data = self.assembly.constant(&[count, rows, n, g_stride, split])?;
+        let table = Address { buffer: scatter.table, offset: 0, terms: Vec::new() };
+        let operands = [&scatter.ids, &scatter.g.at, &table].map(|at| self.address(at));
+        self.library(self.assembly.imports.scatter, data, &operands, split);
+        Ok(())
+    }
+
+    /// Calls a library function with its shape, its operands and the caller's place among the workers.
+    fn library(&mut self, function: FuncId, shape: DataId, operands: &[Value], split: u32) {
+        let shape = self.assembly.module.declare_data_in_func(shape, self.b.func);
+        let shape = self.b.ins().symbol_value(types::I64, shape);
+        let workers = self.b.ins().iconst(types::I32, self.program.workers as i64);
+        let args = [&[shape], operands, &[self.worker, workers]].concat();
+        let call = |entry: &mut Self| {
+            entry.call(function, &args);
+        };
+        if split == 0 { self.on_first_worker(call) } else { call(self) }
+    }
+
+    /// Where an element lies whose address has terms in time only.
+    fn address(&mut self, at: &Address) -> Value {
+        let offset = self.program.offsets[at.buffer.0 as usize] + at.offset * 4;
+        let mut pointer = self.b.ins().iadd_imm_s(self.arena, offset as i64);
+        for &(index, stride) in &at.terms {
+            let known = self.times.iter().find(|&&(time, _)| index == Index::Time(time));
+            let &(_, now) =
+                known.unwrap_or_else(|| panic!("internal error: {index:?} in a library call's address"));
+            let term = self.b.ins().imul_imm_s(now, stride as i64 * 4);
+            pointer = self.b.ins().iadd(pointer, term);
+        }
+        pointer
+    }
+
+    /// Computes the shares of all cut kernels once, before the loops.
+    fn all_shares(&mut self, steps: &[Step]) {
+        for step in steps {
+            match step {
+                Step::Kernel(kernel, split @ Split::Axis(axis)) => {
+                    let grain = split.grain(kernel.is_vector_axis(*axis));
+                    self.share(kernel.axes[axis.0 as usize], grain);
+                }
+                Step::Loop { body, .. } => self.all_shares(body),
+                _ => {}
+            }
+        }
+    }
+
+    /// [`share`] of this worker.
+    fn share(&mut self, extent: usize, grain: usize) -> (Value, Value) {
+        if let Some(&known) = self.shares.get(&(extent, grain)) {
+            return known;
+        }
+        let workers = self.program.workers;
+        let ends = if workers == 1 {
+            let all = share(extent, 0, 1, grain);
+            (
+                self.b.ins().iconst(types::I64, all.start as i64),
+                self.b.ins().iconst(types::I64, all.end as i64),
+            )
+        } else {
+            let worker = self.b.ins().uextend(types::I64, self.worker);
+            let next = self.b.ins().iadd_imm_s(worker, 1);
+            (self.cut(worker, extent, grain), self.cut(next, extent, grain))
+        };
+        self.shares.insert((extent, grain), ends);
+        ends
+    }
+
+    /// Where `worker`'s range begins, by the arithmetic of [`share`].
+    fn cut(&mut self, worker: Value, extent: usize, grain: usize) -> Value {
+        let units = extent.div_ceil(grain) as i64;
+        let cut = self.b.ins().imul_imm_s(worker, units);
+        let cut = self.b.ins().udiv_imm_u(cut, self.program.workers as i64);
+        let cut = self.b.ins().imul_imm_s(cut, grain as i64);
+        let extent = self.b.ins().iconst(types::I64, extent as i64);
+        self.b.ins().umin(cut, extent)
+    }
+
+    fn barrier(&mut self) {
+        self.call(self.assembly.imports.barrier, &[self.run, self.worker]);
+    }
+
+    fn on_first_worker(&mut self, emit: impl FnOnce(&mut Self)) {
+        if self.program.workers == 1 {
+            return emit(self);
+        }
+        let first = self.b.ins().icmp_imm_u(IntCC::Equal, self.worker, 0);
+        self.when(first, emit);
+    }
+
+    fn when(&mut self, condition: Value, emit: impl FnOnce(&mut Self)) {
+        let yes = self.b.create_block();
+        let after = self.b.create_block();
+        self.b.ins().brif(condition, yes, &[], after, &[]);
+        self.b.switch_to_block(yes);
+        emit(self);
+        self.b.ins().jump(after, &[]);
+        self.b.switch_to_block(after);
+    }
+
+    fn call(&mut self, function: FuncId, args: &[Value]) -> Vec<Value> {
+        let function = self.assembly.module.declare_func_in_func(function, self.b.func);
+        let call = self.b.ins().call(function, args);
+        self.b.inst_results(call).to_vec()
+    }
+}
+
+fn form(form: Form) -> u32 {
+    match form {
+        Form::NN => 0,
+        Form::NT => 1,
+        Form::TN => 2,
+    }
+}
+
+/// The `split` field of a shape.
+fn cut(split: Split) -> u32 {
+    match split {
+        Split::Whole => 0,
+        Split::Rows => 1,
+        Split::Columns => 2,
+        Split::Axis(_) => panic!("internal error: a library call cut along a kernel's axis"),
+    }
+}
+
+/// A field of a shape; `verify` bounds them all.
+fn word(value: usize) -> u32 {
+    u32::try_from(value).unwrap_or_else(|_| panic!("internal error: {value} in a library call's shape"))
+}

@@ -1,0 +1,41 @@
+//! The machine that code is generated for: this one.
+
+use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
+use cranelift_codegen::settings::{self, Configurable};
+
+/// Whether this machine can run compiled code, or why not.
+pub fn supported() -> Result<(), String> {
+    isa(&[]).map(|_| ())
+}
+
+/// The instruction set of this machine, with every extension that it has but for those named in `without`.
+pub(super) fn isa(without: &[&str]) -> Result<OwnedTargetIsa, String> {
+    if !cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
+        return Err(format!("code is generated for x86-64 and aarch64, not for {}", std::env::consts::ARCH));
+    }
+    if cfg!(target_endian = "big") || cfg!(not(target_pointer_width = "64")) {
+        return Err("code is generated for 64-bit little-endian machines".into());
+    }
+    let mut flags = settings::builder();
+    let verifier = if cfg!(debug_assertions) { "true" } else { "false" };
+    let wanted = [
+        ("opt_level", "speed"),
+        ("is_pic", "false"),
+        ("use_colocated_libcalls", "false"),
+        ("enable_verifier", verifier),
+    ];
+    for (name, value) in wanted {
+        flags.set(name, value).map_err(|error| error.to_string())?;
+    }
+    let mut builder = cranelift_native::builder()?;
+    for name in without {
+        builder.set(name, "false").map_err(|error| error.to_string())?;
+    }
+    builder.finish(settings::Flags::new(flags)).map_err(|error| error.to_string())
+}
+
+/// Whether `fma` on vectors is an instruction here; where it is not, Cranelift would call a function for each lane.
+pub(super) fn has_fma(isa: &dyn TargetIsa) -> bool {
+    let x86 = isa.name() == "x64";
+    !x86 || isa.isa_flags().iter().any(|flag| flag.name == "has_fma" && flag.as_bool() == Some(true))
+}

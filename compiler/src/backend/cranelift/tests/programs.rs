@@ -1,0 +1,386 @@
+//! Whole programs: row and column kernels, ids, random numbers, time loops, library calls, steps.
+
+use std::sync::atomic::Ordering;
+
+use super::support::{Host, execute, execute_steps, library, plan};
+use super::{agree, bits, fill, module};
+use crate::backend::cranelift::{Native, compile, compile_with_text, supported};
+use crate::kernel::{Machine, run};
+
+/// Rounding of sums of up to a few hundred numbers below 1, and of the approximated functions.
+const TOLERANCE: f64 = 1e-5;
+
+#[test]
+fn compiled_programs_move_between_threads() {
+    fn sendable<T: Send>() {}
+    sendable::<Native>();
+}
+
+#[test]
+fn this_machine_is_supported() {
+    assert_eq!(supported(), Ok(()));
+}
+
+#[test]
+fn softmax_rows_of_any_width() {
+    for (rows, columns) in [(1, 1), (3, 3), (5, 4), (2, 7), (4, 19), (7, 64), (3, 650)] {
+        let text = format!(
+            r#"module softmax {{
+  buffer %0: f[{rows}, {columns}] input "x" carried start 0.0
+  buffer %1: f[{rows}, {columns}] temp "y"
+  kernel "softmax" axes {rows} {columns} {{
+    for a0 parallel {{
+      for a1 vector fold v1 = max v0 {{
+        v0 = load %0 + {columns}*a0 + 1*a1
+      }}
+      for a1 vector fold v5 = sum v4 {{
+        v2 = load %0 + {columns}*a0 + 1*a1
+        v3 = sub v2 v1
+        v4 = exp v3
+        store %1 + {columns}*a0 + 1*a1 = v4
+      }}
+      for a1 vector {{
+        v6 = load %1 + {columns}*a0 + 1*a1
+        v7 = div v6 v5
+        store %1 + {columns}*a0 + 1*a1 = v7
+      }}
+    }}
+  }}
+}}
+"#
+        );
+        let module = module(&text);
+        let mut machine = Machine::new(&module);
+        fill(&mut machine, &["x"]);
+        agree(&module, &machine, &["y"], TOLERANCE);
+    }
+}
+
+#[test]
+fn columns_are_summed_in_lanes() {
+    for (rows, columns) in [(1, 1), (5, 3), (9, 16), (4, 50), (20, 101)] {
+        let text = format!(
+            r#"module columns {{
+  buffer %0: f[{rows}, {columns}] input "x" carried start 0.0
+  buffer %1: f[{columns}] temp "sum"
+  buffer %2: f[{columns}] temp "most"
+  kernel "columns" axes {rows} {columns} {{
+    for a1 parallel vector {{
+      for a0 fold v2 = sum v1, v3 = max v0 {{
+        v0 = load %0 + {columns}*a0 + 1*a1
+        v1 = mul v0 v0
+      }}
+      store %1 + 1*a1 = v2
+      store %2 + 1*a1 = v3
+    }}
+  }}
+}}
+"#
+        );
+        let module = module(&text);
+        let mut machine = Machine::new(&module);
+        fill(&mut machine, &["x"]);
+        agree(&module, &machine, &["sum", "most"], TOLERANCE);
+    }
+}
+
+#[test]
+fn a_maximum_passes_over_nan_wherever_it_stands() {
+    for width in [1, 3, 8, 21, 37] {
+        let text = format!(
+            r#"module most {{
+  buffer %0: f[{width}] input "x" carried start 0.0
+  buffer %1: f[1] temp "most"
+  kernel "most" axes {width} {{
+    for a0 vector fold v1 = max v0 {{
+      v0 = load %0 + 1*a0
+    }}
+    store %1 = v1
+  }}
+}}
+"#
+        );
+        let module = module(&text);
+        for at in 0..width {
+            let mut machine = Machine::new(&module);
+            fill(&mut machine, &["x"]);
+            machine.get_mut("x").unwrap()[at] = f32::NAN;
+            let mut expected = machine.clone();
+            run(&module, &mut expected, 0, 0).unwrap();
+            execute(&module, &mut machine, 1, 0, 0);
+            assert_eq!(machine.get("most"), expected.get("most"), "NaN at {at} of {width}");
+        }
+    }
+}
+
+#[test]
+fn random_numbers_are_those_of_the_interpreter() {
+    let module = module(
+        r#"module random {
+  buffer %0: f[3, 5, 23] temp "vector"
+  buffer %1: f[3, 5, 23] temp "single"
+  loop t0 in 3 {
+    kernel "random" axes 5 23 {
+      for a0 parallel {
+        for a1 vector {
+          v0 = random 9 + 4294967200 + 115*t0 + 23*a0 + 1*a1
+          store %0 + 115*t0 + 23*a0 + 1*a1 = v0
+        }
+        for a1 {
+          v1 = random 9 + 4294967200 + 115*t0 + 23*a0 + 1*a1
+          v2 = random 2 + 1*a1
+          v3 = add v1 v2
+          v4 = sub v3 v2
+          store %1 + 115*t0 + 23*a0 + 1*a1 = v1
+        }
+      }
+    }
+  }
+}
+"#,
+    );
+    agree(&module, &Machine::new(&module), &["vector", "single"], 0.0);
+}
+
+#[test]
+fn random_numbers_change_from_step_to_step() {
+    let module = module(
+        r#"module random {
+  buffer %0: f[23] input "x" carried start 0.0
+  kernel "random" axes 23 {
+    for a0 parallel vector {
+      v0 = random 0 + 1*a0
+      v1 = load %0 + 1*a0
+      v2 = add v0 v1
+      store %0 + 1*a0 = v2
+    }
+  }
+}
+"#,
+    );
+    let mut expected = Machine::<f32>::new(&module);
+    for step in 5..8 {
+        run(&module, &mut expected, 1, step).unwrap();
+    }
+    let program = plan(&module, 2);
+    let native = compile(&program, &library()).unwrap();
+    let mut actual = Machine::new(&module);
+    execute_steps(&native, &program, &mut actual, &Host::new(2, 1, 5), 3);
+    assert_eq!(actual.get("x"), expected.get("x"));
+}
+
+#[test]
+fn rows_are_gathered_and_elements_picked_by_id() {
+    let module = module(
+        r#"module ids {
+  buffer %0: f[9, 21] input "table" carried start 0.0
+  buffer %1: id[2, 6] input "tokens" tokens
+  buffer %2: f[6, 21] temp "rows"
+  buffer %3: f[6] temp "picked"
+  buffer %4: f[6, 21] temp "hot"
+  buffer %5: f[6] temp "column"
+  buffer %6: f[6] temp "number"
+  loop t0 in 2 {
+    kernel "take" axes 6 21 {
+      for a0 parallel {
+        v0 = load_id %1 + 6*t0 + 1*a0
+        for a1 vector {
+          v1 = load %0 + 1*a1 + 21*v0
+          store %2 + 21*a0 + 1*a1 = v1
+        }
+        v2 = load %2 + 21*a0 + 1*v0
+        store %3 + 1*a0 = v2
+        v3 = number v0
+        for a1 vector {
+          v4 = position a1
+          v5 = eq v4 v3
+          v6 = select v5 v2 v4
+          store %4 + 21*a0 + 1*a1 = v6
+        }
+      }
+    }
+    kernel "lanes" axes 6 {
+      for a0 parallel vector {
+        v0 = load_id %1 + 6*t0 + 1*a0
+        v1 = load %0 + 20 + 21*v0
+        v2 = number v0
+        store %5 + 1*a0 = v1
+        store %6 + 1*a0 = v2
+      }
+    }
+  }
+}
+"#,
+    );
+    let mut machine = Machine::new(&module);
+    fill(&mut machine, &["table"]);
+    machine.ids_mut("tokens").unwrap().copy_from_slice(&[0, 8, 3, 3, 1, 7, 5, 0, 2, 8, 8, 4]);
+    agree(&module, &machine, &["rows", "picked", "hot", "column", "number"], 0.0);
+}
+
+/// A recurrent layer forwards, then a loop backwards, with packed and plain products and a scatter.
+const RECURRENT: &str = r#"module recurrent {
+  buffer %0: f[11, 20] input "table" carried start 0.0
+  buffer %1: f[20, 20] input "r" carried start 0.0
+  buffer %2: id[4, 3] input "tokens" tokens
+  buffer %3: f[5, 3, 20] temp "h"
+  buffer %4: f[400] packed "r^"
+  buffer %5: f[640] packed "r^t"
+  buffer %6: f[3, 20] temp "dz"
+  buffer %7: f[4, 3, 20] temp "dx"
+  buffer %8: f[11, 20] output "dtable" gradient "table"
+  buffer %9: f[20, 20] output "dr" gradient "r"
+  kernel "start" axes 60 {
+    for a0 parallel vector {
+      v0 = const 0.1
+      store %3 + 1*a0 = v0
+      store %6 + 1*a0 = v0
+    }
+  }
+  pack nn 20x20: %5 = %1 stride 20
+  loop t0 in 4 {
+    gemm nn 3x20x20: %3 + 60 + 60*t0 stride 20 = %3 + 60*t0 stride 20 @ packed %5 stride 0
+    kernel "cell" axes 3 20 {
+      for a0 parallel {
+        v0 = load_id %2 + 3*t0 + 1*a0
+        for a1 vector {
+          v1 = load %0 + 20*v0 + 1*a1
+          v2 = load %3 + 60 + 60*t0 + 20*a0 + 1*a1
+          v3 = add v1 v2
+          v4 = tanh v3
+          store %3 + 60 + 60*t0 + 20*a0 + 1*a1 = v4
+        }
+      }
+    }
+  }
+  pack nt 20x20: %5 = %1 stride 20
+  loop t1 in 4 reverse {
+    kernel "back" axes 3 20 {
+      for a0 parallel {
+        for a1 vector {
+          v0 = load %6 + 20*a0 + 1*a1
+          v1 = load %3 + 60 + 60*t1 + 20*a0 + 1*a1
+          v2 = mul v1 v1
+          v3 = const 1.0
+          v4 = sub v3 v2
+          v5 = mul v0 v4
+          store %7 + 60*t1 + 20*a0 + 1*a1 = v5
+        }
+      }
+    }
+    gemm nt 3x20x20: %6 stride 20 = %7 + 60*t1 stride 20 @ packed %5 stride 0
+  }
+  scatter %8 [11, 20]: %2 count 12 from %7 stride 20
+  gemm tn 20x20x12: %9 stride 20 = %3 stride 20 @ %7 stride 20
+  gemm tn 20x20x12: %9 stride 20 += %3 + 60 stride 20 @ %7 stride 20
+}
+"#;
+
+#[test]
+fn time_runs_forwards_and_backwards() {
+    let module = module(RECURRENT);
+    let mut machine = Machine::new(&module);
+    fill(&mut machine, &["table", "r"]);
+    machine.get_mut("r").unwrap().iter_mut().for_each(|r| *r *= 0.3);
+    machine.ids_mut("tokens").unwrap().copy_from_slice(&[1, 10, 3, 3, 3, 0, 7, 7, 9, 1, 2, 3]);
+    agree(&module, &machine, &["h", "dx", "dtable", "dr"], TOLERANCE);
+}
+
+#[test]
+fn the_host_ends_a_run_early() {
+    let module = module(RECURRENT);
+    let program = plan(&module, 3);
+    let native = compile(&program, &library()).unwrap();
+    let mut machine = Machine::new(&module);
+    let host = Host::new(3, 0, 10).ending_at(12);
+    execute_steps(&native, &program, &mut machine, &host, 100);
+    assert_eq!(host.finished.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn no_steps_do_nothing() {
+    let module = module(RECURRENT);
+    let program = plan(&module, 1);
+    let native = compile(&program, &library()).unwrap();
+    let mut machine = Machine::new(&module);
+    let host = Host::new(1, 0, 0);
+    execute_steps(&native, &program, &mut machine, &host, 0);
+    assert_eq!(host.finished.load(Ordering::SeqCst), 0);
+}
+
+#[test]
+fn wide_offsets_are_reached() {
+    // The far buffer starts beyond what a load's own offset can say; only its address is computed, no such arena made.
+    let text = r#"module far {
+  buffer %0: f[600000000] temp "near"
+  buffer %1: f[8] temp "far"
+  kernel "far" axes 8 {
+    for a0 parallel vector {
+      v0 = position a0
+      store %1 + 1*a0 = v0
+    }
+  }
+}
+"#;
+    let program = plan(&module(text), 1);
+    let native = compile_with_text(&program, &library()).unwrap();
+    assert!(
+        native.clif().contains("2400000000") || native.clif().contains("0x8f0d_1800"),
+        "{}",
+        native.clif()
+    );
+}
+
+#[test]
+fn text_is_kept_when_asked_for() {
+    let program = plan(&module(RECURRENT), 2);
+    let plain = compile(&program, &library()).unwrap();
+    assert_eq!((plain.clif(), plain.asm()), ("", ""));
+    let first = compile_with_text(&program, &library()).unwrap();
+    for name in ["lstmc_entry", "start", "cell", "back"] {
+        assert!(first.clif().contains(&format!("; {name}\n")), "{name}");
+        assert!(first.asm().contains(&format!("; {name}\n")), "{name}");
+    }
+    let second = compile_with_text(&program, &library()).unwrap();
+    assert_eq!(first.clif(), second.clif());
+    assert_eq!(first.asm(), second.asm());
+}
+
+#[test]
+fn elements_do_not_depend_on_cuts_or_remainders() {
+    // The same element-wise function over arrays of every length; element i has the same bits in all of them.
+    let mut longest: Vec<u32> = Vec::new();
+    for length in (1..70).rev() {
+        let text = format!(
+            r#"module cell {{
+  buffer %0: f[{length}] input "x" carried start 0.0
+  buffer %1: f[{length}] temp "y"
+  kernel "cell" axes {length} {{
+    for a0 parallel vector {{
+      v0 = load %0 + 1*a0
+      v1 = exp v0
+      v2 = tanh v1
+      v3 = sigmoid v0
+      v4 = log v3
+      v5 = pow v3 v1
+      v6 = mul v2 v4
+      v7 = add v6 v5
+      store %1 + 1*a0 = v7
+    }}
+  }}
+}}
+"#
+        );
+        let module = module(&text);
+        for workers in [1, 3] {
+            let mut machine = Machine::new(&module);
+            fill(&mut machine, &["x"]);
+            execute(&module, &mut machine, workers, 0, 0);
+            let y = bits(machine.get("y").unwrap());
+            if longest.is_empty() {
+                longest.clone_from(&y);
+            }
+            assert_eq!(y, longest[..length], "length {length}, {workers} workers");
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! What the back end's tests run programs with: a plain plan, a plain library and real threads.
+
+use std::ffi::c_void;
+use std::ops::Range;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::backend::abi::{GemmShape, Library, PackShape, Run, ScatterShape};
+use crate::backend::cranelift::{Native, compile};
+use crate::kernel::{Axis, BufferKind, Elem, For, Item, Kernel, Machine, Module, PANEL, Stmt};
+use crate::plan::{COLUMN_GRAIN, Program, Split, Step, share};
+use crate::scalar;
+
+/// No two buffers overlap, each step is cut where it can be, and a barrier follows each step.
+pub fn plan(module: &Module, workers: usize) -> Program {
+    let mut offsets = Vec::new();
+    let mut end = 0;
+    for buffer in &module.buffers {
+        offsets.push(end);
+        end = (end + buffer.len() * 4).next_multiple_of(64);
+    }
+    Program { module: module.clone(), workers, offsets, arena_bytes: end, schedule: steps(&module.items) }
+}
+
+fn steps(items: &[Item]) -> Vec<Step> {
+    let step = |item: &Item| match item {
+        Item::Kernel(kernel) => {
+            let axis = (0..kernel.axes.len() as u32).map(Axis).find(|&axis| can_cut(kernel, axis));
+            Step::Kernel(kernel.clone(), axis.map_or(Split::Whole, Split::Axis))
+        }
+        Item::Gemm(gemm) if gemm.m > gemm.n => Step::Gemm(gemm.clone(), Split::Rows),
+        Item::Gemm(gemm) => Step::Gemm(gemm.clone(), Split::Columns),
+        Item::Pack(pack) => Step::Pack(pack.clone(), Split::Columns),
+        Item::Scatter(scatter) => Step::Scatter(scatter.clone(), Split::Columns),
+        Item::Loop(inner) => Step::Loop {
+            time: inner.time,
+            steps: inner.steps,
+            reverse: inner.reverse,
+            body: steps(&inner.items),
+        },
+    };
+    items.iter().flat_map(|item| [step(item), Step::Barrier]).collect()
+}
+
+/// Whether all of the kernel's work lies in parallel loops over this axis.
+fn can_cut(kernel: &Kernel, axis: Axis) -> bool {
+    fn all_inside(stmts: &[Stmt], axis: Axis) -> bool {
+        stmts.iter().all(|stmt| match stmt {
+            Stmt::For(For { axis: own, parallel: true, folds, .. }) if *own == axis => folds.is_empty(),
+            Stmt::For(inner) => inner.axis != axis && inner.folds.is_empty() && all_inside(&inner.body, axis),
+            Stmt::Store { .. } => false,
+            Stmt::Let { .. } => true,
+        })
+    }
+    all_inside(&kernel.body, axis)
+}
+
+/// Bytes that are aligned as an arena must be.
+#[repr(C, align(64))]
+#[derive(Clone, Copy)]
+struct Line([u8; 64]);
+
+/// The host's side of a run: random numbers are of `seed` and of steps numbered from `first_step`.
+pub struct Host {
+    barrier: Barrier,
+    seed: u64,
+    first_step: u64,
+    now: AtomicU64,
+    /// `begin_step` ends the run here.
+    last_step: u64,
+    pub finished: AtomicU64,
+}
+
+impl Host {
+    pub fn new(workers: usize, seed: u64, first_step: u64) -> Self {
+        Self {
+            barrier: Barrier::new(workers),
+            seed,
+            first_step,
+            now: AtomicU64::new(first_step),
+            last_step: u64::MAX,
+            finished: AtomicU64::new(0),
+        }
+    }
+
+    pub fn ending_at(self, last_step: u64) -> Self {
+        Self { last_step, ..self }
+    }
+}
+
+/// Compiles a module for these workers and runs one step, number `step`, on the machine's buffers.
+pub fn execute(module: &Module, machine: &mut Machine<f32>, workers: usize, seed: u64, step: u64) {
+    let program = plan(module, workers);
+    let native = compile(&program, &library()).unwrap();
+    let host = Host::new(workers, seed, step);
+    execute_steps(&native, &program, machine, &host, 1);
+}
+
+/// Runs compiled code for `steps` steps on the machine's buffers. The rest of the arena starts as NaN.
+pub fn execute_steps(
+    native: &Native,
+    program: &Program,
+    machine: &mut Machine<f32>,
+    host: &Host,
+    steps: u64,
+) {
+    let mut arena = vec![Line([0xff; 64]); program.arena_bytes.div_ceil(64) + 1];
+    let base = arena.as_mut_ptr().cast::<u8>();
+    copy_in(program, machine, base);
+    let mut run = Run {
+        arena: base,
+        steps,
+        halt: 0,
+        workers: program.workers as u32,
+        host: std::ptr::from_ref(host).cast_mut().cast::<c_void>(),
+    };
+    let run = &raw mut run as usize;
+    let entry = native.entry();
+    std::thread::scope(|scope| {
+        for worker in 0..program.workers as u32 {
+            // SAFETY: run, host, arena and code outlive the scope; the program's own barriers order the workers.
+            scope.spawn(move || unsafe { entry(run as *mut Run, worker) });
+        }
+    });
+    copy_out(program, machine, base);
+}
+
+fn copy_in(program: &Program, machine: &Machine<f32>, arena: *mut u8) {
+    for (buffer, &offset) in program.module.buffers.iter().zip(&program.offsets) {
+        if matches!(buffer.kind, BufferKind::Temp | BufferKind::Packed) {
+            continue;
+        }
+        // SAFETY: the plan placed the buffer inside the arena; offsets are multiples of 64.
+        unsafe {
+            let to = arena.add(offset);
+            match buffer.elem {
+                Elem::Real => machine.get(&buffer.name).unwrap().as_ptr().copy_to(to.cast(), buffer.len()),
+                Elem::Id => machine.ids(&buffer.name).unwrap().as_ptr().copy_to(to.cast(), buffer.len()),
+            }
+        }
+    }
+}
+
+fn copy_out(program: &Program, machine: &mut Machine<f32>, arena: *const u8) {
+    for (buffer, &offset) in program.module.buffers.iter().zip(&program.offsets) {
+        if buffer.elem == Elem::Real && buffer.kind != BufferKind::Packed {
+            let to = machine.get_mut(&buffer.name).unwrap();
+            // SAFETY: as in `copy_in`.
+            unsafe { arena.add(offset).cast::<f32>().copy_to(to.as_mut_ptr(), to.len()) };
+        }
+    }
+}
+
+pub fn library() -> Library {
+    Library { gemm, pack, scatter, barrier, begin_step, end_step, random_key }
+}
+
+fn ranges(m: u32, n: u32, split: u32, worker: u32, workers: u32) -> (Range<usize>, Range<usize>) {
+    let (m, n) = (m as usize, n as usize);
+    let (worker, workers) = (worker as usize, workers as usize);
+    match split {
+        0 => (0..m, 0..n),
+        1 => (share(m, worker, workers, 1), 0..n),
+        _ => (0..m, share(n, worker, workers, COLUMN_GRAIN)),
+    }
+}
+
+unsafe extern "C" fn gemm(
+    shape: *const GemmShape,
+    a: *const f32,
+    b: *const f32,
+    c: *mut f32,
+    worker: u32,
+    workers: u32,
+) {
+    // SAFETY: compiled code passes a constant shape and operands of that shape.
+    unsafe {
+        let s = *shape;
+        let (rows, columns) = ranges(s.m, s.n, s.split, worker, workers);
+        let k = s.k as usize;
+        for i in rows {
+            for j in columns.clone() {
+                let to = c.add(i * s.c_stride as usize + j);
+                let mut sum = if s.accumulate == 1 { *to } else { 0.0 };
+                for l in 0..k {
+                    let left =
+                        if s.form == 2 { l * s.a_stride as usize + i } else { i * s.a_stride as usize + l };
+                    let right = match (s.packed, s.form) {
+                        (1, _) => j / PANEL * PANEL * k + l * PANEL + j % PANEL,
+                        (_, 1) => j * s.b_stride as usize + l,
+                        _ => l * s.b_stride as usize + j,
+                    };
+                    sum += *a.add(left) * *b.add(right);
+                }
+                *to = sum;
+            }
+        }
+    }
+}
+
+unsafe extern "C" fn pack(shape: *const PackShape, b: *const f32, to: *mut f32, worker: u32, workers: u32) {
+    // SAFETY: as for `gemm`.
+    unsafe {
+        let s = *shape;
+        let (k, n) = (s.k as usize, s.n as usize);
+        let (_, columns) = ranges(0, n.next_multiple_of(PANEL) as u32, s.split, worker, workers);
+        for j in columns {
+            for l in 0..k {
+                let from =
+                    if s.form == 1 { j * s.b_stride as usize + l } else { l * s.b_stride as usize + j };
+                let value = if j < n { *b.add(from) } else { 0.0 };
+                *to.add(j / PANEL * PANEL * k + l * PANEL + j % PANEL) = value;
+            }
+        }
+    }
+}
+
+unsafe extern "C" fn scatter(
+    shape: *const ScatterShape,
+    ids: *const u32,
+    g: *const f32,
+    table: *mut f32,
+    worker: u32,
+    workers: u32,
+) {
+    // SAFETY: as for `gemm`.
+    unsafe {
+        let s = *shape;
+        let (_, columns) = ranges(0, s.n, s.split, worker, workers);
+        for column in columns {
+            for row in 0..s.rows as usize {
+                *table.add(row * s.n as usize + column) = 0.0;
+            }
+            for i in 0..s.count as usize {
+                let to = *ids.add(i) as usize * s.n as usize + column;
+                *table.add(to) += *g.add(i * s.g_stride as usize + column);
+            }
+        }
+    }
+}
+
+/// The test's host behind a run.
+///
+/// # Safety
+/// `run` comes from [`execute_steps`].
+unsafe fn host<'a>(run: *mut Run) -> &'a Host {
+    // SAFETY: `execute_steps` keeps the host alive while compiled code runs.
+    unsafe { &*(*run).host.cast::<Host>() }
+}
+
+unsafe extern "C" fn barrier(run: *mut Run, _worker: u32) {
+    // SAFETY: called by compiled code with its run.
+    unsafe { host(run) }.barrier.wait();
+}
+
+unsafe extern "C" fn begin_step(run: *mut Run, step: u64) -> u32 {
+    // SAFETY: called by compiled code with its run.
+    let host = unsafe { host(run) };
+    host.now.store(host.first_step + step, Ordering::SeqCst);
+    u32::from(host.first_step + step == host.last_step)
+}
+
+unsafe extern "C" fn end_step(run: *mut Run, _step: u64) {
+    // SAFETY: called by compiled code with its run.
+    unsafe { host(run) }.finished.fetch_add(1, Ordering::SeqCst);
+}
+
+unsafe extern "C" fn random_key(run: *mut Run, stream: u32) -> u32 {
+    // SAFETY: called by compiled code with its run.
+    let host = unsafe { host(run) };
+    scalar::random_key(host.seed, host.now.load(Ordering::SeqCst), stream)
+}

@@ -1,0 +1,47 @@
+//! The nearest known word to a misspelt one.
+
+/// The candidate that fewest edits turn into `word`, if it is near enough to be meant; the first among equals.
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // Of one or two letters, everything is near everything.
+    let limit = (word.chars().count() / 3).min(3);
+    let scored = candidates.into_iter().map(|candidate| (edits(word, candidate), candidate));
+    scored.filter(|&(distance, _)| distance <= limit).min_by_key(|&(distance, _)| distance).map(|(_, c)| c)
+}
+
+/// Insertions, deletions, substitutions and swaps of neighbours (optimal string alignment distance).
+fn edits(a: &str, b: &str) -> usize {
+    let a: Vec<char> = a.to_lowercase().chars().collect();
+    let b: Vec<char> = b.to_lowercase().chars().collect();
+    let mut before: Vec<usize> = vec![0; b.len() + 1];
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for i in 0..a.len() {
+        let mut next = vec![i + 1; b.len() + 1];
+        for j in 0..b.len() {
+            let changed = row[j] + usize::from(a[i] != b[j]);
+            next[j + 1] = changed.min(row[j + 1] + 1).min(next[j] + 1);
+            if i > 0 && j > 0 && a[i] == b[j - 1] && a[i - 1] == b[j] {
+                next[j + 1] = next[j + 1].min(before[j - 1] + 1);
+            }
+        }
+        before = row;
+        row = next;
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_words_are_found_and_far_ones_are_not() {
+        assert_eq!(nearest("lsmt", ["gru", "lstm"]), Some("lstm"));
+        assert_eq!(nearest("trian", ["train", "test"]), Some("train"));
+        assert_eq!(nearest("ebedding", ["embedding"]), Some("embedding"));
+        assert_eq!(nearest("Softmax", ["softmax"]), Some("softmax"));
+        assert_eq!(nearest("xyz", ["lstm", "gru"]), None);
+        assert_eq!(nearest("V", ["W", "b"]), None);
+        assert_eq!(edits("", "abc"), 3);
+        assert_eq!(edits("kitten", "sitting"), 3);
+    }
+}

@@ -1,0 +1,316 @@
+//! The meaning of a graph, spelled out: every operation on `ndarray` arrays, one after the other.
+//!
+//! The oracle that gradients, passes, kernels and back ends are tested against; clear before fast. Scalar operations
+//! are [`scalar::eval`]; sums run in index order.
+
+use std::collections::HashMap;
+
+use ndarray::{Array2, ArrayD, ArrayView2, ArrayViewD, Axis, Ix2, IxDyn, Slice, Zip};
+
+use super::{Elem, Form, Graph, Loop, Node, Op, Reduce, Type, Value, verify};
+use crate::scalar::{self, Real, Scalar};
+
+/// A value while the graph runs.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Tensor<R> {
+    Real(ArrayD<R>),
+    Id(ArrayD<u32>),
+}
+
+impl<R: Real> Tensor<R> {
+    /// Element kind and sizes.
+    pub fn ty(&self) -> Type {
+        match self {
+            Tensor::Real(x) => Type::real(x.shape()),
+            Tensor::Id(ids) => Type::id(ids.shape()),
+        }
+    }
+
+    /// The reals, if it holds reals.
+    pub fn real(&self) -> Option<&ArrayD<R>> {
+        match self {
+            Tensor::Real(x) => Some(x),
+            Tensor::Id(_) => None,
+        }
+    }
+
+    /// The ids, if it holds ids.
+    pub fn id(&self) -> Option<&ArrayD<u32>> {
+        match self {
+            Tensor::Real(_) => None,
+            Tensor::Id(ids) => Some(ids),
+        }
+    }
+
+    fn zeros(ty: &Type) -> Self {
+        match ty.elem {
+            Elem::Real => Tensor::Real(ArrayD::zeros(IxDyn(&ty.shape))),
+            Elem::Id => Tensor::Id(ArrayD::zeros(IxDyn(&ty.shape))),
+        }
+    }
+
+    /// One index of the leading axis.
+    fn step(&self, index: usize) -> Self {
+        match self {
+            Tensor::Real(x) => Tensor::Real(x.index_axis(Axis(0), index).to_owned()),
+            Tensor::Id(ids) => Tensor::Id(ids.index_axis(Axis(0), index).to_owned()),
+        }
+    }
+
+    /// Stores `value` at one index of the leading axis.
+    fn set_step(&mut self, index: usize, value: &Self) -> Result<(), String> {
+        match (self, value) {
+            (Tensor::Real(all), Tensor::Real(one)) => all.index_axis_mut(Axis(0), index).assign(one),
+            (Tensor::Id(all), Tensor::Id(one)) => all.index_axis_mut(Axis(0), index).assign(one),
+            _ => return Err("reals and ids in one stack".into()),
+        }
+        Ok(())
+    }
+}
+
+/// Runs `graph` on the inputs of these names and returns its outputs, in order. `seed` and `step` (the number of this
+/// run) decide what [`Op::Random`] gives.
+///
+/// Fails on a graph that [`verify`] refuses, on an input that is missing or of another type, and on an id beyond its
+/// table.
+pub fn run<R: Real>(
+    graph: &Graph,
+    inputs: &HashMap<String, Tensor<R>>,
+    seed: u64,
+    step: u64,
+) -> Result<Vec<Tensor<R>>, String> {
+    verify(graph)?;
+    let mut machine = Machine { graph, values: vec![None; graph.types.len()], seed, step };
+    for input in &graph.inputs {
+        let given = inputs.get(&input.name).ok_or_else(|| format!("input {:?} is missing", input.name))?;
+        let expected = graph.ty(input.value);
+        if given.ty() != *expected {
+            return Err(format!("input {:?} should be {expected}, not {}", input.name, given.ty()));
+        }
+        machine.set(input.value, given.clone());
+    }
+    machine.region(&graph.body)?;
+    graph.outputs.iter().map(|output| machine.get(output.value).cloned()).collect()
+}
+
+struct Machine<'a, R> {
+    graph: &'a Graph,
+    values: Vec<Option<Tensor<R>>>,
+    seed: u64,
+    step: u64,
+}
+
+impl<R: Real> Machine<'_, R> {
+    fn get(&self, value: Value) -> Result<&Tensor<R>, String> {
+        self.values[value.0 as usize]
+            .as_ref()
+            .ok_or_else(|| format!("{value} was read before it was computed"))
+    }
+
+    fn set(&mut self, value: Value, tensor: Tensor<R>) {
+        self.values[value.0 as usize] = Some(tensor);
+    }
+
+    fn real(&self, value: Value) -> Result<&ArrayD<R>, String> {
+        self.get(value)?.real().ok_or_else(|| format!("{value} holds ids"))
+    }
+
+    fn ids(&self, value: Value) -> Result<&ArrayD<u32>, String> {
+        self.get(value)?.id().ok_or_else(|| format!("{value} holds reals"))
+    }
+
+    fn region(&mut self, nodes: &[Node]) -> Result<(), String> {
+        for node in nodes {
+            match &node.op {
+                Op::Loop(inner) => self.run_loop(inner)?,
+                Op::Split { axis, sizes } => self.split(node, *axis, sizes)?,
+                _ => {
+                    let result = self.node(node)?;
+                    self.set(node.result(), Tensor::Real(result));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn run_loop(&mut self, inner: &Loop) -> Result<(), String> {
+        let mut state: Vec<Tensor<R>> =
+            inner.carried.iter().map(|c| self.get(c.init).cloned()).collect::<Result<_, _>>()?;
+        let mut stacks: Vec<Tensor<R>> =
+            inner.stacked.iter().map(|s| Tensor::zeros(self.graph.ty(s.result))).collect();
+        for round in 0..inner.steps {
+            let t = if inner.reverse { inner.steps - 1 - round } else { round };
+            for (carried, now) in inner.carried.iter().zip(state) {
+                self.set(carried.param, now);
+            }
+            for sliced in &inner.sliced {
+                let now = self.get(sliced.source)?.step(t);
+                self.set(sliced.param, now);
+            }
+            self.region(&inner.body)?;
+            for (stacked, all) in inner.stacked.iter().zip(&mut stacks) {
+                all.set_step(t, self.get(stacked.value)?)?;
+            }
+            // All `next` are read before any parameter takes one: two carried values may swap.
+            state = inner.carried.iter().map(|c| self.get(c.next).cloned()).collect::<Result<_, _>>()?;
+        }
+        for (carried, last) in inner.carried.iter().zip(state) {
+            self.set(carried.last, last);
+        }
+        for (stacked, all) in inner.stacked.iter().zip(stacks) {
+            self.set(stacked.result, all);
+        }
+        Ok(())
+    }
+
+    fn split(&mut self, node: &Node, axis: usize, sizes: &[usize]) -> Result<(), String> {
+        let mut start = 0;
+        for (&result, &size) in node.results.iter().zip(sizes) {
+            let piece =
+                self.real(node.args[0])?.slice_axis(Axis(axis), Slice::from(start..start + size)).to_owned();
+            self.set(result, Tensor::Real(piece));
+            start += size;
+        }
+        Ok(())
+    }
+
+    /// The result of an operation that has one; all of those give reals.
+    fn node(&self, node: &Node) -> Result<ArrayD<R>, String> {
+        let real = |i: usize| self.real(node.args[i]);
+        let ids = |i: usize| self.ids(node.args[i]);
+        Ok(match &node.op {
+            Op::Const(value) => ArrayD::from_elem(IxDyn(&[]), R::of(*value)),
+            Op::Broadcast { axes, shape } => broadcast(real(0)?, axes, shape)?,
+            Op::Map(scalar) => match *scalar {
+                _ if scalar.arity() == 1 => real(0)?.mapv(|a| scalar::eval(*scalar, &[a])),
+                _ if scalar.arity() == 2 => {
+                    Zip::from(real(0)?).and(real(1)?).map_collect(|&a, &b| scalar::eval(*scalar, &[a, b]))
+                }
+                _ => Zip::from(real(0)?)
+                    .and(real(1)?)
+                    .and(real(2)?)
+                    .map_collect(|&a, &b, &c| scalar::eval(*scalar, &[a, b, c])),
+            },
+            Op::Reduce { kind, axes } => reduce(real(0)?, *kind, axes),
+            Op::MatMul(form) => product(*form, real(0)?, real(1)?, self.graph.shape(node.result()))?,
+            Op::Take => take(real(0)?, ids(1)?)?,
+            Op::Scatter { rows } => scatter(ids(0)?, real(1)?, *rows)?,
+            Op::Pick => pick(real(0)?, ids(1)?)?,
+            Op::Spread { len } => spread(real(0)?, ids(1)?, *len)?,
+            Op::Number => ids(0)?.mapv(|id| R::of(f64::from(id))),
+            Op::Random { stream, shape } => {
+                let key = scalar::random_key(self.seed, self.step, *stream);
+                let indices = 0..shape.iter().product::<usize>();
+                let numbers = indices.map(|i| R::of(f64::from(scalar::random(key, i as u32)))).collect();
+                shaped(numbers, shape)?
+            }
+            Op::Concat { axis } => {
+                let views: Vec<ArrayViewD<'_, R>> =
+                    (0..node.args.len()).map(|i| real(i).map(|x| x.view())).collect::<Result<_, _>>()?;
+                ndarray::concatenate(Axis(*axis), &views).map_err(|error| error.to_string())?
+            }
+            Op::At { index } => real(0)?.index_axis(Axis(0), *index).to_owned(),
+            Op::Put { index, .. } => {
+                let mut all = ArrayD::zeros(IxDyn(self.graph.shape(node.result())));
+                all.index_axis_mut(Axis(0), *index).assign(real(0)?);
+                all
+            }
+            Op::Column => real(0)?.clone().insert_axis(Axis(real(0)?.ndim())),
+            Op::Uncolumn => real(0)?.index_axis(Axis(real(0)?.ndim() - 1), 0).to_owned(),
+            Op::Stop => real(0)?.clone(),
+            Op::Split { .. } | Op::Loop(_) => return Err(format!("{} has several results", node.op.name())),
+        })
+    }
+}
+
+/// Elements in index order, as an array of this shape.
+fn shaped<R>(elements: Vec<R>, shape: &[usize]) -> Result<ArrayD<R>, String> {
+    ArrayD::from_shape_vec(IxDyn(shape), elements).map_err(|error| error.to_string())
+}
+
+fn broadcast<R: Real>(x: &ArrayD<R>, axes: &[usize], shape: &[usize]) -> Result<ArrayD<R>, String> {
+    let mut aligned = vec![1; shape.len()];
+    for (&axis, &size) in axes.iter().zip(x.shape()) {
+        aligned[axis] = size;
+    }
+    let aligned = shaped(x.iter().copied().collect(), &aligned)?;
+    aligned
+        .broadcast(shape)
+        .map(|view| view.to_owned())
+        .ok_or_else(|| format!("cannot broadcast to {shape:?}"))
+}
+
+fn reduce<R: Real>(x: &ArrayD<R>, kind: Reduce, axes: &[usize]) -> ArrayD<R> {
+    let (start, op) = match kind {
+        Reduce::Sum => (R::zero(), Scalar::Add),
+        Reduce::Max => (R::neg_infinity(), Scalar::Max),
+    };
+    // Innermost first, so that the axes still to come keep their numbers.
+    axes.iter().rev().fold(x.clone(), |x, &axis| {
+        x.fold_axis(Axis(axis), start, |&so_far, &next| scalar::eval(op, &[so_far, next]))
+    })
+}
+
+/// Leading axes collapsed into rows.
+fn rows<R: Real>(x: &ArrayD<R>) -> Result<Array2<R>, String> {
+    let columns = x.shape().last().copied().unwrap_or(1);
+    let rows = x.shape().iter().rev().skip(1).product();
+    Array2::from_shape_vec((rows, columns), x.iter().copied().collect()).map_err(|error| error.to_string())
+}
+
+fn product<R: Real>(form: Form, a: &ArrayD<R>, b: &ArrayD<R>, shape: &[usize]) -> Result<ArrayD<R>, String> {
+    let (a, b) = (rows(a)?, rows(b)?);
+    let c = match form {
+        Form::NN => a.dot(&b),
+        Form::NT => a.dot(&b.t()),
+        Form::TN => a.t().dot(&b),
+    };
+    // The product may come in column order; elements are taken in index order.
+    shaped(c.iter().copied().collect(), shape)
+}
+
+/// The id as an index below `len`.
+fn index(id: u32, len: usize) -> Result<usize, String> {
+    let index = id as usize;
+    if index < len { Ok(index) } else { Err(format!("id {id} is beyond {len} rows")) }
+}
+
+fn matrix<R: Real>(x: &ArrayD<R>) -> Result<ArrayView2<'_, R>, String> {
+    x.view().into_dimensionality::<Ix2>().map_err(|error| error.to_string())
+}
+
+fn take<R: Real>(table: &ArrayD<R>, ids: &ArrayD<u32>) -> Result<ArrayD<R>, String> {
+    let table = matrix(table)?;
+    let mut taken = Vec::with_capacity(ids.len() * table.ncols());
+    for &id in ids {
+        taken.extend(table.row(index(id, table.nrows())?));
+    }
+    shaped(taken, &[ids.shape(), &[table.ncols()]].concat())
+}
+
+fn scatter<R: Real>(ids: &ArrayD<u32>, g: &ArrayD<R>, len: usize) -> Result<ArrayD<R>, String> {
+    let g = rows(g)?;
+    let mut table = Array2::zeros((len, g.ncols()));
+    for (&id, g) in ids.iter().zip(g.rows()) {
+        let mut row = table.row_mut(index(id, len)?);
+        row += &g;
+    }
+    Ok(table.into_dyn())
+}
+
+fn pick<R: Real>(x: &ArrayD<R>, ids: &ArrayD<u32>) -> Result<ArrayD<R>, String> {
+    let x = rows(x)?;
+    let picked = ids.iter().zip(x.rows()).map(|(&id, row)| Ok(row[index(id, row.len())?]));
+    shaped(picked.collect::<Result<_, String>>()?, ids.shape())
+}
+
+fn spread<R: Real>(g: &ArrayD<R>, ids: &ArrayD<u32>, len: usize) -> Result<ArrayD<R>, String> {
+    let mut all = Array2::zeros((g.len(), len));
+    for ((&g, &id), mut row) in g.iter().zip(ids).zip(all.rows_mut()) {
+        row[index(id, len)?] = g;
+    }
+    shaped(all.into_raw_vec_and_offset().0, &[g.shape(), &[len]].concat())
+}
+
+#[cfg(test)]
+mod tests;

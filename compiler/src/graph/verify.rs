@@ -1,0 +1,284 @@
+//! Checks what [`super`] promises about every graph.
+//!
+//! Run after every pass in tests and debug builds. Assumes nothing of the graph, so that the text of a broken one can be
+//! refused as well.
+
+use std::collections::HashSet;
+
+use super::types::infer;
+use super::{
+    Carried, Graph, Input, InputRole, Loop, Node, Op, Output, OutputRole, Sliced, Stacked, Type, Value,
+};
+
+/// The first promise that `graph` breaks, with the node (or input, or output) as it is printed.
+pub fn verify(graph: &Graph) -> Result<(), String> {
+    let mut verifier = Verifier {
+        graph,
+        defined: vec![false; graph.types.len()],
+        visible: vec![false; graph.types.len()],
+        in_loop: false,
+    };
+    verifier.inputs()?;
+    verifier.region(&graph.body)?;
+    verifier.outputs()
+}
+
+struct Verifier<'a> {
+    graph: &'a Graph,
+    /// Values defined anywhere so far.
+    defined: Vec<bool>,
+    /// Values that may be read here: those of this region and of the enclosing ones, so far.
+    visible: Vec<bool>,
+    in_loop: bool,
+}
+
+impl<'a> Verifier<'a> {
+    fn ty(&self, value: Value) -> Result<&'a Type, String> {
+        self.graph.types.get(value.0 as usize).ok_or_else(|| format!("{value} has no type"))
+    }
+
+    fn define(&mut self, value: Value) -> Result<(), String> {
+        let ty = self.ty(value)?;
+        if !fits(ty) {
+            return Err(format!("{value} is too large for any machine: {ty}"));
+        }
+        let index = value.0 as usize;
+        if self.defined[index] {
+            return Err(format!("{value} is defined twice"));
+        }
+        self.defined[index] = true;
+        self.visible[index] = true;
+        Ok(())
+    }
+
+    fn read(&self, value: Value) -> Result<&'a Type, String> {
+        let ty = self.ty(value)?;
+        if self.visible[value.0 as usize] {
+            Ok(ty)
+        } else {
+            Err(format!("{value} is not defined before this, in this region or an enclosing one"))
+        }
+    }
+
+    fn inputs(&mut self) -> Result<(), String> {
+        let mut names = HashSet::new();
+        for input in &self.graph.inputs {
+            let fault = |reason| format!("input {} {:?}: {reason}", input.value, input.name);
+            self.define(input.value).map_err(fault)?;
+            if !names.insert(&input.name) {
+                return Err(fault("another input has this name".into()));
+            }
+            self.input_role(input).map_err(fault)?;
+        }
+        Ok(())
+    }
+
+    fn input_role(&self, input: &Input) -> Result<(), String> {
+        let ty = self.ty(input.value)?;
+        let kind_agrees = match &input.role {
+            InputRole::Tokens | InputRole::Targets => !ty.is_real(),
+            InputRole::Rate | InputRole::Step => *ty == Type::real([]),
+            InputRole::Param { .. } | InputRole::OptimizerState { .. } | InputRole::Carried { .. } => {
+                ty.is_real()
+            }
+        };
+        if !kind_agrees {
+            return Err(format!("an input of its role is not {ty}"));
+        }
+        match &input.role {
+            InputRole::OptimizerState { param, .. } => self.same_type_as_param(ty, param),
+            InputRole::Param { parts } => {
+                let columns = ty.shape.last().copied().unwrap_or(1);
+                let outside = |start: usize, len| start.checked_add(len).is_none_or(|end| end > columns);
+                match parts.iter().find(|part| outside(part.start, part.len)) {
+                    Some(part) => Err(format!("part {:?} lies outside its {columns} columns", part.name)),
+                    None => Ok(()),
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn same_type_as_param(&self, ty: &Type, name: &str) -> Result<(), String> {
+        match self.graph.input(name) {
+            Some(Input { value, role: InputRole::Param { .. }, .. }) => {
+                let param = self.ty(*value)?;
+                if param == ty { Ok(()) } else { Err(format!("is {ty}, but parameter {name:?} is {param}")) }
+            }
+            _ => Err(format!("no parameter is named {name:?}")),
+        }
+    }
+
+    fn outputs(&self) -> Result<(), String> {
+        let mut updated = HashSet::new();
+        for output in &self.graph.outputs {
+            let fault = |reason| format!("output {} {:?}: {reason}", output.value, output.role);
+            self.output(output, &mut updated).map_err(fault)?;
+        }
+        Ok(())
+    }
+
+    fn output(&self, output: &'a Output, updated: &mut HashSet<&'a str>) -> Result<(), String> {
+        let ty = self.read(output.value)?;
+        match &output.role {
+            OutputRole::Update(name) => {
+                if !updated.insert(name) {
+                    return Err("the input is updated twice".into());
+                }
+                let input = self.graph.input(name).ok_or_else(|| format!("no input is named {name:?}"))?;
+                let old = self.ty(input.value)?;
+                if old == ty { Ok(()) } else { Err(format!("is {ty}, but the input is {old}")) }
+            }
+            OutputRole::Gradient(name) => self.same_type_as_param(ty, name),
+            OutputRole::Loss | OutputRole::Hits | OutputRole::Objective if *ty != Type::real([]) => {
+                Err(format!("should be f[], not {ty}"))
+            }
+            OutputRole::Probabilities if !ty.is_real() => Err(format!("should be reals, not {ty}")),
+            _ => Ok(()),
+        }
+    }
+
+    fn region(&mut self, nodes: &'a [Node]) -> Result<(), String> {
+        for node in nodes {
+            if let Op::Loop(inner) = &node.op {
+                if self.in_loop {
+                    return Err(self.at(node, "loops do not nest"));
+                }
+                self.check_loop(node, inner)?;
+            } else {
+                let checked = self.plain(node);
+                checked.map_err(|reason| self.at(node, &reason))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn at(&self, node: &Node, reason: &str) -> String {
+        format!("`{}`: {reason}", self.printed(node))
+    }
+
+    /// The node's first line as printed.
+    fn printed(&self, node: &Node) -> String {
+        if node.results.iter().any(|&result| self.ty(result).is_err()) {
+            return node.op.name().into();
+        }
+        // The head is all that is shown of a loop, so that its body, which may be broken as well, is not printed.
+        let head = match &node.op {
+            Op::Loop(inner) => {
+                let (carried, sliced, body, stacked) = (vec![], vec![], vec![], vec![]);
+                let (steps, reverse) = (inner.steps, inner.reverse);
+                Op::Loop(Box::new(Loop { steps, reverse, carried, sliced, body, stacked }))
+            }
+            op => op.clone(),
+        };
+        let node = Node { op: head, args: node.args.clone(), results: node.results.clone() };
+        let mut text = String::new();
+        match self.graph.write_nodes(&mut text, &[node], 0) {
+            Ok(()) => text.lines().next().unwrap_or_default().into(),
+            Err(_) => text,
+        }
+    }
+
+    fn plain(&mut self, node: &Node) -> Result<(), String> {
+        let args: Vec<&Type> = node.args.iter().map(|&arg| self.read(arg)).collect::<Result<_, _>>()?;
+        let given = infer(&node.op, &args)?;
+        if given.len() != node.results.len() {
+            return Err(format!("gives {} results, not {}", given.len(), node.results.len()));
+        }
+        for (&result, ty) in node.results.iter().zip(&given) {
+            if self.ty(result)? != ty {
+                return Err(format!("{result} is {ty}, not {}", self.ty(result)?));
+            }
+            self.define(result)?;
+        }
+        Ok(())
+    }
+
+    fn check_loop(&mut self, node: &Node, inner: &'a Loop) -> Result<(), String> {
+        let outer = self.visible.clone();
+        let entered = self.enter_loop(node, inner);
+        entered.map_err(|reason| self.at(node, &reason))?;
+        self.in_loop = true;
+        self.region(&inner.body)?;
+        self.in_loop = false;
+        let left = self.leave_loop(node, inner, outer);
+        left.map_err(|reason| self.at(node, &reason))
+    }
+
+    /// What is outside the body and before it.
+    fn enter_loop(&mut self, node: &Node, inner: &Loop) -> Result<(), String> {
+        if !node.args.is_empty() {
+            return Err("a loop's operands are named in its body, not listed".into());
+        }
+        if node.results != inner.results() {
+            return Err("its results are not those of its carried and stacked values".into());
+        }
+        for carried in &inner.carried {
+            self.read(carried.init)?;
+        }
+        for sliced in &inner.sliced {
+            self.sliced(inner, sliced)?;
+        }
+        let mut params = inner.sliced.iter().map(|s| s.param).chain(inner.carried.iter().map(|c| c.param));
+        params.try_for_each(|param| self.define(param))
+    }
+
+    /// What the body hands out, read at its end; then the enclosing region again, in which `outer` was visible.
+    fn leave_loop(&mut self, node: &Node, inner: &Loop, outer: Vec<bool>) -> Result<(), String> {
+        inner.carried.iter().try_for_each(|carried| self.carried(carried))?;
+        inner.stacked.iter().try_for_each(|stacked| self.stacked(inner, stacked))?;
+        self.visible = outer;
+        node.results.iter().try_for_each(|&result| self.define(result))
+    }
+
+    fn sliced(&self, inner: &Loop, sliced: &Sliced) -> Result<(), String> {
+        let (source, param) = (self.read(sliced.source)?, self.ty(sliced.param)?);
+        if *source != over_time(inner.steps, param) {
+            return Err(format!(
+                "slice {} of {}: {param} is not one of {} steps of {source}",
+                sliced.param, sliced.source, inner.steps
+            ));
+        }
+        Ok(())
+    }
+
+    fn carried(&self, carried: &Carried) -> Result<(), String> {
+        let Carried { init, param, next, last } = *carried;
+        let ty = self.ty(param)?;
+        self.read(next).map_err(|reason| format!("next of carry {param}: {reason}"))?;
+        for (name, value) in [("first", init), ("next", next), ("last", last)] {
+            if self.ty(value)? != ty {
+                return Err(format!(
+                    "carry {param} is {ty}, but its {name}, {value}, is {}",
+                    self.ty(value)?
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn stacked(&self, inner: &Loop, stacked: &Stacked) -> Result<(), String> {
+        let value = self.read(stacked.value).map_err(|reason| format!("stack: {reason}"))?;
+        let (expected, result) = (over_time(inner.steps, value), self.ty(stacked.result)?);
+        if *result == expected {
+            Ok(())
+        } else {
+            Err(format!("stack {} gives {expected}, but {} is {result}", stacked.value, stacked.result))
+        }
+    }
+}
+
+/// The type of `steps` values of type `ty`.
+fn over_time(steps: usize, ty: &Type) -> Type {
+    Type { elem: ty.elem, shape: [&[steps], &ty.shape[..]].concat() }
+}
+
+/// Whether a buffer of this type, in eight bytes an element, can be addressed at all; later stages multiply sizes
+/// without asking again. An axis of length 0 counts as 1, since its siblings are multiplied too.
+fn fits(ty: &Type) -> bool {
+    let len = ty.shape.iter().try_fold(8_usize, |len, &size| len.checked_mul(size.max(1)));
+    len.is_some_and(|bytes| isize::try_from(bytes).is_ok())
+}
+
+#[cfg(test)]
+mod tests;

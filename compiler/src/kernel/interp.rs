@@ -1,0 +1,361 @@
+//! The kernel interpreter: the oracle that back ends are compared with. It runs a module's items one statement at a
+//! time, in order, without vectors or workers, and checks every address.
+//!
+//! Packed operands hold `op(B)` simply as a `[k, n]` matrix. Temporaries are NaN before a run writes them.
+
+use std::collections::HashMap;
+
+use ndarray::{Array2, ArrayView2, ShapeBuilder};
+
+use super::{
+    Address, BufferId, BufferKind, Elem, Expr, For, Form, Gemm, Index, Item, Kernel, Matrix, Module, Pack,
+    Reduce, Scatter, Stmt, Time, TimeLoop, Var,
+};
+use crate::scalar::{self, Real};
+
+/// The contents of a module's buffers; all zero at first.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Machine<R> {
+    names: HashMap<String, usize>,
+    buffers: Vec<Data<R>>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Data<R> {
+    Real(Vec<R>),
+    Id(Vec<u32>),
+}
+
+impl<R: Real> Machine<R> {
+    pub fn new(module: &Module) -> Self {
+        let names = module.buffers.iter().enumerate().map(|(i, buffer)| (buffer.name.clone(), i)).collect();
+        let buffers = module.buffers.iter().map(|buffer| match buffer.elem {
+            Elem::Real => Data::Real(vec![R::zero(); buffer.len()]),
+            Elem::Id => Data::Id(vec![0; buffer.len()]),
+        });
+        Self { names, buffers: buffers.collect() }
+    }
+
+    /// The elements of the buffer of reals of this name, row-major.
+    pub fn get(&self, name: &str) -> Option<&[R]> {
+        match &self.buffers[*self.names.get(name)?] {
+            Data::Real(values) => Some(values),
+            Data::Id(_) => None,
+        }
+    }
+
+    pub fn get_mut(&mut self, name: &str) -> Option<&mut [R]> {
+        match &mut self.buffers[*self.names.get(name)?] {
+            Data::Real(values) => Some(values),
+            Data::Id(_) => None,
+        }
+    }
+
+    /// The elements of the buffer of ids of this name, row-major.
+    pub fn ids(&self, name: &str) -> Option<&[u32]> {
+        match &self.buffers[*self.names.get(name)?] {
+            Data::Real(_) => None,
+            Data::Id(ids) => Some(ids),
+        }
+    }
+
+    pub fn ids_mut(&mut self, name: &str) -> Option<&mut [u32]> {
+        match &mut self.buffers[*self.names.get(name)?] {
+            Data::Real(_) => None,
+            Data::Id(ids) => Some(ids),
+        }
+    }
+}
+
+/// Runs all items once. `seed` and `step` are the run's seed and the number of the update, for random numbers.
+///
+/// Fails, naming the item, where the module breaks a promise that `verify` checks or a token id is outside its table.
+pub fn run<R: Real>(module: &Module, machine: &mut Machine<R>, seed: u64, step: u64) -> Result<(), String> {
+    for (buffer, data) in module.buffers.iter().zip(&mut machine.buffers) {
+        if let (BufferKind::Temp | BufferKind::Packed, Data::Real(values)) = (&buffer.kind, data) {
+            values.fill(R::nan());
+        }
+    }
+    let mut run = Run { module, buffers: &mut machine.buffers, times: HashMap::new(), seed, step };
+    run.items(&module.items)
+}
+
+struct Run<'a, R> {
+    module: &'a Module,
+    buffers: &'a mut [Data<R>],
+    times: HashMap<Time, usize>,
+    seed: u64,
+    step: u64,
+}
+
+/// The state of one kernel's execution.
+struct Frame<'a, R> {
+    extents: &'a [usize],
+    /// The position in each open loop, by axis.
+    axes: Vec<Option<usize>>,
+    /// By variable.
+    values: Vec<Option<Value<R>>>,
+}
+
+#[derive(Clone, Copy)]
+enum Value<R> {
+    Real(R),
+    Id(u32),
+}
+
+impl<R: Real> Run<'_, R> {
+    fn items(&mut self, items: &[Item]) -> Result<(), String> {
+        for item in items {
+            match item {
+                Item::Kernel(kernel) => {
+                    self.kernel(kernel).map_err(|error| format!("kernel {:?}: {error}", kernel.name))?;
+                }
+                Item::Gemm(gemm) => self.gemm(gemm).map_err(|error| format!("gemm: {error}"))?,
+                Item::Pack(pack) => self.pack(pack).map_err(|error| format!("pack: {error}"))?,
+                Item::Scatter(scatter) => {
+                    self.scatter(scatter).map_err(|error| format!("scatter: {error}"))?
+                }
+                Item::Loop(inner) => self.time_loop(inner)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn time_loop(&mut self, inner: &TimeLoop) -> Result<(), String> {
+        for round in 0..inner.steps {
+            let now = if inner.reverse { inner.steps - 1 - round } else { round };
+            self.times.insert(inner.time, now);
+            self.items(&inner.items)?;
+        }
+        self.times.remove(&inner.time);
+        Ok(())
+    }
+
+    fn kernel(&mut self, kernel: &Kernel) -> Result<(), String> {
+        let axes = vec![None; kernel.axes.len()];
+        let mut frame = Frame { extents: &kernel.axes, axes, values: Vec::new() };
+        self.block(&kernel.body, &mut frame)
+    }
+
+    fn block(&mut self, stmts: &[Stmt], frame: &mut Frame<'_, R>) -> Result<(), String> {
+        for stmt in stmts {
+            match stmt {
+                Stmt::Let { var, expr: Expr::LoadId(from) } => {
+                    let at = self.element(from, Some(frame))?;
+                    let id = self.id_buffer(from.buffer)?[at];
+                    frame.define(*var, Value::Id(id));
+                }
+                Stmt::Let { var, expr } => {
+                    let value = self.expr(expr, frame)?;
+                    frame.define(*var, Value::Real(value));
+                }
+                Stmt::Store { to, value } => {
+                    let value = frame.real(*value)?;
+                    let at = self.element(to, Some(frame))?;
+                    self.real_buffer(to.buffer)?[at] = value;
+                }
+                Stmt::For(inner) => self.for_loop(inner, frame)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// A maximum passes over NaN, so that it does not depend on the order.
+    fn for_loop(&mut self, inner: &For, frame: &mut Frame<'_, R>) -> Result<(), String> {
+        let neutral = |kind| match kind {
+            Reduce::Sum => R::zero(),
+            Reduce::Max => R::neg_infinity(),
+        };
+        let mut folds: Vec<R> = inner.folds.iter().map(|fold| neutral(fold.kind)).collect();
+        let extent = *frame.extents.get(inner.axis.0 as usize).ok_or("a loop over an unknown axis")?;
+        for at in 0..extent {
+            frame.axes[inner.axis.0 as usize] = Some(at);
+            self.block(&inner.body, frame)?;
+            for (fold, so_far) in inner.folds.iter().zip(&mut folds) {
+                let value = frame.real(fold.value)?;
+                *so_far = match fold.kind {
+                    Reduce::Sum => *so_far + value,
+                    Reduce::Max => scalar::eval(scalar::Scalar::Max, &[value, *so_far]),
+                };
+            }
+        }
+        frame.axes[inner.axis.0 as usize] = None;
+        for (fold, value) in inner.folds.iter().zip(folds) {
+            frame.define(fold.var, Value::Real(value));
+        }
+        Ok(())
+    }
+
+    fn expr(&mut self, expr: &Expr, frame: &Frame<'_, R>) -> Result<R, String> {
+        Ok(match expr {
+            Expr::Const(value) => R::of(*value),
+            Expr::Load(from) => {
+                let at = self.element(from, Some(frame))?;
+                self.real_buffer(from.buffer)?[at]
+            }
+            Expr::LoadId(_) => return Err("an id where a real belongs".into()),
+            Expr::Map(op, args) => {
+                let args = args.iter().map(|&arg| frame.real(arg)).collect::<Result<Vec<R>, _>>()?;
+                if args.len() != op.arity() {
+                    return Err(format!("{op} of {} operands", args.len()));
+                }
+                scalar::eval(*op, &args)
+            }
+            Expr::Position(axis) => R::of(self.index(Index::Axis(*axis), Some(frame))? as f64),
+            Expr::Number(var) => R::of(self.index(Index::Id(*var), Some(frame))? as f64),
+            Expr::Random { stream, offset, terms } => {
+                let index = self.flat(*offset, terms, Some(frame))?;
+                let key = scalar::random_key(self.seed, self.step, *stream);
+                R::of(f64::from(scalar::random(key, index as u32)))
+            }
+        })
+    }
+
+    fn index(&self, index: Index, frame: Option<&Frame<'_, R>>) -> Result<usize, String> {
+        let known = match index {
+            Index::Time(time) => self.times.get(&time).copied(),
+            Index::Axis(axis) => frame.and_then(|frame| frame.axes.get(axis.0 as usize).copied().flatten()),
+            Index::Id(var) => frame.and_then(|frame| frame.id(var)),
+        };
+        known.ok_or_else(|| format!("{index} is used outside its scope"))
+    }
+
+    fn flat(
+        &self,
+        offset: usize,
+        terms: &[(Index, usize)],
+        frame: Option<&Frame<'_, R>>,
+    ) -> Result<usize, String> {
+        let mut flat = offset;
+        for &(index, stride) in terms {
+            flat = flat.wrapping_add(self.index(index, frame)?.wrapping_mul(stride));
+        }
+        Ok(flat)
+    }
+
+    /// The element at an address, inside its buffer.
+    fn element(&self, at: &Address, frame: Option<&Frame<'_, R>>) -> Result<usize, String> {
+        let flat = self.flat(at.offset, &at.terms, frame)?;
+        let buffer = self.module.buffer(at.buffer);
+        if flat >= buffer.len() {
+            return Err(format!("element {flat} of buffer {:?}, which has {}", buffer.name, buffer.len()));
+        }
+        Ok(flat)
+    }
+
+    fn real_buffer(&mut self, id: BufferId) -> Result<&mut Vec<R>, String> {
+        match &mut self.buffers[id.0 as usize] {
+            Data::Real(values) => Ok(values),
+            Data::Id(_) => Err(format!("buffer {:?} holds ids", self.module.buffer(id).name)),
+        }
+    }
+
+    fn id_buffer(&self, id: BufferId) -> Result<&[u32], String> {
+        match &self.buffers[id.0 as usize] {
+            Data::Id(ids) => Ok(ids),
+            Data::Real(_) => Err(format!("buffer {:?} holds reals", self.module.buffer(id).name)),
+        }
+    }
+
+    /// A copy of a `[rows, columns]` matrix in a buffer.
+    fn matrix(&mut self, matrix: &Matrix, rows: usize, columns: usize) -> Result<Array2<R>, String> {
+        if rows == 0 || columns == 0 {
+            return Ok(Array2::zeros((rows, columns)));
+        }
+        let start = self.element(&matrix.at, None)?;
+        let values = &self.real_buffer(matrix.at.buffer)?[start..];
+        let shape = (rows, columns).strides((matrix.stride, 1));
+        let view = ArrayView2::from_shape(shape, values).map_err(|error| error.to_string())?;
+        Ok(view.to_owned())
+    }
+
+    fn gemm(&mut self, gemm: &Gemm) -> Result<(), String> {
+        let (m, n, k) = (gemm.m, gemm.n, gemm.k);
+        let a = match gemm.form {
+            Form::NN | Form::NT => self.matrix(&gemm.a, m, k)?,
+            Form::TN => self.matrix(&gemm.a, k, m)?.reversed_axes(),
+        };
+        let b = if gemm.packed {
+            self.matrix(&Matrix { at: gemm.b.at.clone(), stride: n }, k, n)?
+        } else {
+            self.right(gemm.form, &gemm.b, k, n)?
+        };
+        let product = a.dot(&b);
+        if m == 0 || n == 0 {
+            return Ok(());
+        }
+        let start = self.element(&gemm.c.at, None)?;
+        let stride = gemm.c.stride;
+        let c = self.real_buffer(gemm.c.at.buffer)?;
+        for (row, values) in product.rows().into_iter().enumerate() {
+            let from = start + row * stride;
+            let place = c.get_mut(from..from + n).ok_or("C reaches beyond its buffer")?;
+            for (element, &value) in place.iter_mut().zip(values) {
+                *element = if gemm.accumulate { *element + value } else { value };
+            }
+        }
+        Ok(())
+    }
+
+    /// `op(B)`, `[k, n]`, as it lies unpacked.
+    fn right(&mut self, form: Form, b: &Matrix, k: usize, n: usize) -> Result<Array2<R>, String> {
+        match form {
+            Form::NN | Form::TN => self.matrix(b, k, n),
+            Form::NT => Ok(self.matrix(b, n, k)?.reversed_axes()),
+        }
+    }
+
+    fn pack(&mut self, pack: &Pack) -> Result<(), String> {
+        let right = self.right(pack.form, &pack.b, pack.k, pack.n)?;
+        let to = self.real_buffer(pack.to)?;
+        let place = to.get_mut(..pack.k * pack.n).ok_or("the packed buffer is too short")?;
+        for (element, &value) in place.iter_mut().zip(right.iter()) {
+            *element = value;
+        }
+        Ok(())
+    }
+
+    fn scatter(&mut self, scatter: &Scatter) -> Result<(), String> {
+        let (count, n) = (scatter.count, scatter.n);
+        let g = self.matrix(&scatter.g, count, n)?;
+        let start = if count == 0 { 0 } else { self.element(&scatter.ids, None)? };
+        let ids = self.id_buffer(scatter.ids.buffer)?;
+        let ids = ids.get(start..start + count).ok_or("the ids reach beyond their buffer")?.to_vec();
+        let table = self.real_buffer(scatter.table)?;
+        table.get_mut(..scatter.rows * n).ok_or("the table reaches beyond its buffer")?.fill(R::zero());
+        for (&id, row) in ids.iter().zip(g.rows()) {
+            let id = id as usize;
+            if id >= scatter.rows {
+                return Err(format!("id {id} in a table of {} rows", scatter.rows));
+            }
+            for (element, &value) in table[id * n..][..n].iter_mut().zip(row) {
+                *element += value;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<R: Real> Frame<'_, R> {
+    fn define(&mut self, var: Var, value: Value<R>) {
+        let at = var.0 as usize;
+        if at >= self.values.len() {
+            self.values.resize(at + 1, None);
+        }
+        self.values[at] = Some(value);
+    }
+
+    fn real(&self, var: Var) -> Result<R, String> {
+        match self.values.get(var.0 as usize) {
+            Some(Some(Value::Real(value))) => Ok(*value),
+            _ => Err(format!("{var} is no real that was defined before")),
+        }
+    }
+
+    fn id(&self, var: Var) -> Option<usize> {
+        match self.values.get(var.0 as usize) {
+            Some(Some(Value::Id(id))) => Some(*id as usize),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! Grouping a region's operations into loop nests.
+//!
+//! A nest runs over `rows` (parallel) and, within a row, over `columns`. Its members are element-wise operations on
+//! `[rows.., columns]`, reductions along the columns, and operations on the `[rows..]` that those give: softmax with
+//! its loss and gradient is one nest. An operation joins the earliest nest of its shape at which all its operands are
+//! ready; within a nest it reads its neighbours' values at its own position only.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{Lowering, Use, is_row_reduction};
+use crate::graph::{Node, Op, Value};
+
+/// One region's schedule.
+pub(super) struct Clusters {
+    pub slots: Vec<Slot>,
+    /// The slot that computes each value.
+    pub slot_of: HashMap<Value, usize>,
+    /// The values that nests, products, scatters and column reductions compute, in order.
+    pub produced: Vec<Value>,
+    /// For each placed node: its slot.
+    placed: Vec<(usize, usize)>,
+}
+
+pub(super) enum Slot {
+    Nest(Nest),
+    /// A node (by index) that stands alone: a loop, a product, a scatter, a column reduction, a concatenation of
+    /// values that nobody writes in place.
+    Single(usize),
+}
+
+/// A loop nest under construction.
+pub(super) struct Nest {
+    pub rows: Vec<usize>,
+    /// `None` as long as every member is on `[rows..]`.
+    pub columns: Option<usize>,
+    pub members: Vec<Value>,
+}
+
+/// What one node needs of another: the slot that must have run, and whether it reads at its own position only.
+#[derive(Clone, Copy)]
+struct Need {
+    slot: usize,
+    own_position: bool,
+}
+
+impl Clusters {
+    /// Whether `value` is computed by a slot that can write it anywhere.
+    pub fn produces(&self, value: Value) -> bool {
+        self.slot_of.contains_key(&value) && self.produced.contains(&value)
+    }
+
+    /// Whether operand `place` of a concatenation is written to its piece by what computes it.
+    pub fn writes_piece(&self, node: &Node, place: usize) -> bool {
+        let arg = node.args[place];
+        self.produces(arg) && node.args.iter().position(|&other| other == arg) == Some(place)
+    }
+
+    /// Whether `new` may be written over `old` in place: it is computed here, and all that reads `old` has run, or is
+    /// the same nest and reads it at the position that it writes.
+    pub fn may_replace(&self, lowering: &Lowering, old: Value, new: Value, nodes: &[Node]) -> bool {
+        if !self.produces(new) {
+            return false;
+        }
+        let slot = self.slot_of[&new];
+        let is_nest = matches!(self.slots[slot], Slot::Nest(_));
+        let handed_on = lowering.uses.get(&old).is_some_and(|uses| uses.contains(&Use::Placed));
+        !handed_on
+            && self.placed.iter().all(|&(index, at)| match reads(lowering, self, &nodes[index], old) {
+                None => true,
+                Some(own_position) => at < slot || (at == slot && own_position && is_nest),
+            })
+    }
+
+    /// [`Clusters::may_replace`] for an input of the graph.
+    pub fn may_overwrite(&self, lowering: &Lowering, name: &str, new: Value) -> bool {
+        let input = lowering.graph.input(name);
+        input.is_some_and(|input| self.may_replace(lowering, input.value, new, &lowering.graph.body))
+    }
+}
+
+/// Whether and how a node reads `value`, directly or through operations that have no slot: `Some(true)` if at its own
+/// position only.
+fn reads(lowering: &Lowering, clusters: &Clusters, node: &Node, value: Value) -> Option<bool> {
+    let mut found = None;
+    for operand in node.operands() {
+        let elementwise = matches!(node.op, Op::Map(_) | Op::Spread { .. } | Op::Reduce { .. });
+        if let Some(own) = reach(lowering, clusters, operand, value, elementwise) {
+            found = Some(found.unwrap_or(true) && own);
+        }
+    }
+    found
+}
+
+fn reach(lowering: &Lowering, clusters: &Clusters, from: Value, value: Value, own: bool) -> Option<bool> {
+    if from == value {
+        return Some(own);
+    }
+    if clusters.slot_of.contains_key(&from) {
+        return None;
+    }
+    let node = lowering.definers.get(&from)?;
+    let own = own && keeps_position(node);
+    let reached = node.args.iter().filter_map(|&arg| reach(lowering, clusters, arg, value, own));
+    reached.reduce(|a, b| a && b)
+}
+
+/// Whether an operation without a slot reads its operand at its own position: `[rows..]` spread along columns, or
+/// nothing moved at all.
+fn keeps_position(node: &Node) -> bool {
+    match &node.op {
+        Op::Stop | Op::Map(_) => true,
+        Op::Broadcast { axes, shape } => {
+            axes.iter().copied().eq(0..axes.len()) && axes.len() + 1 >= shape.len()
+        }
+        _ => false,
+    }
+}
+
+impl<'a> Lowering<'a> {
+    pub(super) fn cluster(&self, nodes: &'a [Node]) -> Clusters {
+        let mut clusters =
+            Clusters { slots: vec![], slot_of: HashMap::new(), produced: vec![], placed: vec![] };
+        let floating = self.floating(nodes);
+        for (index, node) in nodes.iter().enumerate() {
+            let member = match node.op {
+                Op::Map(_) | Op::Pick | Op::Spread { .. } | Op::Take | Op::Put { .. } => {
+                    !floating.contains(&node.result())
+                }
+                Op::Reduce { .. } => is_row_reduction(self.graph, node),
+                _ => false,
+            };
+            let alone = match node.op {
+                Op::Loop(_) | Op::MatMul(_) | Op::Scatter { .. } => true,
+                Op::Reduce { .. } => !member,
+                Op::Concat { .. } => (0..node.args.len()).any(|place| !clusters.writes_piece(node, place)),
+                _ => false,
+            };
+            if member {
+                let slot = self.join_nest(&mut clusters, nodes, node);
+                clusters.placed.push((index, slot));
+                clusters.slot_of.insert(node.result(), slot);
+                clusters.produced.push(node.result());
+            } else if alone {
+                let slot = clusters.slots.len();
+                clusters.slots.push(Slot::Single(index));
+                clusters.placed.push((index, slot));
+                clusters.slot_of.extend(node.results.iter().map(|&result| (result, slot)));
+                if !matches!(node.op, Op::Loop(_) | Op::Concat { .. }) {
+                    clusters.produced.push(node.result());
+                }
+            }
+        }
+        clusters
+    }
+
+    /// Element-wise values that only one column reduction reads: they are computed inside it.
+    fn floating(&self, nodes: &'a [Node]) -> HashSet<Value> {
+        let mut floating = HashSet::new();
+        for node in nodes.iter().rev() {
+            if !matches!(node.op, Op::Map(_) | Op::Spread { .. } | Op::Take) {
+                continue;
+            }
+            let uses = self.uses.get(&node.result()).map_or(&[][..], |uses| uses);
+            let inside = |how: &Use| match how {
+                Use::Node(user) => {
+                    let reader = self.definers[user];
+                    let column =
+                        matches!(reader.op, Op::Reduce { .. }) && !is_row_reduction(self.graph, reader);
+                    column || floating.contains(user)
+                }
+                _ => false,
+            };
+            if uses.len() == 1 && inside(&uses[0]) {
+                floating.insert(node.result());
+            }
+        }
+        floating
+    }
+
+    /// What must have run before `value` can be read.
+    fn needs(&self, clusters: &Clusters, value: Value, own_position: bool, needs: &mut Vec<Need>) {
+        if let Some(&slot) = clusters.slot_of.get(&value) {
+            needs.push(Need { slot, own_position });
+            return;
+        }
+        let Some(node) = self.definers.get(&value) else { return };
+        let own_position = own_position && keeps_position(node);
+        for &arg in &node.args {
+            self.needs(clusters, arg, own_position, needs);
+        }
+    }
+
+    /// The nest that a member joins, or a new one at the end.
+    fn join_nest(&self, clusters: &mut Clusters, nodes: &[Node], node: &Node) -> usize {
+        let mut needs = vec![];
+        for (place, &arg) in node.args.iter().enumerate() {
+            let row_of = matches!(node.op, Op::Take | Op::Put { .. }) || (node.op == Op::Pick && place == 0);
+            self.needs(clusters, arg, !row_of, &mut needs);
+        }
+        if let Op::Spread { .. } = node.op {
+            // `g` lies on the rows of the result.
+            needs.iter_mut().for_each(|need| need.own_position = true);
+        }
+        let mut first =
+            needs.iter().map(|need| need.slot + usize::from(!need.own_position)).max().unwrap_or(0);
+        first = first.max(self.after_readers(clusters, nodes, node.result()));
+        let (rows, columns) = self.domain(node);
+        for slot in first..clusters.slots.len() {
+            let Slot::Nest(nest) = &mut clusters.slots[slot] else { continue };
+            let fits = match columns {
+                Some(columns) => nest.rows == rows && nest.columns.is_none_or(|own| own == columns),
+                None => nest.rows == rows,
+            };
+            // A value of the nest's rows fits as well, unless it needs columns of its own.
+            let shape = self.graph.shape(node.result());
+            let on_rows = !matches!(node.op, Op::Reduce { .. }) && nest.rows == shape;
+            if fits {
+                nest.columns = nest.columns.or(columns);
+            }
+            if fits || on_rows {
+                nest.members.push(node.result());
+                return slot;
+            }
+        }
+        clusters.slots.push(Slot::Nest(Nest { rows, columns, members: vec![node.result()] }));
+        clusters.slots.len() - 1
+    }
+
+    /// The first slot at which an updated input may be overwritten, so that it can be in place.
+    fn after_readers(&self, clusters: &Clusters, nodes: &[Node], value: Value) -> usize {
+        let mut first = 0;
+        for output in self.graph.outputs.iter().filter(|output| output.value == value) {
+            let crate::graph::OutputRole::Update(name) = &output.role else { continue };
+            let Some(input) = self.graph.input(name) else { continue };
+            for &(index, slot) in &clusters.placed {
+                if let Some(own) = reads(self, clusters, &nodes[index], input.value) {
+                    first = first.max(slot + usize::from(!own));
+                }
+            }
+        }
+        first
+    }
+
+    /// The rows and columns that a member runs over.
+    fn domain(&self, node: &Node) -> (Vec<usize>, Option<usize>) {
+        let shape = match node.op {
+            Op::Reduce { .. } => self.graph.shape(node.args[0]),
+            _ => self.graph.shape(node.result()),
+        };
+        match shape.split_last() {
+            Some((&columns, rows)) => (rows.to_vec(), Some(columns)),
+            None => (vec![], None),
+        }
+    }
+}

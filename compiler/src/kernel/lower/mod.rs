@@ -1,0 +1,152 @@
+//! From an optimised graph to kernels: fusion, and a buffer for what goes through memory.
+//!
+//! 1. `cluster`: each region's element-wise operations and row reductions are grouped into loop nests; products,
+//!    scatters, column reductions and time loops stand alone.
+//! 2. `storage`: values that a later item reads get a home in a buffer. Pieces of a concatenation are written in place;
+//!    what a loop stacks is written to its slot of the stack; a carried value that is also stacked lives in one buffer
+//!    of `steps + 1` slots, so that carrying costs no copy.
+//! 3. `emit`: each group becomes a [`Kernel`]; what has no home is computed where it is read.
+
+mod cluster;
+mod emit;
+mod library;
+mod nest;
+mod pack;
+mod regions;
+mod storage;
+mod tidy;
+
+use std::collections::HashMap;
+
+use super::{BufferId, BufferKind, Elem, Item, Module, Time};
+use crate::graph::{Graph, Node, Op, OutputRole, Value};
+use cluster::{Clusters, Slot};
+use storage::View;
+
+/// Lowers a verified graph.
+pub fn lower(graph: &Graph) -> Module {
+    let graph = &regions::one_axis_reductions(graph);
+    let mut lowering = Lowering {
+        graph,
+        definers: HashMap::new(),
+        uses: HashMap::new(),
+        homes: HashMap::new(),
+        slices: HashMap::new(),
+        module: Module { name: graph.name.clone(), buffers: vec![], items: vec![] },
+        times: 0,
+    };
+    regions::index(&mut lowering, &graph.body);
+    lowering.run();
+    tidy::tidy(&mut lowering.module);
+    pack::pack_weights(&mut lowering.module);
+    lowering.module
+}
+
+struct Lowering<'a> {
+    graph: &'a Graph,
+    /// The node that defines each value; absent for inputs and loop parameters.
+    definers: HashMap<Value, &'a Node>,
+    /// How each value is used, in all regions.
+    uses: HashMap<Value, Vec<Use>>,
+    /// Where values lie that go through memory. The first view is the one that is read; all are written.
+    homes: HashMap<Value, Vec<View>>,
+    /// The source of each sliced loop parameter, and the loop's variable.
+    slices: HashMap<Value, (Value, Time)>,
+    module: Module,
+    times: u32,
+}
+
+/// How a value is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Use {
+    /// By the node that defines this value, in the same region as the value.
+    Node(Value),
+    /// By something that reads it from memory: a product's operand, a scatter's, a loop's.
+    Read,
+    /// By something that needs it at a certain place: an output, a loop's stack or `next`, a concatenation.
+    Placed,
+}
+
+impl<'a> Lowering<'a> {
+    fn run(&mut self) {
+        for input in &self.graph.inputs {
+            let ty = self.graph.ty(input.value);
+            let kind = BufferKind::Input(input.role.clone());
+            let buffer = self.buffer(&input.name, ty.elem, ty.shape.clone(), kind);
+            self.homes.insert(input.value, vec![View::whole(buffer, &ty.shape)]);
+        }
+        let clusters = self.cluster(&self.graph.body);
+        let mut copies = vec![];
+        for (index, output) in self.graph.outputs.iter().enumerate() {
+            let view = match &output.role {
+                OutputRole::Update(name) => match self.graph.input(name) {
+                    Some(input) => self.homes[&input.value][0].clone(),
+                    None => continue,
+                },
+                role => {
+                    let ty = self.graph.ty(output.value);
+                    let kind = BufferKind::Output(role.clone());
+                    let name = format!("out_{index}");
+                    let buffer = self.buffer(&name, ty.elem, ty.shape.clone(), kind);
+                    View::whole(buffer, &ty.shape)
+                }
+            };
+            let in_place = match &output.role {
+                OutputRole::Update(name) => clusters.may_overwrite(self, name, output.value),
+                _ => clusters.produces(output.value),
+            };
+            if in_place {
+                self.homes.entry(output.value).or_default().push(view);
+            } else {
+                copies.push((output.value, view));
+            }
+        }
+        let mut items = self.items(&self.graph.body, clusters);
+        for (value, view) in copies {
+            items.push(self.copy(value, view));
+        }
+        self.module.items = items;
+    }
+
+    fn buffer(&mut self, name: &str, elem: Elem, shape: Vec<usize>, kind: BufferKind) -> BufferId {
+        let id = BufferId(self.module.buffers.len() as u32);
+        self.module.buffers.push(super::Buffer { name: name.to_string(), elem, shape, kind });
+        id
+    }
+
+    /// A temporary; its name says which graph value it holds.
+    fn temp(&mut self, stem: &str, value: Value, shape: Vec<usize>) -> BufferId {
+        let name = format!("{stem}_{}", value.0);
+        let elem = self.graph.ty(value).elem;
+        self.buffer(&name, elem, shape, BufferKind::Temp)
+    }
+
+    /// The items of one region, in order.
+    fn items(&mut self, nodes: &'a [Node], clusters: Clusters) -> Vec<Item> {
+        self.assign_homes(nodes, &clusters);
+        let mut items = vec![];
+        for slot in &clusters.slots {
+            match slot {
+                Slot::Nest(nest) => items.push(self.nest(nest)),
+                Slot::Single(index) => {
+                    let node = &nodes[*index];
+                    match &node.op {
+                        Op::Loop(inner) => self.time_loop(inner, &mut items),
+                        Op::Concat { .. } => self.join(node, &clusters, &mut items),
+                        Op::Reduce { kind, axes } => items.push(self.column_reduce(node, *kind, axes)),
+                        _ => self.library_call(node, &mut items),
+                    }
+                }
+            }
+        }
+        items
+    }
+}
+
+/// Whether a reduction runs along the last axis, and so is a fold within a row.
+fn is_row_reduction(graph: &Graph, node: &Node) -> bool {
+    match &node.op {
+        Op::Reduce { axes, .. } => axes[..] == [graph.ty(node.args[0]).rank() - 1],
+        _ => false,
+    }
+}

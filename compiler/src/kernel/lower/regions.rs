@@ -1,0 +1,81 @@
+//! What lowering knows of a graph before it starts: who defines and who uses each value.
+
+use super::{Lowering, Use};
+use crate::graph::rewrite::{Rewriter, rewrite};
+use crate::graph::{Graph, Node, Op, Reduce, Value};
+
+/// Reductions over every axis of a tensor become one along the last axis, which runs in parallel rows, followed by
+/// reductions of what is left: a fixed order of summation whatever the number of workers.
+pub(super) fn one_axis_reductions(graph: &Graph) -> Graph {
+    rewrite(graph, &mut |rewriter: &mut Rewriter, node: &Node| {
+        let Op::Reduce { kind, axes } = &node.op else { return None };
+        let rank = rewriter.old.ty(node.args[0]).rank();
+        if axes.len() != rank || rank < 2 {
+            return None;
+        }
+        let mut x = rewriter.get(node.args[0]);
+        for axis in (0..rank).rev() {
+            x = rewriter.new.reduce(*kind, x, vec![axis]);
+        }
+        Some(vec![x])
+    })
+}
+
+/// Fills `definers` and `uses`.
+pub(super) fn index<'a>(lowering: &mut Lowering<'a>, nodes: &'a [Node]) {
+    region(lowering, nodes);
+    for output in &lowering.graph.outputs {
+        lowering.uses.entry(output.value).or_default().push(Use::Placed);
+    }
+}
+
+fn region<'a>(lowering: &mut Lowering<'a>, nodes: &'a [Node]) {
+    for node in nodes {
+        for &result in &node.results {
+            lowering.definers.insert(result, node);
+        }
+        let mut note = |value: Value, how: Use| lowering.uses.entry(value).or_default().push(how);
+        match &node.op {
+            Op::Loop(inner) => {
+                for value in inner.operands() {
+                    note(value, Use::Read);
+                }
+                for carried in &inner.carried {
+                    note(carried.next, Use::Placed);
+                }
+                for stacked in &inner.stacked {
+                    note(stacked.value, Use::Placed);
+                }
+                region(lowering, &inner.body);
+            }
+            Op::MatMul(_) | Op::Scatter { .. } => {
+                for &arg in &node.args {
+                    note(arg, Use::Read);
+                }
+            }
+            Op::Concat { .. } => {
+                for &arg in &node.args {
+                    note(arg, Use::Placed);
+                }
+            }
+            _ => {
+                for &arg in &node.args {
+                    note(arg, Use::Node(node.results[0]));
+                }
+            }
+        }
+    }
+}
+
+/// Sums and maxima along the given axis only.
+pub(super) fn kept_axes(rank: usize, axes: &[usize]) -> Vec<usize> {
+    (0..rank).filter(|axis| !axes.contains(axis)).collect()
+}
+
+/// The name of a reduction in kernel names.
+pub(super) fn reduce_name(kind: Reduce) -> &'static str {
+    match kind {
+        Reduce::Sum => "sum",
+        Reduce::Max => "max",
+    }
+}

@@ -1,0 +1,258 @@
+//! Kernel text there and back, and one broken module for each promise.
+
+use super::{Machine, parse, run, verify};
+
+/// Every kind of buffer, item, statement and expression.
+const ALL: &str = r#"module all {
+  buffer %0: f[6, 8] input "w" param parts "w_1" 0 4 "w_\"2\"" 4 4
+  buffer %1: f[6, 8] input "w.m" optimizer_state of "w" start 0.1
+  buffer %2: f[2, 8] input "h" carried start 0.0
+  buffer %3: id[3, 2] input "tokens" tokens
+  buffer %4: id[2] input "targets" targets
+  buffer %5: f[] input "rate" rate
+  buffer %6: f[] input "step" step
+  buffer %7: f[] output "loss" loss
+  buffer %8: f[2, 8] output "p" probabilities
+  buffer %9: f[3, 2, 8] temp "tape"
+  buffer %10: f[96] packed "w^"
+  buffer %11: f[2, 6] temp "x"
+  buffer %12: f[6, 8] output "dw" gradient "w"
+  buffer %13: f[2, 6] temp "dx"
+  buffer %14: f[10, 8] temp "de"
+  pack nn 6x8: %10 = %0 stride 8
+  kernel "x" axes 2 6 {
+    for a0 parallel {
+      for a1 vector {
+        v0 = random 7 + 3 + 6*a0 + 1*a1
+        v1 = position a1
+        v2 = add v0 v1
+        store %11 + 6*a0 + 1*a1 = v2
+      }
+    }
+  }
+  loop t0 in 3 reverse {
+    gemm nn 2x8x6: %9 + 16*t0 stride 8 = %11 stride 6 @ packed %10 stride 8
+    kernel "softmax" axes 2 8 {
+      for a0 parallel {
+        v0 = load_id %3 + 2*t0 + 1*a0
+        v1 = load_id %4 + 1*a0
+        v2 = number v0
+        v3 = number v1
+        for a1 vector fold v5 = max v4, v7 = sum v4 {
+          v4 = load %9 + 16*t0 + 8*a0 + 1*a1
+        }
+        for a1 vector {
+          v8 = load %9 + 16*t0 + 8*a0 + 1*a1
+          v9 = sub v8 v5
+          v10 = select v2 v9 v3
+          store %9 + 16*t0 + 8*a0 + 1*a1 = v10
+        }
+      }
+    }
+  }
+  gemm tn 6x8x2: %12 stride 8 = %11 stride 6 @ %9 + 16 stride 8
+  gemm nt 2x6x8: %13 stride 6 = %9 stride 8 @ %0 stride 8
+  gemm nt 2x6x8: %13 stride 6 += %9 + 32 stride 8 @ %0 stride 8
+  scatter %14 [10, 8]: %3 count 6 from %9 stride 8
+  kernel "update" axes 48 1 {
+    v0 = load %5
+    v1 = const 1e-7
+    v2 = const inf
+    v3 = min v1 v2
+    for a0 parallel vector {
+      v4 = load %12 + 1*a0
+      v5 = load %0 + 1*a0
+      v6 = mul v4 v0
+      v7 = sub v5 v6
+      v8 = add v7 v3
+      store %0 + 1*a0 = v8
+    }
+    store %7 = v0
+  }
+}
+"#;
+
+#[test]
+fn text_goes_there_and_back() {
+    let module = parse(ALL).unwrap();
+    verify(&module).unwrap();
+    assert_eq!(module.to_string(), ALL);
+    assert_eq!(parse(&module.to_string()).unwrap(), module);
+}
+
+#[test]
+fn the_interpreter_runs_every_kind_of_item() {
+    let module = parse(ALL).unwrap();
+    let mut machine = Machine::<f64>::new(&module);
+    machine.get_mut("w").unwrap().fill(0.5);
+    machine.get_mut("rate").unwrap().fill(0.25);
+    machine.ids_mut("tokens").unwrap().copy_from_slice(&[1, 2, 3, 4, 9, 9]);
+    run(&module, &mut machine, 1, 2).unwrap();
+    // Every logit of a row is the same, so the difference from the row's maximum is 0 (chosen where the id is not 0).
+    assert_eq!(machine.get("tape").unwrap(), [0.0; 48]);
+    assert_eq!(machine.get("loss").unwrap(), [0.25]);
+    assert_eq!(machine.get("w").unwrap(), [0.5 + 1e-7; 48]);
+    assert_eq!(machine.get("de").unwrap(), [0.0; 80]);
+}
+
+#[test]
+fn the_interpreter_checks_ids() {
+    let module = parse(ALL).unwrap();
+    let mut machine = Machine::<f32>::new(&module);
+    machine.ids_mut("tokens").unwrap()[0] = 10;
+    let error = run(&module, &mut machine, 1, 2).unwrap_err();
+    assert_eq!(error, "scatter: id 10 in a table of 10 rows");
+}
+
+#[test]
+fn broken_text_names_the_line() {
+    let cases = [
+        ("pack nn 6x8: %10 = %0 stride 8", "pack nn 6x8x2: %10 = %0 stride 8", 17, "not 2 extents"),
+        ("add v0 v1", "add v0", 23, "ends too early"),
+        ("add v0 v1", "plus v0 v1", 23, "no operation is called \"plus\""),
+        ("store %11 + 6*a0 + 1*a1 = v2", "store %11 + 6*a0 + 1*a1 = v2 v3", 24, "after the end"),
+        ("buffer %1:", "buffer %2:", 3, "out of order"),
+        ("\"p\" prob", "\"p prob", 10, "not closed"),
+    ];
+    for (from, to, line, message) in cases {
+        assert!(ALL.contains(from), "{from}");
+        let error = parse(&ALL.replacen(from, to, 1)).unwrap_err();
+        assert_eq!(error.line, line, "{to}: {error}");
+        assert!(error.message.contains(message), "{to}: {error}");
+    }
+    assert_eq!(parse("module a {").unwrap_err().message, "a block is not closed");
+    assert_eq!(parse("module a {\n}\nx").unwrap_err().line, 3);
+}
+
+/// Changes the module's text so that one promise breaks, and compares what `verify` says.
+#[track_caller]
+fn rejects(from: &str, to: &str, message: &str) {
+    assert!(ALL.contains(from), "the text has no {from:?}");
+    let module = parse(&ALL.replacen(from, to, 1)).unwrap();
+    let error = verify(&module).expect_err(to);
+    assert!(error.contains(message), "{to}: {error}");
+}
+
+#[test]
+fn verify_wants_unique_names() {
+    rejects(r#"temp "dx""#, r#"temp "de""#, "two buffers are called \"de\"");
+    rejects(r#"kernel "softmax""#, r#"kernel "x""#, "two kernels are called \"x\"");
+    let twice = "  loop t0 in 2 {\n  }\n  gemm tn";
+    rejects("  gemm tn", twice, "two loops over t0");
+}
+
+#[test]
+fn verify_wants_definitions_before_uses() {
+    rejects("v2 = add v0 v1", "v2 = add v0 v3", "v3 is used outside its scope");
+    rejects("v9 = sub v8 v5", "v9 = sub v8 v4", "v4 is used outside its scope");
+    rejects("v1 = position a1", "v0 = position a1", "v0 is defined twice");
+    rejects("v1 = position a1", "v1 = position a2", "a2 is used outside its loop");
+    rejects("v0 = load %5", "v0 = load %5 + 1*t0", "t0 has no meaning here");
+    rejects("v2 = number v0", "v2 = sqrt v0", "v0 is an id, not a real");
+    rejects("v3 = number v1", "v3 = number v2", "v2 is a real, not an id");
+    rejects("for a1 vector {\n        v0", "for a2 vector {\n        v0", "there is no axis a2");
+    rejects("for a1 vector {\n        v0", "for a0 vector {\n        v0", "a loop over a0 inside another");
+}
+
+#[test]
+fn verify_wants_addresses_inside_their_buffers() {
+    rejects("store %11 + 6*a0", "store %11 + 1 + 6*a0", "element 12 of \"x\", which has 12");
+    rejects("v1 = load_id %4 + 1*a0", "v1 = load_id %4 + 2*a0", "element 2 of \"targets\"");
+    rejects("v0 = load_id %3 + 2*t0", "v0 = load_id %3 + 3*t0", "element 7 of \"tokens\"");
+    rejects("%9 + 16*t0 stride 8 =", "%9 + 17*t0 stride 8 =", "element 49 of \"tape\"");
+    rejects("v0 = load %5", "v0 = load %15", "there is no buffer %15");
+}
+
+#[test]
+fn verify_wants_the_right_elements() {
+    rejects("v0 = load_id %3 + 2*t0", "v0 = load_id %9 + 2*t0", "\"tape\" has other elements");
+    rejects("v0 = load %5", "v0 = load %3", "\"tokens\" has other elements");
+    rejects("v0 = load %5", "v0 = load %10", "\"w^\" is packed");
+    rejects("store %7 = v0", "store %6 = v0", "\"step\" belongs to the host");
+    rejects("store %7 = v0", "store %10 = v0", "\"w^\" is written other than by packing");
+}
+
+#[test]
+fn verify_wants_neighbours_in_vector_loops() {
+    rejects("store %11 + 6*a0 + 1*a1", "store %11 + 1*a0 + 2*a1", "stride 2 in the vector loop over a1");
+    rejects("store %11 + 6*a0 + 1*a1", "store %11 + 6*a0", "all iterations of the vector loop over a1");
+    let twice = "for a0 parallel vector {\n      for a1 vector";
+    rejects("for a0 parallel {\n      for a1 vector", twice, "a vector loop over a1 inside another one");
+}
+
+#[test]
+fn verify_wants_temporaries_written_first() {
+    rejects("v0 = load %5", "v0 = load %7", "\"loss\" is read before it is written");
+    rejects(
+        "stride 8 = %11 stride 6 @ packed",
+        "stride 8 += %11 stride 6 @ packed",
+        "\"tape\" is read before",
+    );
+    rejects("%13 stride 6 = %9 stride 8", "%13 stride 6 += %9 stride 8", "\"dx\" is read before");
+}
+
+#[test]
+fn verify_wants_products_that_match() {
+    rejects("tn 6x8x2: %12 stride 8 = %11 stride 6", "tn 6x8x2: %12 stride 8 = %11 stride 5", "lie 5 apart");
+    rejects("gemm tn 6x8x2", "gemm tn 6x8x5", "element 29 of \"x\"");
+    rejects("gemm tn 6x8x2: %12 stride 8", "gemm tn 6x8x2: %12 + 1 stride 8", "element 48 of \"dw\"");
+    rejects("%12 stride 8 = %11 stride 6 @ %9", "%9 stride 8 = %11 stride 6 @ %9", "overlaps an operand");
+    rejects("@ %9 + 16 stride 8", "@ %3 stride 2", "\"tokens\" is no matrix of reals");
+    rejects("gemm tn 6x8x2", "gemm tn 0x8x2", "an empty matrix");
+}
+
+#[test]
+fn verify_wants_packed_operands_packed() {
+    rejects("  pack nn 6x8: %10 = %0 stride 8\n", "", "\"w^\" was not packed before");
+    rejects("pack nn 6x8: %10", "pack nn 6x7: %10", "\"w^\" was packed for another product");
+    rejects("pack nn 6x8: %10", "pack nn 6x8: %9", "\"tape\" is not a packed buffer");
+    rejects("pack nn 6x8: %10", "pack tn 6x8: %10", "only nn and nt are packed");
+    rejects("f[96] packed", "f[95] packed", "\"w^\" is too short");
+    rejects("@ packed %10 stride 8", "@ packed %10 + 1 stride 8", "starts where its buffer does");
+}
+
+#[test]
+fn verify_wants_scatters_inside_their_tables() {
+    rejects("scatter %14 [10, 8]: %3", "scatter %14 [11, 8]: %3", "element 87 of \"de\"");
+    rejects("%3 count 6 from", "%3 count 7 from", "element 55 of \"tape\"");
+    rejects("[10, 8]: %3 count 6", "[10, 8]: %9 count 6", "\"tape\" holds no ids");
+    rejects("scatter %14 [10, 8]: %3 count", "scatter %9 [6, 8]: %3 count", "the table overlaps an operand");
+}
+
+#[test]
+fn verify_wants_parallel_iterations_independent() {
+    // A row reads what the row before it wrote.
+    let text = r#"module scan {
+  buffer %0: f[4, 8] temp "x"
+  kernel "fill" axes 4 8 {
+    for a0 parallel {
+      for a1 vector {
+        v0 = position a1
+        store %0 + 8*a0 + 1*a1 = v0
+      }
+    }
+  }
+  kernel "scan" axes 3 8 {
+    for a0 parallel {
+      for a1 vector {
+        v0 = load %0 + 8*a0 + 1*a1
+        store %0 + 8 + 8*a0 + 1*a1 = v0
+      }
+    }
+  }
+}
+"#;
+    let error = verify(&parse(text).unwrap()).unwrap_err();
+    assert!(error.contains("iterations over a0 are not independent"), "{error}");
+    verify(&parse(&text.replace("axes 3 8 {\n    for a0 parallel", "axes 3 8 {\n    for a0")).unwrap())
+        .unwrap();
+    // Columns of one row do not meet, whatever the rows do.
+    let columns = text.replace("axes 3 8 {\n    for a0 parallel", "axes 3 8 {\n    for a0");
+    let columns =
+        columns.replace("for a1 vector {\n        v0 = load", "for a1 parallel vector {\n        v0 = load");
+    verify(&parse(&columns).unwrap()).unwrap();
+    let shifted =
+        columns.replace("load %0 + 8*a0", "load %0 + 1 + 8*a0").replace("store %0 + 8 +", "store %0 +");
+    let error = verify(&parse(&shifted).unwrap()).unwrap_err();
+    assert!(error.contains("iterations over a1 are not independent"), "{error}");
+}

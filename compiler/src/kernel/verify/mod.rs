@@ -1,0 +1,280 @@
+//! Checks what the kernel form promises; see [`super`].
+
+mod alias;
+mod nest;
+
+use std::collections::{HashMap, HashSet};
+
+use alias::{Unknown, can_reach};
+use nest::Nest;
+
+use super::{
+    Address, Buffer, BufferId, BufferKind, Elem, Form, Gemm, Index, InputRole, Item, Matrix, Module, Pack,
+    Scatter, Time, TimeLoop, packed_len,
+};
+
+/// Whether the module keeps every promise of its representation; the first one broken, if not.
+///
+/// What token ids can reach is not known here: they are taken to lie inside their tables.
+pub fn verify(module: &Module) -> Result<(), String> {
+    let mut names = HashSet::new();
+    for buffer in &module.buffers {
+        check_buffer(buffer).map_err(|error| format!("buffer {:?}: {error}", buffer.name))?;
+        if !names.insert(&buffer.name) {
+            return Err(format!("two buffers are called {:?}", buffer.name));
+        }
+    }
+    let written = module.buffers.iter().map(|buffer| matches!(buffer.kind, BufferKind::Input(_))).collect();
+    let mut verifier = Verifier {
+        module,
+        written,
+        packed: HashMap::new(),
+        open: Vec::new(),
+        times: HashSet::new(),
+        kernels: HashSet::new(),
+    };
+    verifier.items(&module.items)
+}
+
+fn check_buffer(buffer: &Buffer) -> Result<(), String> {
+    let bytes = buffer.shape.iter().try_fold(4usize, |bytes, &size| bytes.checked_mul(size));
+    if bytes.is_none_or(|bytes| bytes > isize::MAX as usize) {
+        return Err(format!("{:?} elements are beyond any memory", buffer.shape));
+    }
+    if buffer.kind == BufferKind::Packed && buffer.elem != Elem::Real {
+        return Err("packed ids".into());
+    }
+    Ok(())
+}
+
+struct Verifier<'m> {
+    module: &'m Module,
+    /// Whether each buffer's contents are defined by now.
+    written: Vec<bool>,
+    /// What each packed buffer holds: form, k and n.
+    packed: HashMap<BufferId, (Form, usize, usize)>,
+    /// Enclosing time loops and their lengths.
+    open: Vec<(Time, usize)>,
+    times: HashSet<Time>,
+    kernels: HashSet<&'m str>,
+}
+
+/// A matrix of a library call: its address, the distance between rows, rows and columns.
+type Region<'a> = (&'a Matrix, usize, usize);
+
+impl<'m> Verifier<'m> {
+    fn items(&mut self, items: &'m [Item]) -> Result<(), String> {
+        for item in items {
+            match item {
+                Item::Kernel(kernel) => {
+                    if !self.kernels.insert(&kernel.name) {
+                        return Err(format!("two kernels are called {:?}", kernel.name));
+                    }
+                    Nest::check(self.module, kernel, &self.open, &mut self.written)
+                        .map_err(|error| format!("kernel {:?}: {error}", kernel.name))?;
+                }
+                Item::Gemm(gemm) => self.gemm(gemm).map_err(|error| format!("{gemm}: {error}"))?,
+                Item::Pack(pack) => self.pack(pack).map_err(|error| format!("{pack}: {error}"))?,
+                Item::Scatter(scatter) => {
+                    self.scatter(scatter).map_err(|error| format!("{scatter}: {error}"))?;
+                }
+                Item::Loop(inner) => self.time_loop(inner)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn time_loop(&mut self, inner: &'m TimeLoop) -> Result<(), String> {
+        if !self.times.insert(inner.time) {
+            return Err(format!("two loops over {}", inner.time));
+        }
+        self.open.push((inner.time, inner.steps));
+        self.items(&inner.items)?;
+        self.open.pop();
+        Ok(())
+    }
+
+    fn gemm(&mut self, gemm: &Gemm) -> Result<(), String> {
+        let (m, n, k) = (gemm.m, gemm.n, gemm.k);
+        words(&[m, n, k, gemm.a.stride, gemm.b.stride, gemm.c.stride])?;
+        let (a_rows, a_columns) = if gemm.form == Form::TN { (k, m) } else { (m, k) };
+        let (b_rows, b_columns) = if gemm.form == Form::NT { (n, k) } else { (k, n) };
+        let a = (&gemm.a, a_rows, a_columns);
+        let b = (&gemm.b, b_rows, b_columns);
+        let c = (&gemm.c, m, n);
+        self.read(a)?;
+        if gemm.packed {
+            self.packed_operand(gemm)?;
+        } else {
+            self.read(b)?;
+        }
+        if gemm.accumulate {
+            self.read(c)?;
+        }
+        self.write(c)?;
+        if self.meet(c, a) || (!gemm.packed && self.meet(c, b)) {
+            return Err("the result overlaps an operand".into());
+        }
+        Ok(())
+    }
+
+    fn packed_operand(&self, gemm: &Gemm) -> Result<(), String> {
+        let at = &gemm.b.at;
+        if at.offset != 0 || !at.terms.is_empty() {
+            return Err("a packed operand starts where its buffer does".into());
+        }
+        let buffer = buffer(self.module, at.buffer)?;
+        match self.packed.get(&at.buffer) {
+            Some(&(form, k, n)) if (form, k, n) == (gemm.form, gemm.k, gemm.n) => Ok(()),
+            Some(_) => Err(format!("{:?} was packed for another product", buffer.name)),
+            None => Err(format!("{:?} was not packed before", buffer.name)),
+        }
+    }
+
+    fn pack(&mut self, pack: &Pack) -> Result<(), String> {
+        words(&[pack.k, pack.n, pack.b.stride])?;
+        let (rows, columns) = match pack.form {
+            Form::NN => (pack.k, pack.n),
+            Form::NT => (pack.n, pack.k),
+            Form::TN => return Err("only nn and nt are packed".into()),
+        };
+        self.read((&pack.b, rows, columns))?;
+        let to = buffer(self.module, pack.to)?;
+        if to.kind != BufferKind::Packed {
+            return Err(format!("{:?} is not a packed buffer", to.name));
+        }
+        if to.len() < packed_len(pack.k, pack.n) {
+            return Err(format!("{:?} is too short", to.name));
+        }
+        self.written[pack.to.0 as usize] = true;
+        self.packed.insert(pack.to, (pack.form, pack.k, pack.n));
+        Ok(())
+    }
+
+    fn scatter(&mut self, scatter: &Scatter) -> Result<(), String> {
+        let Scatter { ids, count, g, table, rows, n } = scatter;
+        words(&[*count, *rows, *n, g.stride])?;
+        self.read((g, *count, *n))?;
+        let id_buffer = buffer(self.module, ids.buffer)?;
+        if id_buffer.elem != Elem::Id {
+            return Err(format!("{:?} holds no ids", id_buffer.name));
+        }
+        self.bounds(ids, count.saturating_sub(1))?;
+        self.defined(ids.buffer)?;
+        let at = Address { buffer: *table, offset: 0, terms: Vec::new() };
+        self.write((&Matrix { at, stride: *n }, *rows, *n))?;
+        if g.at.buffer == *table {
+            return Err("the table overlaps an operand".into());
+        }
+        Ok(())
+    }
+
+    fn read(&self, region: Region<'_>) -> Result<(), String> {
+        self.region(region)?;
+        self.defined(region.0.at.buffer)
+    }
+
+    fn write(&mut self, region: Region<'_>) -> Result<(), String> {
+        self.region(region)?;
+        let id = region.0.at.buffer;
+        writable(buffer(self.module, id)?)?;
+        self.written[id.0 as usize] = true;
+        Ok(())
+    }
+
+    fn defined(&self, id: BufferId) -> Result<(), String> {
+        if self.written[id.0 as usize] {
+            return Ok(());
+        }
+        Err(format!("{:?} is read before it is written", buffer(self.module, id)?.name))
+    }
+
+    /// Elements are reals, rows do not overlap, and all lie inside the buffer.
+    fn region(&self, (matrix, rows, columns): Region<'_>) -> Result<(), String> {
+        let buffer = buffer(self.module, matrix.at.buffer)?;
+        if buffer.elem != Elem::Real || buffer.kind == BufferKind::Packed {
+            return Err(format!("{:?} is no matrix of reals", buffer.name));
+        }
+        if rows == 0 || columns == 0 {
+            return Err("an empty matrix".into());
+        }
+        if rows > 1 && matrix.stride < columns {
+            return Err(format!(
+                "rows of {columns} elements lie {} apart in {:?}",
+                matrix.stride, buffer.name
+            ));
+        }
+        let last = (rows - 1).saturating_mul(matrix.stride).saturating_add(columns - 1);
+        self.bounds(&matrix.at, last)
+    }
+
+    /// The address, at each time's end, and `further` elements behind it lie in the buffer.
+    fn bounds(&self, at: &Address, further: usize) -> Result<(), String> {
+        let buffer = buffer(self.module, at.buffer)?;
+        let mut last = at.offset.saturating_add(further);
+        for &(index, stride) in &at.terms {
+            let open = self.open.iter().find(|&&(time, _)| index == Index::Time(time));
+            let &(_, steps) = open.ok_or_else(|| format!("{index} has no meaning here"))?;
+            last = last.saturating_add(steps.saturating_sub(1).saturating_mul(stride));
+        }
+        inside(buffer, last)
+    }
+
+    /// Whether two matrices of one item share an element in the same round.
+    fn meet(&self, left: Region<'_>, right: Region<'_>) -> bool {
+        if left.0.at.buffer != right.0.at.buffer {
+            return false;
+        }
+        let mut unknowns = Vec::new();
+        for (sign, (matrix, rows, columns)) in [(1, left), (-1, right)] {
+            unknowns.push(unknown(sign * matrix.stride as i64, rows));
+            unknowns.push(unknown(sign, columns));
+        }
+        for &(time, steps) in &self.open {
+            let stride = |matrix: &Matrix| stride_of(&matrix.at.terms, Index::Time(time)) as i64;
+            unknowns.push(unknown(stride(left.0) - stride(right.0), steps));
+        }
+        can_reach(&unknowns, right.0.at.offset as i64 - left.0.at.offset as i64)
+    }
+}
+
+/// `coefficient` times an index below `extent`.
+fn unknown(coefficient: i64, extent: usize) -> Unknown {
+    Unknown { coefficient, low: 0, high: extent as i64 - 1 }
+}
+
+fn stride_of(terms: &[(Index, usize)], index: Index) -> usize {
+    terms.iter().filter(|(own, _)| *own == index).map(|(_, stride)| stride).sum()
+}
+
+fn buffer(module: &Module, id: BufferId) -> Result<&Buffer, String> {
+    module.buffers.get(id.0 as usize).ok_or_else(|| format!("there is no buffer {id}"))
+}
+
+fn inside(buffer: &Buffer, last: usize) -> Result<(), String> {
+    if last < buffer.len() {
+        return Ok(());
+    }
+    Err(format!("element {last} of {:?}, which has {}", buffer.name, buffer.len()))
+}
+
+/// Inputs that the host fills anew for each step are left alone.
+fn writable(buffer: &Buffer) -> Result<(), String> {
+    match &buffer.kind {
+        BufferKind::Input(
+            InputRole::Param { .. } | InputRole::OptimizerState { .. } | InputRole::Carried { .. },
+        )
+        | BufferKind::Output(_)
+        | BufferKind::Temp => Ok(()),
+        BufferKind::Input(_) => Err(format!("{:?} belongs to the host", buffer.name)),
+        BufferKind::Packed => Err(format!("{:?} is written other than by packing", buffer.name)),
+    }
+}
+
+/// Library calls take their sizes as 32-bit words.
+fn words(sizes: &[usize]) -> Result<(), String> {
+    match sizes.iter().find(|&&size| u32::try_from(size).is_err()) {
+        Some(size) => Err(format!("{size} does not fit in 32 bits")),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,132 @@
+//! The `data` block.
+
+use super::settings::{Keyed, choice, text, whole, word};
+use super::{BatchKind, Batches, Data, Start, Targets, TokenKind, Tokens};
+use crate::diag::{Diagnostic, Span};
+use crate::syntax::ast::{Arg, Expr, Settings};
+
+/// The typed `data` block, or `None` with what is wrong with it in `errors`.
+pub(super) fn read(block: &Settings, errors: &mut Vec<Diagnostic>) -> Option<Data> {
+    let keys = ["train", "valid", "test", "tokens", "batches"];
+    let keyed = Keyed::block("the data block", block.span, &block.entries, &keys, errors);
+    let train = keyed.require("train", "such as `train: \"story.txt\"`", errors);
+    let train = train.and_then(|expr| path("train", expr, errors));
+    let valid = keyed.get("valid", errors).map(|expr| path("valid", expr, errors));
+    let test = keyed.get("test", errors).map(|expr| path("test", expr, errors));
+    let tokens = keyed.require("tokens", "`words`, `words_and_punctuation` or `characters`", errors);
+    let tokens = tokens.and_then(|expr| read_tokens(expr, errors));
+    let batches = keyed.require("batches", "such as `batches: stream(rows: 20, steps: 35)`", errors);
+    let batches = batches.and_then(|expr| read_batches(expr, errors));
+    Some(Data {
+        train: train?,
+        valid: flatten(valid)?,
+        test: flatten(test)?,
+        tokens: tokens?,
+        batches: batches?,
+    })
+}
+
+/// `None` only for a value that was given and is wrong.
+fn flatten<T>(given: Option<Option<T>>) -> Option<Option<T>> {
+    match given {
+        None => Some(None),
+        Some(value) => value.map(Some),
+    }
+}
+
+fn path(key: &str, expr: &Expr, errors: &mut Vec<Diagnostic>) -> Option<(String, Span)> {
+    text(key, expr, errors).map(|path| (path, expr.span))
+}
+
+fn read_tokens(expr: &Expr, errors: &mut Vec<Diagnostic>) -> Option<Tokens> {
+    let (name, args) = choice("tokens", expr, &["words", "words_and_punctuation", "characters"], errors)?;
+    let kind = match name {
+        "words" => TokenKind::Words,
+        "words_and_punctuation" => TokenKind::WordsAndPunctuation,
+        _ => TokenKind::Characters,
+    };
+    let keyed = Keyed::call(name, expr.span, args, &["newline", "reserve"], errors);
+    let newline = keyed.get("newline", errors).map(|expr| text("newline", expr, errors));
+    let reserve = keyed.get("reserve", errors).map(|expr| whole("reserve", expr, 0, errors));
+    Some(Tokens { kind, newline: flatten(newline)?, reserve: flatten(reserve)?.unwrap_or(0) })
+}
+
+fn read_batches(expr: &Expr, errors: &mut Vec<Diagnostic>) -> Option<Batches> {
+    let (name, args) = choice("batches", expr, &["stream", "windows"], errors)?;
+    if name == "windows" { windows(expr.span, args, errors) } else { stream(expr.span, args, errors) }
+}
+
+fn stream(span: Span, args: &[Arg], errors: &mut Vec<Diagnostic>) -> Option<Batches> {
+    let keyed = Keyed::call("stream", span, args, &["rows", "steps"], errors);
+    let help = "such as `stream(rows: 20, steps: 35)`";
+    let rows = keyed.require("rows", help, errors).and_then(|expr| whole("rows", expr, 1, errors));
+    let steps = keyed.require("steps", help, errors).and_then(|expr| whole("steps", expr, 1, errors));
+    let (rows, steps) = (rows?, steps?);
+    let batches = Batches { kind: BatchKind::Stream, rows, steps, span };
+    fits(&batches, errors).then_some(batches)
+}
+
+fn windows(span: Span, args: &[Arg], errors: &mut Vec<Diagnostic>) -> Option<Batches> {
+    let keys = ["length", "stride", "rows", "targets", "start", "shuffle", "carry"];
+    let keyed = Keyed::call("windows", span, args, &keys, errors);
+    let help = "such as `windows(length: 30, stride: 30, rows: 20)`";
+    let length = keyed.require("length", help, errors).and_then(|expr| whole("length", expr, 1, errors));
+    let stride = keyed.require("stride", help, errors).and_then(|expr| whole("stride", expr, 1, errors));
+    let rows = keyed.get("rows", errors).map(|expr| whole("rows", expr, 1, errors));
+    let targets = keyed.get("targets", errors).map(|expr| word("targets", expr, &["each", "last"], errors));
+    let start = keyed.get("start", errors).map(|expr| word("start", expr, &["first", "random"], errors));
+    let shuffle = keyed.get("shuffle", errors).map(|expr| truth("shuffle", expr, errors));
+    let carry = keyed.get("carry", errors).map(|expr| truth("carry", expr, errors));
+
+    let start = if flatten(start)? == Some("random") { Start::Random } else { Start::First };
+    let shuffle = flatten(shuffle)?.unwrap_or(false);
+    if let (true, Start::Random, Some(span)) = (shuffle, start, keyed.key_span("shuffle")) {
+        let message = "windows from a random start follow each other, so they cannot be shuffled";
+        let error = Diagnostic::error("E0410", span, message);
+        errors.push(error.help("leave out `shuffle`, or write `start: first`"));
+    }
+    let targets = if flatten(targets)? == Some("last") { Targets::Last } else { Targets::Each };
+    let (steps, stride, rows) = (length?, stride?, flatten(rows)?.unwrap_or(1));
+    if let (Some(true), Some(span)) = (flatten(carry)?, keyed.key_span("carry")) {
+        errors.push(carried(span, steps, stride, rows));
+    }
+    let kind = BatchKind::Windows { stride, targets, start, shuffle };
+    let batches = Batches { kind, rows, steps, span };
+    fits(&batches, errors).then_some(batches)
+}
+
+/// A batch's tokens are addressed with 31 bits.
+fn fits(batches: &Batches, errors: &mut Vec<Diagnostic>) -> bool {
+    let fits = batches.rows.checked_mul(batches.steps).is_some_and(|tokens| tokens < 1 << 31);
+    if !fits {
+        let message = format!("a batch of {} rows of {} tokens is too large", batches.rows, batches.steps);
+        errors.push(
+            Diagnostic::error("E0311", batches.span, message).help("a batch has fewer than 2^31 tokens"),
+        );
+    }
+    fits
+}
+
+/// Why state cannot be carried from window to window.
+fn carried(span: Span, length: usize, stride: usize, rows: usize) -> Diagnostic {
+    let error = Diagnostic::error("E0408", span, "recurrent state cannot be carried over these windows");
+    let stream =
+        format!("`stream(rows: {rows}, steps: {length})` carries it: there each row is one contiguous text");
+    if rows > 1 {
+        let why = format!(
+            "window k lies in row k mod {rows}, so row r of the next batch does not continue row r of this one, \
+             but the window {rows} further on"
+        );
+        error.at(why).help(stream)
+    } else if stride != length {
+        let why =
+            format!("a window does not begin where the one before ended: length {length}, stride {stride}");
+        error.at(why).help(stream)
+    } else {
+        error.at("state starts afresh in every window").help(stream)
+    }
+}
+
+fn truth(key: &str, expr: &Expr, errors: &mut Vec<Diagnostic>) -> Option<bool> {
+    word(key, expr, &["true", "false"], errors).map(|word| word == "true")
+}

@@ -1,0 +1,126 @@
+//! The `train` block.
+
+use super::eval::Scope;
+use super::init::InitSpec;
+use super::settings::{Keyed, choice, positive, whole, word};
+use super::{Length, Loss, Metric, Schedule, Train};
+use crate::diag::{Diagnostic, Span};
+use crate::syntax::ast::{Expr, Settings};
+
+/// What the block says; a part is `None` if it is wrong, with the errors reported.
+#[derive(Default)]
+pub(super) struct TrainBlock<'a> {
+    pub train: Option<Train>,
+    /// `name` or `name(arguments)`.
+    pub optimizer: Option<&'a Expr>,
+    pub init: Option<InitSpec>,
+    pub schedule_span: Option<Span>,
+}
+
+const INTERVAL: usize = 1000;
+
+pub(super) fn read<'a>(block: &'a Settings, errors: &mut Vec<Diagnostic>) -> TrainBlock<'a> {
+    let keys =
+        ["loss", "optimizer", "clip", "schedule", "init", "epochs", "iterations", "report_every", "report"];
+    let keyed = Keyed::block("the train block", block.span, &block.entries, &keys, errors);
+    let loss = keyed.require("loss", "write `loss: cross_entropy`", errors);
+    let loss = loss.and_then(|expr| read_loss(expr, errors));
+    let optimizer = keyed.require("optimizer", "such as `optimizer: sgd(rate: 1.0)`", errors);
+    let clip = keyed.get("clip", errors).map(|expr| read_clip(expr, errors));
+    let schedule = keyed.get("schedule", errors).map(|expr| read_schedule(expr, errors));
+    let init = keyed.get("init", errors).and_then(|expr| read_init(expr, errors));
+    let length = read_length(&keyed, block.span, errors);
+    let report = read_report(&keyed, errors);
+    let train = (|| {
+        Some(Train {
+            loss: loss?,
+            length: length?,
+            clip: clip.map_or(Some(None), |clip| clip.map(Some))?,
+            schedule: schedule.unwrap_or(Some(Schedule::Constant))?,
+            report,
+        })
+    })();
+    TrainBlock { train, optimizer, init, schedule_span: keyed.key_span("schedule") }
+}
+
+fn read_loss(expr: &Expr, errors: &mut Vec<Diagnostic>) -> Option<Loss> {
+    let (name, args) = choice("loss", expr, &["cross_entropy"], errors)?;
+    let keyed = Keyed::call(name, expr.span, args, &["steps"], errors);
+    match keyed.get("steps", errors) {
+        None => Some(Loss::MeanOverSteps),
+        Some(expr) => match word("steps", expr, &["mean", "sum"], errors)? {
+            "sum" => Some(Loss::SumOverSteps),
+            _ => Some(Loss::MeanOverSteps),
+        },
+    }
+}
+
+fn read_clip(expr: &Expr, errors: &mut Vec<Diagnostic>) -> Option<f64> {
+    let (name, args) = choice("clip", expr, &["norm"], errors)?;
+    let keyed = Keyed::call(name, expr.span, args, &["limit"], errors);
+    positive("limit", keyed.require("limit", "such as `clip: norm(5)`", errors)?, errors)
+}
+
+fn read_schedule(expr: &Expr, errors: &mut Vec<Diagnostic>) -> Option<Schedule> {
+    let (name, args) = choice("schedule", expr, &["decay"], errors)?;
+    let keyed = Keyed::call(name, expr.span, args, &["factor", "after"], errors);
+    let help = "such as `schedule: decay(0.5, after: 4)`";
+    let factor = keyed.require("factor", help, errors).and_then(|expr| positive("factor", expr, errors));
+    let after = keyed.require("after", help, errors).and_then(|expr| whole("after", expr, 0, errors));
+    Some(Schedule::Decay { factor: factor?, after: after? })
+}
+
+fn read_init(expr: &Expr, errors: &mut Vec<Diagnostic>) -> Option<InitSpec> {
+    let mut scope = Scope::constants();
+    let spec = scope.eval(expr).and_then(|value| scope.initializer(value, expr.span));
+    errors.append(&mut scope.errors);
+    spec.ok()
+}
+
+fn read_length(keyed: &Keyed, span: Span, errors: &mut Vec<Diagnostic>) -> Option<Length> {
+    let epochs = keyed.get("epochs", errors);
+    let iterations = keyed.get("iterations", errors);
+    let every = keyed.get("report_every", errors).map(|expr| whole("report_every", expr, 1, errors));
+    match (epochs, iterations) {
+        (Some(epochs), Some(iterations)) => {
+            let message = "a training has either `epochs` or `iterations`";
+            errors
+                .push(Diagnostic::error("E0410", iterations.span, message).label(epochs.span, "epochs here"));
+            None
+        }
+        (Some(epochs), None) => {
+            if let Some(span) = keyed.key_span("report_every") {
+                let message = "`report_every` goes with `iterations`; epochs are reported as they end";
+                errors.push(Diagnostic::error("E0410", span, message));
+            }
+            whole("epochs", epochs, 1, errors).map(Length::Epochs)
+        }
+        (None, Some(iterations)) => {
+            let count = whole("iterations", iterations, 1, errors)?;
+            let report_every = every.unwrap_or(Some(INTERVAL.min(count)))?;
+            Some(Length::Iterations { count, report_every })
+        }
+        (None, None) => {
+            let error = Diagnostic::error("E0404", span, "the train block does not say how long");
+            errors.push(error.help("such as `epochs: 13`, or `iterations: 50000`"));
+            None
+        }
+    }
+}
+
+fn read_report(keyed: &Keyed, errors: &mut Vec<Diagnostic>) -> Vec<Metric> {
+    let mut metrics = Vec::new();
+    for expr in keyed.list("report") {
+        let metric = match word("report", expr, &["perplexity", "accuracy"], errors) {
+            Some("perplexity") => Metric::Perplexity,
+            Some(_) => Metric::Accuracy,
+            None => continue,
+        };
+        if metrics.contains(&metric) {
+            errors.push(Diagnostic::error("E0403", expr.span, format!("`{expr}` is reported twice")));
+        } else {
+            metrics.push(metric);
+        }
+    }
+    if metrics.is_empty() { vec![Metric::Perplexity, Metric::Accuracy] } else { metrics }
+}

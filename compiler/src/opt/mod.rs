@@ -1,0 +1,16 @@
+//! The passes on graphs that make them fast. Each is a free function over one graph, knows no other pass, and leaves
+//! the graph's inputs' and outputs' meaning as it was; only `merge_products` changes inputs (parameters that it lays
+//! side by side become one). `crate::pipeline` holds their order.
+
+mod dead;
+mod hoist;
+mod merge_products;
+mod over_time;
+mod simplify;
+mod sink;
+
+pub use dead::remove_dead;
+pub use hoist::hoist;
+pub use merge_products::merge_products;
+pub use simplify::simplify;
+pub use sink::sink;

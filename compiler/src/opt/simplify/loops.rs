@@ -1,0 +1,85 @@
+//! Loops: what every round sees alike is no carried or sliced value.
+
+use super::Simplify;
+use crate::graph::rewrite::Rewriter;
+use crate::graph::{Carried, Loop, Op, Sliced, Stacked, Value};
+
+/// Copies a loop, with
+/// - a carried value whose `next` is itself replaced by its `init`,
+/// - a slice of a constant, or of a broadcast along time, replaced by what it repeats,
+/// - a source that is sliced twice sliced once, and a value that is stacked twice stacked once.
+pub(super) fn simplify_loop(pass: &mut Simplify, rewriter: &mut Rewriter, inner: &Loop) -> Vec<Value> {
+    rewriter.new.open_loop();
+    pass.enter_body();
+    let mut kept = Loop { body: vec![], carried: vec![], sliced: vec![], stacked: vec![], ..*inner };
+    for carried in &inner.carried {
+        let init = rewriter.get(carried.init);
+        if carried.next == carried.param {
+            rewriter.set(carried.param, init);
+            continue;
+        }
+        let param = rewriter.new.carry(init);
+        rewriter.set(carried.param, param);
+        kept.carried.push(*carried);
+    }
+    let mut sources: Vec<Sliced> = vec![];
+    for sliced in &inner.sliced {
+        let source = rewriter.get(sliced.source);
+        if let Some(value) = repeated(pass, rewriter, source) {
+            rewriter.set(sliced.param, value);
+        } else if let Some(known) = sources.iter().find(|known| known.source == source) {
+            rewriter.set(sliced.param, known.param);
+        } else {
+            let slice = rewriter.new.slice(source);
+            sources.push(slice);
+            rewriter.set(sliced.param, slice.param);
+            kept.sliced.push(*sliced);
+        }
+    }
+    rewriter.nodes(&inner.body, pass);
+    for stacked in &inner.stacked {
+        let value = rewriter.get(stacked.value);
+        if !kept.stacked.iter().any(|known: &Stacked| rewriter.get(known.value) == value) {
+            kept.stacked.push(*stacked);
+        }
+    }
+    let values: Vec<Value> = kept.stacked.iter().map(|stacked| rewriter.get(stacked.value)).collect();
+    let results = rewriter.close_loop(&kept);
+    results_of(rewriter, inner, &kept, &values, &results)
+}
+
+/// What every round sees of `source`, if that does not depend on the round.
+fn repeated(pass: &mut Simplify, rewriter: &mut Rewriter, source: Value) -> Option<Value> {
+    let shape = rewriter.new.shape(source)[1..].to_vec();
+    if let Some(number) = rewriter.new.as_constant(source) {
+        return Some(pass.full(&mut rewriter.new, number, &shape));
+    }
+    let node = rewriter.new.definition(source)?.clone();
+    match node.op {
+        Op::Broadcast { axes, .. } if !axes.contains(&0) => {
+            let axes = axes.iter().map(|axis| axis - 1).collect();
+            Some(pass.one(&mut rewriter.new, Op::Broadcast { axes, shape }, &node.args))
+        }
+        _ => None,
+    }
+}
+
+/// The old loop's results, in its order, among the new loop's.
+fn results_of(
+    rewriter: &Rewriter,
+    inner: &Loop,
+    kept: &Loop,
+    values: &[Value],
+    results: &[Value],
+) -> Vec<Value> {
+    let last = |carried: &Carried| match kept.carried.iter().position(|known| known == carried) {
+        Some(index) => results[index],
+        None => rewriter.get(carried.init),
+    };
+    let stack = |stacked: &Stacked| {
+        let value = rewriter.get(stacked.value);
+        let index = values.iter().position(|&known| known == value).unwrap_or(0);
+        results[kept.carried.len() + index]
+    };
+    inner.carried.iter().map(last).chain(inner.stacked.iter().map(stack)).collect()
+}

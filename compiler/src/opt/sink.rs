@@ -1,0 +1,338 @@
+//! Sinking: what a time loop computes only for its outputs is computed for all steps at once, after the loop.
+//!
+//! A carried value that the body only adds to (every weight's gradient) becomes one sum over all rounds: `acc + a^T @ b`
+//! in each round is one product `A^T @ B` of the stacked operands. A product or reduction that is only stacked moves
+//! behind the loop likewise.
+
+use std::collections::{HashMap, HashSet};
+
+use super::over_time::{self, Placed};
+use crate::graph::rewrite::{Rewriter, rewrite};
+use crate::graph::{Carried, Form, Graph, Loop, Node, Op, Reduce, Stacked, Value};
+use crate::scalar::Scalar;
+
+pub fn sink(graph: &Graph) -> Graph {
+    rewrite(graph, &mut |rewriter: &mut Rewriter, node: &Node| match &node.op {
+        Op::Loop(inner) => Some(Sink::new(inner).run(rewriter)),
+        _ => None,
+    })
+}
+
+struct Sink<'a> {
+    inner: &'a Loop,
+    definers: HashMap<Value, usize>,
+    readers: HashMap<Value, Vec<usize>>,
+    /// The terms that each accumulator adds up, by its place among the carried values.
+    accumulators: HashMap<usize, Vec<Value>>,
+    /// Nodes that leave the body.
+    sunk: HashSet<usize>,
+    /// Values of the body that the loop stacks, and its results, once it is rebuilt.
+    stacks: HashMap<Value, Value>,
+    /// Values that were computed after the loop.
+    placed: HashMap<Value, Placed>,
+}
+
+impl<'a> Sink<'a> {
+    fn new(inner: &'a Loop) -> Self {
+        let mut sink = Self {
+            inner,
+            definers: over_time::definers(&inner.body),
+            readers: over_time::readers(inner),
+            accumulators: HashMap::new(),
+            sunk: HashSet::new(),
+            stacks: HashMap::new(),
+            placed: HashMap::new(),
+        };
+        for (index, carried) in inner.carried.iter().enumerate() {
+            if let Some(terms) = sink.terms(carried) {
+                sink.accumulators.insert(index, terms);
+            }
+        }
+        sink.choose();
+        sink
+    }
+
+    fn reads(&self, value: Value) -> usize {
+        let handed = self.inner.carried.iter().filter(|c| c.next == value).count()
+            + self.inner.stacked.iter().filter(|s| s.value == value).count();
+        handed + self.readers.get(&value).map_or(0, Vec::len)
+    }
+
+    /// What each round adds, if `carried` is only ever added to; marks the additions as sunk.
+    fn terms(&mut self, carried: &Carried) -> Option<Vec<Value>> {
+        if self.reads(carried.param) != 1 {
+            return None;
+        }
+        let (mut terms, mut additions) = (vec![], vec![]);
+        let mut at = carried.next;
+        while at != carried.param {
+            let index = *self.definers.get(&at)?;
+            let node = &self.inner.body[index];
+            if node.op != Op::Map(Scalar::Add) || self.reads(at) != 1 {
+                return None;
+            }
+            additions.push(index);
+            // The chain goes on through the operand that leads to the carried value: the left one, as `grad` builds it,
+            // or the right.
+            let (a, b) = (node.args[0], node.args[1]);
+            let left = a == carried.param || self.leads_to(a, carried.param);
+            terms.push(if left { b } else { a });
+            at = if left { a } else { b };
+        }
+        self.sunk.extend(additions);
+        let mut split = vec![];
+        terms.reverse();
+        for term in terms {
+            self.split_sum(term, &mut split);
+        }
+        Some(split)
+    }
+
+    fn leads_to(&self, value: Value, param: Value) -> bool {
+        let Some(node) = self.definers.get(&value).map(|&index| &self.inner.body[index]) else {
+            return false;
+        };
+        node.op == Op::Map(Scalar::Add)
+            && node.args.iter().any(|&arg| arg == param || self.leads_to(arg, param))
+    }
+
+    /// A term that is itself a sum, used nowhere else, counts as its parts.
+    fn split_sum(&mut self, term: Value, parts: &mut Vec<Value>) {
+        if let Some(&index) = self.definers.get(&term)
+            && self.inner.body[index].op == Op::Map(Scalar::Add)
+            && self.reads(term) == 1
+        {
+            self.sunk.insert(index);
+            for arg in self.inner.body[index].args.clone() {
+                self.split_sum(arg, parts);
+            }
+            return;
+        }
+        parts.push(term);
+    }
+
+    /// Chooses further nodes that leave the body: those whose every reader has left or only hands them out.
+    fn choose(&mut self) {
+        let terms: HashSet<Value> = self.accumulators.values().flatten().copied().collect();
+        for index in (0..self.inner.body.len()).rev() {
+            let node = &self.inner.body[index];
+            if self.sunk.contains(&index) {
+                continue;
+            }
+            let free = node.results.iter().all(|&result| {
+                let readers = self.readers.get(&result).map_or(&[][..], |r| r);
+                readers.iter().all(|reader| self.sunk.contains(reader))
+                    && !self.inner.carried.iter().any(|c| c.next == result)
+            });
+            let only_a_term = node.results.iter().all(|result| {
+                terms.contains(result) && !self.inner.stacked.iter().any(|s| s.value == *result)
+            });
+            let summed = only_a_term && matches!(node.op, Op::MatMul(Form::TN) | Op::Scatter { .. });
+            if free && (summed || self.is_worth(node)) {
+                self.sunk.insert(index);
+            }
+        }
+    }
+
+    /// Products and reductions are, since they read more than they give; element-wise work is where it costs no more
+    /// stacks than it saves.
+    fn is_worth(&self, node: &Node) -> bool {
+        let stepped: Vec<bool> = node.args.iter().map(|arg| self.is_inside(*arg)).collect();
+        if !over_time::has_form(&node.op, &stepped) {
+            return false;
+        }
+        let available = |arg: &Value| {
+            !self.is_inside(*arg)
+                || self.inner.sliced.iter().any(|s| s.param == *arg)
+                || self.inner.stacked.iter().any(|s| s.value == *arg)
+        };
+        match node.op {
+            Op::MatMul(_) | Op::Reduce { .. } => true,
+            Op::Map(_) => node.args.iter().filter(|arg| !available(arg)).count() <= 1,
+            Op::Broadcast { .. } | Op::Column | Op::Uncolumn | Op::Pick => true,
+            _ => false,
+        }
+    }
+
+    fn is_inside(&self, value: Value) -> bool {
+        self.definers.contains_key(&value)
+            || self.inner.carried.iter().any(|c| c.param == value)
+            || self.inner.sliced.iter().any(|s| s.param == value)
+    }
+
+    fn run(mut self, rewriter: &mut Rewriter) -> Vec<Value> {
+        if self.accumulators.is_empty() && self.sunk.is_empty() {
+            // Nothing to move: the loop is copied as it is.
+            let wanted: Vec<Value> = self.inner.stacked.iter().map(|s| s.value).collect();
+            let lasts = self.rebuild(rewriter, &wanted);
+            let stacks = self.inner.stacked.iter().map(|s| self.stacks[&s.value]);
+            return self.inner.carried.iter().map(|c| lasts[&c.param]).chain(stacks).collect();
+        }
+        let mut wanted = vec![];
+        for index in self.sunk.clone() {
+            for &arg in &self.inner.body[index].args {
+                self.want(arg, &mut wanted);
+            }
+        }
+        for term in self.accumulators.values().flatten() {
+            self.want(*term, &mut wanted);
+        }
+        for stacked in &self.inner.stacked {
+            self.want(stacked.value, &mut wanted);
+        }
+        wanted.sort();
+        wanted.dedup();
+        let lasts = self.rebuild(rewriter, &wanted);
+        let mut results = vec![];
+        for (index, carried) in self.inner.carried.iter().enumerate() {
+            results.push(match self.accumulators.get(&index).cloned() {
+                Some(terms) => self.total(rewriter, carried, &terms),
+                None => lasts[&carried.param],
+            });
+        }
+        for Stacked { value, .. } in &self.inner.stacked {
+            let placed = self.after(rewriter, *value);
+            results.push(self.stepped(rewriter, placed));
+        }
+        results
+    }
+
+    /// Notes that all rounds of `value` are read after the loop: a stack of it, or of a concatenation that it is part of.
+    fn want(&self, value: Value, wanted: &mut Vec<Value>) {
+        let sunk = self.definers.get(&value).is_some_and(|index| self.sunk.contains(index));
+        let sliced = self.inner.sliced.iter().any(|s| s.param == value);
+        if !self.is_inside(value) || sunk || sliced {
+            return;
+        }
+        wanted.push(self.concatenation(value).map_or(value, |(node, _)| node.result()));
+    }
+
+    /// The concatenation, staying in the body, that holds `value`, and the place of `value` in it.
+    fn concatenation(&self, value: Value) -> Option<(&'a Node, usize)> {
+        let readers = self.readers.get(&value)?;
+        readers.iter().find_map(|reader| {
+            let node = &self.inner.body[*reader];
+            let stays = matches!(node.op, Op::Concat { .. }) && !self.sunk.contains(reader);
+            let place = node.args.iter().position(|&arg| arg == value)?;
+            stays.then_some((node, place))
+        })
+    }
+
+    /// The loop with what stays of its body; fills `stacks` and returns the carried values' last by their params.
+    fn rebuild(&mut self, rewriter: &mut Rewriter, wanted: &[Value]) -> HashMap<Value, Value> {
+        let inner = self.inner;
+        rewriter.new.open_loop();
+        let carried: Vec<Carried> = inner
+            .carried
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| !self.accumulators.contains_key(index))
+            .map(|(_, carried)| *carried)
+            .collect();
+        for carried in &carried {
+            let init = rewriter.get(carried.init);
+            let param = rewriter.new.carry(init);
+            rewriter.set(carried.param, param);
+        }
+        for sliced in &inner.sliced {
+            let source = rewriter.get(sliced.source);
+            let slice = rewriter.new.slice(source);
+            rewriter.set(sliced.param, slice.param);
+        }
+        let body: Vec<Node> = inner
+            .body
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| !self.sunk.contains(index))
+            .map(|(_, node)| node.clone())
+            .collect();
+        rewriter.nodes(&body, &mut |_: &mut Rewriter, _: &Node| None);
+        let stacked = wanted.iter().map(|&value| Stacked { value, result: value }).collect();
+        let kept = Loop { carried, body, stacked, ..inner.clone() };
+        let results = rewriter.close_loop(&kept);
+        let (lasts, stacks) = results.split_at(kept.carried.len());
+        self.stacks = wanted.iter().copied().zip(stacks.iter().copied()).collect();
+        kept.carried.iter().map(|c| c.param).zip(lasts.iter().copied()).collect()
+    }
+
+    /// A value of the body, after the loop.
+    fn after(&mut self, rewriter: &mut Rewriter, value: Value) -> Placed {
+        if let Some(&placed) = self.placed.get(&value) {
+            return placed;
+        }
+        if let Some(&stack) = self.stacks.get(&value) {
+            return Placed::Stepped(stack);
+        }
+        if !self.is_inside(value) {
+            return Placed::Fixed(rewriter.get(value));
+        }
+        if let Some(sliced) = self.inner.sliced.iter().find(|s| s.param == value) {
+            return Placed::Stepped(rewriter.get(sliced.source));
+        }
+        let sunk = self.definers.get(&value).filter(|index| self.sunk.contains(index)).copied();
+        if let Some(index) = sunk {
+            let node = &self.inner.body[index];
+            let args: Vec<Placed> = node.args.iter().map(|&arg| self.after(rewriter, arg)).collect();
+            let results = over_time::emit(&mut rewriter.new, &node.op, &args, self.inner.steps);
+            self.placed.extend(node.results.iter().copied().zip(results));
+        } else if let Some((node, _)) = self.concatenation(value)
+            && let Op::Concat { axis } = node.op
+        {
+            let sizes = node.args.iter().map(|&arg| rewriter.old.ty(arg).shape[axis]).collect();
+            let stack = self.stacks[&node.result()];
+            let pieces = rewriter.new.emit(Op::Split { axis: axis + 1, sizes }, &[stack]);
+            for (&arg, piece) in node.args.iter().zip(pieces) {
+                self.placed.insert(arg, Placed::Stepped(piece));
+            }
+        }
+        self.placed[&value]
+    }
+
+    fn stepped(&self, rewriter: &mut Rewriter, placed: Placed) -> Value {
+        match placed {
+            Placed::Stepped(value) => value,
+            Placed::Fixed(value) => over_time::repeat(&mut rewriter.new, value, self.inner.steps),
+        }
+    }
+
+    /// `init` plus the sum over all rounds of the terms.
+    fn total(&mut self, rewriter: &mut Rewriter, carried: &Carried, terms: &[Value]) -> Value {
+        let mut total = rewriter.get(carried.init);
+        for &term in terms {
+            let sum = self.sum(rewriter, term);
+            total = rewriter.new.add(total, sum);
+        }
+        total
+    }
+
+    /// The sum of one term over all rounds.
+    fn sum(&mut self, rewriter: &mut Rewriter, term: Value) -> Value {
+        let definer = self.definers.get(&term).filter(|index| self.sunk.contains(index)).copied();
+        if let Some(index) = definer {
+            let node = &self.inner.body[index];
+            match node.op {
+                Op::MatMul(Form::TN) | Op::Scatter { .. } => {
+                    let args: Vec<Value> = node
+                        .args
+                        .iter()
+                        .map(|&arg| {
+                            let placed = self.after(rewriter, arg);
+                            self.stepped(rewriter, placed)
+                        })
+                        .collect();
+                    return rewriter.new.op(node.op.clone(), &args);
+                }
+                Op::Reduce { kind: Reduce::Sum, ref axes } => {
+                    let placed = self.after(rewriter, node.args[0]);
+                    let x = self.stepped(rewriter, placed);
+                    let axes = std::iter::once(0).chain(axes.iter().map(|axis| axis + 1)).collect();
+                    return rewriter.new.reduce(Reduce::Sum, x, axes);
+                }
+                _ => {}
+            }
+        }
+        let placed = self.after(rewriter, term);
+        let all = self.stepped(rewriter, placed);
+        rewriter.new.reduce(Reduce::Sum, all, vec![0])
+    }
+}

@@ -1,0 +1,129 @@
+//! Lifetimes to offsets: one arena for everything.
+//!
+//! A temporary lives from the first to the last top-level item that touches it; what a time loop touches lives for the
+//! whole loop. Kernels that may write over an operand that dies in them do. Buffers are then placed largest first, each
+//! at the lowest offset where nothing alive at the same time lies (first-fit decreasing, as for dynamic storage
+//! allocation: Garey & Johnson 1979).
+
+use super::access;
+use super::in_place::may_share;
+use crate::kernel::{BufferId, BufferKind, Item, Module};
+
+/// Offsets are multiples of this many bytes: a cache line, and the widest vector.
+const ALIGNMENT: usize = 64;
+
+/// Every element is an `f32` or a `u32`.
+const ELEMENT_BYTES: usize = 4;
+
+#[derive(Clone, Copy, Debug)]
+struct Life {
+    first: usize,
+    last: usize,
+}
+
+/// The byte offset of each buffer, and the size of the arena.
+pub(super) fn place(module: &Module) -> (Vec<usize>, usize) {
+    let mut lives = lives(module);
+    let owner = share(module, &mut lives);
+    let bytes = |index: usize| (module.buffers[index].len() * ELEMENT_BYTES).next_multiple_of(ALIGNMENT);
+    let mut order: Vec<usize> =
+        (0..module.buffers.len()).filter(|&index| owner[index] == index && lives[index].is_some()).collect();
+    order.sort_by_key(|&index| (std::cmp::Reverse(bytes(index)), index));
+    let mut offsets = vec![0; module.buffers.len()];
+    let mut placed: Vec<usize> = vec![];
+    let mut total = 0;
+    for index in order {
+        let mut busy: Vec<(usize, usize)> = placed
+            .iter()
+            .filter(|&&other| overlap(lives[index], lives[other]))
+            .map(|&other| (offsets[other], offsets[other] + bytes(other)))
+            .collect();
+        busy.sort_unstable();
+        let mut offset = 0;
+        for (start, end) in busy {
+            if offset + bytes(index) <= start {
+                break;
+            }
+            offset = offset.max(end);
+        }
+        offsets[index] = offset;
+        total = total.max(offset + bytes(index));
+        placed.push(index);
+    }
+    for index in 0..offsets.len() {
+        offsets[index] = offsets[root(&owner, index)];
+    }
+    (offsets, total)
+}
+
+fn overlap(a: Option<Life>, b: Option<Life>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => a.first <= b.last && b.first <= a.last,
+        _ => false,
+    }
+}
+
+/// `None` for a temporary that nothing touches.
+fn lives(module: &Module) -> Vec<Option<Life>> {
+    let end = module.items.len();
+    let mut lives: Vec<Option<Life>> = module
+        .buffers
+        .iter()
+        .map(|buffer| match buffer.kind {
+            BufferKind::Input(_) | BufferKind::Output(_) => Some(Life { first: 0, last: end }),
+            BufferKind::Temp | BufferKind::Packed => None,
+        })
+        .collect();
+    for (index, item) in module.items.iter().enumerate() {
+        access::buffers(item, &mut |buffer, _| {
+            let life = lives[buffer.0 as usize].get_or_insert(Life { first: index, last: index });
+            life.last = life.last.max(index);
+        });
+    }
+    lives
+}
+
+/// For each buffer the one whose place it takes: itself, or an operand that dies where it is first written.
+fn share(module: &Module, lives: &mut [Option<Life>]) -> Vec<usize> {
+    let mut owner: Vec<usize> = (0..module.buffers.len()).collect();
+    for (index, item) in module.items.iter().enumerate() {
+        let Item::Kernel(kernel) = item else { continue };
+        let (mut dying, mut born): (Vec<BufferId>, Vec<BufferId>) = (vec![], vec![]);
+        access::buffers(item, &mut |buffer, writes| {
+            let at = buffer.0 as usize;
+            let temporary = module.buffers[at].kind == BufferKind::Temp;
+            match lives[root(&owner, at)] {
+                Some(life) if temporary && !writes && life.last == index && life.first < index => {
+                    dying.push(buffer)
+                }
+                Some(life) if temporary && writes && life.first == index => born.push(buffer),
+                _ => {}
+            }
+        });
+        for &output in &born {
+            let fits = |input: &&BufferId| {
+                module.buffer(**input).len() == module.buffer(output).len()
+                    && root(&owner, input.0 as usize) == input.0 as usize
+                    && may_share(kernel, **input, output)
+            };
+            if root(&owner, output.0 as usize) != output.0 as usize {
+                continue;
+            }
+            let Some(&input) = dying.iter().find(fits) else { continue };
+            dying.retain(|other| *other != input);
+            let (from, to) = (output.0 as usize, input.0 as usize);
+            if let (Some(old), Some(new)) = (lives[to], lives[from]) {
+                lives[to] = Some(Life { first: old.first, last: new.last });
+            }
+            owner[from] = to;
+        }
+    }
+    owner
+}
+
+fn root(owner: &[usize], mut index: usize) -> usize {
+    while owner[index] != index {
+        index = owner[index];
+    }
+    index
+}

@@ -1,0 +1,66 @@
+//! Plan text: where each buffer lies, and the schedule with each step's split. Kernels are named, not spelled out.
+//!
+//! ```text
+//! program train {
+//!   workers 2
+//!   arena 128000 bytes
+//!   buffer %0 at 0: f[20, 800] temp "z"
+//!   loop t0 in 20 {
+//!     gemm nn 20x800x200: %0 stride 800 = %1 stride 200 @ %2 stride 800 split columns
+//!     barrier
+//!     kernel "gates" axes 20 200 split a1
+//!   }
+//! }
+//! ```
+
+use std::fmt::{self, Display, Formatter};
+
+use super::{Program, Split, Step};
+use crate::kernel::BufferId;
+
+impl Display for Program {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(f, "program {} {{", self.module.name)?;
+        writeln!(f, "  workers {}", self.workers)?;
+        writeln!(f, "  arena {} bytes", self.arena_bytes)?;
+        for (i, (buffer, offset)) in self.module.buffers.iter().zip(&self.offsets).enumerate() {
+            writeln!(f, "  buffer {} at {offset}: {buffer}", BufferId(i as u32))?;
+        }
+        self.schedule.iter().try_for_each(|step| step.write(f, 1))?;
+        writeln!(f, "}}")
+    }
+}
+
+impl Display for Split {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Split::Whole => write!(f, "whole"),
+            Split::Axis(axis) => write!(f, "split {axis}"),
+            Split::Rows => write!(f, "split rows"),
+            Split::Columns => write!(f, "split columns"),
+        }
+    }
+}
+
+impl Step {
+    fn write(&self, f: &mut Formatter<'_>, depth: usize) -> fmt::Result {
+        let indent = "  ".repeat(depth);
+        match self {
+            Step::Kernel(kernel, split) => {
+                write!(f, "{indent}kernel {:?} axes", kernel.name)?;
+                kernel.axes.iter().try_for_each(|extent| write!(f, " {extent}"))?;
+                writeln!(f, " {split}")
+            }
+            Step::Gemm(gemm, split) => writeln!(f, "{indent}{gemm} {split}"),
+            Step::Pack(pack, split) => writeln!(f, "{indent}{pack} {split}"),
+            Step::Scatter(scatter, split) => writeln!(f, "{indent}{scatter} {split}"),
+            Step::Loop { time, steps, reverse, body } => {
+                let reverse = if *reverse { " reverse" } else { "" };
+                writeln!(f, "{indent}loop {time} in {steps}{reverse} {{")?;
+                body.iter().try_for_each(|step| step.write(f, depth + 1))?;
+                writeln!(f, "{indent}}}")
+            }
+            Step::Barrier => writeln!(f, "{indent}barrier"),
+        }
+    }
+}

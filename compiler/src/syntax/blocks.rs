@@ -1,0 +1,150 @@
+//! Parsing of items: the `data`, `model` and `train` blocks, and the heads of layers and optimizers.
+
+use super::ast::{
+    Chain, Definition, Dim, Entry, Formal, FormalKind, Item, ModelBlock, ModelStatement, Settings, Stage,
+};
+use super::parser::{Parsed, Parser};
+use super::token::Kind;
+use crate::diag::Diagnostic;
+
+impl Parser<'_> {
+    /// ```text
+    /// item = "data" settings | "train" settings | "model" model | "layer" definition | "optimizer" definition
+    /// ```
+    pub fn item(&mut self) -> Parsed<Item> {
+        let head = self.token();
+        if head.kind != Kind::Name {
+            return self.expected("`data`, `model`, `train`, `layer` or `optimizer`");
+        }
+        match self.slice(head.span) {
+            "data" => self.settings().map(Item::Data),
+            "train" => self.settings().map(Item::Train),
+            "model" => self.model().map(Item::Model),
+            "layer" => self.definition().map(Item::Layer),
+            "optimizer" => self.definition().map(Item::Optimizer),
+            word => {
+                let message = format!("`{word}` opens no block");
+                let blocks = ["data", "model", "train", "layer", "optimizer"];
+                let error = Diagnostic::error("E0104", head.span, message);
+                self.fail(match crate::diag::nearest(word, blocks) {
+                    Some(near) => error.help(format!("did you mean `{near}`?")),
+                    None => {
+                        error.help("a file has the blocks `data`, `model`, `train`, `layer`, `optimizer`")
+                    }
+                })
+            }
+        }
+    }
+
+    /// `settings = "{" entry* "}"`
+    fn settings(&mut self) -> Parsed<Settings> {
+        let span = self.advance().span;
+        Ok(Settings { entries: self.block(Self::entry)?, span })
+    }
+
+    /// `entry = name ":" expr ("," expr)*`
+    fn entry(&mut self) -> Parsed<Entry> {
+        let key = self.name("a key such as `tokens:`")?;
+        self.expect(Kind::Colon)?;
+        let mut values = vec![self.whole_expr()?];
+        while self.eat_on_line(Kind::Comma) {
+            values.push(self.whole_expr()?);
+        }
+        let span = key.span.to(self.previous());
+        let at_key = self.kind() == Kind::Name && self.peek(1).kind == Kind::Colon;
+        if !(at_key || self.at_statement_end()) {
+            return self.expected("another `key:`, or the end of the line");
+        }
+        Ok(Entry { key, values, span })
+    }
+
+    /// `model = "{" (param | let | chain)* "}"`
+    fn model(&mut self) -> Parsed<ModelBlock> {
+        let span = self.advance().span;
+        Ok(ModelBlock { statements: self.block(Self::model_statement)?, span })
+    }
+
+    /// ```text
+    /// let = "let" name "=" chain
+    /// ```
+    fn model_statement(&mut self) -> Parsed<ModelStatement> {
+        let statement = match self.kind() {
+            Kind::Param => ModelStatement::Param(self.declaration()?),
+            Kind::Let => {
+                self.advance();
+                let name = self.name("a name")?;
+                self.expect(Kind::Assign)?;
+                ModelStatement::Let(name, self.chain()?)
+            }
+            Kind::Name => ModelStatement::Output(self.chain()?),
+            _ => return self.expected("`param`, `let` or a chain such as `tokens -> embedding(200)`"),
+        };
+        self.end_of_statement("`->` or the end of the line")?;
+        Ok(statement)
+    }
+
+    /// `chain = name ("->" stage)*`
+    fn chain(&mut self) -> Parsed<Chain> {
+        let start = self.name("a chain such as `tokens -> embedding(200)`")?;
+        let mut stages = Vec::new();
+        // Nothing else begins with `->`, so a chain may go on in the next line.
+        while self.eat(Kind::Arrow) {
+            stages.push(self.stage()?);
+        }
+        let span = start.span.to(self.previous());
+        Ok(Chain { start, stages, span })
+    }
+
+    /// `stage = name ("(" arguments ")")?`
+    fn stage(&mut self) -> Parsed<Stage> {
+        let name = self.name("a layer")?;
+        let mut args = Vec::new();
+        if self.eat_on_line(Kind::OpenParen) {
+            self.operations = 0;
+            args = self.arguments()?.0;
+        }
+        let span = name.span.to(self.previous());
+        Ok(Stage { name, args, span })
+    }
+
+    /// `definition = name "(" (formal ("," formal)*)? ")" "{" statement* "}"`
+    fn definition(&mut self) -> Parsed<Definition> {
+        let word = self.advance().span;
+        let name = self.name("a name")?;
+        self.expect(Kind::OpenParen)?;
+        let (formals, close) = self.list(Kind::CloseParen, Self::formal)?;
+        let span = word.to(close);
+        Ok(Definition { name, formals, body: self.block(Self::statement)?, span })
+    }
+
+    /// ```text
+    /// formal = name ":" "token" | name ":" "[" dim ("," dim)* "]" | name ("=" expr)?
+    /// ```
+    fn formal(&mut self) -> Parsed<Formal> {
+        let name = self.name("an argument's name")?;
+        let kind = if self.eat(Kind::Colon) {
+            if self.is_word(0, "token") {
+                self.advance();
+                FormalKind::Token
+            } else if self.eat(Kind::OpenBracket) {
+                FormalKind::Tensor(self.list(Kind::CloseBracket, Self::dim)?.0)
+            } else {
+                return self.expected("a shape such as `[in]`, or `token`");
+            }
+        } else if self.eat(Kind::Assign) {
+            FormalKind::Option(Some(self.whole_expr()?))
+        } else {
+            FormalKind::Option(None)
+        };
+        Ok(Formal { name, kind })
+    }
+
+    /// `dim = name | number`
+    fn dim(&mut self) -> Parsed<Dim> {
+        if self.kind() == Kind::Number {
+            let span = self.span();
+            return Ok(Dim::Number(self.number()?, span));
+        }
+        Ok(Dim::Name(self.name("a size: a name or a number")?))
+    }
+}

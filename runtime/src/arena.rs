@@ -1,0 +1,496 @@
+//! The memory of a program: one zeroed block, and the buffers in it by name and role.
+//!
+//! The raw pointers are confined to [`Memory`]; everything else here is slices. While a program runs, the arena may be
+//! touched only from `begin_step` and `end_step`, when every worker but the caller waits at a barrier.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::collections::HashMap;
+use std::ops::Range;
+use std::ptr::NonNull;
+use std::slice;
+
+use lstmc_compiler::graph::Elem;
+use lstmc_compiler::kernel::{Buffer, BufferKind, InputRole, OutputRole};
+use lstmc_compiler::plan::Program;
+
+use crate::error::{Error, Result};
+use crate::memory;
+
+/// Buffers start at multiples of this many bytes: a cache line, and the widest vector.
+pub const ALIGNMENT: usize = 64;
+
+/// A program's buffers.
+#[derive(Debug)]
+pub struct Arena {
+    memory: Memory,
+    slots: Vec<Slot>,
+    tensors: Vec<Tensor>,
+    by_name: HashMap<String, usize>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    kind: BufferKind,
+    elem: Elem,
+    shape: Vec<usize>,
+    /// In 4-byte words.
+    words: Range<usize>,
+}
+
+/// A named tensor that outlives a step: a parameter of the model, or what belongs to one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor {
+    /// Unique: `lstm_1.W_i`; `optimizer/lstm_1.W_i/s`; `carried/lstm_1.h`.
+    pub name: String,
+    pub shape: Vec<usize>,
+    pub kind: TensorKind,
+    slot: usize,
+    /// Which columns of the buffer's last axis.
+    columns: Range<usize>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum TensorKind {
+    Param,
+    /// Starts at this value.
+    OptimizerState(f64),
+    /// Starts at this value, and again at the start of each sequence.
+    Carried(f64),
+}
+
+impl Tensor {
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Arena {
+    /// Zeroed memory for `program`, with optimizer and recurrent state at their start.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] if the machine does not have that much.
+    pub fn new(program: &Program) -> Result<Self> {
+        let name = &program.module.name;
+        let buffers = &program.module.buffers;
+        assert_eq!(buffers.len(), program.offsets.len(), "each buffer has its offset");
+        let slots: Vec<Slot> = buffers
+            .iter()
+            .zip(&program.offsets)
+            .map(|(buffer, &offset)| {
+                let words = offset / 4..offset / 4 + buffer.len();
+                assert!(
+                    offset % ALIGNMENT == 0 && words.end * 4 <= program.arena_bytes,
+                    "{} lies in the arena of {name}",
+                    buffer.name
+                );
+                let Buffer { kind, elem, shape, .. } = buffer.clone();
+                Slot { kind, elem, shape, words }
+            })
+            .collect();
+        let tensors = tensors(program);
+        let by_name = tensors.iter().enumerate().map(|(i, tensor)| (tensor.name.clone(), i)).collect();
+        let memory = Memory::new(program.arena_bytes, name)?;
+        let mut arena = Self { memory, slots, tensors, by_name };
+        arena.reset(|kind| matches!(kind, TensorKind::OptimizerState(_) | TensorKind::Carried(_)));
+        Ok(arena)
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.memory.lines * ALIGNMENT
+    }
+
+    /// Parameters, optimizer state and carried state, in the program's order.
+    pub fn tensors(&self) -> &[Tensor] {
+        &self.tensors
+    }
+
+    pub fn params(&self) -> impl Iterator<Item = &Tensor> {
+        self.tensors.iter().filter(|tensor| tensor.kind == TensorKind::Param)
+    }
+
+    pub fn tensor(&self, name: &str) -> Option<&Tensor> {
+        self.by_name.get(name).map(|&i| &self.tensors[i])
+    }
+
+    /// A tensor's values, row by row.
+    ///
+    /// # Errors
+    /// No tensor has this name.
+    pub fn read(&self, name: &str) -> Result<Vec<f32>> {
+        let tensor = self.tensor(name).ok_or_else(|| Error::MissingBuffer(name.into()))?;
+        Ok(self.values(tensor).collect())
+    }
+
+    /// The values of one of this arena's tensors, row by row.
+    pub fn values(&self, tensor: &Tensor) -> impl Iterator<Item = f32> {
+        self.rows(tensor).flat_map(|row| self.memory.reals(row)).copied()
+    }
+
+    /// Sets a tensor's values, row by row.
+    ///
+    /// # Errors
+    /// No tensor has this name, or it has another length.
+    pub fn write(&mut self, name: &str, values: &[f32]) -> Result<()> {
+        let tensor = self.tensor(name).ok_or_else(|| Error::MissingBuffer(name.into()))?;
+        if tensor.len() != values.len() {
+            let (expected, found) = (tensor.len(), values.len());
+            return Err(Error::WrongLength { name: name.into(), expected, found });
+        }
+        let width = tensor.columns.len();
+        let rows: Vec<_> = self.rows(tensor).collect();
+        for (row, from) in rows.into_iter().zip(values.chunks_exact(width.max(1))) {
+            self.memory.reals_mut(row).copy_from_slice(from);
+        }
+        Ok(())
+    }
+
+    /// Takes all parameters over from the arena of another program of the same model.
+    ///
+    /// # Errors
+    /// A parameter that the other program does not have, or not with this shape.
+    pub fn copy_params_from(&mut self, other: &Arena) -> Result<()> {
+        let pairs: Vec<(Tensor, &Tensor)> = self
+            .params()
+            .map(|to| match other.tensor(&to.name) {
+                Some(from) if from.len() == to.len() => Ok((to.clone(), from)),
+                _ => Err(Error::MissingBuffer(to.name.clone())),
+            })
+            .collect::<Result<_>>()?;
+        for (to, from) in pairs {
+            let rows: Vec<_> = self.rows(&to).collect();
+            for (to, from) in rows.into_iter().zip(other.rows(from)) {
+                self.memory.reals_mut(to).copy_from_slice(other.memory.reals(from));
+            }
+        }
+        Ok(())
+    }
+
+    /// Recurrent state as at the start of a sequence.
+    pub fn reset_carried(&mut self) {
+        self.reset(|kind| matches!(kind, TensorKind::Carried(_)));
+    }
+
+    fn reset(&mut self, which: impl Fn(TensorKind) -> bool) {
+        for index in 0..self.tensors.len() {
+            let tensor = &self.tensors[index];
+            let (TensorKind::OptimizerState(start) | TensorKind::Carried(start)) = tensor.kind else {
+                continue;
+            };
+            if which(tensor.kind) {
+                let rows: Vec<_> = self.rows(tensor).collect();
+                rows.into_iter().for_each(|row| self.memory.reals_mut(row).fill(start as f32));
+            }
+        }
+    }
+
+    /// The word ranges of a tensor's rows.
+    fn rows(&self, tensor: &Tensor) -> impl Iterator<Item = Range<usize>> + use<> {
+        let slot = &self.slots[tensor.slot];
+        let (first, width, columns) = (slot.words.start, row_width(&slot.shape), tensor.columns.clone());
+        let rows = slot.words.len().checked_div(width).unwrap_or(0);
+        (0..rows).map(move |row| first + row * width + columns.start..first + row * width + columns.end)
+    }
+
+    /// The shape of the tokens' buffer, `[steps, rows]`.
+    ///
+    /// # Errors
+    /// The program reads no tokens.
+    pub fn tokens_shape(&self) -> Result<&[usize]> {
+        Ok(&self.input(&InputRole::Tokens, "tokens")?.shape)
+    }
+
+    /// The buffers of token ids and of the ids to predict, to be filled before a step. A program without targets has an
+    /// empty one.
+    ///
+    /// # Errors
+    /// The program reads no tokens.
+    pub fn batch_mut(&mut self) -> Result<(&mut [u32], &mut [u32])> {
+        let tokens = self.input(&InputRole::Tokens, "tokens")?.words.clone();
+        let targets = self.input(&InputRole::Targets, "targets").map_or(0..0, |slot| slot.words.clone());
+        Ok(self.memory.ids_mut(tokens, targets))
+    }
+
+    /// Sets the learning rate and the number of the update, where the program reads them.
+    pub fn set_rate_and_step(&mut self, rate: f32, step: u64) {
+        for (role, value) in [(InputRole::Rate, rate), (InputRole::Step, step as f32)] {
+            if let Ok(words) = self.input(&role, "").map(|slot| slot.words.clone()) {
+                self.memory.reals_mut(words).fill(value);
+            }
+        }
+    }
+
+    /// The mean loss of each predicted token in the last step.
+    ///
+    /// # Errors
+    /// The program does not compute it.
+    pub fn loss(&self) -> Result<f32> {
+        self.number(&OutputRole::Loss, "loss")
+    }
+
+    /// How many predictions of the last step were right.
+    ///
+    /// # Errors
+    /// The program does not compute it.
+    pub fn hits(&self) -> Result<f32> {
+        self.number(&OutputRole::Hits, "hits")
+    }
+
+    /// The distributions of the last step: `[steps * rows, vocab]` or `[rows, vocab]`, and the vocabulary's size.
+    ///
+    /// # Errors
+    /// The program does not compute them.
+    pub fn probabilities(&self) -> Result<(&[f32], usize)> {
+        let slot = self.output(&OutputRole::Probabilities, "probabilities")?;
+        Ok((self.memory.reals(slot.words.clone()), row_width(&slot.shape)))
+    }
+
+    fn number(&self, role: &OutputRole, what: &str) -> Result<f32> {
+        let words = self.output(role, what)?.words.clone();
+        self.memory.reals(words).first().copied().ok_or_else(|| Error::MissingBuffer(what.into()))
+    }
+
+    fn input(&self, role: &InputRole, what: &str) -> Result<&Slot> {
+        let found = self.slots.iter().find(|slot| matches!(&slot.kind, BufferKind::Input(r) if r == role));
+        found.ok_or_else(|| Error::MissingBuffer(what.into()))
+    }
+
+    fn output(&self, role: &OutputRole, what: &str) -> Result<&Slot> {
+        let found = self.slots.iter().find(|slot| matches!(&slot.kind, BufferKind::Output(r) if r == role));
+        found.filter(|slot| slot.elem == Elem::Real).ok_or_else(|| Error::MissingBuffer(what.into()))
+    }
+
+    pub(crate) fn base(&mut self) -> *mut u8 {
+        self.memory.base.as_ptr().cast()
+    }
+}
+
+/// The length of the last axis; a number is a row of one.
+fn row_width(shape: &[usize]) -> usize {
+    shape.last().copied().unwrap_or(1)
+}
+
+/// The long-lived tensors of a program. A parameter buffer, and the optimizer state shaped like it, is cut into the
+/// model's own parameters, so that what is saved does not depend on how they were merged.
+fn tensors(program: &Program) -> Vec<Tensor> {
+    let buffers = &program.module.buffers;
+    let parts = |name: &str| {
+        buffers.iter().find(|buffer| buffer.name == name).and_then(|buffer| match &buffer.kind {
+            BufferKind::Input(InputRole::Param { parts }) => Some(parts.as_slice()),
+            _ => None,
+        })
+    };
+    let mut tensors = Vec::new();
+    for (slot, buffer) in buffers.iter().enumerate() {
+        let cut = |parts: &[lstmc_compiler::kernel::Part], kind, label: &dyn Fn(&str) -> String| {
+            let tensor = |part: &lstmc_compiler::kernel::Part| {
+                let mut shape = buffer.shape.clone();
+                if let Some(last) = shape.last_mut() {
+                    *last = part.len;
+                }
+                let columns = part.start..part.start + part.len;
+                assert!(columns.end <= row_width(&buffer.shape), "{} lies in {}", part.name, buffer.name);
+                Tensor { name: label(&part.name), shape, kind, slot, columns }
+            };
+            parts.iter().map(tensor).collect::<Vec<_>>()
+        };
+        match &buffer.kind {
+            BufferKind::Input(InputRole::Param { parts }) => {
+                tensors.extend(cut(parts, TensorKind::Param, &|part| part.to_owned()));
+            }
+            BufferKind::Input(InputRole::OptimizerState { param, start }) => {
+                let prefix = format!("{param}/");
+                let state = buffer.name.strip_prefix(&prefix).unwrap_or(&buffer.name);
+                let label = |part: &str| format!("optimizer/{part}/{state}");
+                let parts = parts(param).unwrap_or(&[]);
+                tensors.extend(cut(parts, TensorKind::OptimizerState(*start), &label));
+            }
+            BufferKind::Input(InputRole::Carried { start }) => tensors.push(Tensor {
+                name: format!("carried/{}", buffer.name),
+                shape: buffer.shape.clone(),
+                kind: TensorKind::Carried(*start),
+                slot,
+                columns: 0..row_width(&buffer.shape),
+            }),
+            _ => {}
+        }
+    }
+    tensors
+}
+
+/// An owned, zeroed block of cache lines, seen as 4-byte words.
+#[derive(Debug)]
+struct Memory {
+    base: NonNull<u32>,
+    lines: usize,
+}
+
+// SAFETY: the block belongs to this value alone, as a `Vec`'s does.
+unsafe impl Send for Memory {}
+// SAFETY: shared references only read.
+unsafe impl Sync for Memory {}
+
+impl Memory {
+    fn new(bytes: usize, program: &str) -> Result<Self> {
+        let available = memory::available();
+        let refused = || Error::Memory {
+            program: program.into(),
+            needed: bytes as u64,
+            available: available.unwrap_or(0),
+        };
+        if available.is_some_and(|available| bytes as u64 > available) {
+            return Err(refused());
+        }
+        let lines = bytes.div_ceil(ALIGNMENT).max(1);
+        let layout = Self::layout(lines).ok_or_else(refused)?;
+        // SAFETY: the layout has at least one line, so its size is not zero.
+        let base = NonNull::new(unsafe { alloc_zeroed(layout) }.cast()).ok_or_else(refused)?;
+        Ok(Self { base, lines })
+    }
+
+    fn layout(lines: usize) -> Option<Layout> {
+        Layout::from_size_align(lines.checked_mul(ALIGNMENT)?, ALIGNMENT).ok()
+    }
+
+    fn check(&self, words: &Range<usize>) {
+        assert!(words.start <= words.end && words.end <= self.lines * (ALIGNMENT / 4), "inside the arena");
+    }
+
+    fn reals(&self, words: Range<usize>) -> &[f32] {
+        self.check(&words);
+        // SAFETY: the range lies in the block, which is initialised and aligned; any bits are an f32; `&self` means
+        // that nobody writes meanwhile (compiled code runs only while the arena is lent to the session).
+        unsafe { slice::from_raw_parts(self.base.as_ptr().add(words.start).cast(), words.len()) }
+    }
+
+    fn reals_mut(&mut self, words: Range<usize>) -> &mut [f32] {
+        self.check(&words);
+        // SAFETY: as in `reals`, and `&mut self` means that nobody else reads or writes meanwhile.
+        unsafe { slice::from_raw_parts_mut(self.base.as_ptr().add(words.start).cast(), words.len()) }
+    }
+
+    /// Two ranges at once; they must not overlap.
+    fn ids_mut(&mut self, a: Range<usize>, b: Range<usize>) -> (&mut [u32], &mut [u32]) {
+        self.check(&a);
+        self.check(&b);
+        assert!(a.end <= b.start || b.end <= a.start, "two buffers overlap");
+        let base = self.base.as_ptr();
+        // SAFETY: as in `reals_mut` for each range, and they do not overlap.
+        unsafe {
+            (
+                slice::from_raw_parts_mut(base.add(a.start), a.len()),
+                slice::from_raw_parts_mut(base.add(b.start), b.len()),
+            )
+        }
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        if let Some(layout) = Self::layout(self.lines) {
+            // SAFETY: `new` allocated the block with this layout.
+            unsafe { dealloc(self.base.as_ptr().cast(), layout) }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{buffer, program};
+    use lstmc_compiler::kernel::Part;
+
+    fn part(name: &str, start: usize, len: usize) -> Part {
+        Part { name: name.into(), start, len }
+    }
+
+    fn example() -> Program {
+        let parts = || InputRole::Param { parts: vec![part("W_i", 0, 2), part("W_f", 2, 1)] };
+        program(
+            "train",
+            vec![
+                buffer("W", &[2, 3], BufferKind::Input(parts())),
+                buffer(
+                    "W/s",
+                    &[2, 3],
+                    BufferKind::Input(InputRole::OptimizerState { param: "W".into(), start: 0.5 }),
+                ),
+                buffer("lstm_1.h", &[1, 4], BufferKind::Input(InputRole::Carried { start: 2.0 })),
+                buffer("tokens", &[3, 1], BufferKind::Input(InputRole::Tokens)),
+                buffer("targets", &[1], BufferKind::Input(InputRole::Targets)),
+                buffer("rate", &[], BufferKind::Input(InputRole::Rate)),
+                buffer("loss", &[], BufferKind::Output(OutputRole::Loss)),
+                buffer("p", &[1, 5], BufferKind::Output(OutputRole::Probabilities)),
+            ],
+        )
+    }
+
+    #[test]
+    fn merged_parameters_are_read_and_written_one_by_one() {
+        let mut arena = Arena::new(&example()).unwrap();
+        arena.write("W_i", &[1.0, 2.0, 3.0, 4.0]).unwrap();
+        arena.write("W_f", &[5.0, 6.0]).unwrap();
+        assert_eq!(arena.memory.reals(0..6), [1.0, 2.0, 5.0, 3.0, 4.0, 6.0]);
+        assert_eq!(arena.read("W_i").unwrap(), [1.0, 2.0, 3.0, 4.0]);
+        assert_eq!(arena.read("W_f").unwrap(), [5.0, 6.0]);
+        assert_eq!(arena.tensor("W_f").unwrap().shape, [2, 1]);
+    }
+
+    #[test]
+    fn state_starts_where_it_says_and_carried_state_can_be_reset() {
+        let mut arena = Arena::new(&example()).unwrap();
+        assert_eq!(arena.read("optimizer/W_i/s").unwrap(), [0.5; 4]);
+        assert_eq!(arena.read("carried/lstm_1.h").unwrap(), [2.0; 4]);
+        arena.write("optimizer/W_i/s", &[1.0; 4]).unwrap();
+        arena.write("carried/lstm_1.h", &[1.0; 4]).unwrap();
+        arena.reset_carried();
+        assert_eq!(arena.read("optimizer/W_i/s").unwrap(), [1.0; 4]);
+        assert_eq!(arena.read("optimizer/W_f/s").unwrap(), [0.5; 2]);
+        assert_eq!(arena.read("carried/lstm_1.h").unwrap(), [2.0; 4]);
+    }
+
+    #[test]
+    fn roles_are_found() {
+        let mut arena = Arena::new(&example()).unwrap();
+        let (tokens, targets) = arena.batch_mut().unwrap();
+        assert_eq!((tokens.len(), targets.len()), (3, 1));
+        arena.set_rate_and_step(0.25, 1);
+        assert_eq!(arena.probabilities().unwrap().1, 5);
+        assert_eq!(arena.loss().unwrap(), 0.0);
+        assert!(matches!(arena.hits(), Err(Error::MissingBuffer(_))));
+    }
+
+    #[test]
+    fn parameters_go_from_one_layout_to_another() {
+        let mut from = Arena::new(&example()).unwrap();
+        from.write("W_i", &[1.0, 2.0, 3.0, 4.0]).unwrap();
+        from.write("W_f", &[5.0, 6.0]).unwrap();
+        let single = |name: &str, len| {
+            buffer(name, &[2, len], BufferKind::Input(InputRole::Param { parts: vec![part(name, 0, len)] }))
+        };
+        let mut to = Arena::new(&program("evaluate", vec![single("W_f", 1), single("W_i", 2)])).unwrap();
+        to.copy_params_from(&from).unwrap();
+        assert_eq!(to.read("W_i").unwrap(), [1.0, 2.0, 3.0, 4.0]);
+        assert_eq!(to.read("W_f").unwrap(), [5.0, 6.0]);
+        let mut other = Arena::new(&program("evaluate", vec![single("V", 1)])).unwrap();
+        assert!(other.copy_params_from(&from).is_err());
+    }
+
+    #[test]
+    fn wrong_names_and_lengths_are_errors() {
+        let mut arena = Arena::new(&example()).unwrap();
+        assert!(matches!(arena.write("V", &[1.0]), Err(Error::MissingBuffer(_))));
+        assert!(matches!(arena.write("W_i", &[1.0]), Err(Error::WrongLength { expected: 4, found: 1, .. })));
+    }
+
+    #[test]
+    fn more_memory_than_the_machine_has_is_refused() {
+        let mut program = example();
+        program.arena_bytes = usize::MAX / 2 / ALIGNMENT * ALIGNMENT;
+        let error = Arena::new(&program).unwrap_err();
+        assert!(matches!(error, Error::Memory { .. }), "{error}");
+    }
+}

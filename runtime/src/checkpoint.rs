@@ -1,0 +1,360 @@
+//! Checkpoints: one safetensors file with everything that a run needs to go on, or a model to be used.
+//!
+//! Each of the model's parameters is one tensor under its own name (`lstm_1.W_i`), optimizer state
+//! `optimizer/lstm_1.W_i/s`, recurrent state `carried/lstm_1.h`. One metadata entry, `lstmc`, holds [`Meta`] as JSON.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
+use safetensors::tensor::{Dtype, SafeTensors, View};
+use safetensors::{SafeTensorError, serialize_to_file};
+use serde::{Deserialize, Serialize};
+
+use crate::arena::{Arena, Tensor, TensorKind};
+use crate::error::{Error, Result};
+use crate::files;
+
+const FORMAT: u32 = 1;
+const ENTRY: &str = "lstmc";
+
+/// What a checkpoint says about itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Meta {
+    pub format: u32,
+    /// The text of the model file.
+    pub source: String,
+    /// [`crate::random::hash`] of the text.
+    pub source_hash: String,
+    /// [`crate::text::Vocabulary::fingerprint`].
+    pub vocabulary: String,
+    pub seed: u64,
+    pub position: Position,
+}
+
+impl Meta {
+    pub fn new(source: String, vocabulary: String, seed: u64, position: Position) -> Self {
+        let source_hash = format!("{:016x}", crate::random::hash(source.as_bytes()));
+        Self { format: FORMAT, source, source_hash, vocabulary, seed, position }
+    }
+}
+
+/// Where a run is. (serde_json's `float_roundtrip` brings the sums back bit for bit.)
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Position {
+    /// Epoch of the last update, from 1.
+    pub epoch: u64,
+    /// Updates made.
+    pub step: u64,
+    /// The update after which metrics were last written.
+    pub reported: u64,
+    pub totals: Totals,
+    /// Seconds since the run began, pauses left out.
+    pub seconds: f64,
+}
+
+/// Sums over the batches since the last epoch or report interval began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Totals {
+    pub batches: u64,
+    /// Of each batch's mean loss.
+    pub loss: f64,
+    pub hits: f64,
+    pub predictions: u64,
+    /// Spent in training steps.
+    pub seconds: f64,
+}
+
+impl Totals {
+    pub fn add(&mut self, loss: f64, hits: f64, predictions: u64) {
+        self.batches += 1;
+        self.loss += loss;
+        self.hits += hits;
+        self.predictions += predictions;
+    }
+
+    /// Mean cross-entropy, in nats.
+    pub fn mean_loss(&self) -> f64 {
+        self.loss / self.batches.max(1) as f64
+    }
+
+    pub fn perplexity(&self) -> f64 {
+        self.mean_loss().exp()
+    }
+
+    /// The share of predictions that were right.
+    pub fn accuracy(&self) -> f64 {
+        self.hits / self.predictions.max(1) as f64
+    }
+
+    pub fn per_second(&self) -> f64 {
+        if self.seconds > 0.0 { self.predictions as f64 / self.seconds } else { 0.0 }
+    }
+}
+
+/// Writes the arena's tensors and `meta` to `path`, whole or not at all.
+///
+/// # Errors
+/// [`Error::Write`].
+pub fn save(path: &Path, arena: &Arena, meta: &Meta) -> Result<()> {
+    let text = serde_json::to_string(meta).map_err(|e| Error::write(path, e.into()))?;
+    let temporary = files::beside(path)?.into_temp_path();
+    let views = arena.tensors().iter().map(|tensor| (tensor.name.as_str(), Stored { arena, tensor }));
+    serialize_to_file(views, Some(HashMap::from([(ENTRY.into(), text)])), &temporary).map_err(|error| {
+        let source = match error {
+            SafeTensorError::IoError(source) => source,
+            other => std::io::Error::other(other.to_string()),
+        };
+        Error::write(path, source)
+    })?;
+    files::publish(temporary, path)
+}
+
+/// A tensor that is read from the arena when its turn to be written comes.
+struct Stored<'a> {
+    arena: &'a Arena,
+    tensor: &'a Tensor,
+}
+
+impl View for Stored<'_> {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.tensor.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        let values = self.arena.values(self.tensor);
+        Cow::Owned(values.flat_map(f32::to_le_bytes).collect())
+    }
+
+    fn data_len(&self) -> usize {
+        self.tensor.len() * 4
+    }
+}
+
+/// A checkpoint's bytes, found to be whole.
+#[derive(Debug)]
+pub struct Checkpoint {
+    bytes: Vec<u8>,
+    pub meta: Meta,
+}
+
+/// What to take out of a checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Take {
+    /// All that training goes on from.
+    Everything,
+    Parameters,
+}
+
+impl Checkpoint {
+    /// Reads a checkpoint.
+    ///
+    /// # Errors
+    /// [`Error::BrokenCheckpoint`] if it is cut short or not one of ours; [`Error::Read`].
+    pub fn read(path: &Path) -> Result<Self> {
+        let bytes = fs::read(path).map_err(|source| Error::read(path, "the checkpoint", source))?;
+        let broken = |reason: String| Error::BrokenCheckpoint { path: path.to_owned(), reason };
+        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| broken(error.to_string()))?;
+        let text = header.metadata().as_ref().and_then(|entries| entries.get(ENTRY));
+        let text = text.ok_or_else(|| broken("it was not written by lstmc".into()))?;
+        let meta: Meta = serde_json::from_str(text).map_err(|error| broken(error.to_string()))?;
+        if meta.format != FORMAT {
+            return Err(broken(format!("its format is {}, and this version reads {FORMAT}", meta.format)));
+        }
+        SafeTensors::deserialize(&bytes).map_err(|error| broken(error.to_string()))?;
+        Ok(Self { bytes, meta })
+    }
+
+    /// Says whether the checkpoint was trained with this vocabulary.
+    ///
+    /// # Errors
+    /// [`Error::WrongVocabulary`].
+    pub fn check_vocabulary(&self, path: &Path, fingerprint: &str) -> Result<()> {
+        if self.meta.vocabulary == fingerprint {
+            return Ok(());
+        }
+        let (path, found) = (path.to_owned(), self.meta.vocabulary.clone());
+        Err(Error::WrongVocabulary { path, found, expected: fingerprint.into() })
+    }
+
+    /// Copies the tensors into the arena of a program of the same model; nothing is copied if they do not fit.
+    ///
+    /// # Errors
+    /// [`Error::WrongModel`] with every difference in names and shapes.
+    pub fn restore(&self, path: &Path, arena: &mut Arena, take: Take) -> Result<()> {
+        let broken = |error: SafeTensorError| Error::BrokenCheckpoint {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        };
+        let stored = SafeTensors::deserialize(&self.bytes).map_err(broken)?;
+        let wanted: Vec<Tensor> = arena
+            .tensors()
+            .iter()
+            .filter(|tensor| take == Take::Everything || tensor.kind == TensorKind::Param)
+            .cloned()
+            .collect();
+        let differences = differences(&stored, &wanted, take);
+        if !differences.is_empty() {
+            return Err(Error::WrongModel { path: path.to_owned(), differences });
+        }
+        for tensor in &wanted {
+            let view = stored.tensor(&tensor.name).map_err(broken)?;
+            let values: Vec<f32> =
+                view.data().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+            arena.write(&tensor.name, &values)?;
+        }
+        Ok(())
+    }
+}
+
+fn differences(stored: &SafeTensors<'_>, wanted: &[Tensor], take: Take) -> Vec<String> {
+    let mut differences = Vec::new();
+    for tensor in wanted {
+        match stored.tensor(&tensor.name) {
+            Err(_) => differences.push(format!("{} is missing", tensor.name)),
+            Ok(view) if view.shape() != tensor.shape || view.dtype() != Dtype::F32 => {
+                differences.push(format!("{} is {:?}, not {:?}", tensor.name, view.shape(), tensor.shape));
+            }
+            Ok(_) => {}
+        }
+    }
+    let mut extra: Vec<&str> = stored.names();
+    extra.retain(|name| {
+        let ours =
+            take == Take::Everything || !(name.starts_with("optimizer/") || name.starts_with("carried/"));
+        ours && !wanted.iter().any(|tensor| tensor.name == **name)
+    });
+    extra.sort_unstable();
+    differences.extend(extra.into_iter().map(|name| format!("{name} is not in the model")));
+    differences
+}
+
+#[cfg(test)]
+mod tests {
+    use lstmc_compiler::kernel::{BufferKind, InputRole, Part};
+    use lstmc_compiler::plan::Program;
+
+    use super::*;
+    use crate::testing::{buffer, program};
+
+    fn model(columns: usize) -> Program {
+        let part = |name: &str, start, len| Part { name: name.into(), start, len };
+        let parts = vec![part("W_i", 0, 2), part("W_f", 2, columns)];
+        let state = InputRole::OptimizerState { param: "W".into(), start: 0.0 };
+        program(
+            "train",
+            vec![
+                buffer("W", &[2, 2 + columns], BufferKind::Input(InputRole::Param { parts })),
+                buffer("W/s", &[2, 2 + columns], BufferKind::Input(state)),
+                buffer("l.h", &[1, 2], BufferKind::Input(InputRole::Carried { start: 0.0 })),
+            ],
+        )
+    }
+
+    fn filled() -> Arena {
+        let mut arena = Arena::new(&model(1)).unwrap();
+        arena.write("W_i", &[1.0, 2.0, 3.0, 4.0]).unwrap();
+        arena.write("W_f", &[0.1, f32::MIN_POSITIVE]).unwrap();
+        arena.write("optimizer/W_f/s", &[7.0, 8.0]).unwrap();
+        arena.write("carried/l.h", &[9.0, -0.0]).unwrap();
+        arena
+    }
+
+    fn meta() -> Meta {
+        let totals = Totals { batches: 2, loss: 0.1 + 0.2, hits: 3.0, predictions: 40, seconds: 0.5 };
+        let position = Position { epoch: 1, step: 2, reported: 0, totals, seconds: 1.0 / 3.0 };
+        Meta::new("model {}".into(), "v".into(), u64::MAX, position)
+    }
+
+    #[test]
+    fn everything_comes_back_bit_for_bit() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.safetensors");
+        let arena = filled();
+        save(&path, &arena, &meta()).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary file is left");
+        let checkpoint = Checkpoint::read(&path).unwrap();
+        assert_eq!(checkpoint.meta, meta());
+        let mut other = Arena::new(&model(1)).unwrap();
+        checkpoint.restore(&path, &mut other, Take::Everything).unwrap();
+        for tensor in arena.tensors() {
+            let bits = |arena: &Arena| arena.values(tensor).map(f32::to_bits).collect::<Vec<_>>();
+            assert_eq!(bits(&arena), bits(&other), "{}", tensor.name);
+        }
+    }
+
+    #[test]
+    fn parameters_can_be_taken_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.safetensors");
+        save(&path, &filled(), &meta()).unwrap();
+        let mut other = Arena::new(&model(1)).unwrap();
+        Checkpoint::read(&path).unwrap().restore(&path, &mut other, Take::Parameters).unwrap();
+        assert_eq!(other.read("W_i").unwrap(), [1.0, 2.0, 3.0, 4.0]);
+        assert_eq!(other.read("optimizer/W_f/s").unwrap(), [0.0, 0.0]);
+    }
+
+    #[test]
+    fn a_checkpoint_cut_short_anywhere_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.safetensors");
+        save(&path, &filled(), &meta()).unwrap();
+        let whole = fs::read(&path).unwrap();
+        for length in 0..whole.len() {
+            fs::write(&path, &whole[..length]).unwrap();
+            let result = Checkpoint::read(&path);
+            assert!(
+                matches!(result, Err(Error::BrokenCheckpoint { .. })),
+                "{length} of {} bytes",
+                whole.len()
+            );
+        }
+        let longer = [whole.as_slice(), b"x"].concat();
+        fs::write(&path, longer).unwrap();
+        assert!(matches!(Checkpoint::read(&path), Err(Error::BrokenCheckpoint { .. })));
+    }
+
+    #[test]
+    fn another_models_checkpoint_is_refused_with_every_difference() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.safetensors");
+        save(&path, &filled(), &meta()).unwrap();
+        let checkpoint = Checkpoint::read(&path).unwrap();
+        let mut wider = Arena::new(&model(3)).unwrap();
+        let error = checkpoint.restore(&path, &mut wider, Take::Everything).unwrap_err();
+        let Error::WrongModel { differences, .. } = &error else { panic!("{error}") };
+        assert_eq!(*differences, ["W_f is [2, 1], not [2, 3]", "optimizer/W_f/s is [2, 1], not [2, 3]"]);
+        assert_eq!(wider.read("W_i").unwrap(), [0.0; 4], "nothing was copied");
+        let parts = vec![Part { name: "V".into(), start: 0, len: 1 }];
+        let v = buffer("V", &[1], BufferKind::Input(InputRole::Param { parts }));
+        let mut other = Arena::new(&program("evaluate", vec![v])).unwrap();
+        let error = checkpoint.restore(&path, &mut other, Take::Parameters).unwrap_err();
+        let Error::WrongModel { differences, .. } = &error else { panic!("{error}") };
+        assert_eq!(*differences, ["V is missing", "W_f is not in the model", "W_i is not in the model"]);
+    }
+
+    #[test]
+    fn another_vocabulary_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.safetensors");
+        save(&path, &filled(), &meta()).unwrap();
+        let checkpoint = Checkpoint::read(&path).unwrap();
+        assert!(checkpoint.check_vocabulary(&path, "v").is_ok());
+        let error = checkpoint.check_vocabulary(&path, "w").unwrap_err();
+        assert!(matches!(error, Error::WrongVocabulary { .. }));
+    }
+
+    #[test]
+    fn a_checkpoint_of_another_program_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.safetensors");
+        safetensors::serialize_to_file(Vec::<(String, Stored<'_>)>::new(), None, &path).unwrap();
+        let error = Checkpoint::read(&path).unwrap_err();
+        assert!(error.to_string().contains("not written by lstmc"), "{error}");
+    }
+}

@@ -1,0 +1,111 @@
+//! Writing files so that a crash, a full disk or a second reader never sees half of one.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+
+use tempfile::{NamedTempFile, TempPath};
+
+use crate::error::{Error, Result};
+
+/// Replaces the file at `path` by `bytes`, or leaves it as it was.
+///
+/// # Errors
+/// [`Error::Write`]: an unwritable folder, a full disk.
+pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut file = beside(path)?;
+    file.write_all(bytes).map_err(|source| Error::write(path, source))?;
+    publish(file.into_temp_path(), path)
+}
+
+/// A new file in the folder of `path`, removed unless published.
+pub fn beside(path: &Path) -> Result<NamedTempFile> {
+    let builder = tempfile::Builder::new().prefix(".writing-").to_owned();
+    builder.tempfile_in(folder(path)).map_err(|source| Error::write(path, source))
+}
+
+/// Syncs a finished file and gives it its name, then syncs the folder so that the name lasts.
+pub fn publish(file: TempPath, path: &Path) -> Result<()> {
+    let failed = |source| Error::write(path, source);
+    File::open(&file).and_then(|file| file.sync_all()).map_err(failed)?;
+    file.persist(path).map_err(|error| failed(error.error))?;
+    sync_folder(path)
+}
+
+#[cfg(unix)]
+fn sync_folder(path: &Path) -> Result<()> {
+    File::open(folder(path)).and_then(|folder| folder.sync_all()).map_err(|source| Error::write(path, source))
+}
+
+/// Folders cannot be opened as files elsewhere.
+#[cfg(not(unix))]
+fn sync_folder(_path: &Path) -> Result<()> {
+    Ok(())
+}
+
+/// Adds a line at the end of a file; if that fails, the file is as it was.
+///
+/// # Errors
+/// [`Error::Write`].
+pub fn append_line(path: &Path, line: &str) -> Result<()> {
+    let failed = |source| Error::write(path, source);
+    let mut file = File::options().append(true).create(true).open(path).map_err(failed)?;
+    let before = file.metadata().map_err(failed)?.len();
+    file.write_all(format!("{line}\n").as_bytes()).map_err(|source| {
+        // The write's own error says more than one from taking half a line back.
+        let _ = file.set_len(before);
+        failed(source)
+    })
+}
+
+/// Makes a folder and those above it.
+///
+/// # Errors
+/// [`Error::Write`].
+pub fn make_folder(path: &Path) -> Result<()> {
+    fs::create_dir_all(path).map_err(|source| Error::write(path, source))
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whole_and_nothing_else_is_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        replace(&path, b"one").unwrap();
+        replace(&path, b"two").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_missing_folder_is_an_error_with_the_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("none/a");
+        let error = replace(&path, b"x").unwrap_err();
+        assert!(matches!(&error, Error::Write { path: p, .. } if *p == path), "{error}");
+    }
+
+    #[test]
+    fn lines_are_appended() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        append_line(&path, "a").unwrap();
+        append_line(&path, "b").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "a\nb\n");
+    }
+
+    /// `/dev/full` fails every write with ENOSPC, as a full disk does.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_disk_has_its_own_message() {
+        let error = append_line(Path::new("/dev/full"), "a").unwrap_err();
+        assert!(error.to_string().contains("the disk is full"), "{error}");
+    }
+}

@@ -1,0 +1,185 @@
+//! Writing text: the loop is compiled code, and the host feeds it one token a step.
+//!
+//! A program of one step carries its recurrent state from token to token. A program of more steps reads a window, which
+//! moves on by one token each time.
+
+use crate::arena::Arena;
+use crate::error::{Error, Result};
+use crate::monitor::Monitor;
+use crate::sample::Sampler;
+use crate::session::{Control, Driver, Session};
+
+/// What to write.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    pub prompt: &'a [u32],
+    /// How many tokens to add.
+    pub length: usize,
+    pub sampler: Sampler,
+    /// Ids below this stand for no word and are not written.
+    pub reserve: usize,
+}
+
+/// Reads the prompt from fresh recurrent state, then calls `write` with each new token, until there are as many as asked
+/// for or the monitor says stop. Returns how many there are.
+///
+/// # Errors
+/// [`Error::ShortPrompt`]; what `write` returns.
+pub fn generate(
+    session: &mut Session,
+    request: Request<'_>,
+    monitor: &Monitor,
+    write: &mut (dyn FnMut(u32) -> Result<()> + Send),
+) -> Result<usize> {
+    let window = match session.arena().tokens_shape()? {
+        [window, 1] => *window,
+        _ => return Err(Error::MissingBuffer("tokens of one row".into())),
+    };
+    let prompt = request.prompt;
+    if prompt.len() < window {
+        return Err(Error::ShortPrompt { found: prompt.len(), needed: window });
+    }
+    session.arena_mut().reset_carried();
+    // Where state is carried every token of the prompt is read; a window takes the last ones.
+    let first = if window == 1 { 0 } else { prompt.len() - window };
+    let text = prompt[first..].to_vec();
+    let silent = text.len() - window;
+    let mut writer = Writer { window, request, silent: silent as u64, text, monitor, write, written: 0 };
+    session.run((silent + request.length) as u64, request.sampler.seed, &mut writer)?;
+    Ok(writer.written)
+}
+
+struct Writer<'a> {
+    window: usize,
+    request: Request<'a>,
+    /// Rounds that only read the prompt.
+    silent: u64,
+    /// What has been read or written; round `r` reads `window` tokens from `r`.
+    text: Vec<u32>,
+    monitor: &'a Monitor,
+    write: &'a mut (dyn FnMut(u32) -> Result<()> + Send),
+    written: usize,
+}
+
+impl Driver for Writer<'_> {
+    fn begin(&mut self, round: u64, arena: &mut Arena) -> Result<Control> {
+        let from = round as usize;
+        match self.text.get(from..from + self.window) {
+            Some(tokens) if !self.monitor.stopped() => arena.batch_mut()?.0.copy_from_slice(tokens),
+            _ => return Ok(Control::Stop),
+        }
+        Ok(Control::Step(round + 1))
+    }
+
+    fn end(&mut self, round: u64, arena: &mut Arena) -> Result<()> {
+        if round < self.silent {
+            return Ok(());
+        }
+        let (probabilities, vocab) = arena.probabilities()?;
+        let last = &probabilities[probabilities.len().saturating_sub(vocab)..];
+        let token = self.request.sampler.choose(last, self.request.reserve, self.written as u64);
+        self.text.push(token);
+        self.written += 1;
+        (self.write)(token)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lstmc_compiler::backend::abi::Run;
+    use lstmc_compiler::kernel::{BufferKind, InputRole, OutputRole};
+
+    use super::*;
+    use crate::testing::{buffer, outer_loop, program};
+
+    const VOCAB: usize = 10;
+
+    /// The most likely next token is the sum of all tokens read so far (of this window, or of the carried state).
+    unsafe fn body<const STEPS: usize>(run: *mut Run, _worker: u32) {
+        // SAFETY: tokens, state and probabilities lie in the lines that `session` gives them.
+        unsafe {
+            let arena = (*run).arena;
+            let tokens = std::slice::from_raw_parts(arena.cast::<u32>(), STEPS);
+            let state = &mut *arena.add(64).cast::<f32>();
+            let probabilities = std::slice::from_raw_parts_mut(arena.add(128).cast::<f32>(), VOCAB);
+            *state += tokens.iter().sum::<u32>() as f32;
+            probabilities.fill(0.01);
+            probabilities[*state as usize % VOCAB] = 0.9;
+            if STEPS > 1 {
+                *state = 0.0;
+            }
+        }
+    }
+
+    unsafe extern "C" fn carried(run: *mut Run, worker: u32) {
+        // SAFETY: called by a session, with its own run.
+        unsafe { outer_loop(run, worker, body::<1>) }
+    }
+
+    unsafe extern "C" fn windowed(run: *mut Run, worker: u32) {
+        // SAFETY: called by a session, with its own run.
+        unsafe { outer_loop(run, worker, body::<3>) }
+    }
+
+    fn session(steps: usize) -> Session {
+        let program = program(
+            "generate",
+            vec![
+                buffer("tokens", &[steps, 1], BufferKind::Input(InputRole::Tokens)),
+                buffer("l.h", &[1, 1], BufferKind::Input(InputRole::Carried { start: 0.0 })),
+                buffer("p", &[1, VOCAB], BufferKind::Output(OutputRole::Probabilities)),
+            ],
+        );
+        let entry = if steps == 1 { carried } else { windowed };
+        // SAFETY: the functions above do what the program's buffers say.
+        unsafe { Session::from_parts(&program, entry, Box::new(())) }.unwrap()
+    }
+
+    fn run(session: &mut Session, prompt: &[u32], length: usize) -> Result<Vec<u32>> {
+        let mut out = Vec::new();
+        let request = Request { prompt, length, sampler: Sampler::greedy(), reserve: 0 };
+        let written = generate(session, request, &Monitor::default(), &mut |token| {
+            out.push(token);
+            Ok(())
+        })?;
+        assert_eq!(written, out.len());
+        Ok(out)
+    }
+
+    #[test]
+    fn state_is_carried_through_prompt_and_text() {
+        let mut session = session(1);
+        // 1+2+3 = 6; +6 = 12 -> 2; +2 = 14 -> 4; +4 = 18 -> 8.
+        assert_eq!(run(&mut session, &[1, 2, 3], 4).unwrap(), [6, 2, 4, 8]);
+        assert_eq!(run(&mut session, &[5], 2).unwrap(), [5, 0], "each text starts afresh");
+        assert!(run(&mut session, &[5], 0).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_window_moves_on_by_one_token() {
+        // The last three of the prompt: 1+2+3 = 6; 2+3+6 = 11 -> 1; 3+6+1 = 10 -> 0.
+        assert_eq!(run(&mut session(3), &[9, 1, 2, 3], 3).unwrap(), [6, 1, 0]);
+    }
+
+    #[test]
+    fn a_prompt_shorter_than_the_window_is_refused() {
+        let error = run(&mut session(3), &[1, 2], 3).unwrap_err();
+        assert!(matches!(error, Error::ShortPrompt { found: 2, needed: 3 }), "{error}");
+        assert!(matches!(run(&mut session(1), &[], 3), Err(Error::ShortPrompt { found: 0, needed: 1 })));
+    }
+
+    #[test]
+    fn writing_stops_when_asked_to() {
+        let monitor = Monitor::default();
+        let request = Request { prompt: &[1], length: 100, sampler: Sampler::greedy(), reserve: 0 };
+        let mut left = 3;
+        let written = generate(&mut session(1), request, &monitor, &mut |_| {
+            left -= 1;
+            if left == 0 {
+                monitor.stop();
+            }
+            Ok(())
+        });
+        assert_eq!(written.unwrap(), 3);
+    }
+}

@@ -1,0 +1,345 @@
+//! The folder of a run.
+//!
+//! ```text
+//! model.lstm     the model's source
+//! vocab.json     which word has which id
+//! run.json       where the corpus is, and the seed
+//! metrics.jsonl  one object a line, see [`Row`]
+//! checkpoints/   epoch-03.safetensors, step-005000.safetensors
+//! latest         the name of the newest checkpoint
+//! log.txt        what the command did, and when
+//! ```
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::files;
+use crate::text::{Vocabulary, read_text};
+
+const MODEL: &str = "model.lstm";
+const VOCABULARY: &str = "vocab.json";
+const SETTINGS: &str = "run.json";
+const METRICS: &str = "metrics.jsonl";
+const CHECKPOINTS: &str = "checkpoints";
+const LATEST: &str = "latest";
+const LOG: &str = "log.txt";
+
+/// A line of `metrics.jsonl`. What was not measured is `null`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    pub epoch: u64,
+    /// Updates since the run began.
+    pub step: u64,
+    pub train_loss: Option<f64>,
+    pub train_perplexity: Option<f64>,
+    pub train_accuracy: Option<f64>,
+    pub valid_loss: Option<f64>,
+    pub valid_perplexity: Option<f64>,
+    pub valid_accuracy: Option<f64>,
+    pub learning_rate: Option<f64>,
+    /// Predicted words in a second of training alone.
+    pub words_per_second: Option<f64>,
+    /// Since the run began, pauses left out.
+    pub seconds: Option<f64>,
+}
+
+/// What a run needs to be found again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// The folder that the corpus's paths are relative to.
+    pub data: PathBuf,
+    pub seed: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunDir {
+    path: PathBuf,
+}
+
+impl RunDir {
+    /// Makes a run's folder; the folder may exist, but not hold a run.
+    ///
+    /// # Errors
+    /// [`Error::RunExists`]; [`Error::Write`].
+    pub fn create(path: &Path, source: &str, vocabulary: &Vocabulary, settings: &Settings) -> Result<Self> {
+        if Self::holds_run(path) {
+            return Err(Error::RunExists { path: path.to_owned() });
+        }
+        let run = Self { path: path.to_owned() };
+        files::make_folder(&path.join(CHECKPOINTS))?;
+        files::replace(&path.join(VOCABULARY), &json(&path.join(VOCABULARY), vocabulary)?)?;
+        files::replace(&path.join(SETTINGS), &json(&path.join(SETTINGS), settings)?)?;
+        // The model comes last: a folder with one is a run.
+        files::replace(&path.join(MODEL), source.as_bytes())?;
+        Ok(run)
+    }
+
+    /// A run that was made before.
+    ///
+    /// # Errors
+    /// [`Error::NotARun`].
+    pub fn open(path: &Path) -> Result<Self> {
+        if !Self::holds_run(path) {
+            return Err(Error::NotARun { path: path.to_owned(), missing: MODEL });
+        }
+        Ok(Self { path: path.to_owned() })
+    }
+
+    pub fn holds_run(path: &Path) -> bool {
+        path.join(MODEL).exists()
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn model_path(&self) -> PathBuf {
+        self.path.join(MODEL)
+    }
+
+    /// The text of the model file.
+    ///
+    /// # Errors
+    /// As [`read_text`].
+    pub fn source(&self) -> Result<String> {
+        read_text(&self.model_path(), "the run's model")
+    }
+
+    /// # Errors
+    /// A file that is missing or not what it was.
+    pub fn vocabulary(&self) -> Result<Vocabulary> {
+        self.parse(VOCABULARY)
+    }
+
+    /// # Errors
+    /// A file that is missing or not what it was.
+    pub fn settings(&self) -> Result<Settings> {
+        self.parse(SETTINGS)
+    }
+
+    fn parse<T: for<'de> Deserialize<'de>>(&self, name: &'static str) -> Result<T> {
+        let path = self.path.join(name);
+        let text = match read_text(&path, "the run's file") {
+            Err(Error::MissingFile { .. }) => {
+                return Err(Error::NotARun { path: self.path.clone(), missing: name });
+            }
+            other => other?,
+        };
+        serde_json::from_str(&text).map_err(|error| Error::BadFile { path, reason: error.to_string() })
+    }
+
+    /// Where the checkpoint of this name lies (`epoch-03`).
+    pub fn checkpoint(&self, name: &str) -> PathBuf {
+        self.path.join(CHECKPOINTS).join(format!("{name}.safetensors"))
+    }
+
+    /// Makes `name` the newest checkpoint, and removes those inside an epoch or interval that it makes useless.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn set_latest(&self, name: &str) -> Result<()> {
+        files::replace(&self.path.join(LATEST), format!("{name}\n").as_bytes())?;
+        let folder = self.path.join(CHECKPOINTS);
+        let newest = self.checkpoint(name);
+        let entries = fs::read_dir(&folder).map_err(|source| Error::Read { path: folder.clone(), source })?;
+        for entry in entries {
+            let path = entry.map_err(|source| Error::Read { path: folder.clone(), source })?.path();
+            let passing = path.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.starts_with("step-"));
+            if passing && path != newest {
+                fs::remove_file(&path).map_err(|source| Error::write(&path, source))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The newest checkpoint.
+    ///
+    /// # Errors
+    /// [`Error::NoCheckpoint`].
+    pub fn latest(&self) -> Result<PathBuf> {
+        let pointer = self.path.join(LATEST);
+        match fs::read_to_string(&pointer) {
+            Ok(name) if !name.trim().is_empty() && !name.contains(['/', '\\']) => {
+                Ok(self.checkpoint(name.trim()))
+            }
+            Ok(_) => Err(Error::BadFile { path: pointer, reason: "it does not name a checkpoint".into() }),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                Err(Error::NoCheckpoint { path: self.path.clone() })
+            }
+            Err(source) => Err(Error::Read { path: pointer, source }),
+        }
+    }
+
+    /// Adds a row of metrics.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn append(&self, row: &Row) -> Result<()> {
+        let path = self.path.join(METRICS);
+        let line = serde_json::to_string(row).map_err(|error| Error::write(&path, error.into()))?;
+        files::append_line(&path, &line)
+    }
+
+    /// Keeps only the rows up to update `step`, as a run that goes on from there will write the others again. A line
+    /// that a crash cut short goes too.
+    ///
+    /// # Errors
+    /// [`Error::Read`], [`Error::Write`].
+    pub fn truncate_metrics(&self, step: u64) -> Result<()> {
+        let path = self.path.join(METRICS);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(source) => return Err(Error::Read { path, source }),
+        };
+        let keep = |line: &&str| serde_json::from_str::<Row>(line).is_ok_and(|row| row.step <= step);
+        let kept: String = text.lines().take_while(keep).map(|line| format!("{line}\n")).collect();
+        if kept == text { Ok(()) } else { files::replace(&path, kept.as_bytes()) }
+    }
+
+    /// All rows.
+    ///
+    /// # Errors
+    /// [`Error::Read`], [`Error::BadFile`].
+    pub fn metrics(&self) -> Result<Vec<Row>> {
+        let path = self.path.join(METRICS);
+        let text = read_text(&path, "the run's metrics")?;
+        let parse = |line| {
+            serde_json::from_str(line)
+                .map_err(|error| Error::BadFile { path: path.clone(), reason: error.to_string() })
+        };
+        text.lines().map(parse).collect()
+    }
+
+    /// Adds a line with the time (UTC) to the log.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn log(&self, message: &str) -> Result<()> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        files::append_line(&self.path.join(LOG), &format!("{} {message}", utc(now)))
+    }
+}
+
+fn json<T: Serialize>(path: &Path, value: &T) -> Result<Vec<u8>> {
+    let mut bytes = serde_json::to_vec(value).map_err(|error| Error::write(path, error.into()))?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+/// `2026-01-31T12:00:00Z` of seconds since 1970 (Hinnant's civil_from_days).
+fn utc(seconds: u64) -> String {
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    // Years from March; eras of 400 years.
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year + year / 4 - year / 100);
+    let from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    let year = era * 400 + year + u64::from(month <= 2);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vocabulary() -> Vocabulary {
+        Vocabulary::build(["a", "b"], 0)
+    }
+
+    fn settings() -> Settings {
+        Settings { data: "somewhere".into(), seed: 3 }
+    }
+
+    fn run(dir: &tempfile::TempDir) -> RunDir {
+        RunDir::create(&dir.path().join("run"), "model {}", &vocabulary(), &settings()).unwrap()
+    }
+
+    fn row(step: u64) -> Row {
+        Row { epoch: 1, step, train_loss: Some(0.5), ..Row::default() }
+    }
+
+    #[test]
+    fn a_run_is_found_again() {
+        let dir = tempfile::tempdir().unwrap();
+        run(&dir);
+        let run = RunDir::open(&dir.path().join("run")).unwrap();
+        assert_eq!(run.source().unwrap(), "model {}");
+        assert_eq!(run.vocabulary().unwrap(), vocabulary());
+        assert_eq!(run.settings().unwrap(), settings());
+        assert!(matches!(RunDir::open(dir.path()), Err(Error::NotARun { .. })));
+    }
+
+    #[test]
+    fn a_folder_that_holds_a_run_is_not_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = run(&dir);
+        let again = RunDir::create(first.path(), "other", &vocabulary(), &settings());
+        assert!(matches!(again, Err(Error::RunExists { .. })));
+        assert_eq!(first.source().unwrap(), "model {}");
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        fs::write(&file, "").unwrap();
+        let result = RunDir::create(&file.join("run"), "m", &vocabulary(), &settings());
+        assert!(matches!(result, Err(Error::Write { .. })));
+    }
+
+    #[test]
+    fn rows_have_exactly_the_documented_fields() {
+        let text = serde_json::to_string(&row(7)).unwrap();
+        assert_eq!(
+            text,
+            "{\"epoch\":1,\"step\":7,\"train_loss\":0.5,\"train_perplexity\":null,\"train_accuracy\":null,\
+             \"valid_loss\":null,\"valid_perplexity\":null,\"valid_accuracy\":null,\"learning_rate\":null,\
+             \"words_per_second\":null,\"seconds\":null}"
+        );
+    }
+
+    #[test]
+    fn resuming_drops_rows_after_the_checkpoint_and_half_lines() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = run(&dir);
+        run.truncate_metrics(0).unwrap();
+        (1..=4).for_each(|n| run.append(&row(n * 10)).unwrap());
+        files::append_line(&run.path.join(METRICS), "{\"epoch\":1,\"st").unwrap();
+        run.truncate_metrics(30).unwrap();
+        let steps: Vec<u64> = run.metrics().unwrap().iter().map(|row| row.step).collect();
+        assert_eq!(steps, [10, 20, 30]);
+    }
+
+    #[test]
+    fn the_latest_checkpoint_replaces_passing_ones() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = run(&dir);
+        assert!(matches!(run.latest(), Err(Error::NoCheckpoint { .. })));
+        for name in ["epoch-01", "step-000010", "step-000020"] {
+            fs::write(run.checkpoint(name), "").unwrap();
+            run.set_latest(name).unwrap();
+        }
+        assert_eq!(run.latest().unwrap(), run.checkpoint("step-000020"));
+        assert!(run.checkpoint("epoch-01").exists());
+        assert!(!run.checkpoint("step-000010").exists());
+        fs::write(run.path.join(LATEST), "../../etc").unwrap();
+        assert!(matches!(run.latest(), Err(Error::BadFile { .. })));
+    }
+
+    #[test]
+    fn times_are_utc() {
+        assert_eq!(utc(0), "1970-01-01T00:00:00Z");
+        assert_eq!(utc(951_782_400), "2000-02-29T00:00:00Z");
+        assert_eq!(utc(1_767_225_599), "2025-12-31T23:59:59Z");
+    }
+}

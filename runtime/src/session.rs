@@ -1,0 +1,349 @@
+//! Running compiled code: its memory, its workers, and the host's part of each step.
+//!
+//! Compiled code calls back at the start and the end of every step (see [`lstmc_compiler::backend::abi`]); a [`Driver`]
+//! is what it then finds. Neither a panic nor an error crosses the compiled frame: both end the loop at the next step's
+//! start and come out of [`Session::run`].
+
+use std::any::Any;
+use std::cell::UnsafeCell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use lstmc_compiler::backend::abi::{Entry, Library, Run};
+use lstmc_compiler::plan::Program;
+use lstmc_compiler::scalar::random_key;
+
+use crate::arena::Arena;
+use crate::error::Result;
+use crate::{gemm, workers};
+
+/// The host's part of each step. Called by one worker while the others wait.
+pub trait Driver: Send {
+    /// Fills the inputs of round `round`, counted from 0 in each run.
+    ///
+    /// # Errors
+    /// End the run.
+    fn begin(&mut self, round: u64, arena: &mut Arena) -> Result<Control>;
+
+    /// Reads the outputs.
+    ///
+    /// # Errors
+    /// End the run.
+    fn end(&mut self, round: u64, arena: &mut Arena) -> Result<()>;
+}
+
+/// Whether a step is to be run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// Run it; this is the number of the update, of which its random numbers are a function.
+    Step(u64),
+    Stop,
+}
+
+/// A compiled program with its memory.
+pub struct Session {
+    entry: Entry,
+    /// Owns the machine code.
+    _code: Box<dyn Any + Send>,
+    workers: usize,
+    pin: bool,
+    arena: Arena,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Session({} workers, {} bytes)", self.workers, self.arena.bytes())
+    }
+}
+
+impl Session {
+    /// Memory for `program`, whose code `entry` is; `code` is kept as long as the session.
+    ///
+    /// # Safety
+    /// `entry` follows the protocol of [`lstmc_compiler::backend::abi`] for exactly this program, and its code lives at
+    /// least as long as `code`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Memory`] if the machine does not have enough.
+    pub unsafe fn from_parts(program: &Program, entry: Entry, code: Box<dyn Any + Send>) -> Result<Self> {
+        Ok(Self {
+            entry,
+            _code: code,
+            workers: program.workers.max(1),
+            pin: false,
+            arena: Arena::new(program)?,
+        })
+    }
+
+    /// Pins each worker to a core of its own.
+    pub fn pinned(mut self, pin: bool) -> Self {
+        self.pin = pin;
+        self
+    }
+
+    pub fn arena(&self) -> &Arena {
+        &self.arena
+    }
+
+    pub fn arena_mut(&mut self) -> &mut Arena {
+        &mut self.arena
+    }
+
+    /// Runs at most `rounds` steps and returns how many were run to their end.
+    ///
+    /// # Errors
+    /// The first error of the driver.
+    ///
+    /// # Panics
+    /// As the driver does.
+    pub fn run(&mut self, rounds: u64, seed: u64, driver: &mut dyn Driver) -> Result<u64> {
+        let base = self.arena.base();
+        let host = Host {
+            barrier: workers::Barrier::new(self.workers),
+            seed,
+            update: AtomicU64::new(0),
+            turn: UnsafeCell::new(Turn {
+                driver,
+                arena: &mut self.arena,
+                done: 0,
+                outcome: Outcome::Running,
+            }),
+        };
+        let host_address = (&raw const host).cast_mut().cast();
+        let workers = self.workers as u32;
+        let mut run = Run { arena: base, steps: rounds, halt: 0, workers, host: host_address };
+        let shared = Shared(&raw mut run);
+        let entry = self.entry;
+        workers::run(self.workers, self.pin, &|worker| {
+            let run = shared.get();
+            // SAFETY: `from_parts` promises that the entry belongs to the arena's program; `run` and `host` outlive the
+            // workers, which have all returned when `workers::run` returns.
+            unsafe { entry(run, worker) }
+        });
+        let turn = host.turn.into_inner();
+        match turn.outcome {
+            Outcome::Running => Ok(turn.done),
+            Outcome::Failed(error) => Err(error),
+            Outcome::Panicked(payload) => resume_unwind(payload),
+        }
+    }
+}
+
+/// What the callbacks find behind [`Run::host`].
+struct Host<'a> {
+    barrier: workers::Barrier,
+    seed: u64,
+    update: AtomicU64,
+    /// Touched by worker 0 alone, in `begin_step` and `end_step`.
+    turn: UnsafeCell<Turn<'a>>,
+}
+
+struct Turn<'a> {
+    driver: &'a mut dyn Driver,
+    arena: &'a mut Arena,
+    /// Steps run to their end.
+    done: u64,
+    outcome: Outcome,
+}
+
+enum Outcome {
+    Running,
+    Failed(crate::Error),
+    Panicked(Box<dyn Any + Send>),
+}
+
+impl Turn<'_> {
+    /// Calls the driver unless an earlier call failed, and keeps what goes wrong.
+    fn attempt<T>(&mut self, call: impl FnOnce(&mut dyn Driver, &mut Arena) -> Result<T>) -> Option<T> {
+        if !matches!(self.outcome, Outcome::Running) {
+            return None;
+        }
+        // After a panic the driver and the arena are only dropped or read as values, so a broken invariant of theirs is
+        // not relied upon.
+        match catch_unwind(AssertUnwindSafe(|| call(self.driver, self.arena))) {
+            Ok(Ok(value)) => return Some(value),
+            Ok(Err(error)) => self.outcome = Outcome::Failed(error),
+            Err(payload) => self.outcome = Outcome::Panicked(payload),
+        }
+        None
+    }
+}
+
+/// The run's address, which all workers may use: what they share behind it is either read only, atomic, or ordered by
+/// barriers.
+struct Shared(*mut Run);
+
+// SAFETY: see above; each access behind the pointer has its own argument.
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    fn get(&self) -> *mut Run {
+        self.0
+    }
+}
+
+/// The functions that compiled code calls.
+pub fn library() -> Library {
+    Library {
+        gemm: gemm::gemm,
+        pack: gemm::pack,
+        scatter: gemm::scatter,
+        barrier,
+        begin_step,
+        end_step,
+        random_key: key,
+    }
+}
+
+/// The host of a run.
+///
+/// # Safety
+/// `run` is the pointer that [`Session::run`] gave to the entry, during that call.
+unsafe fn host<'a>(run: *mut Run) -> &'a Host<'a> {
+    // SAFETY: `Session::run` put a `Host` there that lives as long as the call; it is only shared, never borrowed mutably.
+    unsafe { &*(*run).host.cast::<Host<'a>>() }
+}
+
+unsafe extern "C" fn barrier(run: *mut Run, worker: u32) {
+    // SAFETY: compiled code passes its own run on.
+    unsafe { host(run) }.barrier.wait(worker);
+}
+
+unsafe extern "C" fn begin_step(run: *mut Run, round: u64) -> u32 {
+    // SAFETY: compiled code passes its own run on.
+    let host = unsafe { host(run) };
+    // SAFETY: only worker 0 calls `begin_step` and `end_step`, one after the other.
+    let turn = unsafe { &mut *host.turn.get() };
+    match turn.attempt(|driver, arena| driver.begin(round, arena)) {
+        Some(Control::Step(update)) => {
+            // The barrier after `begin_step` publishes it to the other workers.
+            host.update.store(update, Ordering::Relaxed);
+            0
+        }
+        Some(Control::Stop) | None => 1,
+    }
+}
+
+unsafe extern "C" fn end_step(run: *mut Run, round: u64) {
+    // SAFETY: compiled code passes its own run on.
+    let host = unsafe { host(run) };
+    // SAFETY: as in `begin_step`.
+    let turn = unsafe { &mut *host.turn.get() };
+    if turn.attempt(|driver, arena| driver.end(round, arena)).is_some() {
+        turn.done += 1;
+    }
+}
+
+unsafe extern "C" fn key(run: *mut Run, stream: u32) -> u32 {
+    // SAFETY: compiled code passes its own run on.
+    let host = unsafe { host(run) };
+    random_key(host.seed, host.update.load(Ordering::Relaxed), stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use lstmc_compiler::kernel::{BufferKind, InputRole, OutputRole};
+
+    use super::*;
+    use crate::Error;
+    use crate::testing::{buffer, outer_loop, program};
+
+    /// loss = tokens[0] + worker count, hits = a random key's low bits.
+    unsafe fn body(run: *mut Run, worker: u32) {
+        if worker == 0 {
+            // SAFETY: the program below has its ids in the first line and its outputs in the next two.
+            unsafe {
+                let arena = (*run).arena;
+                let token = *arena.cast::<u32>();
+                *arena.add(64).cast::<f32>() = token as f32 + (*run).workers as f32;
+                *arena.add(128).cast::<f32>() = (key(run, 3) & 0xffff) as f32;
+            }
+        }
+    }
+
+    unsafe extern "C" fn entry(run: *mut Run, worker: u32) {
+        // SAFETY: called by a session, with its own run.
+        unsafe { outer_loop(run, worker, body) }
+    }
+
+    fn session(workers: usize) -> Session {
+        let mut program = program(
+            "test",
+            vec![
+                buffer("tokens", &[1, 1], BufferKind::Input(InputRole::Tokens)),
+                buffer("loss", &[], BufferKind::Output(OutputRole::Loss)),
+                buffer("hits", &[], BufferKind::Output(OutputRole::Hits)),
+            ],
+        );
+        program.workers = workers;
+        // SAFETY: `entry` does what the program's buffers say.
+        unsafe { Session::from_parts(&program, entry, Box::new(())) }.unwrap()
+    }
+
+    #[derive(Default)]
+    struct Script {
+        losses: Vec<f32>,
+        keys: Vec<f32>,
+        stop_at: Option<u64>,
+        fail_at: Option<u64>,
+        panic_at: Option<u64>,
+    }
+
+    impl Driver for Script {
+        fn begin(&mut self, round: u64, arena: &mut Arena) -> Result<Control> {
+            if self.stop_at == Some(round) {
+                return Ok(Control::Stop);
+            }
+            arena.batch_mut()?.0[0] = 10 * round as u32;
+            Ok(Control::Step(round + 1))
+        }
+
+        fn end(&mut self, round: u64, arena: &mut Arena) -> Result<()> {
+            if self.panic_at == Some(round) {
+                panic!("in round {round}");
+            }
+            if self.fail_at == Some(round) {
+                return Err(Error::BadArgument("failed".into()));
+            }
+            self.losses.push(arena.loss()?);
+            self.keys.push(arena.hits()?);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn every_round_sees_its_inputs_and_gives_its_outputs() {
+        for workers in [1, 2, 3] {
+            let mut script = Script::default();
+            assert_eq!(session(workers).run(3, 5, &mut script).unwrap(), 3);
+            assert_eq!(script.losses, [0.0, 10.0, 20.0].map(|l| l + workers as f32));
+            let expected: Vec<f32> = (1..=3).map(|u| (random_key(5, u, 3) & 0xffff) as f32).collect();
+            assert_eq!(script.keys, expected);
+        }
+    }
+
+    #[test]
+    fn a_driver_can_stop_the_loop() {
+        let mut script = Script { stop_at: Some(2), ..Script::default() };
+        assert_eq!(session(2).run(10, 0, &mut script).unwrap(), 2);
+        assert_eq!(script.losses.len(), 2);
+    }
+
+    #[test]
+    fn an_error_ends_the_loop_and_comes_out() {
+        let mut script = Script { fail_at: Some(1), ..Script::default() };
+        let error = session(2).run(10, 0, &mut script).unwrap_err();
+        assert_eq!(error.to_string(), "failed");
+        assert_eq!(script.losses.len(), 1);
+    }
+
+    #[test]
+    fn a_panic_does_not_cross_the_compiled_frame() {
+        let mut session = session(2);
+        let mut script = Script { panic_at: Some(1), ..Script::default() };
+        let result = catch_unwind(AssertUnwindSafe(|| session.run(10, 0, &mut script)));
+        let payload = result.unwrap_err();
+        assert_eq!(payload.downcast_ref::<String>().unwrap(), "in round 1");
+        assert_eq!(session.run(1, 0, &mut Script::default()).unwrap(), 1);
+    }
+}

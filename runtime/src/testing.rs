@@ -1,0 +1,52 @@
+//! Hand-made programs for unit tests.
+
+use lstmc_compiler::backend::abi::Run;
+use lstmc_compiler::graph::Elem;
+use lstmc_compiler::kernel::{Buffer, BufferKind, InputRole, Module};
+use lstmc_compiler::plan::Program;
+
+/// A buffer; token ids where the role says so, reals otherwise.
+pub fn buffer(name: &str, shape: &[usize], kind: BufferKind) -> Buffer {
+    let ids = matches!(kind, BufferKind::Input(InputRole::Tokens | InputRole::Targets));
+    Buffer { name: name.into(), elem: if ids { Elem::Id } else { Elem::Real }, shape: shape.into(), kind }
+}
+
+/// A program without code whose buffers lie one after the other, each on lines of its own.
+pub fn program(name: &str, buffers: Vec<Buffer>) -> Program {
+    let mut arena_bytes = 0;
+    let offsets = buffers
+        .iter()
+        .map(|buffer| {
+            let offset = arena_bytes;
+            arena_bytes += (buffer.len() * 4).next_multiple_of(64);
+            offset
+        })
+        .collect();
+    let module = Module { name: name.into(), buffers, items: Vec::new() };
+    Program { module, workers: 1, offsets, arena_bytes, schedule: Vec::new() }
+}
+
+/// What compiled code does around each step, for programs whose step is a Rust function.
+///
+/// # Safety
+/// Called by a session with its own run; `body` keeps to the arena.
+pub unsafe fn outer_loop(run: *mut Run, worker: u32, body: unsafe fn(*mut Run, u32)) {
+    let library = crate::session::library();
+    // SAFETY: the caller's promise; the protocol of `abi` orders all accesses.
+    unsafe {
+        for step in 0..(*run).steps {
+            if worker == 0 {
+                (*run).halt = (library.begin_step)(run, step);
+            }
+            (library.barrier)(run, worker);
+            if (*run).halt != 0 {
+                return;
+            }
+            body(run, worker);
+            (library.barrier)(run, worker);
+            if worker == 0 {
+                (library.end_step)(run, step);
+            }
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! The training run: epochs or iterations, validation, metrics, checkpoints; stopped and taken up at any step.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use lstmc_compiler::model::{Batches, Length, Model, Schedule};
+
+use crate::arena::{Arena, TensorKind};
+use crate::batches::{Batcher, Purpose};
+use crate::checkpoint::{self, Checkpoint, Meta, Position, Take, Totals};
+use crate::error::{Error, Result};
+use crate::evaluate::{Prediction, evaluate, load, predict_at};
+use crate::init::initial;
+use crate::monitor::Monitor;
+use crate::run_dir::{Row, RunDir};
+use crate::session::{Control, Driver, Session};
+
+/// What training needs to know of a model.
+#[derive(Clone, Debug)]
+pub struct Recipe {
+    pub batches: Batches,
+    pub length: Length,
+    pub schedule: Schedule,
+    pub rate: f64,
+    pub seed: u64,
+    /// Ends the run after this many updates, if it is not done before.
+    pub limit: Option<u64>,
+}
+
+impl Recipe {
+    pub fn of(model: &Model, seed: u64) -> Self {
+        Self {
+            batches: model.data.batches.clone(),
+            length: model.train.length,
+            schedule: model.train.schedule,
+            rate: model.optimizer.rate,
+            seed,
+            limit: None,
+        }
+    }
+
+    /// The learning rate of an epoch, counted from 1.
+    pub fn rate(&self, epoch: u64) -> f64 {
+        match self.schedule {
+            Schedule::Constant => self.rate,
+            Schedule::Decay { factor, after } => {
+                self.rate * factor.powf(epoch.saturating_sub(after as u64) as f64)
+            }
+        }
+    }
+}
+
+/// Sets every parameter of `model` to its initial value.
+///
+/// # Errors
+/// The arena is not one of this model's.
+pub fn initialise(model: &Model, seed: u64, arena: &mut Arena) -> Result<()> {
+    for param in &model.params {
+        arena.write(&param.name, &initial(param.init, &param.shape, seed, &param.name))?;
+    }
+    Ok(())
+}
+
+/// What training reads and where it writes.
+#[derive(Clone, Copy, Debug)]
+pub struct Inputs<'a> {
+    pub train: &'a [u32],
+    pub valid: Option<&'a [u32]>,
+    pub run: &'a RunDir,
+    /// The model's source text.
+    pub source: &'a str,
+    /// The vocabulary's fingerprint.
+    pub vocabulary: &'a str,
+    pub monitor: &'a Monitor,
+}
+
+/// The end of an epoch or of a report interval.
+#[derive(Clone, Debug)]
+pub struct Report {
+    pub row: Row,
+    /// For models that count iterations: the last window and what the model makes of it.
+    pub sample: Option<Prediction>,
+    pub checkpoint: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Finished,
+    /// Stopped by the monitor, with a checkpoint to go on from.
+    Interrupted,
+}
+
+/// A run of training.
+#[derive(Debug)]
+pub struct Trainer<'a> {
+    recipe: Recipe,
+    inputs: Inputs<'a>,
+    session: Session,
+    evaluation: Session,
+    batches: Batcher,
+    valid: Option<Batcher>,
+    position: Position,
+}
+
+impl<'a> Trainer<'a> {
+    /// A run from the start; `session`'s parameters are to be set by then. `evaluation` is the same model compiled for
+    /// evaluation.
+    ///
+    /// # Errors
+    /// [`Error::ShortCorpus`].
+    pub fn new(recipe: Recipe, inputs: Inputs<'a>, session: Session, evaluation: Session) -> Result<Self> {
+        let batcher =
+            |ids: &[u32], purpose, what| Batcher::new(&recipe.batches, ids.len(), purpose, recipe.seed, what);
+        let batches = batcher(inputs.train, Purpose::Train, "training")?;
+        let valid = inputs.valid.map(|ids| batcher(ids, Purpose::Evaluate, "validation")).transpose()?;
+        Ok(Self { recipe, inputs, session, evaluation, batches, valid, position: Position::default() })
+    }
+
+    /// Goes on from a checkpoint: the run's metrics after it are dropped.
+    ///
+    /// # Errors
+    /// A checkpoint of another model or vocabulary; metrics that cannot be rewritten.
+    pub fn resume(&mut self, path: &Path, checkpoint: &Checkpoint) -> Result<()> {
+        checkpoint.check_vocabulary(path, self.inputs.vocabulary)?;
+        checkpoint.restore(path, self.session.arena_mut(), Take::Everything)?;
+        self.position = checkpoint.meta.position;
+        self.inputs.run.truncate_metrics(self.position.step)
+    }
+
+    pub fn position(&self) -> &Position {
+        &self.position
+    }
+
+    pub fn batches_per_epoch(&self) -> u64 {
+        self.batches.per_epoch()
+    }
+
+    /// Updates after which the run ends.
+    pub fn total_steps(&self) -> u64 {
+        let whole = match self.recipe.length {
+            Length::Epochs(epochs) => (epochs as u64).saturating_mul(self.batches.per_epoch()),
+            Length::Iterations { count, .. } => count as u64,
+        };
+        self.recipe.limit.map_or(whole, |limit| limit.min(whole))
+    }
+
+    /// Updates between two reports.
+    pub fn interval(&self) -> u64 {
+        match self.recipe.length {
+            Length::Epochs(_) => self.batches.per_epoch(),
+            Length::Iterations { report_every, .. } => (report_every as u64).max(1),
+        }
+    }
+
+    pub fn memory(&self) -> usize {
+        self.session.arena().bytes() + self.evaluation.arena().bytes()
+    }
+
+    /// The trained parameters.
+    pub fn arena(&self) -> &Arena {
+        self.session.arena()
+    }
+
+    /// Trains to the end, or until the monitor says stop; `report` hears of every epoch or interval.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`]; [`Error::Write`]. The last checkpoint then still stands.
+    pub fn run(&mut self, report: &mut dyn FnMut(&Report)) -> Result<Outcome> {
+        let (interval, total) = (self.interval(), self.total_steps());
+        loop {
+            let step = self.position.step;
+            let due = step.is_multiple_of(interval) || step >= total;
+            if due && step > self.position.reported {
+                match self.report()? {
+                    Some(found) => report(&found),
+                    None => return self.interrupted(),
+                }
+            }
+            if step >= total {
+                return Ok(Outcome::Finished);
+            }
+            let until = (step / interval + 1).saturating_mul(interval).min(total);
+            self.advance(until, interval)?;
+            if self.position.step < until {
+                return self.interrupted();
+            }
+        }
+    }
+
+    /// Runs the compiled loop up to update `until`, or until stopped.
+    fn advance(&mut self, until: u64, interval: u64) -> Result<()> {
+        let started = Instant::now();
+        let first = self.position.step;
+        self.inputs.monitor.begin(false, first % interval, interval.min(until - first / interval * interval));
+        let mut driver = Training {
+            recipe: &self.recipe,
+            inputs: self.inputs,
+            batches: &mut self.batches,
+            first,
+            totals: self.position.totals,
+            started,
+            before: self.position.totals.seconds,
+        };
+        let done = self.session.run(until - first, self.recipe.seed, &mut driver)?;
+        self.position.totals = driver.totals;
+        self.position.step = first + done;
+        self.position.epoch = self.position.step.saturating_sub(1) / self.batches.per_epoch() + 1;
+        self.position.seconds += started.elapsed().as_secs_f64();
+        Ok(())
+    }
+
+    /// Validates, writes the row and a checkpoint, and begins new sums. `None` if stopped meanwhile.
+    fn report(&mut self) -> Result<Option<Report>> {
+        let started = Instant::now();
+        let boundary = self.position.step.is_multiple_of(self.interval());
+        let iterations = matches!(self.recipe.length, Length::Iterations { .. });
+        let valid = match (&mut self.valid, self.inputs.valid) {
+            (Some(batches), Some(ids)) if boundary => {
+                self.evaluation.arena_mut().copy_params_from(self.session.arena())?;
+                let totals = evaluate(&mut self.evaluation, ids, batches, self.inputs.monitor)?;
+                let Some(totals) = totals else { return Ok(None) };
+                Some(totals)
+            }
+            _ => None,
+        };
+        let sample = if iterations { self.sample()? } else { None };
+        self.position.seconds += started.elapsed().as_secs_f64();
+        let row = self.row(valid);
+        self.inputs.run.append(&row)?;
+        self.position.reported = self.position.step;
+        if boundary {
+            self.position.totals = Totals::default();
+        }
+        let checkpoint = self.save(boundary && !iterations)?;
+        Ok(Some(Report { row, sample, checkpoint }))
+    }
+
+    fn sample(&mut self) -> Result<Option<Prediction>> {
+        self.evaluation.arena_mut().copy_params_from(self.session.arena())?;
+        let last = self.position.step.saturating_sub(1);
+        let at = (last / self.batches.per_epoch(), last % self.batches.per_epoch());
+        predict_at(&mut self.evaluation, self.inputs.train, &mut self.batches, at)
+    }
+
+    fn row(&self, valid: Option<Totals>) -> Row {
+        let train = &self.position.totals;
+        Row {
+            epoch: self.position.epoch,
+            step: self.position.step,
+            train_loss: Some(train.mean_loss()),
+            train_perplexity: Some(train.perplexity()),
+            train_accuracy: Some(train.accuracy()),
+            valid_loss: valid.map(|totals| totals.mean_loss()),
+            valid_perplexity: valid.map(|totals| totals.perplexity()),
+            valid_accuracy: valid.map(|totals| totals.accuracy()),
+            learning_rate: Some(self.recipe.rate(self.position.epoch)),
+            words_per_second: Some(train.per_second()),
+            seconds: Some(self.position.seconds),
+        }
+    }
+
+    fn interrupted(&mut self) -> Result<Outcome> {
+        self.save(false)?;
+        Ok(Outcome::Interrupted)
+    }
+
+    /// A checkpoint that stays (`epoch-03`), or one that the next replaces (`step-005000`).
+    fn save(&self, lasting: bool) -> Result<PathBuf> {
+        let name = if lasting {
+            format!("epoch-{:02}", self.position.epoch)
+        } else {
+            format!("step-{:06}", self.position.step)
+        };
+        let Inputs { source, vocabulary, run, .. } = self.inputs;
+        let meta = Meta::new(source.into(), vocabulary.into(), self.recipe.seed, self.position);
+        let path = run.checkpoint(&name);
+        checkpoint::save(&path, self.session.arena(), &meta)?;
+        run.set_latest(&name)?;
+        Ok(path)
+    }
+}
+
+/// The host's part of a training step.
+struct Training<'a> {
+    recipe: &'a Recipe,
+    inputs: Inputs<'a>,
+    batches: &'a mut Batcher,
+    /// Updates made before this call of compiled code.
+    first: u64,
+    totals: Totals,
+    started: Instant,
+    /// Training seconds of the interval before this call.
+    before: f64,
+}
+
+impl Training<'_> {
+    /// The epoch and the step in it, both from 0, of a round.
+    fn at(&self, round: u64) -> (u64, u64) {
+        let update = self.first + round;
+        (update / self.batches.per_epoch(), update % self.batches.per_epoch())
+    }
+}
+
+impl Driver for Training<'_> {
+    fn begin(&mut self, round: u64, arena: &mut Arena) -> Result<Control> {
+        if self.inputs.monitor.stopped() {
+            return Ok(Control::Stop);
+        }
+        let (epoch, step) = self.at(round);
+        load(self.batches, self.inputs.train, epoch, step, arena)?;
+        let update = self.first + round + 1;
+        arena.set_rate_and_step(self.recipe.rate(epoch + 1) as f32, update);
+        Ok(Control::Step(update))
+    }
+
+    fn end(&mut self, round: u64, arena: &mut Arena) -> Result<()> {
+        let loss = f64::from(arena.loss()?);
+        let (epoch, _) = self.at(round);
+        let step = self.first + round + 1;
+        if !loss.is_finite() {
+            return Err(Error::Diverged { loss, epoch: epoch + 1, step });
+        }
+        self.totals.add(loss, f64::from(arena.hits()?), self.batches.predictions());
+        self.totals.seconds = self.before + self.started.elapsed().as_secs_f64();
+        self.inputs.monitor.publish(step, &self.totals);
+        self.inputs.monitor.advance();
+        Ok(())
+    }
+}
+
+/// Elements of all parameters in an arena.
+pub fn parameter_count(arena: &Arena) -> usize {
+    arena.tensors().iter().filter(|tensor| tensor.kind == TensorKind::Param).map(|tensor| tensor.len()).sum()
+}
+
+#[cfg(test)]
+mod tests;

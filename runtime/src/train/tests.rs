@@ -1,0 +1,306 @@
+//! Training with a hand-made program: `w += rate * noise - 0.01 * s`, with state that a resume must bring back.
+
+use std::fs;
+
+use lstmc_compiler::backend::abi::Run;
+use lstmc_compiler::diag::Span;
+use lstmc_compiler::kernel::{BufferKind, InputRole, OutputRole, Part};
+use lstmc_compiler::model::{BatchKind, Start, Targets};
+
+use super::*;
+use crate::run_dir::Settings;
+use crate::session::library;
+use crate::testing::{buffer, outer_loop, program};
+use crate::text::Vocabulary;
+
+const ROWS: usize = 2;
+const STEPS: usize = 3;
+
+/// Lines of the arena: w, s, h, tokens, targets, rate, loss, hits, probabilities.
+unsafe fn body<const TRAIN: bool>(run: *mut Run, worker: u32) {
+    if worker != 0 {
+        return;
+    }
+    // SAFETY: each buffer has its line, as `buffers` lays them out; only worker 0 is here.
+    unsafe {
+        let line = |n: usize| (*run).arena.add(64 * n).cast::<f32>();
+        let tokens = std::slice::from_raw_parts(line(3).cast::<u32>(), ROWS * STEPS);
+        let sum = tokens.iter().sum::<u32>() as f32;
+        let (w, s, h) = (&mut *line(0), &mut *line(1), &mut *line(2));
+        *h = 0.5 * *h + sum;
+        *line(6) = (*w + 0.001 * *h).abs();
+        *line(7) = (sum as u32 % 3) as f32;
+        if TRAIN {
+            let noise = (library().random_key)(run, 0) as f32 / u32::MAX as f32;
+            *s = 0.9 * *s + noise;
+            *w += *line(5) * noise - 0.01 * *s;
+            // A token that no text of these tests has but one, which diverges.
+            if tokens.contains(&99) {
+                *line(6) = f32::NAN;
+            }
+        }
+    }
+}
+
+unsafe extern "C" fn train_entry(run: *mut Run, worker: u32) {
+    // SAFETY: called by a session, with its own run.
+    unsafe { outer_loop(run, worker, body::<true>) }
+}
+
+unsafe extern "C" fn evaluate_entry(run: *mut Run, worker: u32) {
+    // SAFETY: called by a session, with its own run.
+    unsafe { outer_loop(run, worker, body::<false>) }
+}
+
+fn session(train: bool, targets: usize) -> Session {
+    let input = BufferKind::Input;
+    let parts = vec![Part { name: "w".into(), start: 0, len: 1 }];
+    let state = if train {
+        input(InputRole::OptimizerState { param: "w".into(), start: 0.25 })
+    } else {
+        BufferKind::Temp
+    };
+    let program = program(
+        "train",
+        vec![
+            buffer("w", &[1], input(InputRole::Param { parts })),
+            buffer("w/s", &[1], state),
+            buffer("l.h", &[1, 1], input(InputRole::Carried { start: 0.0 })),
+            buffer("tokens", &[STEPS, ROWS], input(InputRole::Tokens)),
+            buffer("targets", &[targets], input(InputRole::Targets)),
+            buffer("rate", &[], input(InputRole::Rate)),
+            buffer("loss", &[], BufferKind::Output(OutputRole::Loss)),
+            buffer("hits", &[], BufferKind::Output(OutputRole::Hits)),
+            buffer("p", &[targets, 1], BufferKind::Output(OutputRole::Probabilities)),
+        ],
+    );
+    let entry = if train { train_entry } else { evaluate_entry };
+    // SAFETY: the functions above do what the program's buffers say.
+    unsafe { Session::from_parts(&program, entry, Box::new(())) }.unwrap()
+}
+
+/// A folder with a run in it, its texts and its monitor.
+struct Bench {
+    dir: tempfile::TempDir,
+    train: Vec<u32>,
+    valid: Vec<u32>,
+    monitor: Monitor,
+    recipe: Recipe,
+}
+
+impl Bench {
+    /// 30 tokens in 2 rows of 3 steps: 4 batches an epoch.
+    fn new(kind: BatchKind, length: Length) -> Self {
+        let batches = Batches { kind, rows: ROWS, steps: STEPS, span: Span::default() };
+        let schedule = Schedule::Decay { factor: 0.5, after: 1 };
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+            train: (0..30).map(|i| i * 7 % 11).collect(),
+            valid: (0..20).collect(),
+            monitor: Monitor::default(),
+            recipe: Recipe { batches, length, schedule, rate: 0.1, seed: 4, limit: None },
+        }
+    }
+
+    fn stream(epochs: usize) -> Self {
+        Self::new(BatchKind::Stream, Length::Epochs(epochs))
+    }
+
+    fn create(&self, name: &str) -> RunDir {
+        let settings = Settings { data: "".into(), seed: 4 };
+        let vocabulary = Vocabulary::build(["a"], 0);
+        RunDir::create(&self.dir.path().join(name), "model {}", &vocabulary, &settings).unwrap()
+    }
+
+    fn trainer<'a>(&'a self, run: &'a RunDir, limit: Option<u64>) -> Trainer<'a> {
+        let inputs = Inputs {
+            train: &self.train,
+            valid: Some(&self.valid),
+            run,
+            source: "model {}",
+            vocabulary: "v",
+            monitor: &self.monitor,
+        };
+        let targets = match self.recipe.batches.kind {
+            BatchKind::Windows { targets: Targets::Last, .. } => ROWS,
+            _ => ROWS * STEPS,
+        };
+        let recipe = Recipe { limit, ..self.recipe.clone() };
+        Trainer::new(recipe, inputs, session(true, targets), session(false, targets)).unwrap()
+    }
+
+    fn resumed<'a>(&'a self, run: &'a RunDir, limit: Option<u64>) -> Trainer<'a> {
+        let mut trainer = self.trainer(run, limit);
+        let path = run.latest().unwrap();
+        trainer.resume(&path, &Checkpoint::read(&path).unwrap()).unwrap();
+        trainer
+    }
+}
+
+fn bits(trainer: &Trainer<'_>) -> Vec<u32> {
+    let arena = trainer.arena();
+    arena.tensors().iter().flat_map(|tensor| arena.values(tensor)).map(f32::to_bits).collect()
+}
+
+/// Metrics without what depends on the clock.
+fn timeless(run: &RunDir) -> Vec<Row> {
+    let rows = run.metrics().unwrap();
+    rows.into_iter().map(|row| Row { words_per_second: None, seconds: None, ..row }).collect()
+}
+
+#[test]
+fn each_epoch_has_a_row_and_a_checkpoint() {
+    let bench = Bench::stream(3);
+    let run = bench.create("a");
+    let mut trainer = bench.trainer(&run, None);
+    let mut reports = Vec::new();
+    let outcome = trainer.run(&mut |report| reports.push(report.clone())).unwrap();
+    assert_eq!(outcome, Outcome::Finished);
+    let rows = run.metrics().unwrap();
+    assert_eq!(rows, reports.iter().map(|report| report.row.clone()).collect::<Vec<_>>());
+    assert_eq!(rows.iter().map(|row| (row.epoch, row.step)).collect::<Vec<_>>(), [(1, 4), (2, 8), (3, 12)]);
+    let rates: Vec<f64> = rows.iter().filter_map(|row| row.learning_rate).collect();
+    assert_eq!(rates, [0.1, 0.05, 0.025]);
+    for (row, name) in rows.iter().zip(["epoch-01", "epoch-02", "epoch-03"]) {
+        assert!(run.checkpoint(name).exists());
+        assert_eq!(row.train_perplexity.unwrap(), row.train_loss.unwrap().exp());
+        assert!(row.valid_loss.is_some() && row.valid_accuracy.is_some());
+    }
+    assert_eq!(run.latest().unwrap(), run.checkpoint("epoch-03"));
+}
+
+#[test]
+fn accuracy_and_loss_are_means_over_the_epoch() {
+    let bench = Bench::stream(1);
+    let run = bench.create("a");
+    let mut trainer = bench.trainer(&run, None);
+    trainer.run(&mut |_| {}).unwrap();
+    let mut batches = Batcher::new(&bench.recipe.batches, 30, Purpose::Train, 4, "training").unwrap();
+    let mut hits = 0;
+    for step in 0..4 {
+        let (mut tokens, mut targets) = ([0; 6], [0; 6]);
+        batches.fill(&bench.train, 0, step, &mut tokens, &mut targets);
+        hits += tokens.iter().sum::<u32>() % 3;
+    }
+    assert_eq!(run.metrics().unwrap()[0].train_accuracy.unwrap(), f64::from(hits) / 24.0);
+}
+
+#[test]
+fn a_run_cut_at_any_step_ends_with_the_same_bits() {
+    let last = BatchKind::Windows { stride: 4, targets: Targets::Last, start: Start::Random, shuffle: false };
+    let shuffled =
+        BatchKind::Windows { stride: 3, targets: Targets::Each, start: Start::First, shuffle: true };
+    for (kind, length) in [
+        (BatchKind::Stream, Length::Epochs(3)),
+        (shuffled, Length::Epochs(3)),
+        (last, Length::Iterations { count: 11, report_every: 4 }),
+    ] {
+        let bench = Bench::new(kind, length);
+        let whole_run = bench.create("whole");
+        let mut whole = bench.trainer(&whole_run, None);
+        whole.run(&mut |_| {}).unwrap();
+        for cut in 1..whole.total_steps() {
+            let run = bench.create(&format!("cut-{cut}"));
+            bench.trainer(&run, Some(cut)).run(&mut |_| {}).unwrap();
+            let mut rest = bench.resumed(&run, None);
+            assert_eq!(rest.run(&mut |_| {}).unwrap(), Outcome::Finished);
+            assert_eq!(bits(&rest), bits(&whole), "cut at {cut}");
+            let interval = whole.interval();
+            let mut rows = timeless(&run);
+            // A run that is told to end at a step has a row there.
+            rows.retain(|row| row.step % interval == 0 || row.step == whole.total_steps());
+            assert_eq!(rows, timeless(&whole_run), "cut at {cut}");
+        }
+    }
+}
+
+#[test]
+fn stopping_saves_and_resuming_goes_on() {
+    let bench = Bench::stream(3);
+    let whole_run = bench.create("whole");
+    let mut whole = bench.trainer(&whole_run, None);
+    whole.run(&mut |_| {}).unwrap();
+    let bench = Bench::stream(3);
+    let run = bench.create("a");
+    let outcome = bench.trainer(&run, None).run(&mut |report| {
+        if report.row.epoch == 2 {
+            bench.monitor.stop();
+        }
+    });
+    assert_eq!(outcome.unwrap(), Outcome::Interrupted);
+    assert_eq!(run.latest().unwrap(), run.checkpoint("step-000008"));
+    let bench = Bench { monitor: Monitor::default(), ..bench };
+    let mut rest = bench.resumed(&run, None);
+    assert_eq!(rest.run(&mut |_| {}).unwrap(), Outcome::Finished);
+    assert_eq!(bits(&rest), bits(&whole));
+    assert_eq!(timeless(&run), timeless(&whole_run));
+    assert!(!run.checkpoint("step-000008").exists());
+}
+
+#[test]
+fn a_run_stopped_before_its_first_step_can_be_resumed() {
+    let bench = Bench::stream(1);
+    let run = bench.create("a");
+    bench.monitor.stop();
+    assert_eq!(bench.trainer(&run, None).run(&mut |_| {}).unwrap(), Outcome::Interrupted);
+    let bench = Bench { monitor: Monitor::default(), ..bench };
+    assert_eq!(bench.resumed(&run, None).run(&mut |_| {}).unwrap(), Outcome::Finished);
+    assert_eq!(run.metrics().unwrap().len(), 1);
+}
+
+#[test]
+fn resuming_drops_rows_that_will_be_written_again() {
+    let bench = Bench::stream(2);
+    let run = bench.create("a");
+    bench.trainer(&run, None).run(&mut |_| {}).unwrap();
+    run.set_latest("epoch-01").unwrap();
+    bench.resumed(&run, None).run(&mut |_| {}).unwrap();
+    let steps: Vec<u64> = run.metrics().unwrap().iter().map(|row| row.step).collect();
+    assert_eq!(steps, [4, 8]);
+}
+
+#[test]
+fn a_run_of_some_steps_ends_with_a_row_without_validation() {
+    let bench = Bench::stream(2);
+    let run = bench.create("a");
+    bench.trainer(&run, Some(6)).run(&mut |_| {}).unwrap();
+    let rows = run.metrics().unwrap();
+    assert_eq!(rows.iter().map(|row| (row.epoch, row.step)).collect::<Vec<_>>(), [(1, 4), (2, 6)]);
+    assert!(rows[1].train_loss.is_some() && rows[1].valid_loss.is_none());
+    assert!(run.checkpoint("step-000006").exists());
+    assert_eq!(bench.resumed(&run, Some(6)).run(&mut |_| {}).unwrap(), Outcome::Finished);
+    assert_eq!(run.metrics().unwrap().len(), 2, "nothing is left to do");
+}
+
+#[test]
+fn iterations_are_reported_with_a_sample_and_keep_one_checkpoint() {
+    let kind = BatchKind::Windows { stride: 4, targets: Targets::Last, start: Start::Random, shuffle: false };
+    let bench = Bench::new(kind, Length::Iterations { count: 10, report_every: 4 });
+    let run = bench.create("a");
+    let mut samples = Vec::new();
+    bench.trainer(&run, None).run(&mut |report| samples.extend(report.sample.clone())).unwrap();
+    assert_eq!(run.metrics().unwrap().iter().map(|row| row.step).collect::<Vec<_>>(), [4, 8, 10]);
+    assert_eq!(samples.len(), 3);
+    let text: Vec<u32> = [samples[0].context.as_slice(), &[samples[0].actual]].concat();
+    assert!(bench.train.windows(4).any(|window| window == text), "{text:?}");
+    assert_eq!(fs::read_dir(run.path().join("checkpoints")).unwrap().count(), 1);
+    assert!(run.checkpoint("step-000010").exists());
+}
+
+#[test]
+fn a_loss_that_is_not_a_number_ends_the_run_and_keeps_the_last_checkpoint() {
+    let mut bench = Bench::stream(2);
+    bench.train[0] = 99;
+    let run = bench.create("a");
+    let error = bench.trainer(&run, None).run(&mut |_| {}).unwrap_err();
+    assert!(matches!(error, Error::Diverged { epoch: 1, step: 1, .. }), "{error}");
+    assert!(matches!(run.latest(), Err(Error::NoCheckpoint { .. })));
+}
+
+#[test]
+fn the_rate_falls_from_the_first_epoch_after() {
+    let mut recipe = Bench::stream(1).recipe;
+    recipe.schedule = Schedule::Decay { factor: 0.5, after: 4 };
+    let rates: Vec<f64> = [1, 4, 5, 7].iter().map(|&epoch| recipe.rate(epoch)).collect();
+    assert_eq!(rates, [0.1, 0.1, 0.05, 0.0125]);
+}

@@ -1,0 +1,289 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// A compiler for recurrent language models: from a .lstm file to a native training loop.
+#[derive(Debug, Parser)]
+#[command(
+    name = "lstmc",
+    version,
+    arg_required_else_help = true,
+    after_help = "Example:\n  lstmc train models/aesop.lstm\n  lstmc generate runs/aesop --prompt \"had a general\""
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train a model; Ctrl-C saves and stops.
+    #[command(after_help = "Examples:\n  lstmc train models/aesop.lstm\n  \
+        lstmc train models/ptb-small.lstm --data ptb --epochs 3 --out runs/small\n  \
+        lstmc train --resume runs/small")]
+    Train(Train),
+    /// Perplexity and accuracy of a trained model.
+    #[command(after_help = "Example:\n  lstmc eval runs/ptb-small --split test")]
+    Eval(Eval),
+    /// Actual words against predicted words, side by side.
+    #[command(after_help = "Example:\n  lstmc predict runs/ptb-small --split test --count 20")]
+    Predict(Predict),
+    /// Write text with a trained model.
+    #[command(after_help = "Examples:\n  lstmc generate runs/aesop --prompt \"had a general\" --greedy\n  \
+        lstmc generate runs/ptb-small --prompt \"the company\" --temperature 0.8 --top-k 40")]
+    Generate(Generate),
+    /// Shapes, parameters and memory of a model, without training it.
+    #[command(after_help = "Examples:\n  lstmc check models/aesop.lstm\n  \
+        lstmc check models/ptb-large.lstm --vocab 10000")]
+    Check(Check),
+    /// Print what a stage of the compiler makes of a model.
+    #[command(after_help = "Examples:\n  lstmc emit models/aesop.lstm --stage graph\n  \
+        lstmc emit models/ptb-small.lstm --vocab 10000 --stage opt --dump-after hoist")]
+    Emit(Emit),
+    /// Compare every parameter's gradient with central differences in f64.
+    #[command(after_help = "Example:\n  lstmc gradcheck models/first-lstm.lstm")]
+    Gradcheck(Gradcheck),
+}
+
+#[derive(Debug, Args)]
+pub struct Train {
+    /// The model file.
+    #[arg(value_name = "MODEL.lstm", required_unless_present = "resume")]
+    pub model: Option<PathBuf>,
+    /// The folder that the texts are in [default: the model file's].
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// The folder of the run [default: runs/MODEL, or runs/MODEL-2 and so on if it is taken].
+    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
+    pub out: Option<PathBuf>,
+    /// Train for this many epochs instead of the model's own number.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub epochs: Option<u32>,
+    /// Stop after this many updates.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub steps: Option<u64>,
+    /// Where all random numbers come from [default: 0, or the resumed run's].
+    #[arg(long, value_name = "N", conflicts_with = "resume")]
+    pub seed: Option<u64>,
+    /// Worker threads [default: the processor's cores].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// Go on with this run from its newest checkpoint.
+    #[arg(long, value_name = "RUN")]
+    pub resume: Option<PathBuf>,
+    /// Print one JSON object a line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A trained model.
+#[derive(Debug, Args)]
+pub struct Trained {
+    /// The folder of a run.
+    pub run: PathBuf,
+    /// The folder that the texts are in [default: where training found them].
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Worker threads [default: the processor's cores].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Split {
+    Train,
+    Valid,
+    Test,
+}
+
+impl Split {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => "training",
+            Self::Valid => "validation",
+            Self::Test => "test",
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct Eval {
+    #[command(flatten)]
+    pub trained: Trained,
+    /// Which text [default: test, or the last one that the model has].
+    #[arg(long, value_enum)]
+    pub split: Option<Split>,
+}
+
+#[derive(Debug, Args)]
+pub struct Predict {
+    #[command(flatten)]
+    pub trained: Trained,
+    /// Which text [default: test, or the last one that the model has].
+    #[arg(long, value_enum)]
+    pub split: Option<Split>,
+    /// How many predictions.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub count: u32,
+}
+
+#[derive(Debug, Args)]
+pub struct Generate {
+    /// The folder of a run.
+    pub run: PathBuf,
+    /// What the text begins with.
+    #[arg(long, value_name = "TEXT")]
+    pub prompt: String,
+    /// How many tokens to write.
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub length: usize,
+    /// Below 1 is bolder in the likely, above 1 in the unlikely.
+    #[arg(long, value_name = "T", default_value_t = 1.0, value_parser = temperature)]
+    pub temperature: f64,
+    /// Choose among the K most likely tokens.
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
+    pub top_k: Option<u32>,
+    /// Choose among the most likely tokens that together have probability P.
+    #[arg(long, value_name = "P", value_parser = probability)]
+    pub top_p: Option<f64>,
+    /// Always choose the most likely token.
+    #[arg(long, conflicts_with_all = ["temperature", "top_k", "top_p", "seed"])]
+    pub greedy: bool,
+    /// Where random choices come from.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// Worker threads [default: the processor's cores].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+}
+
+/// A model file, and what it needs to be compiled without being trained.
+#[derive(Debug, Args)]
+pub struct ModelFile {
+    /// The model file.
+    #[arg(value_name = "MODEL.lstm")]
+    pub model: PathBuf,
+    /// The folder that the texts are in [default: the model file's].
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// The vocabulary's size, instead of reading the training text.
+    #[arg(long, value_name = "N", conflicts_with = "data", value_parser = clap::value_parser!(u32).range(1..))]
+    pub vocab: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub struct Check {
+    #[command(flatten)]
+    pub file: ModelFile,
+    /// Worker threads [default: the processor's cores].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Stage {
+    Tokens,
+    Ast,
+    Model,
+    Graph,
+    Grad,
+    Opt,
+    Kernel,
+    Plan,
+    Clif,
+    Asm,
+}
+
+#[derive(Debug, Args)]
+pub struct Emit {
+    #[command(flatten)]
+    pub file: ModelFile,
+    /// What to print.
+    #[arg(long, value_enum)]
+    pub stage: Stage,
+    /// Print the graph after this pass of the stage.
+    #[arg(long, value_name = "PASS")]
+    pub dump_after: Option<String>,
+    /// Worker threads that the plan is for.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: u16,
+}
+
+#[derive(Debug, Args)]
+pub struct Gradcheck {
+    /// The model file.
+    #[arg(value_name = "MODEL.lstm")]
+    pub model: PathBuf,
+}
+
+fn temperature(text: &str) -> Result<f64, String> {
+    number(text).filter(|t| *t > 0.0).ok_or_else(|| "a temperature is a number above 0".into())
+}
+
+fn probability(text: &str) -> Result<f64, String> {
+    number(text)
+        .filter(|p| (0.0..=1.0).contains(p))
+        .ok_or_else(|| "a probability lies between 0 and 1".into())
+}
+
+fn number(text: &str) -> Option<f64> {
+    text.parse::<f64>().ok().filter(|number| number.is_finite())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_subcommand_has_an_example() {
+        for command in Cli::command().get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains(&format!("lstmc {}", command.get_name())), "{}", command.get_name());
+        }
+    }
+
+    #[test]
+    fn examples_parse() {
+        for command in Cli::command().get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            for line in help.lines().filter_map(|line| line.trim().strip_prefix("lstmc ")) {
+                let words = line.replace("\"", "");
+                // The quoted prompts have two words; one is enough to see that the flags are right.
+                let words = words.replace("had a general", "had").replace("the company", "the");
+                let parsed = Cli::try_parse_from(["lstmc"].into_iter().chain(words.split_whitespace()));
+                assert!(
+                    parsed.is_ok(),
+                    "{line}: {}",
+                    parsed.err().map(|e| e.to_string()).unwrap_or_default()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn bad_values_are_usage_errors() {
+        for line in [
+            "train",
+            "train a.lstm --epochs 0",
+            "train a.lstm --threads 0",
+            "train --resume r --out o",
+            "generate r --prompt a --temperature 0",
+            "generate r --prompt a --top-p 1.5",
+            "generate r --prompt a --greedy --top-k 3",
+            "emit a.lstm",
+            "check a.lstm --vocab 0",
+        ] {
+            let parsed = Cli::try_parse_from(["lstmc"].into_iter().chain(line.split_whitespace()));
+            assert_eq!(parsed.map(|_| ()).map_err(|error| error.exit_code()), Err(2), "{line}");
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! `lstmc check`: shapes, parameters and memory, without training.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use lstmc_compiler::graph::Purpose;
+use lstmc_compiler::model::{BatchKind, Model};
+use lstmc_runtime::batches::{self, Batcher};
+use lstmc_runtime::error::{Error, bytes};
+use lstmc_runtime::memory;
+
+use crate::args::Check;
+use crate::{compile, project, show};
+
+pub fn run(args: &Check) -> Result<ExitCode> {
+    let (_, corpus, model) = project::model_of(&args.file)?;
+    let shape = &model.data.batches;
+    if let Some(corpus) = &corpus {
+        Batcher::new(shape, corpus.train.len(), batches::Purpose::Train, 0, "training")?;
+        if let Some(valid) = &corpus.valid {
+            Batcher::new(shape, valid.len(), batches::Purpose::Evaluate, 0, "validation")?;
+        }
+    }
+    let threads = project::threads(args.threads);
+    let train = compile::compile(&model, Purpose::Train, threads)?;
+    let evaluate = compile::compile(&model, Purpose::Evaluate, threads)?;
+    let needed = train.memory + evaluate.memory;
+    let mut out = std::io::stdout().lock();
+    write!(out, "{}", layers(&model))?;
+    writeln!(out)?;
+    let kind = match shape.kind {
+        BatchKind::Stream => "contiguous stream",
+        BatchKind::Windows { .. } => "windows",
+    };
+    writeln!(out, "vocabulary  {} ids", show::count(model.vocab as u64))?;
+    writeln!(out, "batches     {} rows of {} steps, {kind}", shape.rows, shape.steps)?;
+    writeln!(out, "parameters  {}", show::count(parameters(&model)))?;
+    let (training, validation) = (bytes(train.memory), bytes(evaluate.memory));
+    writeln!(
+        out,
+        "memory      {} at the peak ({training} training, {validation} validation)",
+        bytes(needed)
+    )?;
+    let time = (train.time + evaluate.time).as_secs_f64();
+    writeln!(out, "compiled    in {} for {threads} threads", show::duration(time))?;
+    match memory::available() {
+        Some(available) if needed > available => {
+            Err(Error::Memory { program: "train".into(), needed, available }.into())
+        }
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Elements of all parameters.
+pub fn parameters(model: &Model) -> u64 {
+    model.params.iter().map(|param| param.shape.iter().product::<usize>() as u64).sum()
+}
+
+/// A row for each layer, with the parameters that bear its name; then those that several layers share.
+fn layers(model: &Model) -> String {
+    let batches = &model.data.batches;
+    let owned = |layer: &str| {
+        let prefix = format!("{layer}.");
+        model.params.iter().filter(move |param| param.name.starts_with(&prefix)).collect::<Vec<_>>()
+    };
+    let size = |shape: &[usize]| shape.iter().product::<usize>() as u64;
+    let mut rows =
+        vec![vec!["tokens".into(), show::shape(&[batches.steps, batches.rows]), "0".into(), String::new()]];
+    for layer in &model.layers {
+        let shape = match layer.every_step {
+            true => vec![batches.steps, batches.rows, layer.width],
+            false => vec![batches.rows, layer.width],
+        };
+        let params = owned(&layer.name);
+        let count: u64 = params.iter().map(|param| size(&param.shape)).sum();
+        let state: Vec<String> =
+            layer.states.iter().map(|state| format!("{} [{}]", state.name, state.width)).collect();
+        rows.push(vec![layer.name.clone(), show::shape(&shape), show::count(count), state.join(", ")]);
+    }
+    for param in &model.params {
+        if !model.layers.iter().any(|layer| param.name.starts_with(&format!("{}.", layer.name))) {
+            let name = format!("param {}", param.name);
+            rows.push(vec![name, show::shape(&param.shape), show::count(size(&param.shape)), String::new()]);
+        }
+    }
+    show::table(&["layer", "result", "parameters", "state"], &rows)
+}

@@ -1,0 +1,53 @@
+//! `lstmc generate`: text from a trained model.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use lstmc_compiler::graph::Purpose;
+use lstmc_runtime::Error;
+use lstmc_runtime::generate::{Request, generate};
+use lstmc_runtime::sample::Sampler;
+use lstmc_runtime::text::encode;
+
+use crate::args::Generate;
+use crate::project::{self, Opened};
+use crate::terminal;
+
+pub fn run(args: &Generate) -> Result<ExitCode> {
+    let opened = Opened::read(&args.run, None)?;
+    let (tokenizer, vocabulary) = (opened.project.tokenizer(), &opened.vocabulary);
+    let prompt = encode(&tokenizer, vocabulary, &args.prompt, "the prompt")?;
+    let sampler = if args.greedy {
+        Sampler::greedy()
+    } else {
+        let top_k = args.top_k.map(|k| k as usize);
+        Sampler { temperature: args.temperature, top_k, top_p: args.top_p, seed: args.seed }
+    };
+    let mut session = opened.session(Purpose::Generate, project::threads(args.threads))?;
+    let monitor = terminal::interruptible()?;
+    let words: Vec<String> = prompt.iter().map(|&id| vocabulary.show(id)).collect();
+    let mut out = std::io::stdout();
+    write!(out, "{}", tokenizer.join(words.iter().map(String::as_str)))?;
+    let mut previous = words.last().cloned();
+    let mut write_failed = None;
+    let mut write = |id| {
+        let word = vocabulary.show(id);
+        let text = tokenizer.after(previous.as_deref(), &word);
+        previous = Some(word);
+        // Each word is seen as soon as it is there.
+        if let Err(error) = write!(out, "{text}").and_then(|()| out.flush()) {
+            write_failed = Some(error);
+            return Err(Error::BadArgument("the output was closed".into()));
+        }
+        Ok(())
+    };
+    let request = Request { prompt: &prompt, length: args.length, sampler, reserve: vocabulary.reserved() };
+    let result = generate(&mut session, request, &monitor, &mut write);
+    if let Some(error) = write_failed {
+        return Err(error.into());
+    }
+    result?;
+    writeln!(std::io::stdout())?;
+    Ok(if monitor.stopped() { ExitCode::from(terminal::INTERRUPTED) } else { ExitCode::SUCCESS })
+}

@@ -1,0 +1,9 @@
+//! One file for each subcommand.
+
+pub mod check;
+pub mod emit;
+pub mod eval;
+pub mod generate;
+pub mod gradcheck;
+pub mod predict;
+pub mod train;

@@ -1,0 +1,142 @@
+//! Every call into the compiler.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use lstmc_compiler::diag::{Diagnostics, SourceId, SourceMap};
+use lstmc_compiler::graph::Purpose;
+use lstmc_compiler::model::{self, Data, Model};
+use lstmc_compiler::syntax::{self, ast};
+use lstmc_runtime::session::Session;
+
+use crate::args::Stage;
+
+/// Diagnostics as text, to be printed as it is.
+#[derive(Debug)]
+pub struct Refused(pub String);
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0.trim_end())
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// A parsed model file, with the prelude.
+pub struct Source {
+    map: SourceMap,
+    id: SourceId,
+    file: ast::File,
+    prelude: Vec<ast::File>,
+    colour: bool,
+}
+
+impl Source {
+    /// # Errors
+    /// [`Refused`] with all syntax errors.
+    pub fn parse(path: &Path, text: &str, colour: bool) -> Result<Self> {
+        let mut map = SourceMap::default();
+        let parse = |map: &mut SourceMap, name: &str, text: &str| {
+            let id = map.add(name, text);
+            let file = syntax::parse(map, id).map_err(|errors| refused(map, &errors, colour))?;
+            anyhow::Ok((id, file))
+        };
+        let (id, file) = parse(&mut map, &path.display().to_string(), text)?;
+        let mut prelude = Vec::new();
+        for (name, text) in model::prelude() {
+            prelude.push(parse(&mut map, name, text)?.1);
+        }
+        Ok(Self { map, id, file, prelude, colour })
+    }
+
+    /// # Errors
+    /// [`Refused`] with what is wrong with the data block.
+    pub fn data(&self) -> Result<Data> {
+        model::data_block(&self.file).map_err(|errors| refused(&self.map, &errors, self.colour))
+    }
+
+    /// # Errors
+    /// [`Refused`] with all errors of the model.
+    pub fn model(&self, vocab: usize) -> Result<Model> {
+        model::check(&self.file, &self.prelude, vocab)
+            .map_err(|errors| refused(&self.map, &errors, self.colour))
+    }
+
+    /// The text of a stage before the model.
+    pub fn emit_source(&self, stage: Stage) -> Option<String> {
+        match stage {
+            Stage::Tokens => Some(syntax::print_tokens(&self.map, self.id)),
+            Stage::Ast => Some(syntax::print(&self.file)),
+            _ => None,
+        }
+    }
+}
+
+fn refused(map: &SourceMap, errors: &Diagnostics, colour: bool) -> anyhow::Error {
+    Refused(map.render(errors, colour)).into()
+}
+
+/// A program with its machine code.
+pub struct Compiled {
+    /// Bytes that the program needs while it runs.
+    pub memory: u64,
+    /// How long compiling took.
+    pub time: Duration,
+}
+
+/// Compiles a model for one purpose and a number of worker threads.
+///
+/// # Errors
+/// The machine cannot run compiled code.
+pub fn compile(model: &Model, purpose: Purpose, workers: usize) -> Result<Compiled> {
+    let started = Instant::now();
+    let _ = (model, purpose, workers);
+    let _ = Compiled { memory: 0, time: started.elapsed() };
+    bail!("the pipeline is not joined up yet")
+}
+
+impl Compiled {
+    /// The program in its memory, ready to run.
+    ///
+    /// # Errors
+    /// The machine does not have enough memory.
+    pub fn session(self) -> Result<Session> {
+        bail!("the pipeline is not joined up yet")
+    }
+}
+
+/// The text of a stage from the model on; `dump_after` names a pass.
+///
+/// # Errors
+/// No pass has this name in this stage.
+pub fn emit(model: &Model, stage: Stage, dump_after: Option<&str>, workers: usize) -> Result<String> {
+    let _ = (dump_after, workers);
+    match stage {
+        Stage::Model => Ok(model::print(model)),
+        _ => bail!("the pipeline is not joined up yet"),
+    }
+}
+
+/// How one parameter's gradient compares with central differences.
+pub struct GradientCheck {
+    pub parameter: String,
+    pub shape: Vec<usize>,
+    /// Elements that were compared.
+    pub compared: usize,
+    /// The largest relative difference.
+    pub error: f64,
+}
+
+/// The largest relative difference that passes: central differences in f64 agree to about 1e-8.
+pub const GRADIENT_TOLERANCE: f64 = 1e-6;
+
+/// Compares the gradient of every parameter with central differences, in f64 and at small sizes.
+///
+/// # Errors
+/// [`Refused`] if the model does not stand at a small vocabulary.
+pub fn check_gradients(source: &Source) -> Result<Vec<GradientCheck>> {
+    let _ = source;
+    bail!("the pipeline is not joined up yet")
+}
