@@ -3,12 +3,14 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
+use lstmc_compiler::backend::cranelift;
 use lstmc_compiler::diag::{Diagnostics, SourceId, SourceMap};
 use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::model::{self, Data, Model};
+use lstmc_compiler::pipeline::{self, PASSES};
 use lstmc_compiler::syntax::{self, ast};
-use lstmc_runtime::session::Session;
+use lstmc_runtime::session::{self, Executable, Session};
 
 use crate::args::Stage;
 
@@ -80,6 +82,7 @@ fn refused(map: &SourceMap, errors: &Diagnostics, colour: bool) -> anyhow::Error
 
 /// A program with its machine code.
 pub struct Compiled {
+    executable: Executable,
     /// Bytes that the program needs while it runs.
     pub memory: u64,
     /// How long compiling took.
@@ -92,9 +95,8 @@ pub struct Compiled {
 /// The machine cannot run compiled code.
 pub fn compile(model: &Model, purpose: Purpose, workers: usize) -> Result<Compiled> {
     let started = Instant::now();
-    let _ = (model, purpose, workers);
-    let _ = Compiled { memory: 0, time: started.elapsed() };
-    bail!("the pipeline is not joined up yet")
+    let executable = Executable::compile(pipeline::program_of(model, purpose, workers))?;
+    Ok(Compiled { memory: executable.memory(), executable, time: started.elapsed() })
 }
 
 impl Compiled {
@@ -103,7 +105,7 @@ impl Compiled {
     /// # Errors
     /// The machine does not have enough memory.
     pub fn session(self) -> Result<Session> {
-        bail!("the pipeline is not joined up yet")
+        Ok(Session::new(self.executable)?)
     }
 }
 
@@ -112,11 +114,29 @@ impl Compiled {
 /// # Errors
 /// No pass has this name in this stage.
 pub fn emit(model: &Model, stage: Stage, dump_after: Option<&str>, workers: usize) -> Result<String> {
-    let _ = (dump_after, workers);
-    match stage {
-        Stage::Model => Ok(model::print(model)),
-        _ => bail!("the pipeline is not joined up yet"),
+    let purpose = Purpose::Train;
+    if let Some(wanted) = dump_after {
+        let mut text = None;
+        pipeline::graph_of(model, purpose, &mut |pass, graph| {
+            if pass == wanted {
+                text = Some(graph.to_string());
+            }
+        });
+        return text.ok_or_else(|| anyhow!("no pass is named {wanted}; there are {}", PASSES.join(", ")));
     }
+    let after = |wanted: &str| emit(model, Stage::Graph, Some(wanted), workers);
+    let program = || pipeline::program_of(model, purpose, workers);
+    Ok(match stage {
+        Stage::Tokens | Stage::Ast => bail!("this stage comes before the model"),
+        Stage::Model => model::print(model),
+        Stage::Graph => after("lower")?,
+        Stage::Grad => after("update")?,
+        Stage::Opt => after("simplify-4")?,
+        Stage::Kernel => program().module.to_string(),
+        Stage::Plan => program().to_string(),
+        Stage::Clif => cranelift::compile_with_text(&program(), &session::library())?.clif().to_string(),
+        Stage::Asm => cranelift::compile_with_text(&program(), &session::library())?.asm().to_string(),
+    })
 }
 
 /// How one parameter's gradient compares with central differences.

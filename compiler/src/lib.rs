@@ -38,3 +38,6 @@ pub mod kernel;
 pub mod plan;
 
 pub mod backend;
+
+/// The order of the stages and passes.
+pub mod pipeline;

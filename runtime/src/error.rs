@@ -7,6 +7,9 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    #[error(transparent)]
+    Backend(#[from] lstmc_compiler::backend::cranelift::Error),
+
     #[error("cannot find {what} {path:?}: put it there, or say with --data which folder it is in")]
     MissingText { what: &'static str, path: PathBuf },
 

@@ -10,6 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lstmc_compiler::backend::abi::{Entry, Library, Run};
+use lstmc_compiler::backend::cranelift::{self, Native};
 use lstmc_compiler::plan::Program;
 use lstmc_compiler::scalar::random_key;
 
@@ -40,6 +41,26 @@ pub enum Control {
     Stop,
 }
 
+/// A program and its machine code, which calls this runtime's [`library`].
+pub struct Executable {
+    program: Program,
+    native: Native,
+}
+
+impl Executable {
+    /// # Errors
+    /// [`crate::Error::Backend`] if the machine cannot run compiled code or has no memory for it.
+    pub fn compile(program: Program) -> Result<Self> {
+        let native = cranelift::compile(&program, &library())?;
+        Ok(Self { program, native })
+    }
+
+    /// Bytes that the program needs while it runs.
+    pub fn memory(&self) -> u64 {
+        self.program.arena_bytes as u64
+    }
+}
+
 /// A compiled program with its memory.
 pub struct Session {
     entry: Entry,
@@ -57,6 +78,17 @@ impl std::fmt::Debug for Session {
 }
 
 impl Session {
+    /// Memory for a compiled program.
+    ///
+    /// # Errors
+    /// [`crate::Error::Memory`] if the machine does not have enough.
+    pub fn new(executable: Executable) -> Result<Self> {
+        let Executable { program, native } = executable;
+        // SAFETY: `native` is the code of exactly this program, made by the back end that defines the protocol, and is
+        // kept as long as the session.
+        unsafe { Self::from_parts(&program, native.entry(), Box::new(native)) }
+    }
+
     /// Memory for `program`, whose code `entry` is; `code` is kept as long as the session.
     ///
     /// # Safety

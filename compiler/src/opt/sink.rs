@@ -179,6 +179,10 @@ impl<'a> Sink<'a> {
         }
         for stacked in &self.inner.stacked {
             self.want(stacked.value, &mut wanted);
+            // Ids have no broadcast, so the loop goes on stacking those that are the same in every round.
+            if !self.is_inside(stacked.value) && !rewriter.old.ty(stacked.value).is_real() {
+                wanted.push(stacked.value);
+            }
         }
         wanted.sort();
         wanted.dedup();
@@ -201,7 +205,8 @@ impl<'a> Sink<'a> {
     fn want(&self, value: Value, wanted: &mut Vec<Value>) {
         let sunk = self.definers.get(&value).is_some_and(|index| self.sunk.contains(index));
         let sliced = self.inner.sliced.iter().any(|s| s.param == value);
-        if !self.is_inside(value) || sunk || sliced {
+        let accumulated = self.accumulators.keys().any(|&index| self.inner.carried[index].param == value);
+        if !self.is_inside(value) || sunk || sliced || accumulated {
             return;
         }
         wanted.push(self.concatenation(value).map_or(value, |(node, _)| node.result()));
@@ -311,6 +316,14 @@ impl<'a> Sink<'a> {
         if let Some(index) = definer {
             let node = &self.inner.body[index];
             match node.op {
+                // By the same ids in every round: what they scatter is added up first.
+                Op::Scatter { .. } if !self.is_inside(node.args[0]) => {
+                    let ids = rewriter.get(node.args[0]);
+                    let placed = self.after(rewriter, node.args[1]);
+                    let all = self.stepped(rewriter, placed);
+                    let sum = rewriter.new.reduce(Reduce::Sum, all, vec![0]);
+                    return rewriter.new.op(node.op.clone(), &[ids, sum]);
+                }
                 Op::MatMul(Form::TN) | Op::Scatter { .. } => {
                     let args: Vec<Value> = node
                         .args

@@ -66,6 +66,14 @@ impl Scheduler<'_> {
         let mut steps = vec![];
         for (item, barrier) in items.iter().zip(barrier_before) {
             if let Item::Loop(inner) = item {
+                // What the loop must wait for once is waited for before it, not in every round.
+                let touches: Vec<Touch> =
+                    inner.items.iter().flat_map(|item| self.item(item, true).1).collect();
+                *barrier |= self.must_wait(pending, &touches);
+                if *barrier {
+                    pending.clear();
+                    steps.push(Step::Barrier);
+                }
                 let body = self.region(&inner.items, Some(inner.time), pending);
                 steps.push(Step::Loop { time: inner.time, steps: inner.steps, reverse: inner.reverse, body });
                 continue;
@@ -87,6 +95,11 @@ impl Scheduler<'_> {
             steps.push(step);
         }
         steps
+    }
+
+    fn must_wait(&self, pending: &[Touch], touches: &[Touch]) -> bool {
+        let waits = |later: &Touch| pending.iter().any(|earlier| earlier.needs_barrier_before(later));
+        self.workers > 1 && touches.iter().any(waits)
     }
 
     fn item(&self, item: &Item, in_loop: bool) -> (Step, Vec<Touch>) {

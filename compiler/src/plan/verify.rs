@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::{Program, Split, Step};
+use super::{Program, Split, Step, may_share};
 use crate::kernel::{
     self, Address, Axis, BufferId, BufferKind, Expr, For, Gemm, Item, Kernel, Pack, Scatter, Stmt, TimeLoop,
 };
@@ -205,32 +205,13 @@ fn visit_block<'k>(
 type Life<'a> = (usize, &'a RangeInclusive<usize>);
 
 /// Whether `new` may take over the memory of `old`: one kernel is the last to touch `old` and the first to touch
-/// `new`, at the same addresses, in one nest of independent loops, all its loads of `old` before its stores to `new`.
+/// `new`, and the rule of [`may_share`] holds for it.
 fn shares_in_place(program: &Program, (old, old_life): Life<'_>, (new, new_life): Life<'_>) -> bool {
     if program.offsets[old] != program.offsets[new] || old_life.end() != new_life.start() {
         return false;
     }
     let Some(Step::Kernel(kernel, _)) = program.schedule.get(*new_life.start()) else { return false };
-    let mut safe = true;
-    let mut stored = false;
-    let mut place: Option<(Address, Vec<*const For>)> = None;
-    visit_block(
-        &kernel.body,
-        &mut |at, store, loops| {
-            let is_old = at.buffer.0 as usize == old;
-            if !is_old && at.buffer.0 as usize != new {
-                return;
-            }
-            stored |= store;
-            safe &= if is_old { !stored } else { stored };
-            safe &= loops.iter().all(|open| open.parallel || open.vector);
-            let around = loops.iter().map(|&open| std::ptr::from_ref(open)).collect::<Vec<_>>();
-            let (first, nest) = place.get_or_insert_with(|| (at.clone(), around.clone()));
-            safe &= first.offset == at.offset && first.terms == at.terms && *nest == around;
-        },
-        &mut Vec::new(),
-    );
-    safe
+    may_share(kernel, BufferId(old as u32), BufferId(new as u32))
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ pub(super) struct Clusters {
     pub slot_of: HashMap<Value, usize>,
     /// The values that nests, products, scatters and column reductions compute, in order.
     pub produced: Vec<Value>,
+    /// The region's concatenations.
+    joined: HashSet<Value>,
     /// For each placed node: its slot.
     placed: Vec<(usize, usize)>,
 }
@@ -47,6 +49,12 @@ impl Clusters {
     /// Whether `value` is computed by a slot that can write it anywhere.
     pub fn produces(&self, value: Value) -> bool {
         self.slot_of.contains_key(&value) && self.produced.contains(&value)
+    }
+
+    /// Whether `value` can be given a home before the region is lowered, and is then written there: it is computed
+    /// here, or joined here of pieces.
+    pub fn writes(&self, value: Value) -> bool {
+        self.produces(value) || self.joined.contains(&value)
     }
 
     /// Whether operand `place` of a concatenation is written to its piece by what computes it.
@@ -118,10 +126,18 @@ fn keeps_position(node: &Node) -> bool {
 
 impl<'a> Lowering<'a> {
     pub(super) fn cluster(&self, nodes: &'a [Node]) -> Clusters {
-        let mut clusters =
-            Clusters { slots: vec![], slot_of: HashMap::new(), produced: vec![], placed: vec![] };
+        let mut clusters = Clusters {
+            slots: vec![],
+            slot_of: HashMap::new(),
+            produced: vec![],
+            joined: HashSet::new(),
+            placed: vec![],
+        };
         let floating = self.floating(nodes);
         for (index, node) in nodes.iter().enumerate() {
+            if let Op::Concat { .. } = node.op {
+                clusters.joined.insert(node.result());
+            }
             let member = match node.op {
                 Op::Map(_) | Op::Pick | Op::Spread { .. } | Op::Take | Op::Put { .. } => {
                     !floating.contains(&node.result())

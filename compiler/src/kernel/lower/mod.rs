@@ -93,7 +93,7 @@ impl<'a> Lowering<'a> {
             };
             let in_place = match &output.role {
                 OutputRole::Update(name) => clusters.may_overwrite(self, name, output.value),
-                _ => clusters.produces(output.value),
+                _ => clusters.writes(output.value),
             };
             if in_place {
                 self.homes.entry(output.value).or_default().push(view);

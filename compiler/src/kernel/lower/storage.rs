@@ -245,7 +245,7 @@ impl<'a> Lowering<'a> {
 
     /// Has `value` written to `view`: by what computes it in this region, or by a copy at the region's end.
     fn place(&mut self, value: Value, view: View, clusters: &Clusters, copies: &mut Vec<(Value, View)>) {
-        if clusters.produces(value) {
+        if clusters.writes(value) {
             self.homes.entry(value).or_default().push(view);
         } else {
             copies.push((value, view));

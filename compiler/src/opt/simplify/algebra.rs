@@ -252,9 +252,11 @@ fn split(
         return Some(sizes.iter().map(piece).collect());
     }
     let node = builder.definition(x)?;
-    let same_axis = node.op == Op::Concat { axis };
+    if node.op != (Op::Concat { axis }) {
+        return None;
+    }
     let same_sizes = node.args.iter().map(|&arg| builder.ty(arg).shape[axis]).eq(sizes.iter().copied());
-    (same_axis && same_sizes).then(|| node.args.clone())
+    same_sizes.then(|| node.args.clone())
 }
 
 fn concat(cx: &mut Simplify, builder: &mut Builder, axis: usize, args: &[Value]) -> Option<Value> {

@@ -1,0 +1,97 @@
+//! The order of the stages and passes, and nothing else.
+//!
+//! ```text
+//! lower  simplify-1 merge_products hoist simplify-2   the forward graph
+//!        gradients update simplify-3 sink simplify-4  training only
+//! kernel plan                                          then a back end, which the caller chooses
+//! ```
+//!
+//! The forward graph is merged and hoisted before it is differentiated, so that the backward graph comes out merged and
+//! hoisted too. In debug builds every pass's result is verified, and a broken one names the pass.
+
+use crate::graph::{self, Graph, Purpose};
+use crate::kernel::{self, Module};
+use crate::model::Model;
+use crate::plan::{self, Program};
+use crate::{grad, opt};
+
+/// Every pass after which [`graph_of`] shows the graph, in order.
+pub const PASSES: [&str; 10] = [
+    "lower",
+    "simplify-1",
+    "merge_products",
+    "hoist",
+    "simplify-2",
+    "gradients",
+    "update",
+    "simplify-3",
+    "sink",
+    "simplify-4",
+];
+
+/// The optimised graph of a model: for training the whole step, gradients, clipping and update included. `see` is shown
+/// the graph after each of the [`PASSES`].
+pub fn graph_of(model: &Model, purpose: Purpose, see: &mut dyn FnMut(&str, &Graph)) -> Graph {
+    let mut stage = Stage { graph: graph::lower(model, purpose), see };
+    stage.show("lower");
+    stage.pass("simplify-1", opt::simplify);
+    stage.pass("merge_products", opt::merge_products);
+    stage.pass("hoist", opt::hoist);
+    stage.pass("simplify-2", opt::simplify);
+    if purpose == Purpose::Train {
+        stage.pass("gradients", grad::gradients);
+        stage.pass("update", |graph| grad::update(graph, &model.optimizer, model.train.clip));
+        stage.pass("simplify-3", opt::simplify);
+        stage.pass("sink", opt::sink);
+        stage.pass("simplify-4", opt::simplify);
+    }
+    stage.graph
+}
+
+struct Stage<'a> {
+    graph: Graph,
+    see: &'a mut dyn FnMut(&str, &Graph),
+}
+
+impl Stage<'_> {
+    fn pass(&mut self, name: &str, run: impl FnOnce(&Graph) -> Graph) {
+        self.graph = run(&self.graph);
+        self.show(name);
+    }
+
+    fn show(&mut self, name: &str) {
+        if cfg!(debug_assertions)
+            && let Err(message) = graph::verify(&self.graph)
+        {
+            panic!("internal error: {name} broke the graph: {message}");
+        }
+        (self.see)(name, &self.graph);
+    }
+}
+
+/// The kernels of an optimised graph.
+pub fn kernels_of(graph: &Graph) -> Module {
+    let module = kernel::lower(graph);
+    if cfg!(debug_assertions)
+        && let Err(message) = kernel::verify(&module)
+    {
+        panic!("internal error: lowering to kernels broke a promise: {message}");
+    }
+    module
+}
+
+/// The plan of a module for a number of workers.
+pub fn plan_of(module: Module, workers: usize) -> Program {
+    let program = plan::plan(module, workers);
+    if cfg!(debug_assertions)
+        && let Err(message) = plan::verify(&program)
+    {
+        panic!("internal error: the plan broke a promise: {message}");
+    }
+    program
+}
+
+/// The plan of a model: memory and schedule, before any machine code.
+pub fn program_of(model: &Model, purpose: Purpose, workers: usize) -> Program {
+    plan_of(kernels_of(&graph_of(model, purpose, &mut |_, _| {})), workers)
+}
