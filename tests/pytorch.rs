@@ -7,39 +7,37 @@
 mod fixture;
 #[path = "pytorch/interpreter.rs"]
 mod interpreter;
-
-use std::collections::BTreeMap;
+#[path = "pytorch/native.rs"]
+mod native;
 
 use fixture::{Batch, Fixture, Tensor};
 use interpreter::Interpreter;
-use lstmc_compiler::graph::Graph;
-use lstmc_compiler::opt;
+use lstmc_compiler::graph::{Graph, Purpose, lower};
+use lstmc_compiler::model::Model;
+use lstmc_compiler::{grad, pipeline};
+use native::Native;
 
-/// Tensors by the model's names for them.
-pub type Named = BTreeMap<String, Vec<f64>>;
+/// A way to run training steps of one model. It holds tensors, named as the runtime names them: a parameter
+/// `lstm_1.W_i`, its optimizer state `optimizer/lstm_1.W_i/s`, recurrent state `carried/lstm_1.h`.
+trait Executor {
+    /// Runs step `number`, counted from 1. Returns the mean cross-entropy per prediction, before the update.
+    fn step(&mut self, number: u64, batch: &Batch) -> f64;
 
-/// A way to run training steps of one model, with its parameters and states.
-pub trait Executor {
-    /// Runs step `number`, counted from 1.
-    fn step(&mut self, number: u64, batch: &Batch) -> Outcome;
+    /// A tensor's value, row by row.
+    fn get(&mut self, name: &str) -> Option<Vec<f64>>;
 
-    /// The present value of a parameter (`lstm_1.W_i`) or a carried state (`lstm_1.h`).
-    fn tensor(&self, name: &str) -> Option<Vec<f64>>;
+    fn set(&mut self, name: &str, values: &[f64]);
 }
 
-pub struct Outcome {
-    /// Mean cross-entropy per prediction, before the update.
-    pub loss: f64,
-    /// Before clipping, by parameter, from executors that hand them out.
-    pub gradients: Option<Named>,
-}
+/// Makes executors of models.
+type Make = dyn Fn(&Model) -> Box<dyn Executor>;
 
 /// Largest difference between an element and PyTorch's, relative to the largest element of its tensor. Both round each
 /// of some hundred operations to 6e-8, in different orders.
 const SINGLE: f64 = 1e-5;
-/// The same in f64, where roundings of 1e-16 are magnified by at most the thousand of Adam's 1 / sqrt(v).
+/// The same in f64, where roundings are 1e-16.
 const DOUBLE: f64 = 1e-12;
-/// PyTorch adds 1e-6 to the norm that it clips by, which here is at least 0.25.
+/// PyTorch adds 1e-6 to the norm that it clips by, which in these fixtures is at least 0.25.
 const DOUBLE_CLIPPED: f64 = 1e-5;
 
 fn distance(found: &[f64], expected: &[f64]) -> f64 {
@@ -58,11 +56,11 @@ struct Differences {
 }
 
 impl Differences {
-    fn compare(&mut self, what: &str, found: Option<&[f64]>, expected: &Tensor) {
+    fn compare(&mut self, what: &str, found: Option<Vec<f64>>, expected: &Tensor) {
         match found {
             None => self.found.push(format!("{what} is missing")),
             Some(found) => {
-                let error = distance(found, &expected.values);
+                let error = distance(&found, &expected.values);
                 if error > self.tolerance {
                     self.found.push(format!("{what} is off by {error:.2e}"));
                 }
@@ -71,26 +69,37 @@ impl Differences {
     }
 }
 
+/// An executor with the fixture's initial parameters.
+fn start(fixture: &Fixture, make: &Make) -> Box<dyn Executor> {
+    let mut executor = make(&fixture.model);
+    for (name, tensor) in &fixture.start {
+        executor.set(name, &tensor.values);
+    }
+    executor
+}
+
 /// Runs the fixture's steps and compares all that PyTorch recorded of them, in f32.
-fn compare(fixture: &Fixture, executor: &mut dyn Executor) -> Vec<String> {
+fn compare(fixture: &Fixture, make: &Make) -> Vec<String> {
     let mut differences = Differences { tolerance: SINGLE, found: vec![] };
+    let mut executor = start(fixture, make);
+    let mut keeper = make(&fixture.gradient_model);
     for (number, batch) in (1..).zip(&fixture.batches) {
-        let outcome = executor.step(number, batch);
-        differences.compare(
-            &format!("loss/{number}"),
-            Some(&[outcome.loss]),
-            fixture.tensor("loss", number, ""),
-        );
-        for (name, expected) in fixture.tensors("gradient", number) {
-            if let Some(gradients) = &outcome.gradients {
-                let found = gradients.get(name).map(Vec::as_slice);
-                differences.compare(&format!("gradient/{number}/{name}"), found, expected);
-            }
+        let states = fixture.tensors("state", number).map(|(name, _)| format!("carried/{name}"));
+        for name in fixture.start.keys().cloned().chain(states) {
+            let value = executor.get(&name).unwrap_or_else(|| panic!("there is no {name}"));
+            keeper.set(&name, &value);
         }
-        for kind in ["param", "state"] {
+        keeper.step(number, batch);
+        for (name, expected) in fixture.tensors("gradient", number) {
+            let found = keeper.get(&format!("optimizer/{name}/gradient"));
+            differences.compare(&format!("gradient/{number}/{name}"), found, expected);
+        }
+        let loss = executor.step(number, batch);
+        differences.compare(&format!("loss/{number}"), Some(vec![loss]), fixture.tensor("loss", number, ""));
+        for (kind, prefix) in [("param", ""), ("state", "carried/")] {
             for (name, expected) in fixture.tensors(kind, number) {
-                let found = executor.tensor(name);
-                differences.compare(&format!("{kind}/{number}/{name}"), found.as_deref(), expected);
+                let found = executor.get(&format!("{prefix}{name}"));
+                differences.compare(&format!("{kind}/{number}/{name}"), found, expected);
             }
         }
     }
@@ -108,28 +117,53 @@ fn for_every_fixture(check: impl Fn(&Fixture) -> Vec<String>) {
     assert!(wrong.is_empty(), "{} differences\n{}", wrong.len(), wrong.join("\n"));
 }
 
-fn as_it_is(graph: &Graph) -> Graph {
-    graph.clone()
+/// The training step with no pass run on it.
+fn plain(model: &Model) -> Graph {
+    grad::update(&grad::gradients(&lower(model, Purpose::Train)), &model.optimizer, model.train.clip)
 }
 
-fn before_differentiation(graph: &Graph) -> Graph {
-    opt::merge_products(&opt::simplify(graph))
-}
-
-fn after_differentiation(graph: &Graph) -> Graph {
-    opt::remove_dead(&opt::simplify(&opt::sink(&opt::hoist(&opt::simplify(graph)))))
+fn optimised(model: &Model) -> Graph {
+    pipeline::graph_of(model, Purpose::Train, &mut |_, _| {})
 }
 
 #[test]
 fn the_graph_interpreter_agrees() {
-    for_every_fixture(|fixture| compare(fixture, &mut Interpreter::<f32>::new(fixture, as_it_is, as_it_is)));
+    for_every_fixture(|fixture| {
+        compare(fixture, &|model| Box::new(Interpreter::<f32>::new(plain(model), model)))
+    });
 }
 
 #[test]
 fn optimised_graphs_agree() {
     for_every_fixture(|fixture| {
-        let mut executor = Interpreter::<f32>::new(fixture, before_differentiation, after_differentiation);
-        compare(fixture, &mut executor)
+        compare(fixture, &|model| Box::new(Interpreter::<f32>::new(optimised(model), model)))
+    });
+}
+
+#[test]
+fn machine_code_agrees() {
+    for workers in [1, 2, 3] {
+        for_every_fixture(|fixture| compare(fixture, &move |model| Box::new(Native::new(model, workers))));
+    }
+}
+
+/// The same bits on any number of workers.
+#[test]
+fn workers_change_nothing() {
+    for_every_fixture(|fixture| {
+        let train = |workers: usize| {
+            let mut executor = start(fixture, &move |model| Box::new(Native::new(model, workers)));
+            let losses = (1..).zip(&fixture.batches).map(|(number, batch)| executor.step(number, batch));
+            let losses: Vec<f64> = losses.collect();
+            (losses, fixture.start.keys().map(|name| executor.get(name)).collect::<Vec<_>>())
+        };
+        let alone = train(1);
+        let differ = |workers: &usize| train(*workers) != alone;
+        [2, 3]
+            .iter()
+            .filter(|workers| differ(workers))
+            .map(|n| format!("{n} workers differ from 1"))
+            .collect()
     });
 }
 
@@ -139,11 +173,12 @@ fn losses_agree_in_double_precision() {
     for_every_fixture(|fixture| {
         let tolerance = if fixture.model.train.clip.is_some() { DOUBLE_CLIPPED } else { DOUBLE };
         let mut differences = Differences { tolerance, found: vec![] };
-        let mut executor = Interpreter::<f64>::new(fixture, as_it_is, as_it_is);
+        let mut executor =
+            start(fixture, &|model| Box::new(Interpreter::<f64>::new(optimised(model), model)));
         for (number, batch) in (1..).zip(&fixture.batches) {
-            let loss = executor.step(number, batch).loss;
+            let loss = executor.step(number, batch);
             let expected = fixture.tensor("loss64", number, "");
-            differences.compare(&format!("loss64/{number}"), Some(&[loss]), expected);
+            differences.compare(&format!("loss64/{number}"), Some(vec![loss]), expected);
         }
         differences.found
     });
@@ -156,6 +191,6 @@ fn a_wrong_weight_is_found() {
     let (name, start) = fixture.start.iter_mut().next().expect("a parameter");
     start.values[0] += 1e-3;
     let name = name.clone();
-    let found = compare(&fixture, &mut Interpreter::<f32>::new(&fixture, as_it_is, as_it_is));
+    let found = compare(&fixture, &|model| Box::new(Interpreter::<f32>::new(plain(model), model)));
     assert!(found.iter().any(|found| found.starts_with(&format!("param/1/{name} is off"))), "{found:?}");
 }

@@ -32,6 +32,9 @@ pub struct Batch {
 pub struct Fixture {
     pub name: String,
     pub model: Model,
+    /// The same model with an optimizer that leaves the parameters as they are and keeps their gradients, unclipped, in a
+    /// state named `gradient`.
+    pub gradient_model: Model,
     /// Parameters before the first step.
     pub start: BTreeMap<String, Tensor>,
     pub batches: Vec<Batch>,
@@ -54,9 +57,12 @@ impl Fixture {
         let (_, header) = SafeTensors::read_metadata(&bytes).expect("a safetensors file");
         let vocab = header.metadata().as_ref().and_then(|entries| entries.get("vocab")?.parse().ok());
         let file = SafeTensors::deserialize(&bytes).expect("a safetensors file");
+        let source = fs::read_to_string(path.with_extension("lstm")).expect("the model beside the fixture");
+        let vocab = vocab.expect("a vocabulary size");
         let mut fixture = Fixture {
             name: path.file_stem().expect("a file name").to_string_lossy().into_owned(),
-            model: read_model(&path.with_extension("lstm"), vocab.expect("a vocabulary size")),
+            model: check(&source, vocab),
+            gradient_model: check(&keeping_gradients(&source), vocab),
             start: BTreeMap::new(),
             batches: vec![],
             recorded: BTreeMap::new(),
@@ -80,8 +86,25 @@ impl Fixture {
         fixture.batches = (1..)
             .map_while(|step| Some(Batch { tokens: read("tokens", step)?, targets: read("targets", step)? }))
             .collect();
-        assert_eq!(fixture.batches.len(), 3, "{}: steps", fixture.name);
+        fixture.check_complete();
         fixture
+    }
+
+    /// Each of the model's parameters is there, in its shape, and has a gradient and a new value at each step.
+    fn check_complete(&self) {
+        assert_eq!(self.batches.len(), 3, "{}: steps", self.name);
+        let shapes = |tensors: &BTreeMap<String, Tensor>| -> BTreeMap<String, Vec<usize>> {
+            tensors.iter().map(|(name, tensor)| (name.clone(), tensor.shape.clone())).collect()
+        };
+        let params =
+            self.model.params.iter().map(|param| (param.name.clone(), param.shape.clone())).collect();
+        assert_eq!(shapes(&self.start), params, "{}: parameters", self.name);
+        for step in 1..=3 {
+            for kind in ["gradient", "param"] {
+                let found = self.recorded.get(&(kind.to_string(), step)).map(shapes);
+                assert_eq!(found.as_ref(), Some(&params), "{}: {kind}/{step}", self.name);
+            }
+        }
     }
 
     /// All that was recorded of one kind at one step, by name.
@@ -95,14 +118,25 @@ impl Fixture {
     }
 }
 
-fn read_model(path: &Path, vocab: usize) -> Model {
-    let text = fs::read_to_string(path).expect("the model beside the fixture");
+fn keeping_gradients(source: &str) -> String {
+    let keep =
+        "optimizer keep(p, g, rate = 0) {\n    state gradient\n    next gradient = g\n    return p\n}\n";
+    let line = |line: &str| match line.trim_start().split_once(':') {
+        Some(("clip", _)) => String::new(),
+        Some(("optimizer", _)) => "    optimizer: keep\n".to_string(),
+        _ => format!("{line}\n"),
+    };
+    let lines: String = source.lines().map(line).collect();
+    format!("{keep}{lines}")
+}
+
+fn check(source: &str, vocab: usize) -> Model {
     let mut sources = SourceMap::default();
     let mut parse = |name: &str, text: &str| {
         let id = sources.add(name, text);
         syntax::parse(&sources, id).unwrap_or_else(|errors| panic!("{}", sources.render(&errors, false)))
     };
-    let file = parse(&path.display().to_string(), &text);
+    let file = parse("fixture.lstm", source);
     let prelude: Vec<_> = model::prelude().into_iter().map(|(name, text)| parse(name, text)).collect();
     model::check(&file, &prelude, vocab).unwrap_or_else(|errors| panic!("{}", sources.render(&errors, false)))
 }
