@@ -4,19 +4,23 @@
 //! --test passes` writes what the passes give into the files. Input and output must both verify. With `verify` as the
 //! pass, the input is expected to be broken, and what follows the line is the verifier's message.
 
+mod support;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use lstmc_compiler::graph::{Graph, parse, verify};
-use lstmc_compiler::opt;
+use lstmc_compiler::{grad, opt};
+use support::files;
 
 type Pass = fn(&Graph) -> Graph;
 
 /// The pass that a folder names.
 fn pass(name: &str) -> Option<Pass> {
     match name {
-        "identity" => Some(Graph::clone),
+        "gradients" => Some(grad::gradients),
         "hoist" => Some(opt::hoist),
+        "identity" => Some(Graph::clone),
         "merge_products" => Some(opt::merge_products),
         "remove_dead" => Some(opt::remove_dead),
         "simplify" => Some(opt::simplify),
@@ -26,7 +30,8 @@ fn pass(name: &str) -> Option<Pass> {
 }
 
 /// What the file of a test should hold after the line.
-fn outcome(folder: &str, input: &str) -> Result<String, String> {
+fn outcome(path: &Path, input: &str) -> Result<String, String> {
+    let folder = path.parent().and_then(Path::file_name).and_then(|name| name.to_str()).unwrap_or_default();
     let graph = parse(input).map_err(|error| error.to_string())?;
     if folder == "verify" {
         return match verify(&graph) {
@@ -45,64 +50,13 @@ fn outcome(folder: &str, input: &str) -> Result<String, String> {
     if again == text { Ok(text) } else { Err(format!("the output is read back as another graph:\n{again}")) }
 }
 
-/// What is wrong with one file. With `bless` the expectation is rewritten, not compared.
 fn check(path: &Path, bless: bool) -> Result<(), String> {
-    let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
-    let (input, expected) = match text.split_once("\n----\n") {
-        Some((input, expected)) => (format!("{input}\n"), expected),
-        None if bless => (text.clone(), ""),
-        None => return Err("no line `----` between input and expectation".into()),
-    };
-    let folder = path.parent().and_then(Path::file_name).and_then(|name| name.to_str()).unwrap_or_default();
-    let found = outcome(folder, &input)?;
-    if bless {
-        return fs::write(path, format!("{input}----\n{found}")).map_err(|error| error.to_string());
-    }
-    if found == expected { Ok(()) } else { Err(difference(expected, &found)) }
-}
-
-/// The first line that differs, and all that was found.
-fn difference(expected: &str, found: &str) -> String {
-    let mut lines = expected.lines().zip(found.lines()).enumerate();
-    let first = lines.find(|(_, (expected, found))| expected != found);
-    let place = match first {
-        Some((number, (expected, found))) => {
-            format!("line {} of the output\n  should be: {expected}\n  but is:    {found}", number + 1)
-        }
-        None => "the output is longer or shorter than expected".into(),
-    };
-    format!("{place}\nthe whole output:\n{found}")
-}
-
-/// All file tests below `root`, in order.
-fn files(root: &Path) -> Vec<PathBuf> {
-    let list = |folder: &Path| -> Vec<PathBuf> {
-        let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-        entries.map(|entry| entry.expect("a folder of the tests can be listed").path()).collect()
-    };
-    let mut files: Vec<PathBuf> = list(root).iter().flat_map(|folder| list(folder)).collect();
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "txt"));
-    files.sort();
-    files
+    files::check(outcome, path, bless)
 }
 
 #[test]
 fn passes() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/passes");
-    let bless = std::env::var_os("BLESS").is_some();
-    let files = files(&root);
-    assert!(!files.is_empty(), "no file tests in {}", root.display());
-    let faults: Vec<String> = files
-        .iter()
-        .filter_map(|path| check(path, bless).err().map(|fault| format!("{}: {fault}", path.display())))
-        .collect();
-    assert!(
-        faults.is_empty(),
-        "{} of {} file tests fail\n\n{}",
-        faults.len(),
-        files.len(),
-        faults.join("\n\n")
-    );
+    files::check_all(outcome, "passes");
 }
 
 mod harness {

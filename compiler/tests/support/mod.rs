@@ -1,8 +1,14 @@
-//! What several tests share: values for a graph's inputs, central differences, random graphs.
+//! What several tests share: values for a graph's inputs, central differences, random graphs and models, and the
+//! executors that are compared.
 
 // Each test binary uses its own part of this.
 #![allow(dead_code)]
 
 pub mod differences;
+pub mod executors;
+pub mod files;
 pub mod random_graphs;
+pub mod random_models;
+pub mod simulator;
+pub mod tensors;
 pub mod values;

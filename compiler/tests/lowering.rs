@@ -1,0 +1,163 @@
+//! Random graphs and models through every stage up to the plan: each pass and the kernels keep the meaning of the graph
+//! as it was first built, and plans for several workers stand up to the [`simulator`].
+
+mod support;
+
+use lstmc_compiler::grad;
+use lstmc_compiler::graph::{Graph, InputRole, Purpose, verify};
+use lstmc_compiler::model::{Model, Optimizer};
+use lstmc_compiler::{graph, kernel, opt, plan};
+use proptest::prelude::*;
+use support::executors::{by_graph, by_kernels, id_buffers};
+use support::random_graphs::{Menu, RandomGraph, graphs};
+use support::random_models::{checked, models};
+use support::simulator::simulate;
+use support::tensors::{Feed, Tensors, agree, feed, small_feed, start};
+
+/// In f64, passes and kernels may only reassociate: some dozen roundings of 1e-16 each, magnified by at most a few
+/// tens in each of a few nested products.
+const REASSOCIATION: f64 = 1e-9;
+
+/// 6e-8 a rounding, magnified likewise.
+const SINGLE: f64 = 1e-3;
+
+/// What a graph is run on, and what must come out.
+struct Case {
+    tensors: Tensors,
+    feed: Feed,
+    expected: Tensors,
+}
+
+impl Case {
+    fn new(graph: &Graph, scale: f64, feed: Feed) -> Result<Self, String> {
+        let tensors = start(graph, scale);
+        let expected = by_graph(graph, &tensors, &feed)?;
+        if expected.values().flatten().any(|x| !x.is_finite()) {
+            return Err("not finite".into());
+        }
+        Ok(Self { tensors, feed, expected })
+    }
+
+    fn graph(&self, graph: &Graph, pass: &str) -> Result<(), String> {
+        verify(graph).map_err(|fault| format!("{pass} broke the graph: {fault}\n{graph}"))?;
+        let found = by_graph(graph, &self.tensors, &self.feed).map_err(|fault| format!("{pass}: {fault}"))?;
+        agree(&self.expected, &found, REASSOCIATION, 1.0).map_err(|fault| format!("{pass}: {fault}\n{graph}"))
+    }
+
+    fn kernels(&self, graph: &Graph) -> Result<(), String> {
+        let module = kernel::lower(graph);
+        let told = |fault: String| format!("kernels: {fault}\n{graph}\n{module}");
+        kernel::verify(&module).map_err(told)?;
+        let wide = by_kernels::<f64>(graph, &module, &self.tensors, &self.feed).map_err(told)?;
+        agree(&self.expected, &wide, REASSOCIATION, 1.0).map_err(told)?;
+        let narrow = by_kernels::<f32>(graph, &module, &self.tensors, &self.feed).map_err(told)?;
+        agree(&self.expected, &narrow, SINGLE, 1.0).map_err(|fault| told(format!("in f32: {fault}")))?;
+        let ids = id_buffers(graph, &self.feed);
+        for workers in 1..=3 {
+            let program = plan::plan(module.clone(), workers);
+            let told = |fault: String| format!("{fault}\n{program}\n{module}");
+            plan::verify(&program).map_err(told)?;
+            simulate(&program, &ids).map_err(told)?;
+        }
+        Ok(())
+    }
+}
+
+/// `graph` with no input of the names that the update adds.
+fn without_rate(graph: &Graph) -> Graph {
+    let mut graph = graph.clone();
+    for input in graph.inputs.iter_mut().filter(|input| input.role == InputRole::Rate) {
+        input.name = "speed".into();
+        input.role = InputRole::Carried { start: 0.0 };
+    }
+    graph
+}
+
+const CLIP: Option<f64> = Some(0.5);
+
+/// The passes in the order of the pipeline, each compared with the step as it is without any.
+fn training(forward: &Graph, optimizer: &Optimizer, clip: Option<f64>, scale: f64, feed: Feed) -> Result<(), String> {
+    let plain = grad::update(&grad::gradients(forward), optimizer, clip);
+    let case = Case::new(&plain, scale, feed)?;
+    let mut graph = forward.clone();
+    let before: [(&str, fn(&Graph) -> Graph); 4] = [
+        ("simplify-1", opt::simplify),
+        ("merge_products", opt::merge_products),
+        ("hoist", opt::hoist),
+        ("simplify-2", opt::simplify),
+    ];
+    for (name, pass) in before {
+        graph = pass(&graph);
+        verify(&graph).map_err(|fault| format!("{name} broke the graph: {fault}\n{graph}"))?;
+        case.graph(&grad::update(&grad::gradients(&graph), optimizer, clip), name)?;
+    }
+    graph = grad::update(&grad::gradients(&graph), optimizer, clip);
+    let after: [(&str, fn(&Graph) -> Graph); 3] =
+        [("simplify-3", opt::simplify), ("sink", opt::sink), ("simplify-4", opt::simplify)];
+    for (name, pass) in after {
+        graph = pass(&graph);
+        case.graph(&graph, name)?;
+    }
+    case.kernels(&graph)
+}
+
+fn forward(graph: &Graph, scale: f64, feed: Feed) -> Result<(), String> {
+    let case = Case::new(graph, scale, feed)?;
+    case.kernels(graph)?;
+    let optimised = opt::simplify(&opt::hoist(&opt::merge_products(&opt::simplify(graph))));
+    case.graph(&optimised, "the passes")?;
+    case.kernels(&optimised)
+}
+
+fn optimizer(text: &str) -> Optimizer {
+    let text = format!(
+        "data {{ train: \"t\"; tokens: words; batches: stream(rows: 1, steps: 1) }}
+        model {{ tokens -> embedding(1) -> dense(vocab) -> softmax }}
+        train {{ loss: cross_entropy; optimizer: {text}; epochs: 1 }}"
+    );
+    checked(&text, 5).unwrap_or_else(|errors| panic!("{errors}")).optimizer
+}
+
+fn model_feed(graph: &Graph, model: &Model, step: u64) -> Feed {
+    feed(graph, model.vocab as u32, 0.25, step)
+}
+
+fn passed(result: Result<(), String>) -> Result<(), TestCaseError> {
+    result.map_err(TestCaseError::fail)
+}
+
+fn config(cases: u32) -> ProptestConfig {
+    ProptestConfig { cases, max_shrink_iters: 4_000, failure_persistence: None, ..ProptestConfig::default() }
+}
+
+proptest! {
+    #![proptest_config(config(128))]
+
+    #[test]
+    fn random_graphs(RandomGraph(graph) in graphs(Menu::All)) {
+        passed(forward(&graph, 1.0, small_feed(&graph)))?;
+    }
+
+    #[test]
+    fn random_graphs_with_gradients(RandomGraph(graph) in graphs(Menu::All), adam in any::<bool>()) {
+        let text = if adam { "adam(epsilon: 0.1)" } else { "momentum(rate: 0.1)" };
+        let graph = without_rate(&graph);
+        passed(training(&graph, &optimizer(text), CLIP.filter(|_| adam), 1.0, small_feed(&graph)))?;
+    }
+}
+
+proptest! {
+    #![proptest_config(config(48))]
+
+    #[test]
+    fn random_models(random in models()) {
+        let model = checked(&random.text, random.vocab).map_err(TestCaseError::fail)?;
+        let graph = graph::lower(&model, Purpose::Train);
+        let feed = model_feed(&graph, &model, 2);
+        passed(training(&graph, &model.optimizer, model.train.clip, 0.5, feed))?;
+        for purpose in [Purpose::Evaluate, Purpose::Generate] {
+            let graph = graph::lower(&model, purpose);
+            passed(forward(&graph, 0.5, model_feed(&graph, &model, 2)))?;
+        }
+    }
+}

@@ -1,0 +1,379 @@
+//! Plans, checked element by element: a program is walked as its workers would, each with its own share, and every word
+//! of the arena remembers which buffer's element it holds and who touched it since the last barrier.
+//!
+//! Found are: a read of memory that holds another buffer's element or nothing (a wrong overlap, a missing write), an
+//! input or output that does not survive the step, and two workers that touch a word between two barriers, one of them
+//! writing (a missing barrier). It knows nothing of `plan`'s own analysis: time loops are run round by round, so the
+//! back edge of a loop needs no argument. Where that finds nothing, running the program in its arena gives what the
+//! kernel interpreter gives in separate buffers: every read finds the last write of the same element.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+
+use lstmc_compiler::kernel::{
+    Address, Axis, BufferId, BufferKind, Elem, Expr, For, Form, Gemm, Index, Kernel, Matrix, PANEL, Pack, Scatter,
+    Stmt, Time, Var,
+};
+use lstmc_compiler::plan::{COLUMN_GRAIN, Program, Split, Step, share};
+
+/// The order in which a vector loop's iterations touch memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// One iteration after the other.
+    Scalar,
+    /// All iterations do a statement before any does the next one.
+    Lockstep,
+}
+
+/// Walks one step of `program`. `ids` are the contents of the buffers of token ids, by name.
+pub fn simulate(program: &Program, ids: &HashMap<String, Vec<u32>>) -> Result<(), String> {
+    [Order::Scalar, Order::Lockstep].into_iter().try_for_each(|order| simulate_in(program, ids, order))
+}
+
+fn simulate_in(program: &Program, ids: &HashMap<String, Vec<u32>>, order: Order) -> Result<(), String> {
+    let mut simulator = Simulator::new(program, ids, order);
+    simulator.steps(&program.schedule)?;
+    simulator.item = "the end of the step".into();
+    simulator.barrier();
+    for (index, buffer) in program.module.buffers.iter().enumerate() {
+        if matches!(buffer.kind, BufferKind::Input(_) | BufferKind::Output(_)) {
+            for element in 0..buffer.len() {
+                simulator.read(0, BufferId(index as u32), element)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[derive(Clone, Copy, Default)]
+struct Word {
+    holds: Option<BufferId>,
+    /// Since the last barrier, bit by worker; valid if `interval` is the current one.
+    readers: u32,
+    writers: u32,
+    interval: u32,
+}
+
+struct Simulator<'p> {
+    program: &'p Program,
+    ids: &'p HashMap<String, Vec<u32>>,
+    order: Order,
+    words: Vec<Word>,
+    interval: u32,
+    times: HashMap<Time, usize>,
+    /// What is being run, for messages.
+    item: String,
+}
+
+/// One worker in one kernel.
+struct Frame<'k> {
+    kernel: &'k Kernel,
+    worker: usize,
+    cut: Option<(Axis, Range<usize>)>,
+    axes: HashMap<Axis, usize>,
+    /// The vector loop whose iterations go in lockstep.
+    lanes: Option<(Axis, Range<usize>)>,
+    /// Token ids, one or one for each lane.
+    ids: HashMap<Var, Vec<u32>>,
+}
+
+impl<'p> Simulator<'p> {
+    fn new(program: &'p Program, ids: &'p HashMap<String, Vec<u32>>, order: Order) -> Self {
+        let words = vec![Word::default(); program.arena_bytes / 4];
+        let mut new =
+            Self { program, ids, order, words, interval: 1, times: HashMap::new(), item: String::new() };
+        for (index, buffer) in program.module.buffers.iter().enumerate() {
+            if matches!(buffer.kind, BufferKind::Input(_)) {
+                for element in 0..buffer.len() {
+                    let word = new.word(BufferId(index as u32), element);
+                    new.words[word].holds = Some(BufferId(index as u32));
+                }
+            }
+        }
+        new
+    }
+
+    fn barrier(&mut self) {
+        self.interval += 1;
+    }
+
+    fn word(&self, buffer: BufferId, element: usize) -> usize {
+        self.program.offsets[buffer.0 as usize] / 4 + element
+    }
+
+    fn name(&self, buffer: BufferId) -> &str {
+        &self.program.module.buffer(buffer).name
+    }
+
+    /// The word, with what workers did before the last barrier forgotten.
+    fn touched(&mut self, buffer: BufferId, element: usize) -> Result<&mut Word, String> {
+        if element >= self.program.module.buffer(buffer).len() {
+            return Err(format!("{}: element {element} of {:?}", self.item, self.name(buffer)));
+        }
+        let place = self.word(buffer, element);
+        let interval = self.interval;
+        let word = self.words.get_mut(place).ok_or("beyond the arena")?;
+        if word.interval != interval {
+            *word = Word { holds: word.holds, interval, ..Word::default() };
+        }
+        Ok(word)
+    }
+
+    fn read(&mut self, worker: usize, buffer: BufferId, element: usize) -> Result<(), String> {
+        let word = self.touched(buffer, element)?;
+        let (others, holds) = (word.writers & !(1 << worker), word.holds);
+        word.readers |= 1 << worker;
+        if others != 0 {
+            return Err(self.race(worker, buffer, element, "reads", "wrote"));
+        }
+        if holds != Some(buffer) {
+            let found = holds.map_or("nothing", |other| self.name(other));
+            let name = self.name(buffer);
+            return Err(format!("{}: reads {name:?}[{element}], but there lies {found:?}", self.item));
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, worker: usize, buffer: BufferId, element: usize) -> Result<(), String> {
+        let word = self.touched(buffer, element)?;
+        let others = (word.writers | word.readers) & !(1 << worker);
+        word.writers |= 1 << worker;
+        word.holds = Some(buffer);
+        if others == 0 { Ok(()) } else { Err(self.race(worker, buffer, element, "writes", "touched")) }
+    }
+
+    fn race(&self, worker: usize, buffer: BufferId, element: usize, does: &str, did: &str) -> String {
+        let (item, name) = (&self.item, self.name(buffer));
+        format!("{item}: worker {worker} {does} {name:?}[{element}], which another {did} since the last barrier")
+    }
+
+    fn steps(&mut self, steps: &[Step]) -> Result<(), String> {
+        for step in steps {
+            match step {
+                Step::Kernel(kernel, split) => self.kernel(kernel, *split)?,
+                Step::Gemm(gemm, split) => self.gemm(gemm, *split)?,
+                Step::Pack(pack, split) => self.pack(pack, *split)?,
+                Step::Scatter(scatter, split) => self.scatter(scatter, *split)?,
+                Step::Loop { time, steps, reverse, body } => {
+                    for round in 0..*steps {
+                        self.times.insert(*time, if *reverse { steps - 1 - round } else { round });
+                        self.steps(body)?;
+                    }
+                    self.times.remove(time);
+                }
+                Step::Barrier => self.barrier(),
+            }
+        }
+        Ok(())
+    }
+
+    fn kernel(&mut self, kernel: &Kernel, split: Split) -> Result<(), String> {
+        self.item = format!("kernel {:?}", kernel.name);
+        for worker in 0..self.program.workers {
+            let cut = match split {
+                Split::Axis(axis) => {
+                    let grain = split.grain(kernel.is_vector_axis(axis));
+                    let own = share(kernel.axes[axis.0 as usize], worker, self.program.workers, grain);
+                    Some((axis, own))
+                }
+                _ if worker > 0 => continue,
+                _ => None,
+            };
+            let (axes, ids) = (HashMap::new(), HashMap::new());
+            let mut frame = Frame { kernel, worker, cut, axes, lanes: None, ids };
+            self.block(&kernel.body, &mut frame)?;
+        }
+        Ok(())
+    }
+
+    fn block(&mut self, stmts: &[Stmt], frame: &mut Frame<'_>) -> Result<(), String> {
+        for stmt in stmts {
+            match stmt {
+                Stmt::Let { expr: Expr::Load(from), .. } => {
+                    for element in self.elements(from, frame) {
+                        self.read(frame.worker, from.buffer, element)?;
+                    }
+                }
+                Stmt::Let { var, expr: Expr::LoadId(from) } => {
+                    let mut loaded = vec![];
+                    for element in self.elements(from, frame) {
+                        self.read(frame.worker, from.buffer, element)?;
+                        loaded.push(self.id(from.buffer, element)?);
+                    }
+                    frame.ids.insert(*var, loaded);
+                }
+                Stmt::Let { .. } => {}
+                Stmt::Store { to, .. } => {
+                    for element in self.elements(to, frame) {
+                        self.write(frame.worker, to.buffer, element)?;
+                    }
+                }
+                Stmt::For(inner) => self.for_loop(inner, frame)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn for_loop(&mut self, inner: &For, frame: &mut Frame<'_>) -> Result<(), String> {
+        let all = 0..frame.kernel.axes[inner.axis.0 as usize];
+        let range = frame.cut.iter().find(|cut| cut.0 == inner.axis).map_or(all, |cut| cut.1.clone());
+        if inner.vector && self.order == Order::Lockstep && !range.is_empty() {
+            frame.lanes = Some((inner.axis, range));
+            self.block(&inner.body, frame)?;
+            frame.lanes = None;
+            return Ok(());
+        }
+        for at in range {
+            frame.axes.insert(inner.axis, at);
+            self.block(&inner.body, frame)?;
+        }
+        frame.axes.remove(&inner.axis);
+        Ok(())
+    }
+
+    fn id(&self, buffer: BufferId, element: usize) -> Result<u32, String> {
+        let module = &self.program.module;
+        assert_eq!(module.buffer(buffer).elem, Elem::Id, "{}", self.name(buffer));
+        let ids = self.ids.get(self.name(buffer)).ok_or_else(|| format!("ids for {:?}", self.name(buffer)))?;
+        ids.get(element).copied().ok_or_else(|| format!("id {element} of {:?}", self.name(buffer)))
+    }
+
+    /// The elements that an address names, one for each lane.
+    fn elements(&self, at: &Address, frame: &Frame<'_>) -> Vec<usize> {
+        let lanes = frame.lanes.as_ref().map_or(0..1, |(_, range)| 0..range.len());
+        let element = |lane: usize| {
+            let index = |index: Index| match index {
+                Index::Time(time) => self.times[&time],
+                Index::Axis(axis) => match &frame.lanes {
+                    Some((own, range)) if *own == axis => range.start + lane,
+                    _ => frame.axes[&axis],
+                },
+                Index::Id(var) => {
+                    let ids = &frame.ids[&var];
+                    ids[lane.min(ids.len() - 1)] as usize
+                }
+            };
+            at.offset + at.terms.iter().map(|&(own, stride)| index(own) * stride).sum::<usize>()
+        };
+        let mut elements: Vec<usize> = lanes.map(element).collect();
+        // Lanes that agree touch one element once.
+        if elements.windows(2).all(|pair| pair[0] == pair[1]) {
+            elements.truncate(1);
+        }
+        elements
+    }
+
+    fn base(&self, at: &Address) -> usize {
+        let time = |index: &Index| match index {
+            Index::Time(time) => self.times[time],
+            other => panic!("{other} in a library call"),
+        };
+        at.offset + at.terms.iter().map(|(index, stride)| time(index) * stride).sum::<usize>()
+    }
+
+    /// The elements of `rows` and `columns` of a matrix.
+    fn matrix(&self, matrix: &Matrix, rows: &Range<usize>, columns: &Range<usize>) -> Vec<(BufferId, usize)> {
+        let start = self.base(&matrix.at);
+        let row = |row: usize| columns.clone().map(move |column| start + row * matrix.stride + column);
+        rows.clone().flat_map(row).map(|element| (matrix.at.buffer, element)).collect()
+    }
+
+    /// The worker's range of an extent that `by` cuts.
+    fn range(&self, extent: usize, split: Split, by: Split, worker: usize) -> Range<usize> {
+        let grain = if by == Split::Columns { COLUMN_GRAIN } else { 1 };
+        match split {
+            Split::Whole if worker > 0 => 0..0,
+            split if split == by => share(extent, worker, self.program.workers, grain),
+            _ => 0..extent,
+        }
+    }
+
+    fn gemm(&mut self, gemm: &Gemm, split: Split) -> Result<(), String> {
+        self.item = gemm.to_string();
+        let mut calls = vec![];
+        for worker in 0..self.program.workers {
+            let rows = self.range(gemm.m, split, Split::Rows, worker);
+            let columns = self.range(gemm.n, split, Split::Columns, worker);
+            let deep = 0..gemm.k;
+            if rows.is_empty() || columns.is_empty() {
+                continue;
+            }
+            let left = match gemm.form {
+                Form::NN | Form::NT => self.matrix(&gemm.a, &rows, &deep),
+                Form::TN => self.matrix(&gemm.a, &deep, &rows),
+            };
+            let right = match gemm.form {
+                _ if gemm.packed => panels(gemm.b.at.buffer, gemm.k, &columns),
+                Form::NN | Form::TN => self.matrix(&gemm.b, &deep, &columns),
+                Form::NT => self.matrix(&gemm.b, &columns, &deep),
+            };
+            let result = self.matrix(&gemm.c, &rows, &columns);
+            if gemm.accumulate {
+                for &(buffer, element) in &result {
+                    self.read(worker, buffer, element)?;
+                }
+            }
+            calls.push((worker, [left, right].concat(), result));
+        }
+        self.library(calls)
+    }
+
+    fn pack(&mut self, pack: &Pack, split: Split) -> Result<(), String> {
+        self.item = pack.to_string();
+        let mut calls = vec![];
+        for worker in 0..self.program.workers {
+            let columns = self.range(pack.n, split, Split::Columns, worker);
+            let deep = 0..pack.k;
+            let from = match pack.form {
+                Form::NT => self.matrix(&pack.b, &columns, &deep),
+                _ => self.matrix(&pack.b, &deep, &columns),
+            };
+            calls.push((worker, from, panels(pack.to, pack.k, &columns)));
+        }
+        self.library(calls)
+    }
+
+    fn scatter(&mut self, scatter: &Scatter, split: Split) -> Result<(), String> {
+        self.item = scatter.to_string();
+        let mut calls = vec![];
+        for worker in 0..self.program.workers {
+            let columns = self.range(scatter.n, split, Split::Columns, worker);
+            if columns.is_empty() {
+                continue;
+            }
+            let start = self.base(&scatter.ids);
+            let mut from = self.matrix(&scatter.g, &(0..scatter.count), &columns);
+            from.extend((start..start + scatter.count).map(|element| (scatter.ids.buffer, element)));
+            let at = Address { buffer: scatter.table, offset: 0, terms: vec![] };
+            let table = Matrix { at, stride: scatter.n };
+            calls.push((worker, from, self.matrix(&table, &(0..scatter.rows), &columns)));
+        }
+        self.library(calls)
+    }
+
+    /// The calls of the workers that take part: what each reads and writes. The library reads its operands while it
+    /// writes its result, so these share no word.
+    fn library(&mut self, calls: Vec<(usize, Vec<(BufferId, usize)>, Vec<(BufferId, usize)>)>) -> Result<(), String> {
+        for (worker, reads, _) in &calls {
+            reads.iter().try_for_each(|&(buffer, element)| self.read(*worker, buffer, element))?;
+        }
+        for (worker, reads, writes) in &calls {
+            let operands: HashSet<usize> =
+                reads.iter().map(|&(buffer, element)| self.word(buffer, element)).collect();
+            for &(buffer, element) in writes {
+                if operands.contains(&self.word(buffer, element)) {
+                    return Err(format!("{}: the result lies over an operand", self.item));
+                }
+                self.write(*worker, buffer, element)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The elements of the packed panels that hold these columns.
+fn panels(buffer: BufferId, k: usize, columns: &Range<usize>) -> Vec<(BufferId, usize)> {
+    let first = columns.start / PANEL;
+    let last = if columns.is_empty() { first } else { columns.end.div_ceil(PANEL) };
+    (first * PANEL * k..last * PANEL * k).map(|element| (buffer, element)).collect()
+}
