@@ -99,7 +99,15 @@ pub fn kernels_of(graph: &Graph) -> Module {
 
 /// The plan of a module for a number of workers.
 pub fn plan_of(module: Module, workers: usize) -> Program {
-    let program = plan::plan(module, workers);
+    verified(plan::plan(module, workers))
+}
+
+/// The plan of a module for `available` workers, or for one if more would not help.
+pub fn plan_up_to(module: Module, available: usize) -> Program {
+    verified(plan::plan_for(module, available))
+}
+
+fn verified(program: Program) -> Program {
     if cfg!(debug_assertions)
         && let Err(message) = plan::verify(&program)
     {

@@ -43,7 +43,7 @@ pub fn run(args: &Check) -> Result<ExitCode> {
         bytes(needed)
     )?;
     let time = (train.time + evaluate.time).as_secs_f64();
-    writeln!(out, "compiled    in {} for {threads} threads", show::duration(time))?;
+    writeln!(out, "compiled    in {} for {}", show::duration(time), show::threads(train.threads))?;
     match memory::available() {
         Some(available) if needed > available => {
             Err(Error::Memory { program: "train".into(), needed, available }.into())
