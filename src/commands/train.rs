@@ -131,15 +131,18 @@ struct Built {
 fn build(model: &Model, seed: u64, threads: Threads) -> Result<Built> {
     let train = compile::compile(model, Purpose::Train, threads)?;
     let evaluate = compile::compile(model, Purpose::Evaluate, threads)?;
-    let (memory, time) = (train.memory + evaluate.memory, train.time + evaluate.time);
+    let own = memory::resident().unwrap_or(0);
+    let (memory, time) = (own + train.memory + evaluate.memory, train.time + evaluate.time);
     let threads = train.threads;
     if let Some(available) = memory::available()
         && memory > available
     {
         return Err(Error::Memory { program: "train".into(), needed: memory, available }.into());
     }
-    let (mut train, evaluate) = (train.session()?, evaluate.session()?);
+    // What initialisation needs for a moment is given back before the second program takes its memory.
+    let mut train = train.session()?;
     initialise(model, seed, train.arena_mut())?;
+    let evaluate = evaluate.session()?;
     Ok(Built { train, evaluate, memory, threads, time })
 }
 
