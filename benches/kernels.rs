@@ -46,7 +46,7 @@ const PRODUCTS: &[Row] = &[
 fn main() {
     let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
     let most = workers::default_workers() as u32;
-    println!("{:32} {:>22}  {}", "", "shape M, N, K", "GFLOP/s (share of the peak) or GB/s, by threads");
+    println!("{:32} {:>22}  GFLOP/s (share of the peak) or GB/s, by threads", "", "shape M, N, K");
     let mut peaks = Vec::new();
     for threads in 1..=most {
         let peak = 1e-9 * f64::from(threads) * PEAK_FLOP as f64 / seconds(threads, &|_| peak());
