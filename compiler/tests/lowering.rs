@@ -76,7 +76,13 @@ fn without_rate(graph: &Graph) -> Graph {
 const CLIP: Option<f64> = Some(0.5);
 
 /// The passes in the order of the pipeline, each compared with the step as it is without any.
-fn training(forward: &Graph, optimizer: &Optimizer, clip: Option<f64>, scale: f64, feed: Feed) -> Result<(), String> {
+fn training(
+    forward: &Graph,
+    optimizer: &Optimizer,
+    clip: Option<f64>,
+    scale: f64,
+    feed: Feed,
+) -> Result<(), String> {
     let plain = grad::update(&grad::gradients(forward), optimizer, clip);
     let case = Case::new(&plain, scale, feed)?;
     let mut graph = forward.clone();

@@ -132,8 +132,11 @@ pub fn inputs(graph: &Graph, tensors: &Tensors, feed: &Feed) -> Inputs {
 /// there before, and every other output is added under the name of its role.
 pub fn after(graph: &Graph, before: &Tensors, outputs: Vec<ArrayD<f64>>) -> Tensors {
     assert_eq!(graph.outputs.len(), outputs.len());
-    let mut tensors: Tensors =
-        before.iter().filter(|(name, _)| !name.starts_with("output/")).map(|(k, v)| (k.clone(), v.clone())).collect();
+    let mut tensors: Tensors = before
+        .iter()
+        .filter(|(name, _)| !name.starts_with("output/"))
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect();
     let mut others = 0;
     for (output, value) in graph.outputs.iter().zip(outputs) {
         let updated = match &output.role {
