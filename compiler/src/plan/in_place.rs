@@ -26,7 +26,7 @@ pub fn may_share(kernel: &Kernel, input: BufferId, output: BufferId) -> bool {
         access.address.offset == write.address.offset && access.address.terms == write.address.terms
     };
     if concerned.iter().all(|access| same_place(access)) {
-        return ordered(&kernel.body, &kernel.axes, input, output, &same_place, &mut false);
+        return ordered(&kernel.body, &kernel.axes, input, write, &same_place);
     }
     // Reads elsewhere in the row: only of rows that one iteration owns.
     let Some(row) = row_loop(&kernel.body) else { return false };
@@ -42,7 +42,7 @@ pub fn may_share(kernel: &Kernel, input: BufferId, output: BufferId) -> bool {
             && row_terms(access).iter().any(|(index, _)| *index == Index::Axis(row.axis))
     };
     concerned.iter().all(|access| owned(access))
-        && ordered(&row.body, &kernel.axes, input, output, &same_place, &mut false)
+        && ordered(&row.body, &kernel.axes, input, write, &same_place)
 }
 
 /// The one parallel loop that is all of a kernel but for constants.
@@ -57,28 +57,33 @@ fn row_loop(stmts: &[Stmt]) -> Option<&For> {
 }
 
 /// Whether every read of `input` in these statements comes before the writes of `output`, or is at the same place in
-/// the same loop.
+/// the same loop, of which no two iterations are at one place.
 fn ordered(
     stmts: &[Stmt],
     axes: &[usize],
     input: BufferId,
-    output: BufferId,
+    write: &Access,
     same_place: &impl Fn(&Access) -> bool,
-    written: &mut bool,
 ) -> bool {
+    let output = write.address.buffer;
+    let mut written = false;
     for stmt in stmts {
         let mut inside = vec![];
         of_stmts(std::slice::from_ref(stmt), axes, &mut inside);
-        let reads = inside.iter().filter(|access| access.address.buffer == input && !access.writes);
+        let reads: Vec<&Access> = inside.iter().filter(|access| access.address.buffer == input).collect();
         let writes = inside.iter().any(|access| access.address.buffer == output && access.writes);
         let fine = match stmt {
-            Stmt::For(_) if writes => reads.clone().all(same_place),
+            Stmt::For(inner) if writes && !reads.is_empty() => {
+                write.address.terms.iter().any(|(index, _)| *index == Index::Axis(inner.axis))
+                    && reads.iter().all(|access| same_place(access))
+                    && ordered(&inner.body, axes, input, write, same_place)
+            }
             _ => true,
         };
-        if !fine || (*written && reads.count() > 0) {
+        if !fine || (written && !reads.is_empty()) {
             return false;
         }
-        *written |= writes;
+        written |= writes;
     }
     true
 }
