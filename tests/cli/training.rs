@@ -62,7 +62,7 @@ fn each_epoch_leaves_a_checkpoint_and_the_run_what_it_was_made_of() {
     assert!(run.latest().ends_with("epoch-03.safetensors"));
     assert_eq!(fs::read_to_string(run.0.join("model.lstm")).unwrap(), TINY.text());
     let log = fs::read_to_string(run.0.join("log.txt")).unwrap();
-    assert!(log.contains("started") && log.contains("finished") && log.contains("epoch  3/3"), "{log}");
+    assert!(log.contains("started") && log.contains("finished") && log.contains("epoch 3/3"), "{log}");
 }
 
 #[test]
