@@ -18,7 +18,7 @@ use lstmc_runtime::train::{Inputs, Outcome, Recipe, Trainer, initialise};
 
 use crate::args::Train;
 use crate::commands::check::parameters;
-use crate::compile::Threads;
+use crate::compile::{Compiled, Threads};
 use crate::progress::{Facts, Output, Plan, watch};
 use crate::project::{self, Project};
 use crate::{compile, terminal};
@@ -121,24 +121,25 @@ fn check_lengths(model: &Model, corpus: &Corpus) -> Result<()> {
 
 struct Built {
     train: Session,
-    evaluate: Session,
+    evaluate: Option<Session>,
     memory: u64,
     threads: usize,
     time: Duration,
 }
 
-/// Both programs of a training run, with initial parameters.
+/// The programs of a training run, with initial parameters.
 fn build(model: &Model, seed: u64, threads: Threads) -> Result<Built> {
     let train = compile::compile(model, Purpose::Train, threads)?;
-    let evaluate = compile::compile(model, Purpose::Evaluate, threads)?;
-    let (memory, time) = (train.memory + evaluate.memory, train.time + evaluate.time);
+    let evaluate = compile::evaluation(model, threads)?;
+    let memory = train.memory + evaluate.as_ref().map_or(0, |evaluate| evaluate.memory);
+    let time = train.time + evaluate.as_ref().map_or(Duration::ZERO, |evaluate| evaluate.time);
     let threads = train.threads;
     if let Some(available) = memory::available()
         && memory > available
     {
         return Err(Error::Memory { program: "train".into(), needed: memory, available }.into());
     }
-    let (mut train, evaluate) = (train.session()?, evaluate.session()?);
+    let (mut train, evaluate) = (train.session()?, evaluate.map(Compiled::session).transpose()?);
     initialise(model, seed, train.arena_mut())?;
     Ok(Built { train, evaluate, memory, threads, time })
 }
