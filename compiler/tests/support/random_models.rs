@@ -207,11 +207,13 @@ impl Cell {
     }
 
     fn define(mut self, index: usize, body: &[Code]) -> String {
+        if self.states == 0 {
+            let input = self.input();
+            let _ = writeln!(self.equations, "    v = tanh({input})");
+            self.names.push("v".into());
+        }
         for code in body {
             self.equation(*code);
-        }
-        if self.names.len() == self.states {
-            self.equation([0; 4]);
         }
         for state in 0..self.states {
             let code = body[state % body.len()];
@@ -225,7 +227,7 @@ impl Cell {
             let _ = writeln!(self.equations, "    next s{state} = {next}");
             self.names.push(format!("(next s{state})"));
         }
-        let result = self.name(body[0][3].rotate_left(1));
+        let result = self.everything(body[0][3].rotate_left(1));
         let mut text = format!("layer cell_{index}(x: [in], units) {{\n");
         for param in &self.params {
             let _ = writeln!(text, "    param {param}");
@@ -237,12 +239,17 @@ impl Cell {
         text
     }
 
-    /// One of the vectors so far, the latest first; where there is none, a projection of the input.
-    fn name(&mut self, code: u16) -> String {
-        match self.names.len() {
-            0 => self.input(),
-            count => self.names[count - 1 - usize::from(code) % count].clone(),
-        }
+    /// The sum of all equations' vectors, so that every parameter is used, and one of the vectors besides.
+    fn everything(&self, code: u16) -> String {
+        let result = self.name(code);
+        let sum: Vec<&str> = self.names.iter().filter(|name| name.starts_with('v')).map(|name| &name[..]).collect();
+        format!("tanh({} + {result})", sum.join(" + "))
+    }
+
+    /// One of the vectors so far, the latest first.
+    fn name(&self, code: u16) -> String {
+        let count = self.names.len();
+        self.names[count - 1 - usize::from(code) % count].clone()
     }
 
     fn param(&mut self, stem: &str, shape: &str) -> String {
