@@ -107,8 +107,7 @@ impl<'l, 'a> Emitter<'l, 'a> {
         self.folded.insert(value, var);
     }
 
-    pub fn store(&mut self, value: Value, at: &[At], view: &View) {
-        let var = self.value(value, at);
+    pub fn store(&mut self, var: Var, at: &[At], view: &View) {
         let to = address(view, at);
         if let Some(scope) = self.scopes.last_mut() {
             scope.stmts.push(Stmt::Store { to, value: var });
