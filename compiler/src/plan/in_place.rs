@@ -73,8 +73,9 @@ fn ordered(
         let writes = inside.iter().any(|access| access.address.buffer == output && access.writes);
         let fine = match stmt {
             Stmt::For(inner) if writes && reads.clone().next().is_some() => {
-                let moves =
-                    |access: &Access| access.address.terms.iter().any(|term| term.0 == Index::Axis(inner.axis));
+                let moves = |access: &Access| {
+                    access.address.terms.iter().any(|term| term.0 == Index::Axis(inner.axis))
+                };
                 reads.clone().all(|access| same_place(access) && (inner.parallel || moves(access)))
                     && ordered(&inner.body, axes, input, output, same_place, &mut false)
             }

@@ -62,5 +62,11 @@ pub fn check_all(stage: Stage, folder: &str) {
         Some(format!("{}: {fault}", path.display()))
     };
     let faults: Vec<String> = files.iter().filter_map(fault).collect();
-    assert!(faults.is_empty(), "{} of {} file tests fail\n\n{}", faults.len(), files.len(), faults.join("\n\n"));
+    assert!(
+        faults.is_empty(),
+        "{} of {} file tests fail\n\n{}",
+        faults.len(),
+        files.len(),
+        faults.join("\n\n")
+    );
 }

@@ -1,8 +1,8 @@
 //! Random small models: a proptest strategy over `.lstm` source, and the front end that checks it.
 //!
-//! Layers of the prelude and cells made up on the spot, any of the batches, targets, losses and optimizers. Two measures
-//! keep executors of different precision comparable: what is carried stays within a few units, and the optimizers'
-//! `epsilon` is large, since `g / (sqrt(g * g) + epsilon)` would magnify the rounding of a vanishing gradient.
+//! Layers of the prelude and cells made up on the spot, any of the batches, targets, losses and optimizers. Measures
+//! keep executors of different precision comparable: nothing grows beyond a few units, what is compared is not equal by
+//! construction, and the optimizers' `epsilon` is large, since `g / (sqrt(g * g) + epsilon)` would magnify the rounding of a vanishing gradient.
 
 use std::fmt::{self, Write};
 
@@ -242,7 +242,8 @@ impl Cell {
     /// The sum of all equations' vectors, so that every parameter is used, and one of the vectors besides.
     fn everything(&self, code: u16) -> String {
         let result = self.name(code);
-        let sum: Vec<&str> = self.names.iter().filter(|name| name.starts_with('v')).map(|name| &name[..]).collect();
+        let sum: Vec<&str> =
+            self.names.iter().filter(|name| name.starts_with('v')).map(|name| &name[..]).collect();
         format!("tanh({} + {result})", sum.join(" + "))
     }
 
@@ -282,14 +283,14 @@ impl Cell {
             5 => format!("0.5 * {a} + 0.5 * tanh({b} - {c})"),
             6 => format!("sigmoid({a}) * tanh({b}) + (1 - sigmoid({a})) * tanh({c})"),
             7 => format!("tanh({a} - mean({b}))"),
-            8 => format!("tanh(max({a}, {b}))"),
-            9 => format!("tanh(abs({a}) + relu({b}))"),
+            8 => format!("tanh(max({a}, {b} + 0.001))"),
+            9 => format!("tanh(abs({a} + 0.001) + relu({b} - 0.001))"),
             10 if half > 0 => format!("tanh(concat({a}[{half}:units], {b}[0:{half}]))"),
             11 => format!("tanh({a} / (1 + {b} * {b}))"),
             12 => format!("sqrt(1 + {a} * {a}) - stop(sigmoid({b}))"),
             13 => format!("tanh(sum({a} * {b}) / units) * tanh({c})"),
             14 => format!("exp(-{a} ^ 2) * tanh(log(1.5 + abs({b})))"),
-            15 => format!("if {a} > {b} - {c} then tanh({b}) else tanh({c})"),
+            15 => format!("if {a} > {b} - {c} + 0.001 then tanh({b}) else tanh({c})"),
             _ => format!("tanh({a})"),
         };
         let name = format!("v{}", self.names.len());

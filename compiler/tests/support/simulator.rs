@@ -11,8 +11,8 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use lstmc_compiler::kernel::{
-    Address, Axis, BufferId, BufferKind, Elem, Expr, For, Form, Gemm, Index, Kernel, Matrix, PANEL, Pack, Scatter,
-    Stmt, Time, Var,
+    Address, Axis, BufferId, BufferKind, Elem, Expr, For, Form, Gemm, Index, Kernel, Matrix, PANEL, Pack,
+    Scatter, Stmt, Time, Var,
 };
 use lstmc_compiler::plan::{COLUMN_GRAIN, Program, Split, Step, share};
 
@@ -144,7 +144,9 @@ impl<'p> Simulator<'p> {
 
     fn race(&self, worker: usize, buffer: BufferId, element: usize, does: &str, did: &str) -> String {
         let (item, name) = (&self.item, self.name(buffer));
-        format!("{item}: worker {worker} {does} {name:?}[{element}], which another {did} since the last barrier")
+        format!(
+            "{item}: worker {worker} {does} {name:?}[{element}], which another {did} since the last barrier"
+        )
     }
 
     fn steps(&mut self, steps: &[Step]) -> Result<(), String> {
@@ -234,7 +236,8 @@ impl<'p> Simulator<'p> {
     fn id(&self, buffer: BufferId, element: usize) -> Result<u32, String> {
         let module = &self.program.module;
         assert_eq!(module.buffer(buffer).elem, Elem::Id, "{}", self.name(buffer));
-        let ids = self.ids.get(self.name(buffer)).ok_or_else(|| format!("ids for {:?}", self.name(buffer)))?;
+        let ids =
+            self.ids.get(self.name(buffer)).ok_or_else(|| format!("ids for {:?}", self.name(buffer)))?;
         ids.get(element).copied().ok_or_else(|| format!("id {element} of {:?}", self.name(buffer)))
     }
 
@@ -353,7 +356,10 @@ impl<'p> Simulator<'p> {
 
     /// The calls of the workers that take part: what each reads and writes. The library reads its operands while it
     /// writes its result, so these share no word.
-    fn library(&mut self, calls: Vec<(usize, Vec<(BufferId, usize)>, Vec<(BufferId, usize)>)>) -> Result<(), String> {
+    fn library(
+        &mut self,
+        calls: Vec<(usize, Vec<(BufferId, usize)>, Vec<(BufferId, usize)>)>,
+    ) -> Result<(), String> {
         for (worker, reads, _) in &calls {
             reads.iter().try_for_each(|&(buffer, element)| self.read(*worker, buffer, element))?;
         }
