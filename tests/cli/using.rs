@@ -55,7 +55,10 @@ fn predict_shows_actual_beside_predicted() {
     let words: Vec<&str> = SENTENCE.split(' ').collect();
     for (line, next) in lines.by_ref().take(5).zip(&words[1..]) {
         let cells: Vec<&str> = line.split_whitespace().collect();
-        assert_eq!(cells[cells.len() - 3..], [*next, *next, "="], "{line}");
+        let [.., actual, predicted, probability, "%", "right"] = cells[..] else { panic!("{line}") };
+        assert_eq!([actual, predicted], [*next, *next], "{line}");
+        assert!(probability.parse::<f64>().is_ok_and(|found| found > 90.0 && found <= 100.0), "{line}");
+        assert!(line.chars().count() <= 80, "{line}");
     }
     assert_eq!(lines.next(), Some("5 of 5 right"));
 }

@@ -7,7 +7,7 @@ use crate::kernel::{BufferId, For, Index, Kernel, Stmt};
 ///
 /// The kernel must be one nest of parallel loops. All its reads of `input` and writes of `output` must lie in the row
 /// of the current iteration, at the same place in both; and no read of `input` may come after a write of `output` in
-/// the same row, but for a read in the loop that writes, at the very position that is written.
+/// the same row, but for a read in the loop that writes, at the very position that is about to be written.
 pub fn may_share(kernel: &Kernel, input: BufferId, output: BufferId) -> bool {
     let all = of_kernel(kernel);
     let concerned: Vec<&Access> =
@@ -26,7 +26,7 @@ pub fn may_share(kernel: &Kernel, input: BufferId, output: BufferId) -> bool {
         access.address.offset == write.address.offset && access.address.terms == write.address.terms
     };
     if concerned.iter().all(|access| same_place(access)) {
-        return ordered(&kernel.body, &kernel.axes, input, write, &same_place);
+        return ordered(&kernel.body, &kernel.axes, input, output, &same_place, &mut false);
     }
     // Reads elsewhere in the row: only of rows that one iteration owns.
     let Some(row) = row_loop(&kernel.body) else { return false };
@@ -42,7 +42,7 @@ pub fn may_share(kernel: &Kernel, input: BufferId, output: BufferId) -> bool {
             && row_terms(access).iter().any(|(index, _)| *index == Index::Axis(row.axis))
     };
     concerned.iter().all(|access| owned(access))
-        && ordered(&row.body, &kernel.axes, input, write, &same_place)
+        && ordered(&row.body, &kernel.axes, input, output, &same_place, &mut false)
 }
 
 /// The one parallel loop that is all of a kernel but for constants.
@@ -57,33 +57,34 @@ fn row_loop(stmts: &[Stmt]) -> Option<&For> {
 }
 
 /// Whether every read of `input` in these statements comes before the writes of `output`, or is at the same place in
-/// the same loop, of which no two iterations are at one place.
+/// a loop, in each round of which it comes before them and which has a place of its own.
 fn ordered(
     stmts: &[Stmt],
     axes: &[usize],
     input: BufferId,
-    write: &Access,
+    output: BufferId,
     same_place: &impl Fn(&Access) -> bool,
+    written: &mut bool,
 ) -> bool {
-    let output = write.address.buffer;
-    let mut written = false;
     for stmt in stmts {
         let mut inside = vec![];
         of_stmts(std::slice::from_ref(stmt), axes, &mut inside);
-        let reads: Vec<&Access> = inside.iter().filter(|access| access.address.buffer == input).collect();
+        let reads = inside.iter().filter(|access| access.address.buffer == input && !access.writes);
         let writes = inside.iter().any(|access| access.address.buffer == output && access.writes);
         let fine = match stmt {
-            Stmt::For(inner) if writes && !reads.is_empty() => {
-                write.address.terms.iter().any(|(index, _)| *index == Index::Axis(inner.axis))
-                    && reads.iter().all(|access| same_place(access))
-                    && ordered(&inner.body, axes, input, write, same_place)
+            Stmt::For(inner) if writes && reads.clone().next().is_some() => {
+                let moves = |access: &Access| {
+                    access.address.terms.iter().any(|term| term.0 == Index::Axis(inner.axis))
+                };
+                reads.clone().all(|access| same_place(access) && (inner.parallel || moves(access)))
+                    && ordered(&inner.body, axes, input, output, same_place, &mut false)
             }
             _ => true,
         };
-        if !fine || (written && !reads.is_empty()) {
+        if !fine || (*written && reads.count() > 0) {
             return false;
         }
-        written |= writes;
+        *written |= writes;
     }
     true
 }
