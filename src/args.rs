@@ -24,17 +24,17 @@ pub enum Command {
         lstmc train models/ptb-small.lstm --data ptb --epochs 3 --out runs/small\n  \
         lstmc train --resume runs/small")]
     Train(Train),
-    /// Perplexity and accuracy of a trained model.
+    /// Loss, perplexity and accuracy of a trained model on a text.
     #[command(after_help = "Example:\n  lstmc eval runs/ptb-small --split test")]
     Eval(Eval),
-    /// Actual words against predicted words, side by side.
+    /// Actual words against predicted words, side by side, from a text's beginning.
     #[command(after_help = "Example:\n  lstmc predict runs/ptb-small --split test --count 20")]
     Predict(Predict),
     /// Write text with a trained model.
     #[command(after_help = "Examples:\n  lstmc generate runs/aesop --prompt \"had a general\" --greedy\n  \
         lstmc generate runs/ptb-small --prompt \"the company\" --temperature 0.8 --top-k 40")]
     Generate(Generate),
-    /// Shapes, parameters and memory of a model, without training it.
+    /// Shapes, parameters and peak memory of a model, without training it.
     #[command(after_help = "Examples:\n  lstmc check models/aesop.lstm\n  \
         lstmc check models/ptb-large.lstm --vocab 10000")]
     Check(Check),
@@ -49,31 +49,31 @@ pub enum Command {
 
 #[derive(Debug, Args)]
 pub struct Train {
-    /// The model file.
+    /// The model file; --resume needs none.
     #[arg(value_name = "MODEL.lstm", required_unless_present = "resume")]
     pub model: Option<PathBuf>,
-    /// The folder that the texts are in [default: the model file's].
+    /// The folder that the texts are in [default: the folder of the model file].
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// The folder of the run [default: runs/MODEL, or runs/MODEL-2 and so on if it is taken].
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     pub out: Option<PathBuf>,
-    /// Train for this many epochs instead of the model's own number.
+    /// Train for this many epochs instead of the model's own number (for models that count epochs).
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub epochs: Option<u32>,
-    /// Stop after this many updates.
+    /// Stop when this many updates have been made, those before --resume included.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub steps: Option<u64>,
-    /// Where all random numbers come from [default: 0, or the resumed run's].
+    /// All random numbers are a function of this [default: 0, or the resumed run's].
     #[arg(long, value_name = "N", conflicts_with = "resume")]
     pub seed: Option<u64>,
-    /// Worker threads [default: the processor's cores].
+    /// Worker threads [default: as many as the processor has cores].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
     /// Go on with this run from its newest checkpoint.
     #[arg(long, value_name = "RUN")]
     pub resume: Option<PathBuf>,
-    /// Print one JSON object a line.
+    /// Print one JSON object a line instead of progress for people.
     #[arg(long)]
     pub json: bool,
 }
@@ -86,7 +86,7 @@ pub struct Trained {
     /// The folder that the texts are in [default: where training found them].
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// Worker threads [default: the processor's cores].
+    /// Worker threads [default: as many as the processor has cores].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
 }
@@ -124,7 +124,7 @@ pub struct Predict {
     /// Which text [default: test, or the last one that the model has].
     #[arg(long, value_enum)]
     pub split: Option<Split>,
-    /// How many predictions.
+    /// How many predictions to show.
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     pub count: u32,
 }
@@ -139,22 +139,22 @@ pub struct Generate {
     /// How many tokens to write.
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub length: usize,
-    /// Below 1 is bolder in the likely, above 1 in the unlikely.
+    /// Below 1 keeps closer to the likely tokens, above 1 tries more of the unlikely ones.
     #[arg(long, value_name = "T", default_value_t = 1.0, value_parser = temperature)]
     pub temperature: f64,
-    /// Choose among the K most likely tokens.
+    /// Choose among the K most likely tokens only.
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
     pub top_k: Option<u32>,
-    /// Choose among the most likely tokens that together have probability P.
+    /// Choose among the most likely tokens only that together have probability P.
     #[arg(long, value_name = "P", value_parser = probability)]
     pub top_p: Option<f64>,
     /// Always choose the most likely token.
     #[arg(long, conflicts_with_all = ["temperature", "top_k", "top_p", "seed"])]
     pub greedy: bool,
-    /// Where random choices come from.
+    /// All random choices are a function of this.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
-    /// Worker threads [default: the processor's cores].
+    /// Worker threads [default: as many as the processor has cores].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
 }
@@ -165,7 +165,7 @@ pub struct ModelFile {
     /// The model file.
     #[arg(value_name = "MODEL.lstm")]
     pub model: PathBuf,
-    /// The folder that the texts are in [default: the model file's].
+    /// The folder that the texts are in [default: the folder of the model file].
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// The vocabulary's size, instead of reading the training text.
@@ -177,7 +177,7 @@ pub struct ModelFile {
 pub struct Check {
     #[command(flatten)]
     pub file: ModelFile,
-    /// Worker threads [default: the processor's cores].
+    /// Worker threads [default: as many as the processor has cores].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
 }
@@ -203,7 +203,8 @@ pub struct Emit {
     /// What to print.
     #[arg(long, value_enum)]
     pub stage: Stage,
-    /// Print the graph after this pass of the stage.
+    /// Print the graph as it is after this pass instead: lower, simplify-1, merge_products, hoist, simplify-2,
+    /// gradients, update, simplify-3, sink, simplify-4.
     #[arg(long, value_name = "PASS")]
     pub dump_after: Option<String>,
     /// Worker threads that the plan is for.

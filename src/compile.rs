@@ -85,18 +85,35 @@ pub struct Compiled {
     executable: Executable,
     /// Bytes that the program needs while it runs.
     pub memory: u64,
+    /// Worker threads that it is planned for.
+    pub threads: usize,
     /// How long compiling took.
     pub time: Duration,
 }
 
-/// Compiles a model for one purpose and a number of worker threads.
+/// How many worker threads a program is planned for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Threads {
+    /// As many as the user says.
+    Exactly(usize),
+    /// As many as the machine has, or one where the program is too small to gain from more.
+    UpTo(usize),
+}
+
+/// Compiles a model for one purpose.
 ///
 /// # Errors
 /// The machine cannot run compiled code.
-pub fn compile(model: &Model, purpose: Purpose, workers: usize) -> Result<Compiled> {
+pub fn compile(model: &Model, purpose: Purpose, threads: Threads) -> Result<Compiled> {
     let started = Instant::now();
-    let executable = Executable::compile(pipeline::program_of(model, purpose, workers))?;
-    Ok(Compiled { memory: executable.memory(), executable, time: started.elapsed() })
+    let kernels = pipeline::kernels_of(&pipeline::graph_of(model, purpose, &mut |_, _| {}));
+    let program = match threads {
+        Threads::Exactly(workers) => pipeline::plan_of(kernels, workers),
+        Threads::UpTo(available) => pipeline::plan_up_to(kernels, available),
+    };
+    let threads = program.workers;
+    let executable = Executable::compile(program)?;
+    Ok(Compiled { memory: executable.memory(), executable, threads, time: started.elapsed() })
 }
 
 impl Compiled {
@@ -137,26 +154,4 @@ pub fn emit(model: &Model, stage: Stage, dump_after: Option<&str>, workers: usiz
         Stage::Clif => cranelift::compile_with_text(&program(), &session::library())?.clif().to_string(),
         Stage::Asm => cranelift::compile_with_text(&program(), &session::library())?.asm().to_string(),
     })
-}
-
-/// How one parameter's gradient compares with central differences.
-pub struct GradientCheck {
-    pub parameter: String,
-    pub shape: Vec<usize>,
-    /// Elements that were compared.
-    pub compared: usize,
-    /// The largest relative difference.
-    pub error: f64,
-}
-
-/// The largest relative difference that passes: central differences in f64 agree to about 1e-8.
-pub const GRADIENT_TOLERANCE: f64 = 1e-6;
-
-/// Compares the gradient of every parameter with central differences, in f64 and at small sizes.
-///
-/// # Errors
-/// [`Refused`] if the model does not stand at a small vocabulary.
-pub fn check_gradients(source: &Source) -> Result<Vec<GradientCheck>> {
-    let _ = source;
-    bail!("the pipeline is not joined up yet")
 }

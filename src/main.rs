@@ -5,6 +5,7 @@
 mod args;
 mod commands;
 mod compile;
+mod gradients;
 mod progress;
 mod project;
 mod show;

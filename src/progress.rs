@@ -76,11 +76,11 @@ impl Facts<'_> {
     pub fn line(&self) -> String {
         let begun = if self.step > 0 { format!("resumed at step {}", self.step) } else { "started".into() };
         format!(
-            "{begun}: {} parameters, {} of memory, compiled in {}, {} threads",
+            "{begun}: {} parameters, {} of memory, compiled in {}, {}",
             show::count(self.parameters),
             bytes(self.memory),
             show::duration(self.compile.as_secs_f64()),
-            self.threads
+            show::threads(self.threads)
         )
     }
 }
@@ -129,7 +129,7 @@ impl<'a> Output<'a> {
         ))?;
         self.line(&format!("parameters  {}", show::count(facts.parameters)))?;
         self.line(&format!("memory      {} at the peak", bytes(facts.memory)))?;
-        self.line(&format!("compiled    in {time} for {} threads", facts.threads))?;
+        self.line(&format!("compiled    in {time} for {}", show::threads(facts.threads)))?;
         self.line(&format!("run         {}", facts.run.display()))?;
         if facts.step > 0 {
             self.line(&format!("resumed     at step {}", show::count(facts.step)))?;

@@ -13,12 +13,15 @@ use lstmc_runtime::text::{Corpus, Tokenizer, Vocabulary, encode_file, read_text}
 use lstmc_runtime::workers;
 
 use crate::args::{ModelFile, Split, Trained};
-use crate::compile::{self, Source};
+use crate::compile::{self, Source, Threads};
 use crate::terminal;
 
 /// The number of worker threads: as asked for, or as many as help.
-pub fn threads(asked: Option<u16>) -> usize {
-    asked.map_or_else(workers::default_workers, usize::from)
+pub fn threads(asked: Option<u16>) -> Threads {
+    match asked {
+        Some(asked) => Threads::Exactly(usize::from(asked)),
+        None => Threads::UpTo(workers::default_workers()),
+    }
 }
 
 /// A parsed model file.
@@ -122,7 +125,7 @@ impl Opened {
     ///
     /// # Errors
     /// A checkpoint of another model; too little memory.
-    pub fn session(&self, purpose: Purpose, threads: usize) -> Result<Session> {
+    pub fn session(&self, purpose: Purpose, threads: Threads) -> Result<Session> {
         let mut session = compile::compile(&self.model, purpose, threads)?.session()?;
         self.checkpoint.restore(&self.path, session.arena_mut(), Take::Parameters)?;
         Ok(session)

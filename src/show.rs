@@ -24,6 +24,11 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
+/// `1 thread`, `2 threads`.
+pub fn threads(count: usize) -> String {
+    format!("{count} thread{}", if count == 1 { "" } else { "s" })
+}
+
 /// `[20, 35, 650]`.
 pub fn shape(sizes: &[usize]) -> String {
     format!("{sizes:?}")

@@ -33,18 +33,21 @@ pub const PASSES: [&str; 10] = [
 /// the graph after each of the [`PASSES`].
 pub fn graph_of(model: &Model, purpose: Purpose, see: &mut dyn FnMut(&str, &Graph)) -> Graph {
     let mut stage = Stage { graph: graph::lower(model, purpose), see };
-    stage.show("lower");
-    stage.pass("simplify-1", opt::simplify);
-    stage.pass("merge_products", opt::merge_products);
-    stage.pass("hoist", opt::hoist);
-    stage.pass("simplify-2", opt::simplify);
+    stage.forward();
     if purpose == Purpose::Train {
         stage.pass("gradients", grad::gradients);
         stage.pass("update", |graph| grad::update(graph, &model.optimizer, model.train.clip));
-        stage.pass("simplify-3", opt::simplify);
-        stage.pass("sink", opt::sink);
-        stage.pass("simplify-4", opt::simplify);
+        stage.backward();
     }
+    stage.graph
+}
+
+/// The optimised training step without clipping and update: its outputs are the gradients themselves.
+pub fn gradients_of(model: &Model) -> Graph {
+    let mut stage = Stage { graph: graph::lower(model, Purpose::Train), see: &mut |_, _| {} };
+    stage.forward();
+    stage.pass("gradients", grad::gradients);
+    stage.backward();
     stage.graph
 }
 
@@ -54,6 +57,20 @@ struct Stage<'a> {
 }
 
 impl Stage<'_> {
+    fn forward(&mut self) {
+        self.show("lower");
+        self.pass("simplify-1", opt::simplify);
+        self.pass("merge_products", opt::merge_products);
+        self.pass("hoist", opt::hoist);
+        self.pass("simplify-2", opt::simplify);
+    }
+
+    fn backward(&mut self) {
+        self.pass("simplify-3", opt::simplify);
+        self.pass("sink", opt::sink);
+        self.pass("simplify-4", opt::simplify);
+    }
+
     fn pass(&mut self, name: &str, run: impl FnOnce(&Graph) -> Graph) {
         self.graph = run(&self.graph);
         self.show(name);
@@ -82,7 +99,15 @@ pub fn kernels_of(graph: &Graph) -> Module {
 
 /// The plan of a module for a number of workers.
 pub fn plan_of(module: Module, workers: usize) -> Program {
-    let program = plan::plan(module, workers);
+    verified(plan::plan(module, workers))
+}
+
+/// The plan of a module for `available` workers, or for one if more would not help.
+pub fn plan_up_to(module: Module, available: usize) -> Program {
+    verified(plan::plan_for(module, available))
+}
+
+fn verified(program: Program) -> Program {
     if cfg!(debug_assertions)
         && let Err(message) = plan::verify(&program)
     {

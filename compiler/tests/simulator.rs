@@ -16,7 +16,7 @@ use support::simulator::simulate;
 /// round's `c` overwrites what another worker may still be reading in `d`.
 const TEXT: &str = r#"module m {
   buffer %0: f[64, 64] input "x" carried start 0.0
-  buffer %1: f[64, 64] temp "a"
+  buffer %1: f[64, 64] output "a" probabilities
   buffer %2: f[64, 64] output "b" probabilities
   buffer %3: f[64, 64] temp "c"
   buffer %4: f[4, 64, 64] output "d" probabilities
@@ -146,7 +146,8 @@ fn barriers_of_a_training_step_are_missed() {
         let program = pipeline::program_of(&model, Purpose::Train, workers);
         assert_eq!(simulate(&program, &ids), Ok(()));
         let all = barriers(&program.schedule);
-        let needed = (0..all).filter(|&index| simulate(&without_barrier(&program, index), &ids).is_err()).count();
+        let needed =
+            (0..all).filter(|&index| simulate(&without_barrier(&program, index), &ids).is_err()).count();
         assert!(needed * 2 > all, "{needed} of {all} barriers are needed");
     }
 }

@@ -16,11 +16,11 @@ pub enum Error {
     #[error("cannot find {what} {path:?}")]
     MissingFile { what: &'static str, path: PathBuf },
 
-    #[error("cannot read {path:?}: {source}")]
-    Read { path: PathBuf, source: io::Error },
+    #[error("cannot read {path:?}: {cause}")]
+    Read { path: PathBuf, cause: io::Error },
 
-    #[error("cannot write {path:?}: {}", write_reason(source))]
-    Write { path: PathBuf, source: io::Error },
+    #[error("cannot write {path:?}: {}", write_reason(cause))]
+    Write { path: PathBuf, cause: io::Error },
 
     #[error(
         "{path:?} is not UTF-8 text: byte {offset} (line {line}) is not part of a character; convert the file to UTF-8"
@@ -99,22 +99,25 @@ impl Error {
     pub(crate) fn read(path: &Path, what: &'static str, source: io::Error) -> Self {
         match source.kind() {
             io::ErrorKind::NotFound => Self::MissingFile { what, path: path.to_owned() },
-            _ => Self::Read { path: path.to_owned(), source },
+            _ => Self::Read { path: path.to_owned(), cause: source },
         }
     }
 
     pub(crate) fn write(path: &Path, source: io::Error) -> Self {
-        Self::Write { path: path.to_owned(), source }
+        Self::Write { path: path.to_owned(), cause: source }
     }
 }
 
-fn write_reason(source: &io::Error) -> String {
-    match source.kind() {
+fn write_reason(cause: &io::Error) -> String {
+    match cause.kind() {
         io::ErrorKind::StorageFull => "the disk is full; make room, and go on with --resume".into(),
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            format!("{source}; choose a folder that you may write to with --out")
+        io::ErrorKind::PermissionDenied
+        | io::ErrorKind::ReadOnlyFilesystem
+        | io::ErrorKind::NotADirectory
+        | io::ErrorKind::NotFound => {
+            format!("{cause}; choose a folder that you may write to with --out")
         }
-        _ => source.to_string(),
+        _ => cause.to_string(),
     }
 }
 

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! It does all file I/O. `unsafe` is in `arena` (typed views of one block), `session` (calling compiled code, and its
-//! callbacks) and `gemm`.
+//! callbacks), `gemm`, and `workers` (the processor's floating-point mode).
 
 pub mod arena;
 pub mod batches;

@@ -146,9 +146,10 @@ impl RunDir {
         files::replace(&self.path.join(LATEST), format!("{name}\n").as_bytes())?;
         let folder = self.path.join(CHECKPOINTS);
         let newest = self.checkpoint(name);
-        let entries = fs::read_dir(&folder).map_err(|source| Error::Read { path: folder.clone(), source })?;
+        let entries =
+            fs::read_dir(&folder).map_err(|source| Error::Read { path: folder.clone(), cause: source })?;
         for entry in entries {
-            let path = entry.map_err(|source| Error::Read { path: folder.clone(), source })?.path();
+            let path = entry.map_err(|source| Error::Read { path: folder.clone(), cause: source })?.path();
             let passing = path.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.starts_with("step-"));
             if passing && path != newest {
                 fs::remove_file(&path).map_err(|source| Error::write(&path, source))?;
@@ -171,7 +172,7 @@ impl RunDir {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 Err(Error::NoCheckpoint { path: self.path.clone() })
             }
-            Err(source) => Err(Error::Read { path: pointer, source }),
+            Err(source) => Err(Error::Read { path: pointer, cause: source }),
         }
     }
 
@@ -195,7 +196,7 @@ impl RunDir {
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-            Err(source) => return Err(Error::Read { path, source }),
+            Err(source) => return Err(Error::Read { path, cause: source }),
         };
         let keep = |line: &&str| serde_json::from_str::<Row>(line).is_ok_and(|row| row.step <= step);
         let kept: String = text.lines().take_while(keep).map(|line| format!("{line}\n")).collect();

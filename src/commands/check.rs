@@ -25,7 +25,8 @@ pub fn run(args: &Check) -> Result<ExitCode> {
     let threads = project::threads(args.threads);
     let train = compile::compile(&model, Purpose::Train, threads)?;
     let evaluate = compile::compile(&model, Purpose::Evaluate, threads)?;
-    let needed = train.memory + evaluate.memory;
+    let own = memory::resident().unwrap_or(0);
+    let needed = own + train.memory + evaluate.memory;
     let mut out = std::io::stdout().lock();
     write!(out, "{}", layers(&model))?;
     writeln!(out)?;
@@ -39,11 +40,12 @@ pub fn run(args: &Check) -> Result<ExitCode> {
     let (training, validation) = (bytes(train.memory), bytes(evaluate.memory));
     writeln!(
         out,
-        "memory      {} at the peak ({training} training, {validation} validation)",
-        bytes(needed)
+        "memory      {} at the peak ({training} training, {validation} validation, {} the program itself)",
+        bytes(needed),
+        bytes(own)
     )?;
     let time = (train.time + evaluate.time).as_secs_f64();
-    writeln!(out, "compiled    in {} for {threads} threads", show::duration(time))?;
+    writeln!(out, "compiled    in {} for {}", show::duration(time), show::threads(train.threads))?;
     match memory::available() {
         Some(available) if needed > available => {
             Err(Error::Memory { program: "train".into(), needed, available }.into())

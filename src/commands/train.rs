@@ -18,6 +18,7 @@ use lstmc_runtime::train::{Inputs, Outcome, Recipe, Trainer, initialise};
 
 use crate::args::Train;
 use crate::commands::check::parameters;
+use crate::compile::Threads;
 use crate::progress::{Facts, Output, Plan, watch};
 use crate::project::{self, Project};
 use crate::{compile, terminal};
@@ -60,7 +61,7 @@ pub fn run(args: &Train) -> Result<ExitCode> {
         parameters: parameters(&model),
         memory: built.memory,
         compile: built.time,
-        threads,
+        threads: built.threads,
         train_tokens: corpus.train.len(),
         valid_tokens: corpus.valid.as_ref().map(Vec::len),
         words: corpus.vocabulary.len(),
@@ -122,22 +123,27 @@ struct Built {
     train: Session,
     evaluate: Session,
     memory: u64,
+    threads: usize,
     time: Duration,
 }
 
 /// Both programs of a training run, with initial parameters.
-fn build(model: &Model, seed: u64, threads: usize) -> Result<Built> {
+fn build(model: &Model, seed: u64, threads: Threads) -> Result<Built> {
     let train = compile::compile(model, Purpose::Train, threads)?;
     let evaluate = compile::compile(model, Purpose::Evaluate, threads)?;
-    let (memory, time) = (train.memory + evaluate.memory, train.time + evaluate.time);
+    let own = memory::resident().unwrap_or(0);
+    let (memory, time) = (own + train.memory + evaluate.memory, train.time + evaluate.time);
+    let threads = train.threads;
     if let Some(available) = memory::available()
         && memory > available
     {
         return Err(Error::Memory { program: "train".into(), needed: memory, available }.into());
     }
-    let (mut train, evaluate) = (train.session()?, evaluate.session()?);
+    // What initialisation needs for a moment is given back before the second program takes its memory.
+    let mut train = train.session()?;
     initialise(model, seed, train.arena_mut())?;
-    Ok(Built { train, evaluate, memory, time })
+    let evaluate = evaluate.session()?;
+    Ok(Built { train, evaluate, memory, threads, time })
 }
 
 /// The folder of a new run.

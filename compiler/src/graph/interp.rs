@@ -3,9 +3,10 @@
 //! The oracle that gradients, passes, kernels and back ends are tested against; clear before fast. Scalar operations
 //! are [`scalar::eval`]; sums run in index order.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
-use ndarray::{Array2, ArrayD, ArrayView2, ArrayViewD, Axis, Ix2, IxDyn, Slice, Zip};
+use ndarray::{Array2, ArrayD, ArrayView2, ArrayViewD, Axis, CowArray, Ix2, IxDyn, Slice, Zip};
 
 use super::{Elem, Form, Graph, Loop, Node, Op, Reduce, Type, Value, verify};
 use crate::scalar::{self, Real, Scalar};
@@ -87,15 +88,16 @@ pub fn run<R: Real>(
         if given.ty() != *expected {
             return Err(format!("input {:?} should be {expected}, not {}", input.name, given.ty()));
         }
-        machine.set(input.value, given.clone());
+        machine.values[input.value.0 as usize] = Some(Cow::Borrowed(given));
     }
     machine.region(&graph.body)?;
     graph.outputs.iter().map(|output| machine.get(output.value).cloned()).collect()
 }
 
-struct Machine<'a, R> {
+struct Machine<'a, R: Clone> {
     graph: &'a Graph,
-    values: Vec<Option<Tensor<R>>>,
+    /// Inputs are borrowed: a model's parameters can be large.
+    values: Vec<Option<Cow<'a, Tensor<R>>>>,
     seed: u64,
     step: u64,
 }
@@ -103,12 +105,12 @@ struct Machine<'a, R> {
 impl<R: Real> Machine<'_, R> {
     fn get(&self, value: Value) -> Result<&Tensor<R>, String> {
         self.values[value.0 as usize]
-            .as_ref()
+            .as_deref()
             .ok_or_else(|| format!("{value} was read before it was computed"))
     }
 
     fn set(&mut self, value: Value, tensor: Tensor<R>) {
-        self.values[value.0 as usize] = Some(tensor);
+        self.values[value.0 as usize] = Some(Cow::Owned(tensor));
     }
 
     fn real(&self, value: Value) -> Result<&ArrayD<R>, String> {
@@ -252,10 +254,10 @@ fn reduce<R: Real>(x: &ArrayD<R>, kind: Reduce, axes: &[usize]) -> ArrayD<R> {
 }
 
 /// Leading axes collapsed into rows.
-fn rows<R: Real>(x: &ArrayD<R>) -> Result<Array2<R>, String> {
+fn rows<R: Real>(x: &ArrayD<R>) -> Result<CowArray<'_, R, Ix2>, String> {
     let columns = x.shape().last().copied().unwrap_or(1);
-    let rows = x.shape().iter().rev().skip(1).product();
-    Array2::from_shape_vec((rows, columns), x.iter().copied().collect()).map_err(|error| error.to_string())
+    let rows: usize = x.shape().iter().rev().skip(1).product();
+    x.to_shape((rows, columns)).map_err(|error| error.to_string())
 }
 
 fn product<R: Real>(form: Form, a: &ArrayD<R>, b: &ArrayD<R>, shape: &[usize]) -> Result<ArrayD<R>, String> {

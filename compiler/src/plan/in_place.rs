@@ -19,7 +19,7 @@ pub fn may_share(kernel: &Kernel, input: BufferId, output: BufferId) -> bool {
         true => access.writes && access.address.terms == write.address.terms,
         false => !access.writes,
     };
-    if !concerned.iter().all(|access| clean(&access)) {
+    if !concerned.iter().all(clean) {
         return false;
     }
     let same_place = |access: &Access| {

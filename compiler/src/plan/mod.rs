@@ -86,3 +86,12 @@ pub fn plan(module: Module, workers: usize) -> Program {
     let schedule = barriers::schedule(&module, &offsets, workers);
     Program { module, workers, offsets, arena_bytes, schedule }
 }
+
+/// Plans a module for `available` workers, or for one if it is so small that they would mostly wait for each other.
+pub fn plan_for(module: Module, available: usize) -> Program {
+    let program = plan(module, available);
+    match partition::helpful_workers(&program.schedule, available) {
+        helpful if helpful < program.workers => plan(program.module, helpful),
+        _ => program,
+    }
+}

@@ -1,6 +1,6 @@
 //! How each item is cut among the workers.
 
-use super::{COLUMN_GRAIN, Split};
+use super::{COLUMN_GRAIN, Split, Step};
 use crate::kernel::{Axis, Gemm, Kernel, Stmt};
 
 /// A kernel is cut along the outermost loop, if that is parallel and all of the kernel.
@@ -50,4 +50,42 @@ pub(super) fn of_gemm(gemm: &Gemm, workers: usize, in_loop: bool) -> Split {
         return Split::Rows;
     }
     Split::Whole
+}
+
+/// Work between two barriers, in floating-point operations, from which on a second worker gains more than waiting for
+/// it costs: some microseconds of work against a barrier of a tenth of one, with room for a busy machine.
+const WORK_WORTH_A_BARRIER: usize = 100_000;
+
+/// How many of `available` workers a program gains from: all of them, or one if it is too small to be cut.
+pub(super) fn helpful_workers(schedule: &[Step], available: usize) -> usize {
+    let (work, barriers) = work_and_barriers(schedule);
+    if work / barriers.max(1) < WORK_WORTH_A_BARRIER { 1 } else { available }
+}
+
+/// Floating-point operations of one run, roughly, and barriers passed.
+fn work_and_barriers(schedule: &[Step]) -> (usize, usize) {
+    let mut total = (0, 0);
+    for step in schedule {
+        let (work, barriers) = match step {
+            Step::Kernel(kernel, _) => (work_of(&kernel.body, kernel), 0),
+            Step::Gemm(gemm, _) => (2 * gemm.m * gemm.n * gemm.k, 0),
+            Step::Pack(pack, _) => (pack.k * pack.n, 0),
+            Step::Scatter(scatter, _) => ((scatter.count + scatter.rows) * scatter.n, 0),
+            Step::Barrier => (0, 1),
+            Step::Loop { steps, body, .. } => {
+                let (work, barriers) = work_and_barriers(body);
+                (work * steps, barriers * steps)
+            }
+        };
+        total = (total.0 + work, total.1 + barriers);
+    }
+    total
+}
+
+fn work_of(stmts: &[Stmt], kernel: &Kernel) -> usize {
+    let work = |stmt: &Stmt| match stmt {
+        Stmt::For(inner) => kernel.axes[inner.axis.0 as usize] * work_of(&inner.body, kernel),
+        _ => 1,
+    };
+    stmts.iter().map(work).sum()
 }

@@ -5,12 +5,12 @@
 //!
 //! The form is that of Goto and van de Geijn, "Anatomy of high-performance matrix multiplication" (2008): a register
 //! tile over panels of [`PANEL`] columns of B, blocked so that a panel stays in the first cache and rows of A in the
-//! second. [`driver`] does the blocking, [`micro`] holds the register tiles of each instruction set, [`packing`] the
-//! layouts, and [`direct`] the products of so few rows that B is better streamed as it lies.
+//! second. `driver` does the blocking, `micro` holds the register tiles of each instruction set, `packing` the
+//! layouts, and `direct` the products of so few rows that B is better streamed as it lies.
 //!
 //! **Determinism.** An element of C is computed by the same operations in the same order whatever the number of workers,
 //! the split and the element's place in a tile: the contraction is cut into blocks that depend on `k` alone
-//! ([`driver::k_block`]); within a block the products are added in order of `k`, starting from zero; the blocks' sums are
+//! (`driver::k_block`); within a block the products are added in order of `k`, starting from zero; the blocks' sums are
 //! added in order. Nor does packing B change a bit.
 
 mod direct;

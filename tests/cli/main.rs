@@ -1,0 +1,9 @@
+//! The command as people run it: the real binary in folders of its own.
+
+mod bad_input;
+mod gradients;
+mod interruption;
+mod stages;
+mod support;
+mod training;
+mod using;

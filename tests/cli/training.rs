@@ -1,0 +1,209 @@
+//! `lstmc train`: learning, metrics, checkpoints, the same bits again.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::support::{Folder, Model, TINY, number};
+
+#[test]
+fn a_repeating_text_is_learned() {
+    let folder = Folder::new();
+    let out = folder.train("run", &[]);
+    assert!(out.contains("parameters") && out.contains("at the peak") && out.contains("compiled"), "{out}");
+    let metrics = folder.trained("run").metrics();
+    let (first, last) = (&metrics[0], &metrics[metrics.len() - 1]);
+    assert!(number(first, "train_loss") > 1.5, "{first:?}");
+    assert!(number(last, "valid_loss") < 0.02, "{last:?}");
+    assert_eq!(number(last, "valid_accuracy"), 1.0, "{last:?}");
+}
+
+#[test]
+fn metrics_have_a_row_for_each_epoch_and_for_the_end() {
+    let folder = Folder::new();
+    folder.train("run", &["--steps", "19"]);
+    let metrics = folder.trained("run").metrics();
+    let keys = [
+        "epoch",
+        "learning_rate",
+        "seconds",
+        "step",
+        "train_accuracy",
+        "train_loss",
+        "train_perplexity",
+        "valid_accuracy",
+        "valid_loss",
+        "valid_perplexity",
+        "words_per_second",
+    ];
+    for row in &metrics {
+        let mut found: Vec<&str> = row.keys().map(String::as_str).collect();
+        found.sort_unstable();
+        assert_eq!(found, keys);
+        let perplexity = number(row, "train_loss").exp();
+        assert!((number(row, "train_perplexity") / perplexity - 1.0).abs() < 1e-12, "{row:?}");
+        assert!(number(row, "words_per_second") > 0.0 && number(row, "seconds") > 0.0, "{row:?}");
+        assert_eq!(number(row, "learning_rate"), 0.02);
+    }
+    // 90 tokens in two rows make eight batches of five steps.
+    let at: Vec<(f64, f64)> = metrics.iter().map(|row| (number(row, "epoch"), number(row, "step"))).collect();
+    assert_eq!(at, [(1.0, 8.0), (2.0, 16.0), (3.0, 19.0)]);
+    let validated: Vec<bool> = metrics.iter().map(|row| row["valid_loss"].is_number()).collect();
+    assert_eq!(validated, [true, true, false]);
+}
+
+#[test]
+fn each_epoch_leaves_a_checkpoint_and_the_run_what_it_was_made_of() {
+    let folder = Folder::new();
+    folder.train("run", &["--epochs", "3"]);
+    let run = folder.trained("run");
+    assert_eq!(run.checkpoints(), ["epoch-01.safetensors", "epoch-02.safetensors", "epoch-03.safetensors"]);
+    assert!(run.latest().ends_with("epoch-03.safetensors"));
+    assert_eq!(fs::read_to_string(run.0.join("model.lstm")).unwrap(), TINY.text());
+    let log = fs::read_to_string(run.0.join("log.txt")).unwrap();
+    assert!(log.contains("started") && log.contains("finished") && log.contains("epoch 3/3"), "{log}");
+}
+
+#[test]
+fn iterations_are_reported_at_their_interval() {
+    let folder = Folder::new();
+    let batches = "windows(length: 3, stride: 4, rows: 1, targets: last, start: random)";
+    let model = "tokens -> scalar -> lstm(8) -> last -> dense(vocab) -> softmax";
+    let length = "iterations: 25\n report_every: 10";
+    folder.write("tiny.lstm", Model { batches, model, length, ..TINY }.text());
+    let out = folder.train("run", &[]);
+    let steps: Vec<f64> = folder.trained("run").metrics().iter().map(|row| number(row, "step")).collect();
+    assert_eq!(steps, [10.0, 20.0, 25.0]);
+    let samples = out.lines().filter(|line| line.contains("] -> ") && line.contains(" vs "));
+    assert_eq!(samples.count(), 3, "{out}");
+}
+
+#[test]
+fn a_resumed_run_has_the_bits_of_one_that_was_never_stopped() {
+    let folder = Folder::new();
+    folder.train("whole", &["--epochs", "4", "--seed", "3"]);
+    // In the middle of an epoch, at the end of one, and in the middle again.
+    folder.train("parts", &["--epochs", "4", "--seed", "3", "--steps", "5"]);
+    for steps in ["16", "29"] {
+        folder.ok(&["train", "--resume", "parts", "--epochs", "4", "--steps", steps, "--threads", "1"]);
+    }
+    folder.ok(&["train", "--resume", "parts", "--epochs", "4", "--threads", "1"]);
+    let (whole, parts) = (folder.trained("whole"), folder.trained("parts"));
+    assert_eq!(whole.tensors(), parts.tensors());
+    assert!(whole.tensors().keys().any(|name| name.starts_with("optimizer/")));
+    assert!(whole.tensors().keys().any(|name| name.starts_with("carried/")));
+    // The ends of the parts have rows of their own.
+    let mut rows = parts.timeless();
+    rows.retain(|row| !["5", "29"].contains(&row["step"].to_string().as_str()));
+    assert_eq!(whole.timeless(), rows);
+    assert_eq!(parts.timeless().len(), rows.len() + 2);
+}
+
+#[test]
+fn iterations_with_random_starts_are_resumed_too() {
+    let folder = Folder::new();
+    let batches = "windows(length: 3, stride: 4, rows: 2, targets: last, start: random)";
+    let model = "tokens -> embedding(4) -> gru(8) -> last -> dense(vocab) -> softmax";
+    let length = "iterations: 40\n report_every: 20";
+    folder.write("tiny.lstm", Model { batches, model, length, ..TINY }.text());
+    folder.train("whole", &[]);
+    folder.train("parts", &["--steps", "33"]);
+    folder.ok(&["train", "--resume", "parts", "--threads", "1"]);
+    let (whole, parts) = (folder.trained("whole"), folder.trained("parts"));
+    assert_eq!(whole.tensors(), parts.tensors());
+    assert_eq!(whole.timeless().last(), parts.timeless().last());
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same_bits() {
+    let folder = Folder::new();
+    let train = |threads: &str| {
+        folder.ok(&["train", "tiny.lstm", "--epochs", "1", "--threads", threads, "--out", threads]);
+        let run = folder.trained(threads);
+        (run.tensors(), run.timeless())
+    };
+    let one = train("1");
+    for threads in ["2", "3"] {
+        assert_eq!(train(threads), one, "{threads} threads");
+    }
+}
+
+#[test]
+fn the_seed_decides() {
+    let folder = Folder::new();
+    let train = |run: &str, seed: &str| {
+        folder.train(run, &["--epochs", "1", "--seed", seed]);
+        folder.trained(run).tensors()
+    };
+    let first = train("a", "1");
+    assert_eq!(first, train("b", "1"));
+    assert_ne!(first, train("c", "2"));
+}
+
+#[test]
+fn json_is_one_object_a_line() {
+    let folder = Folder::new();
+    let out = folder.train("run", &["--epochs", "2", "--json"]);
+    let events: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let kind = |event: &Value| event["event"].as_str().unwrap().to_owned();
+    let (first, last) = (&events[0], &events[events.len() - 1]);
+    assert_eq!((kind(first), kind(last)), ("start".into(), "end".into()));
+    assert_eq!(first["parameters"], 8 * 8 + 4 * (8 * 16 + 16 * 16 + 16) + 16 * 8 + 8);
+    assert!(first["memory_bytes"].as_u64().unwrap() > 0 && first["compile_seconds"].is_number(), "{first}");
+    assert_eq!(last["outcome"], "finished");
+    let reports: Vec<&Value> = events.iter().filter(|event| kind(event) == "report").collect();
+    let metrics = folder.trained("run").metrics();
+    assert_eq!(reports.len(), metrics.len());
+    for (report, row) in reports.iter().zip(&metrics) {
+        for (key, value) in row {
+            assert_eq!(report[key], *value, "{key}");
+        }
+        assert!(folder.path(report["checkpoint"].as_str().unwrap()).exists());
+    }
+}
+
+#[test]
+fn the_text_is_found_beside_the_model_or_where_data_says() {
+    let folder = Folder::new();
+    fs::create_dir(folder.path("texts")).unwrap();
+    fs::rename(folder.path("text.txt"), folder.path("texts/text.txt")).unwrap();
+    let message = folder.refused(&["train", "tiny.lstm", "--out", "run"]);
+    assert!(message.contains("text.txt") && message.contains("--data"), "{message}");
+    folder.train("run", &["--data", "texts", "--steps", "3"]);
+    // The run knows where its text is.
+    folder.ok(&["train", "--resume", "run", "--steps", "4", "--threads", "1"]);
+    folder.ok(&["eval", "run", "--threads", "1"]);
+}
+
+#[test]
+fn without_out_runs_are_counted() {
+    let folder = Folder::new();
+    for _ in 0..2 {
+        folder.ok(&["train", "tiny.lstm", "--steps", "1", "--threads", "1"]);
+    }
+    assert_eq!(crate::support::names(&folder.path("runs")), ["tiny", "tiny-2"]);
+}
+
+#[test]
+fn the_models_that_ship_with_a_text_train() {
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+    let folder = Folder::new();
+    for name in [
+        "aesop",
+        "aesop-deep",
+        "first-lstm",
+        "cells/coupled",
+        "cells/layer-norm",
+        "cells/peephole",
+        "cells/your-own-invention",
+    ] {
+        let model = models.join(format!("{name}.lstm"));
+        let run = name.replace('/', "-");
+        let model = model.to_str().unwrap();
+        folder.ok(&["train", model, "--steps", "12", "--out", &run, "--threads", "1"]);
+        let metrics = folder.trained(&run).metrics();
+        let row = &metrics[metrics.len() - 1];
+        assert!(number(row, "train_loss") > 0.0 && number(row, "step") == 12.0, "{name}: {row:?}");
+    }
+}

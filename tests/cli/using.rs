@@ -1,0 +1,122 @@
+//! What a trained model is good for: eval, predict, generate.
+
+use std::sync::OnceLock;
+
+use crate::support::{Folder, SENTENCE};
+
+/// A model that knows [`SENTENCE`] by heart, as the run `run`, and one that has hardly begun, as `raw`.
+fn trained() -> &'static Folder {
+    static TRAINED: OnceLock<Folder> = OnceLock::new();
+    TRAINED.get_or_init(|| {
+        let folder = Folder::new();
+        folder.train("run", &[]);
+        folder.train("raw", &["--steps", "1"]);
+        folder
+    })
+}
+
+fn generate(run: &str, more: &[&str]) -> String {
+    let out = trained().ok(&[&["generate", run, "--prompt", "the quick", "--threads", "1"], more].concat());
+    out.trim_end().to_owned()
+}
+
+/// The value of a line that begins with `name`.
+fn value(out: &str, name: &str) -> f64 {
+    let line = out.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{out}"));
+    line.trim().trim_end_matches(" %").parse().unwrap_or_else(|_| panic!("{line}"))
+}
+
+#[test]
+fn eval_tells_perplexity_and_accuracy_of_any_split() {
+    for split in ["train", "valid", "test"] {
+        let out = trained().ok(&["eval", "run", "--split", split, "--threads", "1"]);
+        assert!(value(&out, "perplexity") < 1.02, "{out}");
+        assert_eq!(value(&out, "accuracy"), 100.0, "{out}");
+    }
+    let raw = trained().ok(&["eval", "raw", "--threads", "1"]);
+    assert!(value(&raw, "perplexity") > 5.0, "{raw}");
+    assert_eq!(raw, trained().ok(&["eval", "raw", "--threads", "3"]), "threads change nothing");
+}
+
+#[test]
+fn eval_agrees_with_the_last_row_of_metrics() {
+    let metrics = trained().trained("run").metrics();
+    let row = &metrics[metrics.len() - 1];
+    let out = trained().ok(&["eval", "run", "--split", "valid", "--threads", "1"]);
+    assert!(out.contains(&format!("{:.4}", crate::support::number(row, "valid_loss"))), "{out} {row:?}");
+}
+
+#[test]
+fn predict_shows_actual_beside_predicted() {
+    let out = trained().ok(&["predict", "run", "--count", "5", "--split", "train", "--threads", "1"]);
+    let mut lines = out.lines();
+    assert!(lines.next().is_some_and(|header| header.contains("actual") && header.contains("predicted")));
+    // The first row of the first batch.
+    let words: Vec<&str> = SENTENCE.split(' ').collect();
+    for (line, next) in lines.by_ref().take(5).zip(&words[1..]) {
+        let cells: Vec<&str> = line.split_whitespace().collect();
+        assert_eq!(cells[cells.len() - 3..], [*next, *next, "="], "{line}");
+    }
+    assert_eq!(lines.next(), Some("5 of 5 right"));
+}
+
+#[test]
+fn greedy_generation_recites_the_text() {
+    let out = generate("run", &["--greedy", "--length", "16"]);
+    assert_eq!(out, format!("{SENTENCE} {SENTENCE}"));
+    assert_eq!(out, generate("run", &["--greedy", "--length", "16"]));
+    let threads =
+        ["generate", "run", "--prompt", "the quick", "--greedy", "--length", "16", "--threads", "2"];
+    assert_eq!(trained().ok(&threads).trim_end(), out);
+}
+
+#[test]
+fn sampling_is_a_function_of_the_seed() {
+    let hot = |seed| generate("raw", &["--temperature", "2", "--length", "30", "--seed", seed]);
+    assert_eq!(hot("1"), hot("1"));
+    assert_ne!(hot("1"), hot("2"));
+    assert_eq!(hot("1").split(' ').count(), 32);
+}
+
+#[test]
+fn the_most_likely_alone_is_greedy() {
+    let greedy = generate("raw", &["--greedy", "--length", "12"]);
+    for narrow in [["--top-k", "1"], ["--top-p", "0.0001"], ["--temperature", "0.00001"]] {
+        let out = generate("raw", &[&narrow[..], &["--length", "12", "--seed", "7"]].concat());
+        assert_eq!(out, greedy, "{narrow:?}");
+    }
+}
+
+#[test]
+fn few_likely_words_are_few_words() {
+    let words = |more: &[&str]| {
+        let out = generate("run", &[more, &["--temperature", "20", "--length", "40"]].concat());
+        out.split(' ').skip(2).map(str::to_owned).collect::<std::collections::BTreeSet<_>>()
+    };
+    let all = words(&[]);
+    assert_eq!(all.len(), 8, "at this heat any word is drawn: {all:?}");
+    assert!(generate("run", &["--top-k", "1", "--temperature", "20", "--length", "7"]) == SENTENCE);
+}
+
+#[test]
+fn a_model_of_windows_needs_a_window_of_prompt() {
+    let folder = Folder::new();
+    let batches = "windows(length: 3, stride: 1, rows: 4, targets: last)";
+    let model = "tokens -> embedding(8) -> lstm(16) -> last -> dense(vocab) -> softmax";
+    folder.write("tiny.lstm", crate::support::Model { batches, model, ..crate::support::TINY }.text());
+    folder.train("run", &[]);
+    let message = folder.refused(&["generate", "run", "--prompt", "the quick"]);
+    assert!(message.contains("2 tokens") && message.contains("reads 3"), "{message}");
+    let prompt = ["generate", "run", "--prompt", "the quick brown", "--greedy", "--length", "6"];
+    assert_eq!(folder.ok(&prompt).trim_end(), SENTENCE);
+}
+
+#[test]
+fn characters_are_generated_without_spaces_between() {
+    let folder = Folder::new();
+    folder.write("text.txt", "abcd".repeat(30));
+    folder.write("tiny.lstm", crate::support::Model { tokens: "characters", ..crate::support::TINY }.text());
+    folder.train("run", &[]);
+    let out = folder.ok(&["generate", "run", "--prompt", "ab", "--greedy", "--length", "6"]);
+    assert_eq!(out.trim_end(), "abcdabcd");
+}
