@@ -63,6 +63,44 @@ fn any_pass_can_be_looked_at() {
 }
 
 #[test]
+fn a_pass_belongs_to_a_graph() {
+    let folder = Folder::new();
+    for stage in STAGES {
+        let args = ["emit", "tiny.lstm", "--stage", stage, "--dump-after", "hoist"];
+        if ["graph", "grad", "opt"].contains(&stage) {
+            folder.ok(&args);
+        } else {
+            let message = folder.refused(&args);
+            assert!(
+                message.contains("graph, grad or opt") && message.contains("merge_products"),
+                "{message}"
+            );
+        }
+    }
+}
+
+#[test]
+fn other_purposes_have_programs_of_their_own() {
+    let folder = Folder::new();
+    let emit = |stage: &str, purpose: &str| {
+        folder.run(&["emit", "tiny.lstm", "--stage", stage, "--purpose", purpose])
+    };
+    for stage in ["graph", "opt", "kernel", "plan", "clif", "asm"] {
+        let texts = ["train", "evaluate", "generate"].map(|purpose| emit(stage, purpose).out);
+        assert_eq!(texts[0], folder.ok(&["emit", "tiny.lstm", "--stage", stage]));
+        assert!(!texts[1].is_empty() && !texts[2].is_empty(), "{stage}");
+        assert!(texts[0] != texts[1] && texts[1] != texts[2], "{stage}");
+    }
+    let refused = emit("grad", "evaluate");
+    assert_eq!(refused.code, Some(1));
+    assert!(
+        refused.err.contains("of training only") && !refused.err.contains("simplify-3"),
+        "{}",
+        refused.err
+    );
+}
+
+#[test]
 fn every_help_has_an_example() {
     let folder = Folder::new();
     let help = folder.ok(&["--help"]);
