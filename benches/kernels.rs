@@ -3,18 +3,16 @@
 //! Peak and bandwidth are measured first, in the same process. Every time is the best of many short rounds, since other
 //! work on the machine only adds to it; the operands of a product stay in the caches that they fit.
 
-use std::hint::black_box;
-use std::sync::Mutex;
-use std::time::Instant;
+#[path = "support/machine.rs"]
+mod machine;
 
 use lstmc_compiler::backend::abi::{GemmShape, PackShape};
 use lstmc_compiler::kernel::packed_len;
 use lstmc_runtime::gemm::{gemm, pack};
 use lstmc_runtime::workers::{self, Barrier};
+use machine::{Reading, seconds};
 
 const ROUNDS: usize = 41;
-/// Seconds that one round should last at least.
-const ROUND_SECONDS: f64 = 0.005;
 
 /// (name, form, m, n, k, packed, split): forms and splits as in `GemmShape`.
 type Row = (&'static str, u32, u32, u32, u32, bool, u32);
@@ -47,10 +45,11 @@ fn main() {
     let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
     let most = workers::default_workers() as u32;
     println!("{:32} {:>22}  GFLOP/s (share of the peak) or GB/s, by threads", "", "shape M, N, K");
+    let memory = Reading::new(machine::MEMORY);
     let mut peaks = Vec::new();
     for threads in 1..=most {
-        let peak = 1e-9 * f64::from(threads) * PEAK_FLOP as f64 / seconds(threads, &|_| peak());
-        let bandwidth = bandwidth(threads);
+        let peak = 1e-9 * machine::peak(threads, ROUNDS);
+        let bandwidth = 1e-9 * memory.bandwidth(threads, ROUNDS);
         println!(
             "{:32} {threads:>14} threads  {peak:.0} GFLOP/s, {bandwidth:.1} GB/s read from memory",
             "machine"
@@ -74,44 +73,10 @@ fn main() {
     if "barrier".contains(&filter) {
         for threads in 2..=most {
             let barrier = Barrier::new(threads as usize);
-            let seconds = seconds(threads, &|worker| _ = barrier.wait(worker));
+            let seconds = seconds(threads, ROUNDS, &|worker| _ = barrier.wait(worker));
             println!("{:32} {threads:>14} threads  {:.0} ns", "barrier", seconds * 1e9);
         }
     }
-}
-
-/// The time of one call of `f` on all of `threads` workers: the best over rounds, each ended by the slowest worker.
-fn seconds(threads: u32, f: &(dyn Fn(u32) + Sync)) -> f64 {
-    let barrier = Barrier::new(threads as usize);
-    let rounds = Mutex::new(Vec::new());
-    workers::run(threads as usize, true, &|worker| {
-        f(worker);
-        // Every worker must repeat as often as the others: worker 0 measures, and tells them.
-        barrier.wait(worker);
-        let started = Instant::now();
-        f(worker);
-        barrier.wait(worker);
-        if worker == 0 {
-            let once = started.elapsed().as_secs_f64();
-            rounds.lock().expect("no worker panics").push((ROUND_SECONDS / once).ceil().max(1.0));
-        }
-        barrier.wait(worker);
-        let repeats = rounds.lock().expect("no worker panics")[0] as usize;
-        for _ in 0..ROUNDS {
-            barrier.wait(worker);
-            let started = Instant::now();
-            for _ in 0..repeats {
-                f(worker);
-            }
-            barrier.wait(worker);
-            if worker == 0 {
-                let mean = started.elapsed().as_secs_f64() / repeats as f64;
-                rounds.lock().expect("no worker panics").push(mean);
-            }
-        }
-    });
-    let rounds = rounds.into_inner().expect("no worker panics");
-    rounds[1..].iter().copied().fold(f64::INFINITY, f64::min)
 }
 
 /// A buffer that workers share as compiled code does.
@@ -149,77 +114,8 @@ fn product(&(_, form, m, n, k, packed, split): &Row, threads: u32) -> f64 {
         unsafe { pack(&packing, b.pointer(), panels.pointer(), 0, 1) };
     }
     let right = if packed { &panels } else { &b };
-    seconds(threads, &|worker| {
+    seconds(threads, ROUNDS, &|worker| {
         // SAFETY: the operands have the lengths that the shape asks for; each worker writes its own part of C.
         unsafe { gemm(&shape, a.pointer(), right.pointer(), c.pointer(), worker, threads) };
     })
-}
-
-/// GB/s of reading memory that no cache holds.
-fn bandwidth(threads: u32) -> f64 {
-    let len = 1 << 27;
-    let data = vec![1u64; len / 8];
-    let seconds = seconds(threads, &|worker| {
-        let part = data.len() / threads as usize;
-        black_box(data[part * worker as usize..][..part].iter().fold(0u64, |sum, &x| sum ^ x));
-    });
-    1e-9 * len as f64 / seconds
-}
-
-const PEAK_ROUNDS: usize = 20_000;
-/// Multiply-adds that do not wait for each other.
-const CHAINS: usize = 12;
-/// The lanes of the widest vectors known here.
-const LANES: usize = if cfg!(target_arch = "x86_64") { 16 } else { 8 };
-const PEAK_FLOP: usize = PEAK_ROUNDS * CHAINS * LANES * 2;
-
-/// Multiplies and adds [`PEAK_FLOP`] times as fast as this CPU can.
-fn peak() {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if is_x86_feature_detected!("avx512f") {
-            // SAFETY: the CPU has the instructions.
-            return unsafe { peak_avx512() };
-        }
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            // SAFETY: the CPU has the instructions.
-            return unsafe { peak_avx2() };
-        }
-    }
-    let mut sums = [[black_box(1.0f32); LANES]; CHAINS];
-    let x = black_box(0.5f32);
-    for _ in 0..PEAK_ROUNDS {
-        sums.as_flattened_mut().iter_mut().for_each(|sum| {
-            *sum = if cfg!(target_arch = "aarch64") { x.mul_add(x, *sum) } else { x * x + *sum }
-        });
-    }
-    black_box(sums);
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-fn peak_avx512() {
-    use std::arch::x86_64::*;
-    let x = _mm512_set1_ps(black_box(0.5));
-    let mut sums = [x; CHAINS];
-    for _ in 0..PEAK_ROUNDS {
-        for sum in &mut sums {
-            *sum = _mm512_fmadd_ps(x, x, *sum);
-        }
-    }
-    black_box(sums);
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn peak_avx2() {
-    use std::arch::x86_64::*;
-    let x = _mm256_set1_ps(black_box(0.5));
-    let mut sums = [x; CHAINS];
-    for _ in 0..2 * PEAK_ROUNDS {
-        for sum in &mut sums {
-            *sum = _mm256_fmadd_ps(x, x, *sum);
-        }
-    }
-    black_box(sums);
 }

@@ -12,7 +12,7 @@ use support::executors::{by_graph, by_kernels, id_buffers};
 use support::random_graphs::{Menu, RandomGraph, graphs};
 use support::random_models::{checked, models};
 use support::simulator::simulate;
-use support::tensors::{Feed, Tensors, agree, feed, small_feed, start};
+use support::tensors::{Feed, Start, Tensors, agree, feed, small_feed, start};
 
 /// In f64, passes and kernels may only reassociate: some dozen roundings of 1e-16 each, magnified by at most a few
 /// tens in each of a few nested products.
@@ -29,8 +29,8 @@ struct Case {
 }
 
 impl Case {
-    fn new(graph: &Graph, scale: f64, feed: Feed) -> Result<Self, String> {
-        let tensors = start(graph, scale);
+    fn new(graph: &Graph, values: Start, feed: Feed) -> Result<Self, String> {
+        let tensors = start(graph, values);
         let expected = by_graph(graph, &tensors, &feed)?;
         if expected.values().flatten().any(|x| !x.is_finite()) {
             return Err("not finite".into());
@@ -41,7 +41,7 @@ impl Case {
     fn graph(&self, graph: &Graph, pass: &str) -> Result<(), String> {
         verify(graph).map_err(|fault| format!("{pass} broke the graph: {fault}\n{graph}"))?;
         let found = by_graph(graph, &self.tensors, &self.feed).map_err(|fault| format!("{pass}: {fault}"))?;
-        agree(&self.expected, &found, REASSOCIATION, 1.0).map_err(|fault| format!("{pass}: {fault}\n{graph}"))
+        agree(&self.expected, &found, REASSOCIATION).map_err(|fault| format!("{pass}: {fault}\n{graph}"))
     }
 
     fn kernels(&self, graph: &Graph) -> Result<(), String> {
@@ -49,9 +49,9 @@ impl Case {
         let told = |fault: String| format!("kernels: {fault}\n{graph}\n{module}");
         kernel::verify(&module).map_err(told)?;
         let wide = by_kernels::<f64>(graph, &module, &self.tensors, &self.feed).map_err(told)?;
-        agree(&self.expected, &wide, REASSOCIATION, 1.0).map_err(told)?;
+        agree(&self.expected, &wide, REASSOCIATION).map_err(told)?;
         let narrow = by_kernels::<f32>(graph, &module, &self.tensors, &self.feed).map_err(told)?;
-        agree(&self.expected, &narrow, SINGLE, 1.0).map_err(|fault| told(format!("in f32: {fault}")))?;
+        agree(&self.expected, &narrow, SINGLE).map_err(|fault| told(format!("in f32: {fault}")))?;
         let ids = id_buffers(graph, &self.feed);
         for workers in 1..=3 {
             let program = plan::plan(module.clone(), workers);
@@ -80,11 +80,11 @@ fn training(
     forward: &Graph,
     optimizer: &Optimizer,
     clip: Option<f64>,
-    scale: f64,
+    values: Start,
     feed: Feed,
 ) -> Result<(), String> {
     let plain = grad::update(&grad::gradients(forward), optimizer, clip);
-    let case = Case::new(&plain, scale, feed)?;
+    let case = Case::new(&plain, values, feed)?;
     let mut graph = forward.clone();
     let before: [(&str, fn(&Graph) -> Graph); 4] = [
         ("simplify-1", opt::simplify),
@@ -107,8 +107,8 @@ fn training(
     case.kernels(&graph)
 }
 
-fn forward(graph: &Graph, scale: f64, feed: Feed) -> Result<(), String> {
-    let case = Case::new(graph, scale, feed)?;
+fn forward(graph: &Graph, values: Start, feed: Feed) -> Result<(), String> {
+    let case = Case::new(graph, values, feed)?;
     case.kernels(graph)?;
     let optimised = opt::simplify(&opt::hoist(&opt::merge_products(&opt::simplify(graph))));
     case.graph(&optimised, "the passes")?;
@@ -141,14 +141,14 @@ proptest! {
 
     #[test]
     fn random_graphs(RandomGraph(graph) in graphs(Menu::All)) {
-        passed(forward(&graph, 1.0, small_feed(&graph)))?;
+        passed(forward(&graph, Start::Sixteenths, small_feed(&graph)))?;
     }
 
     #[test]
     fn random_graphs_with_gradients(RandomGraph(graph) in graphs(Menu::All), adam in any::<bool>()) {
         let text = if adam { "adam(epsilon: 0.1)" } else { "momentum(rate: 0.1)" };
         let graph = without_rate(&graph);
-        passed(training(&graph, &optimizer(text), CLIP.filter(|_| adam), 1.0, small_feed(&graph)))?;
+        passed(training(&graph, &optimizer(text), CLIP.filter(|_| adam), Start::Sixteenths, small_feed(&graph)))?;
     }
 }
 
@@ -160,10 +160,10 @@ proptest! {
         let model = checked(&random.text, random.vocab).map_err(TestCaseError::fail)?;
         let graph = graph::lower(&model, Purpose::Train);
         let feed = model_feed(&graph, &model, 2);
-        passed(training(&graph, &model.optimizer, model.train.clip, 0.5, feed))?;
+        passed(training(&graph, &model.optimizer, model.train.clip, Start::Halves, feed))?;
         for purpose in [Purpose::Evaluate, Purpose::Generate] {
             let graph = graph::lower(&model, purpose);
-            passed(forward(&graph, 0.5, model_feed(&graph, &model, 2)))?;
+            passed(forward(&graph, Start::Halves, model_feed(&graph, &model, 2)))?;
         }
     }
 }

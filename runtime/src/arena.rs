@@ -4,6 +4,7 @@
 //! touched only from `begin_step` and `end_step`, when every worker but the caller waits at a barrier.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::ptr::NonNull;
@@ -125,6 +126,17 @@ impl Arena {
         Ok(self.values(tensor).collect())
     }
 
+    /// A tensor's values as little-endian bytes, row by row: a view of the arena where the tensor is all of a buffer.
+    pub fn bytes_of(&self, tensor: &Tensor) -> Cow<'_, [u8]> {
+        let slot = &self.slots[tensor.slot];
+        if cfg!(target_endian = "little") && tensor.columns.len() == row_width(&slot.shape) {
+            return Cow::Borrowed(self.memory.bytes(slot.words.clone()));
+        }
+        let mut bytes = Vec::with_capacity(tensor.len() * 4);
+        bytes.extend(self.values(tensor).flat_map(f32::to_le_bytes));
+        Cow::Owned(bytes)
+    }
+
     /// The values of one of this arena's tensors, row by row.
     pub fn values(&self, tensor: &Tensor) -> impl Iterator<Item = f32> {
         self.rows(tensor).flat_map(|row| self.memory.reals(row)).copied()
@@ -144,6 +156,21 @@ impl Arena {
         let rows: Vec<_> = self.rows(tensor).collect();
         for (row, from) in rows.into_iter().zip(values.chunks_exact(width.max(1))) {
             self.memory.reals_mut(row).copy_from_slice(from);
+        }
+        Ok(())
+    }
+
+    /// Writes a tensor from as many values as it has, row by row, without holding them all.
+    ///
+    /// # Errors
+    /// No tensor has this name.
+    pub fn fill(&mut self, name: &str, mut values: impl Iterator<Item = f32>) -> Result<()> {
+        let tensor = self.tensor(name).ok_or_else(|| Error::MissingBuffer(name.into()))?;
+        let rows = self.rows(tensor);
+        for row in rows {
+            for (to, from) in self.memory.reals_mut(row).iter_mut().zip(&mut values) {
+                *to = from;
+            }
         }
         Ok(())
     }
@@ -364,6 +391,12 @@ impl Memory {
         // SAFETY: the range lies in the block, which is initialised and aligned; any bits are an f32; `&self` means
         // that nobody writes meanwhile (compiled code runs only while the arena is lent to the session).
         unsafe { slice::from_raw_parts(self.base.as_ptr().add(words.start).cast(), words.len()) }
+    }
+
+    fn bytes(&self, words: Range<usize>) -> &[u8] {
+        let reals = self.reals(words);
+        // SAFETY: the same memory as bytes, which need no alignment and may have any value.
+        unsafe { slice::from_raw_parts(reals.as_ptr().cast(), size_of_val(reals)) }
     }
 
     fn reals_mut(&mut self, words: Range<usize>) -> &mut [f32] {

@@ -132,8 +132,7 @@ impl View for Stored<'_> {
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        let values = self.arena.values(self.tensor);
-        Cow::Owned(values.flat_map(f32::to_le_bytes).collect())
+        self.arena.bytes_of(self.tensor)
     }
 
     fn data_len(&self) -> usize {

@@ -56,7 +56,7 @@ impl Recipe {
 /// The arena is not one of this model's.
 pub fn initialise(model: &Model, seed: u64, arena: &mut Arena) -> Result<()> {
     for param in &model.params {
-        arena.write(&param.name, &initial(param.init, &param.shape, seed, &param.name))?;
+        arena.fill(&param.name, initial(param.init, &param.shape, seed, &param.name))?;
     }
     Ok(())
 }

@@ -26,7 +26,8 @@ pub fn run(args: &Check) -> Result<ExitCode> {
     let threads = project::threads(args.threads);
     let train = compile::compile(&model, Purpose::Train, threads)?;
     let evaluate = compile::evaluation(&model, threads)?;
-    let needed = train.memory + evaluate.as_ref().map_or(0, |evaluate| evaluate.memory);
+    let own = memory::resident().unwrap_or(0);
+    let needed = own + train.memory + evaluate.as_ref().map_or(0, |evaluate| evaluate.memory);
     let mut out = std::io::stdout().lock();
     write!(out, "{}", layers(&model))?;
     writeln!(out)?;
@@ -37,10 +38,10 @@ pub fn run(args: &Check) -> Result<ExitCode> {
     writeln!(out, "vocabulary  {} ids", show::count(model.vocab as u64))?;
     writeln!(out, "batches     {} rows of {} steps, {kind}", shape.rows, shape.steps)?;
     writeln!(out, "parameters  {}", show::count(parameters(&model)))?;
-    let parts = evaluate.as_ref().map(|evaluate| {
-        format!(" ({} training, {} evaluation)", bytes(train.memory), bytes(evaluate.memory))
-    });
-    writeln!(out, "memory      {} at the peak{}", bytes(needed), parts.unwrap_or_default())?;
+    let mut parts = vec![format!("{} training", bytes(train.memory))];
+    parts.extend(evaluate.as_ref().map(|evaluate| format!("{} evaluation", bytes(evaluate.memory))));
+    parts.push(format!("{} the program itself", bytes(own)));
+    writeln!(out, "memory      {} at the peak ({})", bytes(needed), parts.join(", "))?;
     let time = train.time + evaluate.map_or(Duration::ZERO, |evaluate| evaluate.time);
     let time = show::duration(time.as_secs_f64());
     writeln!(out, "compiled    in {time} for {}", show::threads(train.threads))?;

@@ -131,7 +131,8 @@ struct Built {
 fn build(model: &Model, seed: u64, threads: Threads) -> Result<Built> {
     let train = compile::compile(model, Purpose::Train, threads)?;
     let evaluate = compile::evaluation(model, threads)?;
-    let memory = train.memory + evaluate.as_ref().map_or(0, |evaluate| evaluate.memory);
+    let own = memory::resident().unwrap_or(0);
+    let memory = own + train.memory + evaluate.as_ref().map_or(0, |evaluate| evaluate.memory);
     let time = train.time + evaluate.as_ref().map_or(Duration::ZERO, |evaluate| evaluate.time);
     let threads = train.threads;
     if let Some(available) = memory::available()
@@ -139,8 +140,9 @@ fn build(model: &Model, seed: u64, threads: Threads) -> Result<Built> {
     {
         return Err(Error::Memory { program: "train".into(), needed: memory, available }.into());
     }
-    let (mut train, evaluate) = (train.session()?, evaluate.map(Compiled::session).transpose()?);
+    let mut train = train.session()?;
     initialise(model, seed, train.arena_mut())?;
+    let evaluate = evaluate.map(Compiled::session).transpose()?;
     Ok(Built { train, evaluate, memory, threads, time })
 }
 

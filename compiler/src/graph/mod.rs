@@ -2,8 +2,9 @@
 //!
 //! Promises (checked by [`verify`]): every value is defined once, before its uses, in the same region or an enclosing
 //! one; every operation's operand and result types agree; a loop's body reads outer values freely and hands values out
-//! only through `carried` and `stacked`; loops do not nest, and carry and stack reals only. All operations are pure, so a pass may move, drop or repeat them as it likes,
-//! as long as the graph's inputs and outputs keep their meaning. All sizes are concrete.
+//! only through `carried` and `stacked`; loops do not nest, and carry and stack reals only. All operations are pure, so a
+//! pass may move, drop or repeat them as it likes, as long as the graph's inputs and outputs keep their meaning. All
+//! sizes are concrete.
 //!
 //! A pass takes one graph and builds another through [`Builder`], which infers result types.
 

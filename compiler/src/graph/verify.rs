@@ -245,6 +245,9 @@ impl<'a> Verifier<'a> {
     fn carried(&self, carried: &Carried) -> Result<(), String> {
         let Carried { init, param, next, last } = *carried;
         let ty = self.ty(param)?;
+        if !ty.is_real() {
+            return Err(format!("carry {param} is {ty}: only reals are carried"));
+        }
         self.read(next).map_err(|reason| format!("next of carry {param}: {reason}"))?;
         for (name, value) in [("first", init), ("next", next), ("last", last)] {
             if self.ty(value)? != ty {
@@ -259,6 +262,9 @@ impl<'a> Verifier<'a> {
 
     fn stacked(&self, inner: &Loop, stacked: &Stacked) -> Result<(), String> {
         let value = self.read(stacked.value).map_err(|reason| format!("stack: {reason}"))?;
+        if !value.is_real() {
+            return Err(format!("stack {} is {value}: only reals are stacked", stacked.value));
+        }
         let (expected, result) = (over_time(inner.steps, value), self.ty(stacked.result)?);
         if *result == expected {
             Ok(())

@@ -7,7 +7,7 @@ use crate::kernel::{BufferId, For, Index, Kernel, Stmt};
 ///
 /// The kernel must be one nest of parallel loops. All its reads of `input` and writes of `output` must lie in the row
 /// of the current iteration, at the same place in both; and no read of `input` may come after a write of `output` in
-/// the same row, but for a read in the loop that writes, at the very position that is written.
+/// the same row, but for a read in the loop that writes, at the very position that is about to be written.
 pub fn may_share(kernel: &Kernel, input: BufferId, output: BufferId) -> bool {
     let all = of_kernel(kernel);
     let concerned: Vec<&Access> =
@@ -19,7 +19,7 @@ pub fn may_share(kernel: &Kernel, input: BufferId, output: BufferId) -> bool {
         true => access.writes && access.address.terms == write.address.terms,
         false => !access.writes,
     };
-    if !concerned.iter().all(|access| clean(&access)) {
+    if !concerned.iter().all(clean) {
         return false;
     }
     let same_place = |access: &Access| {
@@ -57,7 +57,7 @@ fn row_loop(stmts: &[Stmt]) -> Option<&For> {
 }
 
 /// Whether every read of `input` in these statements comes before the writes of `output`, or is at the same place in
-/// the same loop.
+/// a loop, in each round of which it comes before them and which has a place of its own.
 fn ordered(
     stmts: &[Stmt],
     axes: &[usize],
@@ -72,7 +72,13 @@ fn ordered(
         let reads = inside.iter().filter(|access| access.address.buffer == input && !access.writes);
         let writes = inside.iter().any(|access| access.address.buffer == output && access.writes);
         let fine = match stmt {
-            Stmt::For(_) if writes => reads.clone().all(same_place),
+            Stmt::For(inner) if writes && reads.clone().next().is_some() => {
+                let moves = |access: &Access| {
+                    access.address.terms.iter().any(|term| term.0 == Index::Axis(inner.axis))
+                };
+                reads.clone().all(|access| same_place(access) && (inner.parallel || moves(access)))
+                    && ordered(&inner.body, axes, input, output, same_place, &mut false)
+            }
             _ => true,
         };
         if !fine || (*written && reads.count() > 0) {

@@ -302,6 +302,14 @@ mod tests {
         );
         assert_ne!(transposed, TEXT);
         rejects(&program(&transposed, shared), "\"a\" and \"b\" overlap");
+        // The result is written before the operand at its place is read.
+        let early = TEXT.replacen(
+            "v1 = exp v0\n        store %2 + 16*a0 + 1*a1 = v1",
+            "store %2 + 16*a0 + 1*a1 = v0\n        v1 = load %1 + 16*a0 + 1*a1",
+            1,
+        );
+        assert_ne!(early, TEXT);
+        rejects(&program(&early, shared), "\"a\" and \"b\" overlap");
         // The same addresses, but one row over and over: the second round reads what the first one wrote.
         let rounds = TEXT
             .replacen(

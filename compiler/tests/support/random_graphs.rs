@@ -8,7 +8,7 @@
 use std::fmt;
 
 use lstmc_compiler::graph::{
-    Builder, Elem, Form, Graph, InputRole, Op, OutputRole, Part, Reduce, Sliced, Type, Value,
+    Builder, Form, Graph, InputRole, Op, OutputRole, Part, Reduce, Sliced, Type, Value,
 };
 use lstmc_compiler::scalar::Scalar;
 use proptest::collection::vec;
@@ -480,8 +480,8 @@ impl Recipe {
         let steps = if bit(head[0], 0) { self.sizes[0] } else { 1 + usize::from(head[0] >> 1) % 3 };
         let mut inits = vec![];
         for place in 0..head[1] % 3 {
-            if let Some(init) = pick(&self.pool, head[1] >> (2 + 4 * place)) {
-                inits.push(self.tame_any(init));
+            if let Some(init) = pick(&self.reals(), head[1] >> (2 + 4 * place)) {
+                inits.push(self.tame(init, 1.0));
             }
         }
         let sources: Vec<Known> = self
@@ -522,27 +522,23 @@ impl Recipe {
         self.pool.extend(stacks.into_iter().zip(&stacked).map(|(value, known)| Known { value, ..*known }));
     }
 
-    fn tame_any(&mut self, known: Known) -> Known {
-        if self.b.ty(known.value).is_real() { self.tame(known, 1.0) } else { known }
-    }
-
     /// What the carried value becomes: another value of the same type, or one made to fit.
     fn next(&mut self, param: Value, code: u16) -> Value {
         let ty = self.b.ty(param).clone();
         let same = self.those(|other| *other == ty);
         let reals = self.reals();
         let chosen = match pick(&reals.iter().copied().rev().take(3).collect::<Vec<_>>(), code >> 1) {
-            Some(known) if ty.elem == Elem::Real && bit(code, 0) => self.fit(known, &ty.shape),
+            Some(known) if bit(code, 0) => self.fit(known, &ty.shape),
             // The carried value itself is among them.
             _ => pick(&same, code >> 1).unwrap_or(Known { value: param, bound: 1.0, exact: false }),
         };
-        self.tame_any(chosen).value
+        self.tame(chosen, 1.0).value
     }
 
     /// Up to three values, mostly late ones; at least one where nothing is carried, so that the loop has a result.
     fn stacked(&self, head: Code, needed: bool) -> Vec<Known> {
         let late: Vec<Known> =
-            self.pool.iter().rev().take(8).copied().filter(|k| self.b.ty(k.value).rank() < 4).collect();
+            self.reals().into_iter().rev().take(8).filter(|k| self.b.ty(k.value).rank() < 4).collect();
         let count = (head[3] >> 8) % 3 + u16::from(needed);
         (0..count).filter_map(|place| pick(&late, head[3] >> (3 * place))).collect()
     }

@@ -1,8 +1,8 @@
 //! Random small models: a proptest strategy over `.lstm` source, and the front end that checks it.
 //!
-//! Layers of the prelude and cells made up on the spot, any of the batches, targets, losses and optimizers. Two measures
-//! keep executors of different precision comparable: what is carried stays within a few units, and the optimizers'
-//! `epsilon` is large, since `g / (sqrt(g * g) + epsilon)` would magnify the rounding of a vanishing gradient.
+//! Layers of the prelude and cells made up on the spot, any of the batches, targets, losses and optimizers. Measures
+//! keep executors of different precision comparable: nothing grows beyond a few units, what is compared is not equal by
+//! construction, and the optimizers' `epsilon` is large, since `g / (sqrt(g * g) + epsilon)` would magnify the rounding of a vanishing gradient.
 
 use std::fmt::{self, Write};
 
@@ -207,11 +207,13 @@ impl Cell {
     }
 
     fn define(mut self, index: usize, body: &[Code]) -> String {
+        if self.states == 0 {
+            let input = self.input();
+            let _ = writeln!(self.equations, "    v = tanh({input})");
+            self.names.push("v".into());
+        }
         for code in body {
             self.equation(*code);
-        }
-        if self.names.len() == self.states {
-            self.equation([0; 4]);
         }
         for state in 0..self.states {
             let code = body[state % body.len()];
@@ -225,7 +227,7 @@ impl Cell {
             let _ = writeln!(self.equations, "    next s{state} = {next}");
             self.names.push(format!("(next s{state})"));
         }
-        let result = self.name(body[0][3].rotate_left(1));
+        let result = self.everything(body[0][3].rotate_left(1));
         let mut text = format!("layer cell_{index}(x: [in], units) {{\n");
         for param in &self.params {
             let _ = writeln!(text, "    param {param}");
@@ -237,12 +239,18 @@ impl Cell {
         text
     }
 
-    /// One of the vectors so far, the latest first; where there is none, a projection of the input.
-    fn name(&mut self, code: u16) -> String {
-        match self.names.len() {
-            0 => self.input(),
-            count => self.names[count - 1 - usize::from(code) % count].clone(),
-        }
+    /// The sum of all equations' vectors, so that every parameter is used, and one of the vectors besides.
+    fn everything(&self, code: u16) -> String {
+        let result = self.name(code);
+        let sum: Vec<&str> =
+            self.names.iter().filter(|name| name.starts_with('v')).map(|name| &name[..]).collect();
+        format!("tanh({} + {result})", sum.join(" + "))
+    }
+
+    /// One of the vectors so far, the latest first.
+    fn name(&self, code: u16) -> String {
+        let count = self.names.len();
+        self.names[count - 1 - usize::from(code) % count].clone()
     }
 
     fn param(&mut self, stem: &str, shape: &str) -> String {
@@ -275,14 +283,14 @@ impl Cell {
             5 => format!("0.5 * {a} + 0.5 * tanh({b} - {c})"),
             6 => format!("sigmoid({a}) * tanh({b}) + (1 - sigmoid({a})) * tanh({c})"),
             7 => format!("tanh({a} - mean({b}))"),
-            8 => format!("tanh(max({a}, {b}))"),
-            9 => format!("tanh(abs({a}) + relu({b}))"),
+            8 => format!("tanh(max({a}, {b} + 0.001))"),
+            9 => format!("tanh(abs({a} + 0.001) + relu({b} - 0.001))"),
             10 if half > 0 => format!("tanh(concat({a}[{half}:units], {b}[0:{half}]))"),
             11 => format!("tanh({a} / (1 + {b} * {b}))"),
             12 => format!("sqrt(1 + {a} * {a}) - stop(sigmoid({b}))"),
             13 => format!("tanh(sum({a} * {b}) / units) * tanh({c})"),
             14 => format!("exp(-{a} ^ 2) * tanh(log(1.5 + abs({b})))"),
-            15 => format!("if {a} > {b} - {c} then tanh({b}) else tanh({c})"),
+            15 => format!("if {a} > {b} - {c} + 0.001 then tanh({b}) else tanh({c})"),
             _ => format!("tanh({a})"),
         };
         let name = format!("v{}", self.names.len());

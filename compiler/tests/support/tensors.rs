@@ -56,8 +56,18 @@ fn pieces(graph: &Graph, input: &Input) -> Vec<Piece> {
     }
 }
 
-/// Reals between -1 and 1 in steps of 1/16 times `scale`; those of optimizers are not negative, as means of squares.
-pub fn start(graph: &Graph, scale: f64) -> Tensors {
+/// What tensors start as. Those of optimizers are not negative, as means of squares are not.
+#[derive(Clone, Copy, Debug)]
+pub enum Start {
+    /// Multiples of 1/16 between -1 and 1: sums and products of a few are exact in every precision, so that no rounding
+    /// turns a choice of a random graph.
+    Sixteenths,
+    /// Between -0.5 and 0.5, with 24 bits: no two sums of theirs are likely to be equal, so that a random model's kinks
+    /// are away from its values.
+    Halves,
+}
+
+pub fn start(graph: &Graph, values: Start) -> Tensors {
     let mut tensors = Tensors::new();
     for input in &graph.inputs {
         for piece in pieces(graph, input) {
@@ -68,12 +78,15 @@ pub fn start(graph: &Graph, scale: f64) -> Tensors {
             let seed = piece.label.bytes().fold(7_u64, |sum, byte| sum.wrapping_mul(31) + u64::from(byte));
             let key = scalar::random_key(seed, 0, 0);
             let mut index = 0..;
-            let values = ArrayD::from_shape_simple_fn(shape, || {
+            let tensor = ArrayD::from_shape_simple_fn(shape, || {
                 let uniform = f64::from(scalar::random(key, index.next().unwrap_or_default()));
-                let value = ((uniform * 33.0).floor() / 16.0 - 1.0) * scale;
+                let value = match values {
+                    Start::Sixteenths => (uniform * 33.0).floor() / 16.0 - 1.0,
+                    Start::Halves => uniform - 0.5,
+                };
                 if piece.label.starts_with("optimizer/") { value.abs() } else { value }
             });
-            tensors.insert(piece.label, values);
+            tensors.insert(piece.label, tensor);
         }
     }
     tensors
@@ -178,16 +191,16 @@ pub fn ids(graph: &Graph, feed: &Feed) -> Vec<(String, Vec<u32>)> {
     graph.inputs.iter().filter_map(of).collect()
 }
 
-/// Fails where a number of `found` is further from that of `expected` than `tolerance` times its magnitude, taken as
-/// at least `floor`, or is not finite. Only names that both have are compared, and `expected` may have no others.
-pub fn agree(expected: &Tensors, found: &Tensors, tolerance: f64, floor: f64) -> Result<(), String> {
+/// Fails where `found` lacks a name of `expected`, or a number of it is further from that of `expected` than
+/// `tolerance` times its magnitude, taken as at least 1, or is not finite.
+pub fn agree(expected: &Tensors, found: &Tensors, tolerance: f64) -> Result<(), String> {
     for (name, expected) in expected {
         let Some(found) = found.get(name) else { return Err(format!("no {name:?}")) };
         if expected.len() != found.len() {
             return Err(format!("{name:?} has {} elements, not {}", found.len(), expected.len()));
         }
         for (place, (&a, &b)) in expected.iter().zip(found).enumerate() {
-            let error = (a - b).abs() / a.abs().max(floor);
+            let error = (a - b).abs() / a.abs().max(1.0);
             if error.is_nan() || error > tolerance {
                 return Err(format!("element {place} of {name:?} is {b}, not {a}"));
             }

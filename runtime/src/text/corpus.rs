@@ -28,11 +28,10 @@ impl Corpus {
         test: Option<&Path>,
     ) -> Result<Self> {
         let text = read_corpus(train, "the training text")?;
-        let tokens = tokenizer.tokens(&text);
-        if tokens.is_empty() {
+        let vocabulary = Vocabulary::build(tokenizer.tokens(&text).map(|token| token.text), reserve);
+        if vocabulary.len() == reserve {
             return Err(Error::EmptyCorpus { path: train.to_owned() });
         }
-        let vocabulary = Vocabulary::build(tokens.iter().map(|token| token.text), reserve);
         let train = encode(tokenizer, &vocabulary, &text, &train.display().to_string())?;
         let other = |path: Option<&Path>, what| {
             path.map(|path| encode_file(tokenizer, &vocabulary, path, what)).transpose()
@@ -98,7 +97,7 @@ pub fn encode(tokenizer: &Tokenizer, vocabulary: &Vocabulary, text: &str, place:
             line: token.line,
         })
     };
-    tokenizer.tokens(text).into_iter().map(id).collect()
+    tokenizer.tokens(text).map(id).collect()
 }
 
 #[cfg(test)]

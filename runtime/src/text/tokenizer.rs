@@ -22,25 +22,26 @@ impl Tokenizer {
     }
 
     /// The tokens of `text`, in order. Each `'\n'` becomes the newline token, if there is one.
-    pub fn tokens<'t>(&'t self, text: &'t str) -> Vec<Token<'t>> {
+    pub fn tokens<'t>(&'t self, text: &'t str) -> impl Iterator<Item = Token<'t>> {
+        // Line by line, so that a large text's tokens are never all in memory.
+        text.split_inclusive('\n').enumerate().flat_map(|(index, line)| self.line(index + 1, line))
+    }
+
+    /// The tokens of one line, its end included if it has one.
+    fn line<'t>(&'t self, line: usize, with_end: &'t str) -> Vec<Token<'t>> {
         let mut out = Vec::new();
-        for (index, with_end) in text.split_inclusive('\n').enumerate() {
-            let line = index + 1;
-            let content = with_end.strip_suffix('\n').unwrap_or(with_end);
-            let mut push = |text| out.push(Token { text, line });
-            match self.kind {
-                TokenKind::Words => content.split_whitespace().for_each(&mut push),
-                TokenKind::WordsAndPunctuation => {
-                    content.split_whitespace().for_each(|w| pieces(w, &mut push))
-                }
-                TokenKind::Characters => characters(content, &mut push),
-            }
-            if content.len() < with_end.len() {
-                match &self.newline {
-                    Some(newline) => push(newline),
-                    None if self.kind == TokenKind::Characters => push("\n"),
-                    None => {}
-                }
+        let content = with_end.strip_suffix('\n').unwrap_or(with_end);
+        let mut push = |text| out.push(Token { text, line });
+        match self.kind {
+            TokenKind::Words => content.split_whitespace().for_each(&mut push),
+            TokenKind::WordsAndPunctuation => content.split_whitespace().for_each(|w| pieces(w, &mut push)),
+            TokenKind::Characters => characters(content, &mut push),
+        }
+        if content.len() < with_end.len() {
+            match &self.newline {
+                Some(newline) => push(newline),
+                None if self.kind == TokenKind::Characters => push("\n"),
+                None => {}
             }
         }
         out
@@ -125,7 +126,7 @@ mod tests {
 
     fn cut(kind: TokenKind, newline: Option<&str>, text: &str) -> Vec<String> {
         let tokens = Tokens { kind, newline: newline.map(String::from), reserve: 0 };
-        Tokenizer::new(&tokens).tokens(text).iter().map(|t| t.text.to_owned()).collect()
+        Tokenizer::new(&tokens).tokens(text).map(|t| t.text.to_owned()).collect()
     }
 
     #[test]
@@ -181,7 +182,7 @@ mod tests {
     fn lines_are_counted_from_one() {
         let tokens = Tokens { kind: TokenKind::Words, newline: Some("<eos>".into()), reserve: 0 };
         let tokenizer = Tokenizer::new(&tokens);
-        let lines: Vec<usize> = tokenizer.tokens("a\n\nb c").iter().map(|t| t.line).collect();
+        let lines: Vec<usize> = tokenizer.tokens("a\n\nb c").map(|t| t.line).collect();
         assert_eq!(lines, [1, 1, 2, 3, 3]);
     }
 

@@ -219,19 +219,15 @@ fn loops_of_no_rounds_give_the_first_values() {
 }
 
 #[test]
-fn loops_slice_and_stack_ids() {
+fn loops_slice_ids() {
     gives(
-        "%4: id[2, 2] = loop 2 {
-           stack %3
+        "%4: f[2] = loop 2 {
+           slice %5: id[] of %3
+           %6: f[] = number %5
+           stack %6
          }
-         %5: id[2], %6: id[2, 2] = loop 2 {
-           slice %7: id[2] of %4
-           carry %8: id[2] = %3 next %7
-           stack %8
-         }
-         %9: f[2, 2] = number %6
-         out %9 probabilities",
-        &[reals(&[2, 2], &[2.0, 0.0, 2.0, 0.0])],
+         out %4 probabilities",
+        &[reals(&[2], &[2.0, 0.0])],
     );
 }
 

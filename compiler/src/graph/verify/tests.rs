@@ -80,6 +80,18 @@ fn refuses_a_use_before_or_outside_the_definition() {
 }
 
 #[test]
+fn loops_carry_and_stack_reals_only() {
+    refused(
+        "%4: id[2] = loop 3 {\ncarry %5: id[2] = %3 next %5\n}",
+        "`%4: id[2] = loop 3 {`: carry %5 is id[2]: only reals are carried",
+    );
+    refused(
+        "%4: id[5, 2] = loop 5 {\nstack %3\n}",
+        "`%4: id[5, 2] = loop 5 {`: stack %3 is id[2]: only reals are stacked",
+    );
+}
+
+#[test]
 fn a_loops_results_are_not_seen_in_its_body() {
     refused(
         "%4: f[3] = loop 2 {\ncarry %5: f[3] = %2 next %6\n%6: f[3] = neg %4\n}",

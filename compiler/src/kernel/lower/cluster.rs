@@ -19,6 +19,9 @@ pub(super) struct Clusters {
     pub produced: Vec<Value>,
     /// The region's concatenations.
     joined: HashSet<Value>,
+    /// What the region hands out: outputs, or what its loop carries on and stacks. Those that no slot computes are
+    /// copied after all slots.
+    handed: Vec<Value>,
     /// For each placed node: its slot.
     placed: Vec<(usize, usize)>,
 }
@@ -71,12 +74,17 @@ impl Clusters {
         }
         let slot = self.slot_of[&new];
         let is_nest = matches!(self.slots[slot], Slot::Nest(_));
-        let handed_on = lowering.uses.get(&old).is_some_and(|uses| uses.contains(&Use::Placed));
-        !handed_on
+        let read_late = |&value: &Value| self.reads_late(lowering, value, old).is_some();
+        !self.handed.iter().any(read_late)
             && self.placed.iter().all(|&(index, at)| match reads(lowering, self, &nodes[index], old) {
                 None => true,
                 Some(own_position) => at < slot || (at == slot && own_position && is_nest),
             })
+    }
+
+    /// Whether a copy of `value` at the region's end reads `old`: `Some(true)` if at its own position only.
+    pub fn reads_late(&self, lowering: &Lowering, value: Value, old: Value) -> Option<bool> {
+        reach(lowering, self, value, old, true)
     }
 
     /// [`Clusters::may_replace`] for an input of the graph.
@@ -125,12 +133,13 @@ fn keeps_position(node: &Node) -> bool {
 }
 
 impl<'a> Lowering<'a> {
-    pub(super) fn cluster(&self, nodes: &'a [Node]) -> Clusters {
+    pub(super) fn cluster(&self, nodes: &'a [Node], handed: Vec<Value>) -> Clusters {
         let mut clusters = Clusters {
             slots: vec![],
             slot_of: HashMap::new(),
             produced: vec![],
             joined: HashSet::new(),
+            handed,
             placed: vec![],
         };
         let floating = self.floating(nodes);

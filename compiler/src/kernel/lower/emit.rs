@@ -107,8 +107,7 @@ impl<'l, 'a> Emitter<'l, 'a> {
         self.folded.insert(value, var);
     }
 
-    pub fn store(&mut self, value: Value, at: &[At], view: &View) {
-        let var = self.value(value, at);
+    pub fn store(&mut self, var: Var, at: &[At], view: &View) {
         let to = address(view, at);
         if let Some(scope) = self.scopes.last_mut() {
             scope.stmts.push(Stmt::Store { to, value: var });
@@ -125,7 +124,7 @@ impl<'l, 'a> Emitter<'l, 'a> {
             return *var;
         }
         let var = match self.lowering.view_of(value) {
-            Some(view) if !self.members.contains(&value) => {
+            Some(view) if !self.is_of_member(value) => {
                 let from = address(&view, at);
                 self.define(Expr::Load(from))
             }
@@ -134,6 +133,22 @@ impl<'l, 'a> Emitter<'l, 'a> {
         let level = self.levels[var.0 as usize];
         self.scopes[level].known.insert(key, var);
         var
+    }
+
+    /// Whether `value` is computed in this kernel, or is a view of what is, which may not be in memory yet.
+    fn is_of_member(&self, value: Value) -> bool {
+        if self.members.contains(&value) || self.lowering.homes.contains_key(&value) {
+            return self.members.contains(&value);
+        }
+        match self.lowering.definers.get(&value) {
+            Some(node) => match node.op {
+                Op::Stop | Op::Column | Op::Uncolumn | Op::At { .. } | Op::Split { .. } => {
+                    self.is_of_member(node.args[0])
+                }
+                _ => false,
+            },
+            None => false,
+        }
     }
 
     /// `value` at a position, as a variable of the innermost level, for a fold.

@@ -56,6 +56,14 @@ struct Lowering<'a> {
     times: u32,
 }
 
+/// A copy at the end of the step, into an output or over an input.
+struct LastCopy {
+    value: Value,
+    view: View,
+    /// The input that is overwritten.
+    replaced: Option<Value>,
+}
+
 /// How a value is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Use {
@@ -75,12 +83,13 @@ impl<'a> Lowering<'a> {
             let buffer = self.buffer(&input.name, ty.elem, ty.shape.clone(), kind);
             self.homes.insert(input.value, vec![View::whole(buffer, &ty.shape)]);
         }
-        let clusters = self.cluster(&self.graph.body);
+        let handed: Vec<Value> = self.graph.outputs.iter().map(|output| output.value).collect();
+        let clusters = self.cluster(&self.graph.body, handed);
         let mut copies = vec![];
         for (index, output) in self.graph.outputs.iter().enumerate() {
-            let view = match &output.role {
+            let (view, replaced) = match &output.role {
                 OutputRole::Update(name) => match self.graph.input(name) {
-                    Some(input) => self.homes[&input.value][0].clone(),
+                    Some(input) => (self.homes[&input.value][0].clone(), Some(input.value)),
                     None => continue,
                 },
                 role => {
@@ -88,7 +97,7 @@ impl<'a> Lowering<'a> {
                     let kind = BufferKind::Output(role.clone());
                     let name = format!("out_{index}");
                     let buffer = self.buffer(&name, ty.elem, ty.shape.clone(), kind);
-                    View::whole(buffer, &ty.shape)
+                    (View::whole(buffer, &ty.shape), None)
                 }
             };
             let in_place = match &output.role {
@@ -98,14 +107,39 @@ impl<'a> Lowering<'a> {
             if in_place {
                 self.homes.entry(output.value).or_default().push(view);
             } else {
-                copies.push((output.value, view));
+                copies.push(LastCopy { value: output.value, view, replaced });
             }
         }
+        let early = self.read_after_overwritten(&clusters, &copies);
         let mut items = self.items(&self.graph.body, clusters);
-        for (value, view) in copies {
+        for value in early {
+            let shape = self.graph.shape(value).to_vec();
+            let buffer = self.temp("before", value, shape.clone());
+            let view = View::whole(buffer, &shape);
+            items.push(self.copy(value, view.clone()));
+            self.homes.insert(value, vec![view]);
+        }
+        copies.sort_by_key(|copy| copy.replaced.is_some());
+        for LastCopy { value, view, .. } in copies {
             items.push(self.copy(value, view));
         }
         self.module.items = items;
+    }
+
+    /// The values that copies at the step's end would read from an input after another copy, or another place of the
+    /// same one, has overwritten it: `a` and `b` that are each other's update.
+    fn read_after_overwritten(&self, clusters: &Clusters, copies: &[LastCopy]) -> Vec<Value> {
+        let mut found = vec![];
+        for copy in copies.iter().filter(|copy| copy.replaced.is_some()) {
+            let overwritten = copies.iter().filter_map(|other| other.replaced).any(|input| {
+                let reads = clusters.reads_late(self, copy.value, input);
+                reads.is_some_and(|own_position| copy.replaced != Some(input) || !own_position)
+            });
+            if overwritten && !found.contains(&copy.value) {
+                found.push(copy.value);
+            }
+        }
+        found
     }
 
     fn buffer(&mut self, name: &str, elem: Elem, shape: Vec<usize>, kind: BufferKind) -> BufferId {

@@ -20,15 +20,14 @@ impl<'a> Lowering<'a> {
         emitter.open(row_axes.clone());
         let row: Vec<At> = row_axes.iter().map(|&axis| At::axis(axis)).collect();
         let reduces = passes.folds.iter().any(|folds| !folds.is_empty());
+        let mut early = vec![];
         for (pass, folds) in passes.folds.iter().enumerate() {
             let stores = if pass + 1 == passes.folds.len() { &passes.full_stores[..] } else { &[] };
             let Some(column) = column.filter(|_| !(folds.is_empty() && stores.is_empty())) else { continue };
             let at = [&row[..], &[At::axis(column)]].concat();
             if pass + 1 == passes.folds.len() {
                 // Before the last pass stores over what they may read.
-                for &value in &passes.early_row_stores {
-                    self.store_all(&mut emitter, value, &row);
-                }
+                early = passes.early_row_stores.iter().map(|&value| emitter.value(value, &row)).collect();
             }
             let level = emitter.level();
             emitter.open(vec![column]);
@@ -37,9 +36,8 @@ impl<'a> Lowering<'a> {
                 let value = emitter.local(operand, &at);
                 kernel_folds.push((result, Fold { var: Var(0), kind, value }));
             }
-            for &value in stores {
-                self.store_all(&mut emitter, value, &at);
-            }
+            let values: Vec<Var> = stores.iter().map(|&value| emitter.value(value, &at)).collect();
+            self.store_all(&mut emitter, stores, &values, &at);
             let kernel_folds = kernel_folds.into_iter().map(|(result, fold)| {
                 let var = emitter.var(level);
                 emitter.set_folded(result, var);
@@ -48,17 +46,21 @@ impl<'a> Lowering<'a> {
             let kernel_folds = kernel_folds.collect();
             emitter.close(!reduces, kernel_folds);
         }
-        for &value in &passes.row_stores {
-            self.store_all(&mut emitter, value, &row);
-        }
+        let late: Vec<Var> = passes.row_stores.iter().map(|&value| emitter.value(value, &row)).collect();
+        self.store_all(&mut emitter, &passes.early_row_stores, &early, &row);
+        self.store_all(&mut emitter, &passes.row_stores, &late, &row);
         emitter.close(true, vec![]);
         let (axes, body) = emitter.finish();
         Item::Kernel(Kernel { name: self.kernel_name(&nest.members), axes, body })
     }
 
-    fn store_all(&self, emitter: &mut Emitter, value: Value, at: &[At]) {
-        for view in self.homes.get(&value).map_or(&[][..], |homes| homes) {
-            emitter.store(value, at, view);
+    /// Writes variables to the homes of the values they hold. Called when all that a pass reads has been read: a home
+    /// may lie over what another value is computed from.
+    fn store_all(&self, emitter: &mut Emitter, values: &[Value], vars: &[Var], at: &[At]) {
+        for (value, &var) in values.iter().zip(vars) {
+            for view in self.homes.get(value).map_or(&[][..], |homes| homes) {
+                emitter.store(var, at, view);
+            }
         }
     }
 
@@ -82,7 +84,7 @@ impl<'a> Lowering<'a> {
         }
         emitter.set_folded(result, value);
         let at: Vec<At> = kept.iter().map(|&axis| At::axis(axis)).collect();
-        self.store_all(&mut emitter, result, &at);
+        self.store_all(&mut emitter, &[result], &[value], &at);
         emitter.close(true, vec![]);
         let (axes, body) = emitter.finish();
         Item::Kernel(Kernel { name: format!("{}_columns_{}", reduce_name(kind), result.0), axes, body })
@@ -96,7 +98,8 @@ impl<'a> Lowering<'a> {
         let (rows, columns) = axes.split_at(axes.len().saturating_sub(1));
         emitter.open(rows.to_vec());
         emitter.open(columns.to_vec());
-        emitter.store(value, &at, &view);
+        let var = emitter.value(value, &at);
+        emitter.store(var, &at, &view);
         emitter.close(true, vec![]);
         emitter.close(true, vec![]);
         let (axes, body) = emitter.finish();
@@ -128,7 +131,7 @@ struct Passes {
     /// Members on `[rows.., columns]` that go to memory: all stored by the last pass, after every pass that may still
     /// read what they overwrite.
     full_stores: Vec<Value>,
-    /// Members on `[rows..]` that go to memory and are known before the last pass.
+    /// Members on `[rows..]` that go to memory and are known before the last pass, which may overwrite what they read.
     early_row_stores: Vec<Value>,
     /// The others.
     row_stores: Vec<Value>,

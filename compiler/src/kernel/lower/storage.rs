@@ -191,7 +191,9 @@ impl<'a> Lowering<'a> {
         for sliced in &inner.sliced {
             self.slices.insert(sliced.param, (sliced.source, time));
         }
-        let clusters = self.cluster(&inner.body);
+        let nexts = inner.carried.iter().map(|carried| carried.next);
+        let handed = nexts.chain(inner.stacked.iter().map(|stacked| stacked.value)).collect();
+        let clusters = self.cluster(&inner.body, handed);
         let mut copies = vec![];
         for carried in &inner.carried {
             let kept = |value| inner.stacked.iter().any(|s| s.value == value);

@@ -1,6 +1,8 @@
 //! Loop nests as plain as they can be: loops of one iteration go, parallel loops that walk memory evenly are collapsed
 //! into one, and innermost loops that can run in vector lanes are marked.
 
+use std::collections::HashSet;
+
 use crate::kernel::{Address, Axis, Expr, For, Index, Item, Kernel, Module, Stmt, Var};
 
 pub(super) fn tidy(module: &mut Module) {
@@ -9,6 +11,19 @@ pub(super) fn tidy(module: &mut Module) {
         collapse(kernel);
         mark_vectors(&mut kernel.body);
     });
+    let mut taken = HashSet::new();
+    each_kernel(&mut module.items, &mut |kernel| make_unique(&mut kernel.name, &mut taken));
+}
+
+/// Numbers a name that another kernel has: a carried value is copied before its loop and at the end of each round.
+fn make_unique(name: &mut String, taken: &mut HashSet<String>) {
+    let mut numbered = name.clone();
+    let mut number = 2;
+    while !taken.insert(numbered.clone()) {
+        numbered = format!("{name}_{number}");
+        number += 1;
+    }
+    *name = numbered;
 }
 
 fn each_kernel(items: &mut [Item], act: &mut impl FnMut(&mut Kernel)) {

@@ -1,0 +1,214 @@
+//! Training steps: words a second, and the share of the machine's arithmetic or, for one sequence at a time, memory.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use lstmc_compiler::graph::Purpose;
+use lstmc_compiler::model::Model;
+use lstmc_compiler::pipeline;
+use lstmc_runtime::arena::Arena;
+use lstmc_runtime::batches::{self, Batcher};
+use lstmc_runtime::error::Error;
+use lstmc_runtime::random::Random;
+use lstmc_runtime::session::{Control, Driver, Session};
+use lstmc_runtime::train::initialise;
+
+use crate::machine::{self, Reading};
+use crate::work::Work;
+use crate::{Case, THREADS, compile, median};
+
+/// Seconds of training per round and number of threads; at least one step.
+const ROUND_SECONDS: f64 = 0.4;
+/// Rounds of 5 ms in which the machine is measured each time.
+const MACHINE_ROUNDS: usize = 7;
+const SEED: u64 = 0;
+/// The length of the random text.
+const TOKENS: usize = 200_000;
+
+/// Prints the medians.
+///
+/// # Errors
+/// A model that does not compile or whose loss is no number any more.
+pub fn report(cases: &[&Case]) -> Result<()> {
+    println!(
+        "train: whole steps with clipping and update; the floor is the products' FLOP at the f32 peak of the same"
+    );
+    println!(
+        "number of cores or, where rows = 1, weights and optimizer state read and written once at the bandwidth"
+    );
+    println!("of reading as much again and again (from caches, if it fits)");
+    println!(
+        "{:12} {:>7} {:>10} {:>10}  {:>22}  {:>10} {:>6}  {:>13}",
+        "", "threads", "words/s", "ms/step", "floor", "floor, ms", "share", "2 threads : 1"
+    );
+    cases.iter().try_for_each(|case| {
+        let model = compile::front_end(&compile::source(case.model)?, case.vocabulary)?;
+        let work = Work::of(&pipeline::program_of(&model, Purpose::Train, 1));
+        let bound = if model.data.batches.rows == 1 {
+            Bound::Memory { bytes: 2 * work.state_bytes, reading: Reading::new(work.state_bytes) }
+        } else {
+            Bound::Arithmetic { flop: work.flop }
+        };
+        let trainings = trainings(&model)?;
+        print(case, &bound, &measure(case.rounds, &bound, trainings)?);
+        Ok(())
+    })
+}
+
+/// What a step cannot be faster than.
+enum Bound {
+    Arithmetic { flop: f64 },
+    Memory { bytes: usize, reading: Reading },
+}
+
+impl Bound {
+    /// Operations or bytes of a step.
+    fn work(&self) -> f64 {
+        match self {
+            Self::Arithmetic { flop } => *flop,
+            Self::Memory { bytes, .. } => *bytes as f64,
+        }
+    }
+
+    /// How many of them `threads` cores can do in a second, measured now.
+    fn machine(&self, threads: u32) -> f64 {
+        match self {
+            Self::Arithmetic { .. } => machine::peak(threads, MACHINE_ROUNDS),
+            Self::Memory { reading, .. } => reading.bandwidth(threads, MACHINE_ROUNDS),
+        }
+    }
+
+    fn unit(&self) -> &'static str {
+        match self {
+            Self::Arithmetic { .. } => "GFLOP",
+            Self::Memory { .. } => "GB",
+        }
+    }
+}
+
+/// Of one round and number of threads.
+struct Sample {
+    words_per_second: f64,
+    /// Per step.
+    seconds: f64,
+    /// Operations or bytes a second that the machine can do.
+    machine: f64,
+    floor: f64,
+}
+
+fn measure(rounds: usize, bound: &Bound, mut trainings: Vec<Training>) -> Result<Vec<Vec<Sample>>> {
+    for training in &mut trainings {
+        training.warm_up()?;
+    }
+    let mut samples: Vec<Vec<Sample>> = trainings.iter().map(|_| Vec::new()).collect();
+    for _ in 0..rounds {
+        for (training, samples) in trainings.iter_mut().zip(&mut samples) {
+            let machine = bound.machine(training.threads);
+            let seconds = training.run(training.steps)?;
+            let words_per_second = training.feed.batches.predictions() as f64 / seconds;
+            samples.push(Sample { words_per_second, seconds, machine, floor: bound.work() / machine });
+        }
+    }
+    Ok(samples)
+}
+
+fn print(case: &Case, bound: &Bound, samples: &[Vec<Sample>]) {
+    for (threads, own) in THREADS.iter().zip(samples) {
+        let middle = |part: fn(&Sample) -> f64| median(own.iter().map(part));
+        let ratio = median(own.iter().zip(&samples[0]).map(|(own, one)| one.seconds / own.seconds));
+        let floor = format!(
+            "{:.3} {} at {:.0}/s",
+            1e-9 * bound.work(),
+            bound.unit(),
+            1e-9 * middle(|sample| sample.machine)
+        );
+        println!(
+            "{:12} {threads:7} {:10.0} {:10.3}  {floor:>22}  {:10.3} {:4.0} %  {}",
+            case.model,
+            middle(|sample| sample.words_per_second),
+            1e3 * middle(|sample| sample.seconds),
+            1e3 * middle(|sample| sample.floor),
+            100.0 * middle(|sample| sample.floor / sample.seconds),
+            if *threads == 1 { String::new() } else { format!("{ratio:13.2}") }
+        );
+    }
+}
+
+/// One training for each of [`THREADS`], all from the same parameters.
+fn trainings(model: &Model) -> Result<Vec<Training>> {
+    let mut trainings: Vec<Training> = Vec::new();
+    for threads in THREADS {
+        let mut session = compile::session(model, Purpose::Train, threads)?;
+        match trainings.first() {
+            Some(first) => session.arena_mut().copy_params_from(first.session.arena())?,
+            None => initialise(model, SEED, session.arena_mut())?,
+        }
+        trainings.push(Training { threads, steps: 1, session, feed: Feed::new(model)? });
+    }
+    Ok(trainings)
+}
+
+struct Training {
+    threads: u32,
+    /// Steps of a round.
+    steps: u64,
+    session: Session,
+    feed: Feed,
+}
+
+impl Training {
+    /// Seconds per step of `steps` steps.
+    fn run(&mut self, steps: u64) -> Result<f64> {
+        let started = Instant::now();
+        self.session.run(steps, SEED, &mut self.feed)?;
+        Ok(started.elapsed().as_secs_f64() / steps as f64)
+    }
+
+    /// Touches all memory and finds out how many steps make a round.
+    fn warm_up(&mut self) -> Result<()> {
+        self.run(1)?;
+        let once = self.run(1)?;
+        self.steps = (ROUND_SECONDS / once).ceil().max(1.0) as u64;
+        Ok(())
+    }
+}
+
+/// The host's part of each step, as in real training, on a random text.
+struct Feed {
+    ids: Vec<u32>,
+    batches: Batcher,
+    rate: f32,
+    /// Updates made.
+    done: u64,
+}
+
+impl Feed {
+    fn new(model: &Model) -> Result<Self> {
+        let random = Random::new(SEED, "text");
+        let ids: Vec<u32> =
+            (0..TOKENS as u64).map(|position| random.below(position, model.vocab as u64) as u32).collect();
+        let batches =
+            Batcher::new(&model.data.batches, ids.len(), batches::Purpose::Train, SEED, "random text")?;
+        Ok(Self { ids, batches, rate: model.optimizer.rate as f32, done: 0 })
+    }
+}
+
+impl Driver for Feed {
+    fn begin(&mut self, _: u64, arena: &mut Arena) -> lstmc_runtime::Result<Control> {
+        let (epoch, step) = (self.done / self.batches.per_epoch(), self.done % self.batches.per_epoch());
+        if step == 0 || !self.batches.carries_state() {
+            arena.reset_carried();
+        }
+        let (tokens, targets) = arena.batch_mut()?;
+        self.batches.fill(&self.ids, epoch, step, tokens, targets);
+        arena.set_rate_and_step(self.rate, self.done + 1);
+        Ok(Control::Step(self.done + 1))
+    }
+
+    fn end(&mut self, _: u64, arena: &mut Arena) -> lstmc_runtime::Result<()> {
+        self.done += 1;
+        let loss = f64::from(arena.loss()?);
+        // The arithmetic of infinities and of what is no number takes another time.
+        if loss.is_finite() { Ok(()) } else { Err(Error::Diverged { loss, epoch: 1, step: self.done }) }
+    }
+}

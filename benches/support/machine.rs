@@ -1,0 +1,130 @@
+//! What this machine can do: arithmetic, reading, and the time of one call on several workers.
+
+use std::hint::black_box;
+use std::sync::Mutex;
+use std::time::Instant;
+
+use lstmc_runtime::workers::{self, Barrier};
+
+/// Seconds that one round should last at least.
+const ROUND_SECONDS: f64 = 0.005;
+
+/// Floating-point operations a second of `threads` cores: f32 multiply-adds that wait for nothing.
+pub fn peak(threads: u32, rounds: usize) -> f64 {
+    f64::from(threads) * PEAK_FLOP as f64 / seconds(threads, rounds, &|_| multiply_add())
+}
+
+/// Bytes that no cache holds.
+pub const MEMORY: usize = 1 << 27;
+
+/// Memory to read.
+pub struct Reading(Vec<u64>);
+
+impl Reading {
+    pub fn new(bytes: usize) -> Self {
+        Self(vec![1; bytes / size_of::<u64>()])
+    }
+
+    /// Bytes a second that `threads` cores read of it, each its own part, again and again.
+    pub fn bandwidth(&self, threads: u32, rounds: usize) -> f64 {
+        let part = self.0.len() / threads as usize;
+        let seconds = seconds(threads, rounds, &|worker| {
+            let words = &self.0[part * worker as usize..][..part];
+            black_box(words.iter().fold(0, |sum, &word| sum ^ word));
+        });
+        (part * threads as usize * size_of::<u64>()) as f64 / seconds
+    }
+}
+
+/// The time of one call of `f` on all of `threads` workers: the best of `rounds` rounds, each ended by the slowest
+/// worker.
+pub fn seconds(threads: u32, rounds: usize, f: &(dyn Fn(u32) + Sync)) -> f64 {
+    let barrier = Barrier::new(threads as usize);
+    let times = Mutex::new(Vec::new());
+    workers::run(threads as usize, true, &|worker| {
+        f(worker);
+        // Every worker must repeat as often as the others: worker 0 measures, and tells them.
+        barrier.wait(worker);
+        let started = Instant::now();
+        f(worker);
+        barrier.wait(worker);
+        if worker == 0 {
+            let once = started.elapsed().as_secs_f64();
+            times.lock().expect("no worker panics").push((ROUND_SECONDS / once).ceil().max(1.0));
+        }
+        barrier.wait(worker);
+        let repeats = times.lock().expect("no worker panics")[0] as usize;
+        for _ in 0..rounds {
+            barrier.wait(worker);
+            let started = Instant::now();
+            for _ in 0..repeats {
+                f(worker);
+            }
+            barrier.wait(worker);
+            if worker == 0 {
+                let mean = started.elapsed().as_secs_f64() / repeats as f64;
+                times.lock().expect("no worker panics").push(mean);
+            }
+        }
+    });
+    let times = times.into_inner().expect("no worker panics");
+    times[1..].iter().copied().fold(f64::INFINITY, f64::min)
+}
+
+const PEAK_ROUNDS: usize = 20_000;
+/// Multiply-adds that do not wait for each other.
+const CHAINS: usize = 12;
+/// The lanes of the widest vectors known here.
+const LANES: usize = if cfg!(target_arch = "x86_64") { 16 } else { 8 };
+const PEAK_FLOP: usize = PEAK_ROUNDS * CHAINS * LANES * 2;
+
+/// Multiplies and adds [`PEAK_FLOP`] times as fast as this CPU can.
+fn multiply_add() {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_x86_feature_detected!("avx512f") {
+            // SAFETY: the CPU has the instructions.
+            return unsafe { multiply_add_avx512() };
+        }
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            // SAFETY: the CPU has the instructions.
+            return unsafe { multiply_add_avx2() };
+        }
+    }
+    let mut sums = [[black_box(1.0f32); LANES]; CHAINS];
+    let x = black_box(0.5f32);
+    for _ in 0..PEAK_ROUNDS {
+        sums.as_flattened_mut().iter_mut().for_each(|sum| {
+            *sum = if cfg!(target_arch = "aarch64") { x.mul_add(x, *sum) } else { x * x + *sum }
+        });
+    }
+    black_box(sums);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn multiply_add_avx512() {
+    use std::arch::x86_64::*;
+    let x = _mm512_set1_ps(black_box(0.5));
+    let mut sums = [x; CHAINS];
+    for _ in 0..PEAK_ROUNDS {
+        for sum in &mut sums {
+            *sum = _mm512_fmadd_ps(x, x, *sum);
+        }
+    }
+    black_box(sums);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn multiply_add_avx2() {
+    use std::arch::x86_64::*;
+    let x = _mm256_set1_ps(black_box(0.5));
+    let mut sums = [x; CHAINS];
+    for _ in 0..2 * PEAK_ROUNDS {
+        for sum in &mut sums {
+            *sum = _mm256_fmadd_ps(x, x, *sum);
+        }
+    }
+    black_box(sums);
+}

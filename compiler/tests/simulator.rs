@@ -1,0 +1,152 @@
+//! The simulator of schedules finds what it is there to find: schedules without one of their barriers, and buffers that
+//! lie over each other.
+
+mod support;
+
+use std::collections::HashMap;
+
+use lstmc_compiler::graph::Purpose;
+use lstmc_compiler::kernel::{Module, parse};
+use lstmc_compiler::pipeline;
+use lstmc_compiler::plan::{Program, Step, plan, verify};
+use support::random_models::checked;
+use support::simulator::simulate;
+
+/// `b` reads other rows than its worker wrote in `a`; in the loop, `d` reads other rows of what `c` wrote, and the next
+/// round's `c` overwrites what another worker may still be reading in `d`.
+const TEXT: &str = r#"module m {
+  buffer %0: f[64, 64] input "x" carried start 0.0
+  buffer %1: f[64, 64] temp "a"
+  buffer %2: f[64, 64] output "b" probabilities
+  buffer %3: f[64, 64] temp "c"
+  buffer %4: f[4, 64, 64] output "d" probabilities
+  kernel "a" axes 64 64 {
+    for a0 parallel {
+      for a1 parallel {
+        v0 = load %0 + 64*a0 + 1*a1
+        store %1 + 64*a0 + 1*a1 = v0
+      }
+    }
+  }
+  kernel "b" axes 64 64 {
+    for a0 parallel {
+      for a1 parallel {
+        v0 = load %1 + 64*a1 + 1*a0
+        store %2 + 64*a0 + 1*a1 = v0
+      }
+    }
+  }
+  loop t0 in 4 {
+    kernel "c" axes 64 64 {
+      for a0 parallel {
+        for a1 parallel {
+          v0 = load %0 + 64*a0 + 1*a1
+          store %3 + 64*a0 + 1*a1 = v0
+        }
+      }
+    }
+    kernel "d" axes 64 64 {
+      for a0 parallel {
+        for a1 parallel {
+          v0 = load %3 + 64*a1 + 1*a0
+          store %4 + 4096*t0 + 64*a0 + 1*a1 = v0
+        }
+      }
+    }
+  }
+}
+"#;
+
+fn barriers(steps: &[Step]) -> usize {
+    let count = |step: &Step| match step {
+        Step::Barrier => 1,
+        Step::Loop { body, .. } => barriers(body),
+        _ => 0,
+    };
+    steps.iter().map(count).sum()
+}
+
+/// Removes barrier number `index`.
+fn remove_barrier(steps: &mut Vec<Step>, index: &mut usize) {
+    let mut place = 0;
+    while place < steps.len() {
+        match &mut steps[place] {
+            Step::Barrier if *index == 0 => {
+                steps.remove(place);
+                *index = usize::MAX;
+                return;
+            }
+            Step::Barrier => *index -= 1,
+            Step::Loop { body, .. } => remove_barrier(body, index),
+            _ => {}
+        }
+        if *index == usize::MAX {
+            return;
+        }
+        place += 1;
+    }
+}
+
+fn without_barrier(program: &Program, mut index: usize) -> Program {
+    let mut program = program.clone();
+    remove_barrier(&mut program.schedule, &mut index);
+    program
+}
+
+fn module() -> Module {
+    parse(TEXT).expect("the module parses")
+}
+
+#[test]
+fn every_barrier_of_a_tight_schedule_is_missed() {
+    for workers in [2, 3] {
+        let program = plan(module(), workers);
+        verify(&program).expect("the plan verifies");
+        assert_eq!(simulate(&program, &HashMap::new()), Ok(()));
+        // Between `a` and `b`, between `c` and `d`, and at the back edge.
+        assert_eq!(barriers(&program.schedule), 3, "{program}");
+        for index in 0..3 {
+            let broken = without_barrier(&program, index);
+            assert_eq!(barriers(&broken.schedule), 2);
+            let fault = simulate(&broken, &HashMap::new()).expect_err("a barrier is missing");
+            assert!(fault.contains("since the last barrier"), "{fault}");
+        }
+    }
+}
+
+#[test]
+fn one_worker_needs_no_barriers() {
+    let program = plan(module(), 1);
+    assert_eq!(barriers(&program.schedule), 0);
+    assert_eq!(simulate(&program, &HashMap::new()), Ok(()));
+}
+
+#[test]
+fn overlaps_are_found() {
+    let program = plan(module(), 1);
+    // Over an input, which is to survive the step; over what is still to be read.
+    for (moved, onto) in [(1, 0), (1, 2), (3, 0)] {
+        let mut broken = program.clone();
+        broken.offsets[moved] = broken.offsets[onto];
+        let fault = simulate(&broken, &HashMap::new()).expect_err("an overlap");
+        assert!(fault.contains("but there lies"), "{fault}");
+    }
+}
+
+/// A training step of a whole model: most of its barriers are needed, and the simulator misses them.
+#[test]
+fn barriers_of_a_training_step_are_missed() {
+    let text = "data { train: \"t\"; tokens: words; batches: stream(rows: 8, steps: 3) }
+        model { tokens -> embedding(40) -> lstm(40) -> dense(vocab) -> softmax }
+        train { loss: cross_entropy; optimizer: sgd; clip: norm(1); epochs: 1 }";
+    let model = checked(text, 50).unwrap_or_else(|errors| panic!("{errors}"));
+    let ids = |name: &str| (name.to_owned(), (0..24).collect::<Vec<u32>>());
+    let ids = HashMap::from([ids("tokens"), ids("targets")]);
+    for workers in [2, 3] {
+        let program = pipeline::program_of(&model, Purpose::Train, workers);
+        assert_eq!(simulate(&program, &ids), Ok(()));
+        let all = barriers(&program.schedule);
+        let needed = (0..all).filter(|&index| simulate(&without_barrier(&program, index), &ids).is_err()).count();
+        assert!(needed * 2 > all, "{needed} of {all} barriers are needed");
+    }
+}

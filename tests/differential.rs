@@ -1,0 +1,233 @@
+//! Compiled code against the interpreters: random graphs and random models, from source to machine code that runs with
+//! the real products, workers and barriers.
+//!
+//! The first broken link names the fault: the graph interpreter on the graph as first built is compared with the kernel
+//! interpreter in f64, that with the kernel interpreter in f32, and that with compiled code on one worker, whose bits
+//! must be those of compiled code on two and three. What lies between (each pass, each plan) is compared in the
+//! compiler's own tests.
+
+#[path = "../compiler/tests/support/mod.rs"]
+mod support;
+
+use lstmc_compiler::graph::rewrite::Rewriter;
+use lstmc_compiler::graph::{self, Graph, InputRole, Node, OutputRole, Purpose};
+use lstmc_compiler::kernel::{self, Module};
+use lstmc_compiler::model::Model;
+use lstmc_compiler::{grad, opt, pipeline, plan};
+use lstmc_runtime::Result as RunResult;
+use lstmc_runtime::arena::Arena;
+use lstmc_runtime::session::{Control, Driver, Executable, Session};
+use ndarray::{ArrayD, IxDyn};
+use proptest::prelude::*;
+use support::executors::{SEED, by_graph, by_kernels};
+use support::random_graphs::{Menu, RandomGraph, graphs};
+use support::random_models::{checked, models};
+use support::tensors::{Feed, Start, Tensors, agree, feed, small_feed, start};
+
+/// In f64, passes and kernels may only reassociate: some dozen roundings of 1e-16 each, magnified by at most a few
+/// tens in each of a few nested products.
+const REASSOCIATION: f64 = 1e-9;
+
+/// 6e-8 a rounding, magnified likewise. Of numbers below 1 it is the absolute error that is bounded: sums cancel.
+const SINGLE: f64 = 1e-3;
+
+/// Between two executors in f32: as [`SINGLE`], on both sides.
+const COMPILED: f64 = 2e-3;
+
+/// Feeds steps and keeps what each leaves.
+struct Steps<'a> {
+    feeds: &'a [Feed],
+    found: Vec<Tensors>,
+}
+
+impl Driver for Steps<'_> {
+    fn begin(&mut self, round: u64, arena: &mut Arena) -> RunResult<Control> {
+        let feed = &self.feeds[round as usize];
+        if let Ok((tokens, targets)) = arena.batch_mut() {
+            tokens.copy_from_slice(&feed.tokens);
+            targets.copy_from_slice(&feed.targets);
+        }
+        arena.set_rate_and_step(feed.rate as f32, feed.step);
+        Ok(Control::Step(feed.step))
+    }
+
+    fn end(&mut self, _: u64, arena: &mut Arena) -> RunResult<()> {
+        let array = |shape: &[usize], values: Vec<f32>| {
+            let values = values.into_iter().map(f64::from).collect();
+            ArrayD::from_shape_vec(IxDyn(shape), values).expect("as many elements as the shape says")
+        };
+        let mut found = Tensors::new();
+        for tensor in arena.tensors() {
+            found.insert(tensor.name.clone(), array(&tensor.shape, arena.values(tensor).collect()));
+        }
+        for (name, number) in [("output/loss", arena.loss()), ("output/hits", arena.hits())] {
+            if let Ok(number) = number {
+                found.insert(name.into(), array(&[], vec![number]));
+            }
+        }
+        self.found.push(found);
+        Ok(())
+    }
+}
+
+/// What each of the steps leaves when compiled code runs them.
+fn by_machine(
+    module: &Module,
+    workers: usize,
+    tensors: &Tensors,
+    feeds: &[Feed],
+) -> Result<Vec<Tensors>, String> {
+    let program = plan::plan(module.clone(), workers);
+    plan::verify(&program)?;
+    let executable = Executable::compile(program).map_err(|error| error.to_string())?;
+    let mut session = Session::new(executable).map_err(|error| error.to_string())?;
+    let names: Vec<String> = session.arena().tensors().iter().map(|tensor| tensor.name.clone()).collect();
+    for name in names {
+        let values: Vec<f32> =
+            tensors.get(&name).ok_or_else(|| format!("no {name:?}"))?.iter().map(|&x| x as f32).collect();
+        session.arena_mut().write(&name, &values).map_err(|error| error.to_string())?;
+    }
+    let mut steps = Steps { feeds, found: vec![] };
+    session.run(feeds.len() as u64, SEED, &mut steps).map_err(|error| error.to_string())?;
+    Ok(steps.found)
+}
+
+/// Every link, over as many steps as there are feeds; `plain` and `optimised` are the same step.
+fn chain(plain: &Graph, optimised: &Graph, values: Start, feeds: &[Feed]) -> Result<(), String> {
+    let module = kernel::lower(optimised);
+    kernel::verify(&module).map_err(|fault| format!("kernels: {fault}"))?;
+    let tensors = start(plain, values);
+    let (mut graph, mut wide, mut narrow) = (tensors.clone(), tensors.clone(), tensors.clone());
+    let mut expected = vec![];
+    for feed in feeds {
+        graph = by_graph(plain, &graph, feed)?;
+        wide = by_kernels::<f64>(optimised, &module, &wide, feed)?;
+        agree(&graph, &wide, REASSOCIATION).map_err(|fault| format!("kernels in f64: {fault}\n{module}"))?;
+        narrow = by_kernels::<f32>(optimised, &module, &narrow, feed)?;
+        agree(&graph, &narrow, SINGLE).map_err(|fault| format!("kernels in f32: {fault}\n{module}"))?;
+        expected.push(narrow.clone());
+    }
+    let first = by_machine(&module, 1, &tensors, feeds).map_err(|fault| format!("{fault}\n{module}"))?;
+    for (step, (expected, found)) in expected.iter().zip(&first).enumerate() {
+        let told = |fault| format!("compiled, step {step}: {fault}\n{module}");
+        agree(&seen_by_host(expected), found, COMPILED).map_err(told)?;
+    }
+    for workers in [2, 3] {
+        let found = by_machine(&module, workers, &tensors, feeds)?;
+        for (step, (one, several)) in first.iter().zip(&found).enumerate() {
+            if let Some(difference) = other_bits(one, several) {
+                let program = plan::plan(module, workers);
+                return Err(format!(
+                    "{workers} workers, step {step}: {difference}\n{program}\n{}",
+                    program.module
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What the runtime can read of a step: outputs other than loss and hits are read by other means, or not at all.
+fn seen_by_host(tensors: &Tensors) -> Tensors {
+    let seen = |name: &String| !name.starts_with("output/") || name == "output/loss" || name == "output/hits";
+    tensors.iter().filter(|(name, _)| seen(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+fn other_bits(one: &Tensors, several: &Tensors) -> Option<String> {
+    one.iter().find_map(|(name, a)| {
+        let b = &several[name];
+        let place = a.iter().zip(b).position(|(a, b)| a.to_bits() != b.to_bits())?;
+        let at = |x: &ArrayD<f64>| x.iter().nth(place).copied().unwrap_or(f64::NAN);
+        Some(format!("element {place} of {name:?} is {}, not {}", at(b), at(a)))
+    })
+}
+
+/// `graph` with every output that the runtime cannot read by name, and whatever name the update adds, turned into a
+/// carried tensor.
+fn observable(graph: &Graph) -> Graph {
+    let mut rewriter = Rewriter::new(graph);
+    rewriter.nodes(&graph.body, &mut |_: &mut Rewriter, _: &Node| None);
+    for (place, output) in graph.outputs.iter().enumerate() {
+        let value = rewriter.get(output.value);
+        match &output.role {
+            OutputRole::Probabilities | OutputRole::Objective | OutputRole::Gradient(_) => {
+                let name = format!("seen {place}");
+                let ty = rewriter.new.ty(value).clone();
+                rewriter.new.input(&name, ty, InputRole::Carried { start: 0.0 });
+                rewriter.new.output(value, OutputRole::Update(name));
+            }
+            role => rewriter.new.output(value, role.clone()),
+        }
+    }
+    rewriter.new.finish()
+}
+
+fn without_rate(graph: &Graph) -> Graph {
+    let mut graph = graph.clone();
+    for input in graph.inputs.iter_mut().filter(|input| input.role == InputRole::Rate) {
+        input.name = "speed".into();
+        input.role = InputRole::Carried { start: 0.0 };
+    }
+    graph
+}
+
+/// The order of `pipeline`, up to gradients.
+fn with_gradients(graph: &Graph) -> Graph {
+    let forward = opt::simplify(&opt::hoist(&opt::merge_products(&opt::simplify(graph))));
+    opt::simplify(&opt::sink(&opt::simplify(&grad::gradients(&forward))))
+}
+
+fn model_feeds(graph: &Graph, model: &Model) -> Vec<Feed> {
+    (1..=2).map(|step| feed(graph, model.vocab as u32, 0.25, step)).collect()
+}
+
+fn training(model: &Model) -> Result<(), String> {
+    let plain = graph::lower(model, Purpose::Train);
+    let plain = grad::update(&grad::gradients(&plain), &model.optimizer, model.train.clip);
+    let optimised = pipeline::graph_of(model, Purpose::Train, &mut |_, _| {});
+    chain(&plain, &optimised, Start::Halves, &model_feeds(&plain, model))
+}
+
+fn passed(result: Result<(), String>) -> Result<(), TestCaseError> {
+    result.map_err(TestCaseError::fail)
+}
+
+fn config(cases: u32) -> ProptestConfig {
+    ProptestConfig { cases, max_shrink_iters: 1_000, failure_persistence: None, ..ProptestConfig::default() }
+}
+
+proptest! {
+    #![proptest_config(config(48))]
+
+    #[test]
+    fn random_graphs_compiled(RandomGraph(graph) in graphs(Menu::All)) {
+        let graph = observable(&without_rate(&graph));
+        passed(chain(&graph, &graph, Start::Sixteenths, &[small_feed(&graph)]))?;
+    }
+
+    #[test]
+    fn random_gradients_compiled(RandomGraph(graph) in graphs(Menu::All)) {
+        let graph = without_rate(&graph);
+        let plain = observable(&grad::gradients(&graph));
+        let feed = small_feed(&plain);
+        // Gradients of merged parameters are merged too: they are compared by way of an update of the parameters.
+        passed(chain(&as_updates(&grad::gradients(&graph)), &as_updates(&with_gradients(&graph)), Start::Sixteenths, &[feed]))?;
+    }
+
+    #[test]
+    fn random_models_compiled(random in models()) {
+        let model = checked(&random.text, random.vocab).map_err(TestCaseError::fail)?;
+        passed(training(&model))?;
+    }
+}
+
+/// `graph` with each gradient as the update of its parameter.
+fn as_updates(graph: &Graph) -> Graph {
+    let mut graph = graph.clone();
+    for output in &mut graph.outputs {
+        if let OutputRole::Gradient(name) = &output.role {
+            output.role = OutputRole::Update(name.clone());
+        }
+    }
+    observable(&graph)
+}
