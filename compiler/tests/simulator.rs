@@ -146,7 +146,8 @@ fn barriers_of_a_training_step_are_missed() {
         let program = pipeline::program_of(&model, Purpose::Train, workers);
         assert_eq!(simulate(&program, &ids), Ok(()));
         let all = barriers(&program.schedule);
-        let needed = (0..all).filter(|&index| simulate(&without_barrier(&program, index), &ids).is_err()).count();
+        let needed =
+            (0..all).filter(|&index| simulate(&without_barrier(&program, index), &ids).is_err()).count();
         assert!(needed * 2 > all, "{needed} of {all} barriers are needed");
     }
 }

@@ -91,13 +91,11 @@ fn other_purposes_have_programs_of_their_own() {
         assert!(!texts[1].is_empty() && !texts[2].is_empty(), "{stage}");
         assert!(texts[0] != texts[1] && texts[1] != texts[2], "{stage}");
     }
-    let refused = emit("grad", "evaluate");
-    assert_eq!(refused.code, Some(1));
-    assert!(
-        refused.err.contains("of training only") && !refused.err.contains("simplify-3"),
-        "{}",
-        refused.err
-    );
+    let message = folder.refused(&["emit", "tiny.lstm", "--stage", "grad", "--purpose", "evaluate"]);
+    assert!(message.contains("only training has gradients"), "{message}");
+    let update = ["emit", "tiny.lstm", "--stage", "opt", "--purpose", "generate", "--dump-after", "update"];
+    let message = folder.refused(&update);
+    assert!(message.contains("of training only") && !message.contains("simplify-3"), "{message}");
 }
 
 #[test]

@@ -93,13 +93,11 @@ fn short_epochs_are_quiet_but_for_the_last() {
 fn without_validation_there_is_one_program() {
     let folder = Folder::new();
     let with = folder.ok(&["check", "tiny.lstm", "--threads", "1"]);
-    assert!(with.contains(" training, ") && with.contains(" evaluation)"), "{with}");
+    assert!(with.contains(" training, ") && with.contains(" evaluation, "), "{with}");
     folder.write("tiny.lstm", TINY.text().replace("valid: \"text.txt\"", ""));
     let without = folder.ok(&["check", "tiny.lstm", "--threads", "1"]);
-    let memory = |out: &str| out.lines().find(|line| line.starts_with("memory")).unwrap().to_owned();
-    assert!(memory(&without).ends_with("at the peak"), "{without}");
-    let trained = folder.train("run", &["--epochs", "1"]);
-    assert_eq!(memory(&trained), memory(&without));
+    assert!(without.contains(" training, ") && !without.contains("evaluation"), "{without}");
+    folder.train("run", &["--epochs", "1"]);
     folder.ok(&["eval", "run", "--threads", "1"]);
 }
 
