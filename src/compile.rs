@@ -147,10 +147,13 @@ pub struct Request<'a> {
 
 impl Request<'_> {
     /// # Errors
-    /// A pass is named for a stage that has none.
+    /// A pass is named for a stage that has none, or gradients are wanted where there are none.
     pub fn check(&self) -> Result<()> {
         if self.dump_after.is_some() && !matches!(self.stage, Stage::Graph | Stage::Grad | Stage::Opt) {
             bail!("--dump-after goes with --stage graph, grad or opt; the passes are {}", PASSES.join(", "));
+        }
+        if self.stage == Stage::Grad && self.purpose != Purpose::Train {
+            bail!("--stage grad goes with --purpose train: only training has gradients");
         }
         Ok(())
     }

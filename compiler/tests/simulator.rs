@@ -16,7 +16,7 @@ use support::simulator::simulate;
 /// round's `c` overwrites what another worker may still be reading in `d`.
 const TEXT: &str = r#"module m {
   buffer %0: f[64, 64] input "x" carried start 0.0
-  buffer %1: f[64, 64] temp "a"
+  buffer %1: f[64, 64] output "a" probabilities
   buffer %2: f[64, 64] output "b" probabilities
   buffer %3: f[64, 64] temp "c"
   buffer %4: f[4, 64, 64] output "d" probabilities

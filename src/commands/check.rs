@@ -40,8 +40,9 @@ pub fn run(args: &Check) -> Result<ExitCode> {
     writeln!(out, "parameters  {}", show::count(parameters(&model)))?;
     let mut parts = vec![format!("{} training", bytes(train.memory))];
     parts.extend(evaluate.as_ref().map(|evaluate| format!("{} evaluation", bytes(evaluate.memory))));
-    parts.push(format!("{} the program itself", bytes(own)));
-    writeln!(out, "memory      {} at the peak ({})", bytes(needed), parts.join(", "))?;
+    parts.push(format!("{} lstmc itself", bytes(own)));
+    writeln!(out, "memory      {} at the peak", bytes(needed))?;
+    writeln!(out, "            {}", parts.join(", "))?;
     let time = train.time + evaluate.map_or(Duration::ZERO, |evaluate| evaluate.time);
     let time = show::duration(time.as_secs_f64());
     writeln!(out, "compiled    in {time} for {}", show::threads(train.threads))?;

@@ -1,5 +1,6 @@
 //! How training shows: a bar on a terminal, lines elsewhere, JSON where asked for.
 
+mod bar;
 mod plan;
 
 use std::io::Write;
@@ -10,7 +11,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use lstmc_runtime::error::bytes;
 use lstmc_runtime::evaluate::Prediction;
 use lstmc_runtime::monitor::{Monitor, Snapshot};
@@ -19,6 +19,7 @@ use lstmc_runtime::text::{Tokenizer, Vocabulary};
 use lstmc_runtime::train::{Outcome, Report};
 use serde_json::{Value, json};
 
+use self::bar::Bar;
 pub use self::plan::Plan;
 use crate::project::{self, Project};
 use crate::{show, terminal};
@@ -66,7 +67,7 @@ impl Facts<'_> {
 enum Mode {
     Json,
     Lines,
-    Bar(ProgressBar),
+    Bar(Bar),
 }
 
 /// When something was last said.
@@ -95,7 +96,7 @@ impl<'a> Output<'a> {
         let mode = if json {
             Mode::Json
         } else if terminal::interactive() {
-            Mode::Bar(bar())
+            Mode::Bar(Bar::default())
         } else {
             Mode::Lines
         };
@@ -141,8 +142,8 @@ impl<'a> Output<'a> {
         self.said.lock().unwrap_or_else(PoisonError::into_inner).report = Some(Instant::now());
         let lines = self.plan.summary(&report.row);
         if !matches!(self.mode, Mode::Json) {
-            self.line(&lines.join("\n"))?;
-            report.sample.as_ref().map_or(Ok(()), |sample| self.line(&self.sample(sample)))?;
+            let sample = report.sample.as_ref().map(|sample| self.sample(sample));
+            self.line(&lines.iter().cloned().chain(sample).collect::<Vec<_>>().join("\n"))?;
         }
         Ok(run.log(&lines.join("; "))?)
     }
@@ -201,7 +202,11 @@ impl<'a> Output<'a> {
         let new = now.is_some() && now != *tenth;
         *tenth = now;
         match &self.mode {
-            Mode::Bar(bar) => self.draw(bar, look),
+            // Before the first update there is nothing to say.
+            Mode::Bar(_) if !look.validating && look.totals.batches == 0 => {}
+            Mode::Bar(bar) => {
+                bar.show(self.plan.progress(look), [self.plan.before_bar(look), self.plan.behind_bar(look)]);
+            }
             // Iterations have their reports; an epoch can be long.
             _ if !new || self.plan.iterations() || look.validating || !self.quiet() => {}
             // Progress that nobody can see any more is no reason to end a training run.
@@ -215,17 +220,6 @@ impl<'a> Output<'a> {
         stood(self.said.lock().unwrap_or_else(PoisonError::into_inner).anything, QUIET)
     }
 
-    fn draw(&self, bar: &ProgressBar, look: &Snapshot) {
-        let (done, total) = self.plan.progress(look);
-        bar.set_length(total);
-        bar.set_position(done);
-        bar.set_prefix(self.plan.before_bar(look));
-        bar.set_message(self.plan.behind_bar(look));
-        if bar.is_hidden() {
-            bar.set_draw_target(ProgressDrawTarget::stderr());
-        }
-    }
-
     fn line(&self, text: &str) -> Result<()> {
         let write = || writeln!(std::io::stdout().lock(), "{text}");
         match &self.mode {
@@ -235,13 +229,6 @@ impl<'a> Output<'a> {
         self.said.lock().unwrap_or_else(PoisonError::into_inner).anything = Some(Instant::now());
         Ok(())
     }
-}
-
-/// A bar that stays hidden until there is something to show.
-fn bar() -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::hidden());
-    let style = ProgressStyle::with_template("{prefix} {wide_bar:.cyan/blue}  {msg}");
-    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─"))
 }
 
 fn start_event(facts: &Facts<'_>) -> Value {
@@ -303,7 +290,7 @@ pub fn watch(
         outcome
     });
     if let Mode::Bar(bar) = &output.mode {
-        bar.finish_and_clear();
+        bar.clear();
     }
     match unseen {
         Some(error) => Err(error),

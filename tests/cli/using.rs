@@ -74,6 +74,15 @@ fn greedy_generation_recites_the_text() {
 }
 
 #[test]
+fn the_time_of_generation_is_said_beside_the_text() {
+    let args =
+        ["generate", "run", "--prompt", "the", "--greedy", "--length", "5", "--stats", "--threads", "1"];
+    let done = trained().run(&args);
+    assert_eq!(done.out.trim_end(), "the quick brown fox jumps over");
+    assert!(done.err.starts_with("5 tokens in ") && done.err.ends_with(" each\n"), "{}", done.err);
+}
+
+#[test]
 fn sampling_is_a_function_of_the_seed() {
     let hot = |seed| generate("raw", &["--temperature", "2", "--length", "30", "--seed", seed]);
     assert_eq!(hot("1"), hot("1"));

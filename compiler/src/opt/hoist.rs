@@ -33,11 +33,7 @@ fn hoist_loop(rewriter: &mut Rewriter, inner: &Loop) -> Vec<Value> {
     }
     let rest: Vec<Node> =
         inner.body.iter().zip(&chosen).filter(|(_, c)| !**c).map(|(node, _)| node.clone()).collect();
-    // Ids have no broadcast, so a loop that repeats some stays.
-    let repeats_ids = inner.stacked.iter().any(|s| {
-        !rewriter.old.ty(s.value).is_real() && !matches!(placed.get(&s.value), Some(Placed::Stepped(_)))
-    });
-    if rest.is_empty() && inner.carried.is_empty() && !repeats_ids {
+    if rest.is_empty() && inner.carried.is_empty() {
         return inner.stacked.iter().map(|s| whole(rewriter, &placed, s.value, inner.steps)).collect();
     }
     rebuild(rewriter, inner, rest, &placed)

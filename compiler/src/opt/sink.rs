@@ -179,10 +179,6 @@ impl<'a> Sink<'a> {
         }
         for stacked in &self.inner.stacked {
             self.want(stacked.value, &mut wanted);
-            // Ids have no broadcast, so the loop goes on stacking those that are the same in every round.
-            if !self.is_inside(stacked.value) && !rewriter.old.ty(stacked.value).is_real() {
-                wanted.push(stacked.value);
-            }
         }
         wanted.sort();
         wanted.dedup();
