@@ -180,7 +180,9 @@ fn iterations_with_random_starts_are_resumed_too() {
 fn any_number_of_threads_gives_the_same_bits() {
     let folder = Folder::new();
     let train = |threads: &str| {
-        folder.ok(&["train", "tiny.lstm", "--epochs", "1", "--threads", threads, "--out", threads]);
+        let args = ["train", "tiny.lstm", "--epochs", "1", "--threads", threads, "--out", threads, "--json"];
+        let out = folder.ok(&args);
+        assert!(out.contains(&format!("\"threads\":{threads}")), "{out}");
         let run = folder.trained(threads);
         (run.tensors(), run.timeless())
     };
