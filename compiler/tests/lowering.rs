@@ -3,12 +3,15 @@
 
 mod support;
 
+use std::path::Path;
+
 use lstmc_compiler::grad;
 use lstmc_compiler::graph::{Graph, InputRole, Purpose, verify};
 use lstmc_compiler::model::{Model, Optimizer};
 use lstmc_compiler::{graph, kernel, opt, plan};
 use proptest::prelude::*;
 use support::executors::{by_graph, by_kernels, id_buffers};
+use support::files;
 use support::random_graphs::{Menu, RandomGraph, graphs};
 use support::random_models::{checked, models};
 use support::simulator::simulate;
@@ -116,6 +119,21 @@ fn forward(graph: &Graph, values: Start, feed: Feed) -> Result<(), String> {
     let optimised = opt::simplify(&opt::hoist(&opt::merge_products(&opt::simplify(graph))));
     case.graph(&optimised, "the passes")?;
     case.kernels(&optimised)
+}
+
+/// Graphs that once were lowered or planned wrongly, each with a word on what is hard about it.
+#[test]
+fn known_graphs() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lowering");
+    let paths = files::files(&root);
+    assert!(!paths.is_empty(), "no graphs in {}", root.display());
+    for path in paths {
+        let text =
+            std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let graph = graph::parse(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let result = verify(&graph).and_then(|()| forward(&graph, Start::Sixteenths, small_feed(&graph)));
+        result.unwrap_or_else(|fault| panic!("{}: {fault}", path.display()));
+    }
 }
 
 fn optimizer(text: &str) -> Optimizer {

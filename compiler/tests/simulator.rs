@@ -114,6 +114,34 @@ fn every_barrier_of_a_tight_schedule_is_missed() {
     }
 }
 
+/// Each round spreads row 0 of the step before over all rows: nothing within a round is waited for, and all depends on
+/// the barrier between rounds.
+const BACK_EDGE: &str = r#"module m {
+  buffer %0: f[5, 64, 64] input "x" carried start 0.0
+  loop t0 in 4 {
+    kernel "a" axes 64 64 {
+      for a0 parallel {
+        for a1 parallel {
+          v0 = load %0 + 4096*t0 + 1*a1
+          store %0 + 4096 + 4096*t0 + 64*a0 + 1*a1 = v0
+        }
+      }
+    }
+  }
+}
+"#;
+
+#[test]
+fn rounds_wait_for_each_other() {
+    for workers in [2, 3] {
+        let program = plan(parse(BACK_EDGE).expect("the module parses"), workers);
+        verify(&program).expect("the plan verifies");
+        assert_eq!(simulate(&program, &HashMap::new()), Ok(()));
+        assert_eq!(barriers(&program.schedule), 1, "{program}");
+        assert!(simulate(&without_barrier(&program, 0), &HashMap::new()).is_err());
+    }
+}
+
 #[test]
 fn one_worker_needs_no_barriers() {
     let program = plan(module(), 1);

@@ -46,14 +46,16 @@ struct Scheduler<'a> {
 impl Scheduler<'_> {
     fn region(&self, items: &[Item], time: Option<Time>, pending: &mut Vec<Touch>) -> Vec<Step> {
         let mut barrier_before = vec![false; items.len()];
-        loop {
+        let mut steps = self.walk(items, time, pending, &mut barrier_before);
+        // Outside loops one walk is enough; a loop's body is walked again from what its end leaves.
+        while time.is_some() {
             let known = barrier_before.clone();
-            let steps = self.walk(items, time, pending, &mut barrier_before);
-            // Outside loops one walk is enough; a loop's body is walked again from what its end leaves.
-            if time.is_none() || known == barrier_before {
-                return steps;
+            steps = self.walk(items, time, pending, &mut barrier_before);
+            if known == barrier_before {
+                break;
             }
         }
+        steps
     }
 
     fn walk(

@@ -36,7 +36,7 @@ fn difference(expected: &str, found: &str) -> String {
 }
 
 /// The text files in `root` and its folders, in order.
-fn files(root: &Path) -> Vec<PathBuf> {
+pub fn files(root: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(root).unwrap_or_else(|error| panic!("{}: {error}", root.display()));
     let mut files = vec![];
     for path in entries.map(|entry| entry.expect("a folder of the tests can be listed").path()) {

@@ -94,6 +94,31 @@ impl Clusters {
     }
 }
 
+/// The nodes of a region with each product as early as its operands allow, otherwise in order: what several products
+/// go into is then one nest after all of them.
+fn products_first(nodes: &[Node]) -> Vec<usize> {
+    let own: HashSet<Value> = nodes.iter().flat_map(|node| node.results.iter().copied()).collect();
+    let mut known: HashSet<Value> = HashSet::new();
+    let mut order = vec![];
+    let mut products: Vec<usize> =
+        (0..nodes.len()).filter(|&index| matches!(nodes[index].op, Op::MatMul(_))).collect();
+    for index in 0..=nodes.len() {
+        products.retain(|&product| {
+            let ready = nodes[product].args.iter().all(|arg| known.contains(arg) || !own.contains(arg));
+            if ready {
+                order.push(product);
+                known.extend(&nodes[product].results);
+            }
+            !ready
+        });
+        if let Some(node) = nodes.get(index).filter(|node| !matches!(node.op, Op::MatMul(_))) {
+            order.push(index);
+            known.extend(&node.results);
+        }
+    }
+    order
+}
+
 /// Whether and how a node reads `value`, directly or through operations that have no slot: `Some(true)` if at its own
 /// position only.
 fn reads(lowering: &Lowering, clusters: &Clusters, node: &Node, value: Value) -> Option<bool> {
@@ -143,7 +168,8 @@ impl<'a> Lowering<'a> {
             placed: vec![],
         };
         let floating = self.floating(nodes);
-        for (index, node) in nodes.iter().enumerate() {
+        for index in products_first(nodes) {
+            let node = &nodes[index];
             if let Op::Concat { .. } = node.op {
                 clusters.joined.insert(node.result());
             }

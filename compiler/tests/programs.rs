@@ -1,0 +1,234 @@
+//! The shape of compiled programs: how many products, kernels and barriers there are, and where. What a cell's equations
+//! allow is reached for every cell alike; the prelude's have no advantage.
+
+mod support;
+
+use std::path::Path;
+
+use lstmc_compiler::graph::{Form, OutputRole, Purpose};
+use lstmc_compiler::kernel::{BufferId, BufferKind, Expr, Kernel, Stmt};
+use lstmc_compiler::pipeline;
+use lstmc_compiler::plan::{Program, Step};
+use support::random_models::checked;
+
+/// The training step of a model in `models/`.
+fn training(name: &str, vocab: usize, workers: usize) -> Program {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models").join(name);
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    of_source(&text, vocab, workers)
+}
+
+fn of_source(text: &str, vocab: usize, workers: usize) -> Program {
+    let model = checked(text, vocab).unwrap_or_else(|errors| panic!("{errors}"));
+    pipeline::program_of(&model, Purpose::Train, workers)
+}
+
+/// A model of one layer, which may be defined in `definitions`.
+fn one_layer(definitions: &str, layer: &str) -> String {
+    format!(
+        "{definitions}
+        data {{ train: \"t\"; tokens: words; batches: stream(rows: 20, steps: 5) }}
+        model {{ tokens -> embedding(32) -> {layer} -> dense(vocab) -> softmax }}
+        train {{ loss: cross_entropy; optimizer: sgd; epochs: 1 }}"
+    )
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Counts {
+    gemms: usize,
+    kernels: usize,
+    barriers: usize,
+    others: usize,
+}
+
+/// Of these steps, with what is in their loops.
+fn counts(steps: &[Step]) -> Counts {
+    let mut counts = Counts::default();
+    for step in steps {
+        match step {
+            Step::Gemm(..) => counts.gemms += 1,
+            Step::Kernel(..) => counts.kernels += 1,
+            Step::Barrier => counts.barriers += 1,
+            Step::Pack(..) | Step::Scatter(..) => counts.others += 1,
+            Step::Loop { body, .. } => {
+                let inner = self::counts(body);
+                counts.gemms += inner.gemms;
+                counts.kernels += inner.kernels;
+                counts.barriers += inner.barriers;
+                counts.others += inner.others;
+            }
+        }
+    }
+    counts
+}
+
+/// Of each time loop, in order, and whether it runs backwards.
+fn loops(program: &Program) -> Vec<(bool, Counts)> {
+    let of = |step: &Step| match step {
+        Step::Loop { reverse, body, .. } => Some((*reverse, counts(body))),
+        _ => None,
+    };
+    program.schedule.iter().filter_map(of).collect()
+}
+
+/// One product and one kernel in each round, and nobody waits.
+const FUSED: Counts = Counts { gemms: 1, kernels: 1, barriers: 0, others: 0 };
+
+/// The models that are stacks of LSTMs over enough rows for each worker to keep its own.
+const FORWARD_AND_BACK: [(bool, Counts); 4] = [(false, FUSED), (false, FUSED), (true, FUSED), (true, FUSED)];
+
+#[test]
+fn a_time_step_is_one_product_and_one_kernel() {
+    for (name, vocab) in [
+        ("ptb-small.lstm", 10_000),
+        ("ptb-medium.lstm", 10_000),
+        ("ptb-keras.lstm", 10_000),
+        ("tied.lstm", 10_000),
+    ] {
+        for workers in [1, 2] {
+            assert_eq!(loops(&training(name, vocab, workers)), FORWARD_AND_BACK, "{name}, {workers} workers");
+        }
+    }
+}
+
+/// Forward, each LSTM has its input's product for all steps and its recurrent one. Backward, each has its recurrent one
+/// and, for all steps, the gradients of both weights and of its input. The softmax layer has one and two.
+#[test]
+fn a_training_step_has_the_products_of_its_equations() {
+    let program = training("ptb-small.lstm", 10_000, 2);
+    let lstms = 2 * (2 + 4);
+    assert_eq!(counts(&program.schedule).gemms, lstms + 3);
+}
+
+/// The kernels that touch the memory of a buffer, and the products that read it.
+fn kernels_over(program: &Program, place: usize, len: usize) -> Vec<&Kernel> {
+    let range = place..place + len * 4;
+    let touches = |id: BufferId| {
+        let start = program.offsets[id.0 as usize];
+        let end = start + program.module.buffer(id).len() * 4;
+        start < range.end && range.start < end
+    };
+    let of = |step| match step {
+        &Step::Kernel(ref kernel, _) => Some(kernel),
+        _ => None,
+    };
+    let mut kernels: Vec<&Kernel> = program.schedule.iter().filter_map(of).collect();
+    kernels.retain(|kernel| buffers(&kernel.body).into_iter().any(touches));
+    kernels
+}
+
+fn buffers(stmts: &[Stmt]) -> Vec<BufferId> {
+    let of = |stmt: &Stmt| match stmt {
+        Stmt::Let { expr: Expr::Load(at) | Expr::LoadId(at), .. } | Stmt::Store { to: at, .. } => {
+            vec![at.buffer]
+        }
+        Stmt::Let { .. } => vec![],
+        Stmt::For(inner) => buffers(&inner.body),
+    };
+    stmts.iter().flat_map(of).collect()
+}
+
+/// Softmax, cross-entropy and their gradient are one kernel, which writes the gradient over the logits. The only other
+/// one to look at it sums it for the bias.
+#[test]
+fn the_loss_writes_its_gradient_over_the_logits() {
+    for name in ["ptb-small.lstm", "ptb-medium.lstm", "ptb-large.lstm"] {
+        let program = training(name, 10_000, 2);
+        let logits = program.schedule.iter().find_map(|step| match step {
+            Step::Gemm(gemm, _) if gemm.form == Form::NN && gemm.n == 10_000 => Some(gemm),
+            _ => None,
+        });
+        let logits = logits.expect("a product makes the logits");
+        let (place, len) = (program.offsets[logits.c.at.buffer.0 as usize], logits.m * logits.n);
+        let gradients = program.schedule.iter().filter_map(|step| match step {
+            Step::Gemm(gemm, _) if gemm.form == Form::NT && gemm.k == 10_000 => Some(gemm.a.at.buffer),
+            _ => None,
+        });
+        let places: Vec<usize> = gradients.map(|buffer| program.offsets[buffer.0 as usize]).collect();
+        assert_eq!(places, [place], "{name}");
+        let writes =
+            |kernel: &&Kernel| kernel.axes.iter().product::<usize>() == len && kernel.name.contains("exp");
+        let all = kernels_over(&program, place, len);
+        assert_eq!(all.iter().filter(|kernel| writes(kernel)).count(), 1, "{name}");
+        // Whole passes over what is as large as the logits: the loss, and the sum for the bias.
+        let large = all.iter().filter(|kernel| kernel.axes.iter().product::<usize>() == len);
+        let names: Vec<&str> = large.map(|kernel| &kernel.name[..]).collect();
+        assert_eq!(names.len(), 2, "{name}: {names:?}");
+    }
+}
+
+/// Cells that the compiler has no support for do as well as their equations allow: peephole and coupled gates as the
+/// prelude's LSTM; two recurrent products where two states are multiplied; layer normalisation, whose sums over a row
+/// stand between the product and the gates.
+#[test]
+fn cells_get_what_their_equations_allow() {
+    let shape = |name: &str| {
+        let shape = |(reverse, counts): &(bool, Counts)| (*reverse, counts.gemms, counts.kernels);
+        loops(&training(name, 112, 1)).iter().map(shape).collect::<Vec<_>>()
+    };
+    assert_eq!(shape("cells/coupled.lstm"), [(false, 1, 1), (true, 1, 1)]);
+    assert_eq!(shape("cells/peephole.lstm"), [(false, 1, 1), (true, 1, 1)]);
+    assert_eq!(shape("cells/your-own-invention.lstm")[0], (false, 2, 1));
+    assert_eq!(shape("cells/your-own-invention.lstm")[1].1, 2);
+    assert_eq!(shape("cells/layer-norm.lstm")[0], (false, 1, 2));
+    assert_eq!(shape("cells/layer-norm.lstm")[1].1, 1);
+}
+
+#[test]
+fn a_layer_without_state_is_no_loop() {
+    for layer in ["dense(64, activation: relu)", "layer_norm", "dropout(0.5)"] {
+        assert_eq!(loops(&of_source(&one_layer("", layer), 100, 2)), [], "{layer}");
+    }
+}
+
+/// The prelude's LSTM, in a user's file and words, with the gates in another order.
+const OWN: &str = "layer memory(input: [in], size) {
+    param F, G, H, K: [in, size]
+    param P, Q, S, T: [size, size]
+    param p, q, s, t: [size] = zeros
+    state cell, out: [size] = zeros
+
+    write = sigmoid(s + input @ H + out @ S)
+    keep = sigmoid(input @ F + out @ P + p)
+    show = sigmoid(out @ T + t + input @ K)
+    new = tanh(input @ G + out @ Q + q)
+
+    next cell = new * write + cell * keep
+    next out = tanh(next cell) * show
+    return next out
+}";
+
+#[test]
+fn a_users_cell_gets_what_the_preludes_gets() {
+    for workers in [1, 2] {
+        let prelude = of_source(&one_layer("", "lstm(48)"), 100, workers);
+        let own = of_source(&one_layer(OWN, "memory(48)"), 100, workers);
+        assert_eq!(loops(&own), [(false, FUSED), (true, FUSED)]);
+        assert_eq!(loops(&own), loops(&prelude));
+        assert_eq!(counts(&own.schedule), counts(&prelude.schedule));
+        assert_eq!(own.arena_bytes, prelude.arena_bytes);
+    }
+}
+
+/// What there is to compile does not grow with the sizes of a model: PTB-large is as long as PTB-medium.
+#[test]
+fn ptb_large_is_no_longer_than_ptb_medium() {
+    let [medium, large] = ["ptb-medium.lstm", "ptb-large.lstm"].map(|name| training(name, 10_000, 2));
+    let (items, other) = (counts(&large.schedule), counts(&medium.schedule));
+    assert_eq!((items.gemms, items.kernels, items.others), (other.gemms, other.kernels, other.others));
+    assert!(items.kernels < 60, "{items:?}");
+}
+
+/// Evaluation keeps nothing for a backward pass: its time loops write what goes on, and no more.
+#[test]
+fn evaluation_writes_no_tape() {
+    let model = checked(&one_layer("", "lstm(48)"), 100).unwrap_or_else(|errors| panic!("{errors}"));
+    let program = pipeline::program_of(&model, Purpose::Evaluate, 1);
+    assert_eq!(loops(&program), [(false, FUSED)]);
+    let stacks = program.module.buffers.iter().filter(|buffer| {
+        buffer.kind == BufferKind::Temp && buffer.shape.first().is_some_and(|&steps| steps == 5 || steps == 6)
+    });
+    let of_units = stacks.filter(|buffer| buffer.shape[1..] == [20, 48]).count();
+    assert_eq!(of_units, 1, "{program}");
+    assert!(program.module.buffers.iter().any(|b| b.kind == BufferKind::Output(OutputRole::Probabilities)));
+}
