@@ -154,6 +154,9 @@ pub struct Generate {
     /// All random choices are a function of this.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
+    /// Say on stderr how long the tokens took, prompt included, compiling and loading left out.
+    #[arg(long)]
+    pub stats: bool,
     /// Worker threads [default: as many as the processor has cores].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
@@ -196,6 +199,13 @@ pub enum Stage {
     Asm,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Use {
+    Train,
+    Evaluate,
+    Generate,
+}
+
 #[derive(Debug, Args)]
 pub struct Emit {
     #[command(flatten)]
@@ -203,10 +213,13 @@ pub struct Emit {
     /// What to print.
     #[arg(long, value_enum)]
     pub stage: Stage,
-    /// Print the graph as it is after this pass instead: lower, simplify-1, merge_products, hoist, simplify-2,
-    /// gradients, update, simplify-3, sink, simplify-4.
+    /// Print the graph of the stages graph, grad and opt as it is after this pass: lower, simplify-1, merge_products,
+    /// hoist, simplify-2, gradients, update, simplify-3, sink, simplify-4 (after simplify-2 for training only).
     #[arg(long, value_name = "PASS")]
     pub dump_after: Option<String>,
+    /// What the model is compiled for.
+    #[arg(long, value_enum, default_value_t = Use::Train)]
+    pub purpose: Use,
     /// Worker threads that the plan is for.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: u16,

@@ -11,6 +11,7 @@ use lstmc_compiler::model::{self, Data, Model};
 use lstmc_compiler::pipeline::{self, PASSES};
 use lstmc_compiler::syntax::{self, ast};
 use lstmc_runtime::session::{self, Executable, Session};
+use lstmc_runtime::train::needs_evaluation;
 
 use crate::args::Stage;
 
@@ -116,6 +117,14 @@ pub fn compile(model: &Model, purpose: Purpose, threads: Threads) -> Result<Comp
     Ok(Compiled { memory: executable.memory(), executable, threads, time: started.elapsed() })
 }
 
+/// The program that training measures the model with, if it does.
+///
+/// # Errors
+/// As [`compile`].
+pub fn evaluation(model: &Model, threads: Threads) -> Result<Option<Compiled>> {
+    needs_evaluation(model).then(|| compile(model, Purpose::Evaluate, threads)).transpose()
+}
+
 impl Compiled {
     /// The program in its memory, ready to run.
     ///
@@ -126,32 +135,64 @@ impl Compiled {
     }
 }
 
-/// The text of a stage from the model on; `dump_after` names a pass.
+/// What [`emit`] prints.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    pub stage: Stage,
+    pub purpose: Purpose,
+    /// A pass after which the graph is wanted.
+    pub dump_after: Option<&'a str>,
+    pub workers: usize,
+}
+
+impl Request<'_> {
+    /// # Errors
+    /// A pass is named for a stage that has none, or gradients are wanted where there are none.
+    pub fn check(&self) -> Result<()> {
+        if self.dump_after.is_some() && !matches!(self.stage, Stage::Graph | Stage::Grad | Stage::Opt) {
+            bail!("--dump-after goes with --stage graph, grad or opt; the passes are {}", PASSES.join(", "));
+        }
+        if self.stage == Stage::Grad && self.purpose != Purpose::Train {
+            bail!("--stage grad goes with --purpose train: only training has gradients");
+        }
+        Ok(())
+    }
+}
+
+/// The text of a stage from the model on.
 ///
 /// # Errors
-/// No pass has this name in this stage.
-pub fn emit(model: &Model, stage: Stage, dump_after: Option<&str>, workers: usize) -> Result<String> {
-    let purpose = Purpose::Train;
-    if let Some(wanted) = dump_after {
-        let mut text = None;
-        pipeline::graph_of(model, purpose, &mut |pass, graph| {
-            if pass == wanted {
-                text = Some(graph.to_string());
-            }
-        });
-        return text.ok_or_else(|| anyhow!("no pass is named {wanted}; there are {}", PASSES.join(", ")));
-    }
-    let after = |wanted: &str| emit(model, Stage::Graph, Some(wanted), workers);
+/// There is no such pass or stage for this purpose.
+pub fn emit(model: &Model, request: Request<'_>) -> Result<String> {
+    request.check()?;
+    let Request { stage, purpose, dump_after, workers } = request;
     let program = || pipeline::program_of(model, purpose, workers);
     Ok(match stage {
         Stage::Tokens | Stage::Ast => bail!("this stage comes before the model"),
         Stage::Model => model::print(model),
-        Stage::Graph => after("lower")?,
-        Stage::Grad => after("update")?,
-        Stage::Opt => after("simplify-4")?,
+        Stage::Graph => graph_after(model, purpose, dump_after.unwrap_or("lower"))?,
+        Stage::Grad => graph_after(model, purpose, dump_after.unwrap_or("update"))?,
+        Stage::Opt => match dump_after {
+            Some(pass) => graph_after(model, purpose, pass)?,
+            None => pipeline::graph_of(model, purpose, &mut |_, _| {}).to_string(),
+        },
         Stage::Kernel => program().module.to_string(),
         Stage::Plan => program().to_string(),
         Stage::Clif => cranelift::compile_with_text(&program(), &session::library())?.clif().to_string(),
         Stage::Asm => cranelift::compile_with_text(&program(), &session::library())?.asm().to_string(),
+    })
+}
+
+fn graph_after(model: &Model, purpose: Purpose, wanted: &str) -> Result<String> {
+    let (mut text, mut passes) = (None, Vec::new());
+    pipeline::graph_of(model, purpose, &mut |pass, graph| {
+        passes.push(pass.to_owned());
+        if pass == wanted {
+            text = Some(graph.to_string());
+        }
+    });
+    text.ok_or_else(|| match PASSES.contains(&wanted) {
+        true => anyhow!("{wanted} is a pass of training only; here there are {}", passes.join(", ")),
+        false => anyhow!("no pass is named {wanted}; there are {}", passes.join(", ")),
     })
 }

@@ -24,6 +24,11 @@ pub fn threads(asked: Option<u16>) -> Threads {
     }
 }
 
+/// What stands between two tokens in a row of them.
+pub fn between(tokenizer: &Tokenizer) -> &'static str {
+    if tokenizer.join(["a", "b"]) == "ab" { "" } else { " " }
+}
+
 /// A parsed model file.
 pub struct Project {
     pub source: Source,
@@ -39,6 +44,13 @@ impl Project {
     /// # Errors
     /// A file that cannot be read; diagnostics.
     pub fn read(path: &Path, data: Option<&Path>) -> Result<Self> {
+        if RunDir::holds_run(path) {
+            bail!(
+                "{path:?} is a run, not a model file: go on with it with `lstmc train --resume {run}`, or name its \
+                 model, {run}/model.lstm",
+                run = path.display()
+            );
+        }
         let text = read_text(path, "the model file")?;
         let source = Source::parse(path, &text, terminal::colour())?;
         let block = source.data()?;

@@ -17,6 +17,9 @@ use support::random_models::{checked, models};
 use support::simulator::simulate;
 use support::tensors::{Feed, Start, Tensors, agree, feed, small_feed, start};
 
+/// A pass with its name.
+type Pass = (&'static str, fn(&Graph) -> Graph);
+
 /// In f64, passes and kernels may only reassociate: some dozen roundings of 1e-16 each, magnified by at most a few
 /// tens in each of a few nested products.
 const REASSOCIATION: f64 = 1e-9;
@@ -89,7 +92,7 @@ fn training(
     let plain = grad::update(&grad::gradients(forward), optimizer, clip);
     let case = Case::new(&plain, values, feed)?;
     let mut graph = forward.clone();
-    let before: [(&str, fn(&Graph) -> Graph); 4] = [
+    let before: [Pass; 4] = [
         ("simplify-1", opt::simplify),
         ("merge_products", opt::merge_products),
         ("hoist", opt::hoist),
@@ -101,7 +104,7 @@ fn training(
         case.graph(&grad::update(&grad::gradients(&graph), optimizer, clip), name)?;
     }
     graph = grad::update(&grad::gradients(&graph), optimizer, clip);
-    let after: [(&str, fn(&Graph) -> Graph); 3] =
+    let after: [Pass; 3] =
         [("simplify-3", opt::simplify), ("sink", opt::sink), ("simplify-4", opt::simplify)];
     for (name, pass) in after {
         graph = pass(&graph);

@@ -160,6 +160,21 @@ impl Arena {
         Ok(())
     }
 
+    /// Writes a tensor from as many values as it has, row by row, without holding them all.
+    ///
+    /// # Errors
+    /// No tensor has this name.
+    pub fn fill(&mut self, name: &str, mut values: impl Iterator<Item = f32>) -> Result<()> {
+        let tensor = self.tensor(name).ok_or_else(|| Error::MissingBuffer(name.into()))?;
+        let rows = self.rows(tensor);
+        for row in rows {
+            for (to, from) in self.memory.reals_mut(row).iter_mut().zip(&mut values) {
+                *to = from;
+            }
+        }
+        Ok(())
+    }
+
     /// Takes all parameters over from the arena of another program of the same model.
     ///
     /// # Errors

@@ -99,15 +99,20 @@ impl Totals {
 /// [`Error::Write`].
 pub fn save(path: &Path, arena: &Arena, meta: &Meta) -> Result<()> {
     let text = serde_json::to_string(meta).map_err(|e| Error::write(path, e.into()))?;
-    let temporary = files::beside(path)?.into_temp_path();
+    let failed = |source| Error::write(path, source);
+    let temporary = files::beside(path)?;
+    let permissions = temporary.as_file().metadata().map_err(failed)?.permissions();
+    let temporary = temporary.into_temp_path();
     let views = arena.tensors().iter().map(|tensor| (tensor.name.as_str(), Stored { arena, tensor }));
     serialize_to_file(views, Some(HashMap::from([(ENTRY.into(), text)])), &temporary).map_err(|error| {
         let source = match error {
             SafeTensorError::IoError(source) => source,
             other => std::io::Error::other(other.to_string()),
         };
-        Error::write(path, source)
+        failed(source)
     })?;
+    // `serialize_to_file` puts a file of its own in the place of ours, which nobody else may read.
+    fs::set_permissions(&temporary, permissions).map_err(failed)?;
     files::publish(temporary, path)
 }
 

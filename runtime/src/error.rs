@@ -67,7 +67,7 @@ pub enum Error {
     WrongVocabulary { path: PathBuf, found: String, expected: String },
 
     #[error(
-        "{path:?} already holds a run: choose another folder with --out, or go on with it with --resume {path:?}"
+        "{path:?} already holds a run: go on with it with --resume {path:?}, or choose another folder with --out"
     )]
     RunExists { path: PathBuf },
 

@@ -29,12 +29,14 @@ pub fn evaluate(
 }
 
 /// What a model says of one token of a text.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Prediction {
     /// The batch's tokens up to the predicted one.
     pub context: Vec<u32>,
     pub actual: u32,
     pub predicted: u32,
+    /// What the model gives the predicted token.
+    pub probability: f32,
 }
 
 /// The first `count` predictions on a text, fewer if the text ends; row by row within a batch.
@@ -98,7 +100,9 @@ fn predictions(
             let distribution = probabilities.get(at..at + vocab);
             let distribution = distribution.ok_or_else(|| Error::MissingBuffer("probabilities".into()))?;
             let (context, actual) = (ids[start..=start + t].to_vec(), ids[start + t + 1]);
-            found.push(Prediction { context, actual, predicted: best(distribution, 0) });
+            let predicted = best(distribution, 0);
+            let probability = distribution.get(predicted as usize).copied().unwrap_or(f32::NAN);
+            found.push(Prediction { context, actual, predicted, probability });
         }
     }
     Ok(found)

@@ -18,9 +18,13 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     publish(file.into_temp_path(), path)
 }
 
-/// A new file in the folder of `path`, removed unless published.
+/// A new file in the folder of `path`, removed unless published. Who may read it is left to the process's mask, as for
+/// any file that is created.
 pub fn beside(path: &Path) -> Result<NamedTempFile> {
-    let builder = tempfile::Builder::new().prefix(".writing-").to_owned();
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".writing-");
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     builder.tempfile_in(folder(path)).map_err(|source| Error::write(path, source))
 }
 
@@ -82,6 +86,17 @@ mod tests {
         replace(&path, b"two").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_has_the_mode_of_any_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let (ours, plain) = (dir.path().join("ours"), dir.path().join("plain"));
+        replace(&ours, b"one").unwrap();
+        fs::write(&plain, b"one").unwrap();
+        let mode = |path| std::os::unix::fs::PermissionsExt::mode(&fs::metadata(path).unwrap().permissions());
+        assert_eq!(mode(ours), mode(plain));
     }
 
     #[test]

@@ -5,21 +5,21 @@ use lstmc_compiler::model::Init;
 use crate::random::Random;
 
 /// The initial values of one parameter, row by row: a function of its arguments alone, whatever else the model has.
-pub fn initial(init: Init, shape: &[usize], seed: u64, name: &str) -> Vec<f32> {
+pub fn initial(init: Init, shape: &[usize], seed: u64, name: &str) -> Box<dyn Iterator<Item = f32>> {
     let len: usize = shape.iter().product();
     let random = Random::new(seed, name);
-    let uniform = |a: f64| values(len, |i| a * (2.0 * random.uniform(i) - 1.0));
+    let uniform = move |a: f64| each(len, move |i| a * (2.0 * random.uniform(i) - 1.0));
     match init {
-        Init::Constant(value) => values(len, |_| value),
+        Init::Constant(value) => each(len, move |_| value),
         Init::Uniform(a) => uniform(a),
-        Init::Normal(deviation) => values(len, |i| deviation * random.normal(i)),
+        Init::Normal(deviation) => each(len, move |i| deviation * random.normal(i)),
         Init::Glorot { fan_in, fan_out } => uniform((6.0 / (fan_in + fan_out)).sqrt()),
-        Init::Orthogonal { gain } => orthogonal(shape, gain, random),
+        Init::Orthogonal { gain } => Box::new(orthogonal(shape, gain, random).into_iter()),
     }
 }
 
-fn values(len: usize, value: impl Fn(u64) -> f64) -> Vec<f32> {
-    (0..len as u64).map(|i| value(i) as f32).collect()
+fn each(len: usize, value: impl Fn(u64) -> f64 + 'static) -> Box<dyn Iterator<Item = f32>> {
+    Box::new((0..len as u64).map(move |i| value(i) as f32))
 }
 
 /// `gain` times the Q of the QR decomposition, with positive diagonal of R, of a normal matrix: uniform among the
@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn distributions_have_their_mean_and_spread() {
         let n = 100_000;
-        let of = |init| initial(init, &[n], 7, "p");
+        let of = |init| initial(init, &[n], 7, "p").collect::<Vec<f32>>();
         let uniform = of(Init::Uniform(0.1));
         assert!(uniform.iter().all(|v| v.abs() <= 0.1));
         // Five standard errors: 5 * 0.0577 / sqrt(n) = 9.1e-4.
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn values_depend_on_seed_and_name_alone() {
-        let of = |seed, name| initial(Init::Normal(1.0), &[4, 4], seed, name);
+        let of = |seed, name| initial(Init::Normal(1.0), &[4, 4], seed, name).collect::<Vec<f32>>();
         assert_eq!(of(1, "a"), of(1, "a"));
         assert_ne!(of(1, "a"), of(1, "b"));
         assert_ne!(of(1, "a"), of(2, "a"));
@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn orthogonal_matrices_are() {
         for (rows, columns) in [(5, 5), (17, 6), (6, 17), (1, 9), (9, 1)] {
-            let m = initial(Init::Orthogonal { gain: 2.0 }, &[rows, columns], 3, "q");
+            let m = initial(Init::Orthogonal { gain: 2.0 }, &[rows, columns], 3, "q").collect::<Vec<f32>>();
             let tall = rows >= columns;
             let (count, len) = if tall { (columns, rows) } else { (rows, columns) };
             let at =
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn orthogonal_signs_are_not_all_the_same() {
-        let m = initial(Init::Orthogonal { gain: 1.0 }, &[40, 40], 1, "q");
+        let m = initial(Init::Orthogonal { gain: 1.0 }, &[40, 40], 1, "q").collect::<Vec<f32>>();
         let positive = (0..40).filter(|i| m[i * 41] > 0.0).count();
         assert!((8..=32).contains(&positive), "{positive} of 40 positive on the diagonal");
     }

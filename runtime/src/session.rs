@@ -55,9 +55,9 @@ impl Executable {
         Ok(Self { program, native })
     }
 
-    /// Bytes that the program needs while it runs.
+    /// Bytes that the program needs while it runs: its arena, and what the products pack into.
     pub fn memory(&self) -> u64 {
-        self.program.arena_bytes as u64
+        self.program.arena_bytes as u64 + gemm::scratch_bytes(&self.program)
     }
 }
 

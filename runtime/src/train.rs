@@ -56,9 +56,14 @@ impl Recipe {
 /// The arena is not one of this model's.
 pub fn initialise(model: &Model, seed: u64, arena: &mut Arena) -> Result<()> {
     for param in &model.params {
-        arena.write(&param.name, &initial(param.init, &param.shape, seed, &param.name))?;
+        arena.fill(&param.name, initial(param.init, &param.shape, seed, &param.name))?;
     }
     Ok(())
+}
+
+/// Whether training a model looks at what it predicts: on a validation text, or in samples between iterations.
+pub fn needs_evaluation(model: &Model) -> bool {
+    model.data.valid.is_some() || matches!(model.train.length, Length::Iterations { .. })
 }
 
 /// What training reads and where it writes.
@@ -96,7 +101,7 @@ pub struct Trainer<'a> {
     recipe: Recipe,
     inputs: Inputs<'a>,
     session: Session,
-    evaluation: Session,
+    evaluation: Option<Session>,
     batches: Batcher,
     valid: Option<Batcher>,
     position: Position,
@@ -104,11 +109,16 @@ pub struct Trainer<'a> {
 
 impl<'a> Trainer<'a> {
     /// A run from the start; `session`'s parameters are to be set by then. `evaluation` is the same model compiled for
-    /// evaluation.
+    /// evaluation, where [`needs_evaluation`] says so; without it there is neither validation nor a sample.
     ///
     /// # Errors
     /// [`Error::ShortCorpus`].
-    pub fn new(recipe: Recipe, inputs: Inputs<'a>, session: Session, evaluation: Session) -> Result<Self> {
+    pub fn new(
+        recipe: Recipe,
+        inputs: Inputs<'a>,
+        session: Session,
+        evaluation: Option<Session>,
+    ) -> Result<Self> {
         let batcher =
             |ids: &[u32], purpose, what| Batcher::new(&recipe.batches, ids.len(), purpose, recipe.seed, what);
         let batches = batcher(inputs.train, Purpose::Train, "training")?;
@@ -153,7 +163,7 @@ impl<'a> Trainer<'a> {
     }
 
     pub fn memory(&self) -> usize {
-        self.session.arena().bytes() + self.evaluation.arena().bytes()
+        self.session.arena().bytes() + self.evaluation.as_ref().map_or(0, |session| session.arena().bytes())
     }
 
     /// The trained parameters.
@@ -214,10 +224,10 @@ impl<'a> Trainer<'a> {
         let started = Instant::now();
         let boundary = self.position.step.is_multiple_of(self.interval());
         let iterations = matches!(self.recipe.length, Length::Iterations { .. });
-        let valid = match (&mut self.valid, self.inputs.valid) {
-            (Some(batches), Some(ids)) if boundary => {
-                self.evaluation.arena_mut().copy_params_from(self.session.arena())?;
-                let totals = evaluate(&mut self.evaluation, ids, batches, self.inputs.monitor)?;
+        let valid = match (&mut self.valid, self.inputs.valid, &mut self.evaluation) {
+            (Some(batches), Some(ids), Some(evaluation)) if boundary => {
+                evaluation.arena_mut().copy_params_from(self.session.arena())?;
+                let totals = evaluate(evaluation, ids, batches, self.inputs.monitor)?;
                 let Some(totals) = totals else { return Ok(None) };
                 Some(totals)
             }
@@ -236,10 +246,11 @@ impl<'a> Trainer<'a> {
     }
 
     fn sample(&mut self) -> Result<Option<Prediction>> {
-        self.evaluation.arena_mut().copy_params_from(self.session.arena())?;
+        let Some(evaluation) = &mut self.evaluation else { return Ok(None) };
+        evaluation.arena_mut().copy_params_from(self.session.arena())?;
         let last = self.position.step.saturating_sub(1);
         let at = (last / self.batches.per_epoch(), last % self.batches.per_epoch());
-        predict_at(&mut self.evaluation, self.inputs.train, &mut self.batches, at)
+        predict_at(evaluation, self.inputs.train, &mut self.batches, at)
     }
 
     fn row(&self, valid: Option<Totals>) -> Row {

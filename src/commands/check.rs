@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Result;
 use lstmc_compiler::graph::Purpose;
@@ -24,9 +25,9 @@ pub fn run(args: &Check) -> Result<ExitCode> {
     }
     let threads = project::threads(args.threads);
     let train = compile::compile(&model, Purpose::Train, threads)?;
-    let evaluate = compile::compile(&model, Purpose::Evaluate, threads)?;
+    let evaluate = compile::evaluation(&model, threads)?;
     let own = memory::resident().unwrap_or(0);
-    let needed = own + train.memory + evaluate.memory;
+    let needed = own + train.memory + evaluate.as_ref().map_or(0, |evaluate| evaluate.memory);
     let mut out = std::io::stdout().lock();
     write!(out, "{}", layers(&model))?;
     writeln!(out)?;
@@ -37,15 +38,14 @@ pub fn run(args: &Check) -> Result<ExitCode> {
     writeln!(out, "vocabulary  {} ids", show::count(model.vocab as u64))?;
     writeln!(out, "batches     {} rows of {} steps, {kind}", shape.rows, shape.steps)?;
     writeln!(out, "parameters  {}", show::count(parameters(&model)))?;
-    let (training, validation) = (bytes(train.memory), bytes(evaluate.memory));
-    writeln!(
-        out,
-        "memory      {} at the peak ({training} training, {validation} validation, {} the program itself)",
-        bytes(needed),
-        bytes(own)
-    )?;
-    let time = (train.time + evaluate.time).as_secs_f64();
-    writeln!(out, "compiled    in {} for {}", show::duration(time), show::threads(train.threads))?;
+    let mut parts = vec![format!("{} training", bytes(train.memory))];
+    parts.extend(evaluate.as_ref().map(|evaluate| format!("{} evaluation", bytes(evaluate.memory))));
+    parts.push(format!("{} lstmc itself", bytes(own)));
+    writeln!(out, "memory      {} at the peak", bytes(needed))?;
+    writeln!(out, "            {}", parts.join(", "))?;
+    let time = train.time + evaluate.map_or(Duration::ZERO, |evaluate| evaluate.time);
+    let time = show::duration(time.as_secs_f64());
+    writeln!(out, "compiled    in {time} for {}", show::threads(train.threads))?;
     match memory::available() {
         Some(available) if needed > available => {
             Err(Error::Memory { program: "train".into(), needed, available }.into())

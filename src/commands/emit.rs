@@ -4,19 +4,28 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use lstmc_compiler::graph::Purpose;
 
-use crate::args::Emit;
-use crate::compile;
+use crate::args::{Emit, Use};
+use crate::compile::{self, Request};
 use crate::project::{self, Project};
 
 pub fn run(args: &Emit) -> Result<ExitCode> {
+    let purpose = match args.purpose {
+        Use::Train => Purpose::Train,
+        Use::Evaluate => Purpose::Evaluate,
+        Use::Generate => Purpose::Generate,
+    };
+    let (dump_after, workers) = (args.dump_after.as_deref(), usize::from(args.threads));
+    let request = Request { stage: args.stage, purpose, dump_after, workers };
+    request.check()?;
     // The first stages need no vocabulary, so no text.
     let early = Project::read(&args.file.model, args.file.data.as_deref())?.source.emit_source(args.stage);
     let text = match early {
         Some(text) => text,
         None => {
             let (_, _, model) = project::model_of(&args.file)?;
-            compile::emit(&model, args.stage, args.dump_after.as_deref(), usize::from(args.threads))?
+            compile::emit(&model, request)?
         }
     };
     write!(std::io::stdout().lock(), "{text}")?;

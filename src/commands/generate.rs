@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use lstmc_compiler::graph::Purpose;
@@ -12,7 +13,7 @@ use lstmc_runtime::text::encode;
 
 use crate::args::Generate;
 use crate::project::{self, Opened};
-use crate::terminal;
+use crate::{show, terminal};
 
 pub fn run(args: &Generate) -> Result<ExitCode> {
     let opened = Opened::read(&args.run, None)?;
@@ -31,23 +32,34 @@ pub fn run(args: &Generate) -> Result<ExitCode> {
     write!(out, "{}", tokenizer.join(words.iter().map(String::as_str)))?;
     let mut previous = words.last().cloned();
     let mut write_failed = None;
+    let mut writing = Duration::ZERO;
     let mut write = |id| {
         let word = vocabulary.show(id);
         let text = tokenizer.after(previous.as_deref(), &word);
         previous = Some(word);
+        let begun = Instant::now();
         // Each word is seen as soon as it is there.
-        if let Err(error) = write!(out, "{text}").and_then(|()| out.flush()) {
+        let written = write!(out, "{text}").and_then(|()| out.flush());
+        writing += begun.elapsed();
+        if let Err(error) = written {
             write_failed = Some(error);
             return Err(Error::BadArgument("the output was closed".into()));
         }
         Ok(())
     };
     let request = Request { prompt: &prompt, length: args.length, sampler, reserve: vocabulary.reserved() };
+    let begun = Instant::now();
     let result = generate(&mut session, request, &monitor, &mut write);
+    let elapsed = begun.elapsed();
     if let Some(error) = write_failed {
         return Err(error.into());
     }
-    result?;
+    let tokens = result?;
     writeln!(std::io::stdout())?;
+    if args.stats {
+        // Whoever reads the words is not what is measured.
+        let line = show::stats(tokens, elapsed.saturating_sub(writing).as_secs_f64());
+        writeln!(std::io::stderr(), "{line}")?;
+    }
     Ok(if monitor.stopped() { ExitCode::from(terminal::INTERRUPTED) } else { ExitCode::SUCCESS })
 }

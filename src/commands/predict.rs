@@ -12,8 +12,9 @@ use lstmc_runtime::text::{Tokenizer, Vocabulary};
 use crate::args::Predict;
 use crate::{project, show, terminal};
 
-/// Tokens of context that a line shows.
-const CONTEXT: usize = 6;
+/// The columns of a line, and those of the longest word in it.
+const WIDTH: usize = 80;
+const WORD: usize = 16;
 
 pub fn run(args: &Predict) -> Result<ExitCode> {
     let opened = project::open(&args.trained)?;
@@ -23,20 +24,37 @@ pub fn run(args: &Predict) -> Result<ExitCode> {
     let mut session = opened.session(Purpose::Evaluate, project::threads(args.trained.threads))?;
     let monitor = terminal::interruptible()?;
     let found = predict(&mut session, &ids, &mut batcher, args.count as usize, &monitor)?;
-    let tokenizer = opened.project.tokenizer();
-    let rows: Vec<Vec<String>> = found.iter().map(|one| row(one, &tokenizer, &opened.vocabulary)).collect();
     let mut out = std::io::stdout().lock();
-    write!(out, "{}", show::table(&["after", "actual", "predicted", ""], &rows))?;
+    write!(out, "{}", table(&found, &opened.project.tokenizer(), &opened.vocabulary))?;
     let hits = found.iter().filter(|one| one.actual == one.predicted).count();
     writeln!(out, "{hits} of {} right", found.len())?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn row(one: &Prediction, tokenizer: &Tokenizer, vocabulary: &Vocabulary) -> Vec<String> {
-    let word = |id: u32| vocabulary.show(id);
-    let from = one.context.len().saturating_sub(CONTEXT);
-    let context: Vec<String> = one.context[from..].iter().map(|&id| word(id)).collect();
-    let text = tokenizer.join(context.iter().map(String::as_str)).replace('\n', " / ");
-    let mark = if one.actual == one.predicted { "=" } else { "" };
-    vec![text, word(one.actual).replace('\n', "\\n"), word(one.predicted).replace('\n', "\\n"), mark.into()]
+/// What was read, so that it runs into the word that follows; that word, the predicted one, and what became of it.
+fn table(found: &[Prediction], tokenizer: &Tokenizer, vocabulary: &Vocabulary) -> String {
+    let header = ["words before", "actual", "predicted", "probability", "right"];
+    let word = |id: u32| show::head(&show::token(&vocabulary.show(id)), WORD);
+    let words: Vec<[String; 2]> = found.iter().map(|one| [one.actual, one.predicted].map(word)).collect();
+    let widest = |column: usize| words.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let columns = widest(0).max(header[1].len()) + widest(1).max(header[2].len());
+    let left = WIDTH.saturating_sub(columns + header[3].len() + header[4].len() + 8).max(header[0].len());
+    let before = |one: &Prediction| {
+        let read = one.context.iter().map(|&id| vocabulary.show(id).replace('\n', "\\n"));
+        show::tail(&read.collect::<Vec<_>>(), project::between(tokenizer), left)
+    };
+    let contexts: Vec<String> = found.iter().map(before).collect();
+    let width = contexts.iter().map(|text| text.chars().count()).max().unwrap_or(0).max(header[0].len());
+    let rows: Vec<Vec<String>> = found
+        .iter()
+        .zip(contexts)
+        .zip(words)
+        .map(|((one, context), [actual, predicted])| {
+            let probability = format!("{:9.1} %", 100.0 * one.probability);
+            let mark = if one.actual == one.predicted { "right" } else { "" };
+            vec![format!("{context:>width$}"), actual, predicted, probability, mark.into()]
+        })
+        .collect();
+    let first = format!("{:>width$}", header[0]);
+    show::table(&[&first, header[1], header[2], header[3], ""], &rows)
 }

@@ -18,7 +18,7 @@ use lstmc_runtime::train::{Inputs, Outcome, Recipe, Trainer, initialise};
 
 use crate::args::Train;
 use crate::commands::check::parameters;
-use crate::compile::Threads;
+use crate::compile::{Compiled, Threads};
 use crate::progress::{Facts, Output, Plan, watch};
 use crate::project::{self, Project};
 use crate::{compile, terminal};
@@ -121,28 +121,28 @@ fn check_lengths(model: &Model, corpus: &Corpus) -> Result<()> {
 
 struct Built {
     train: Session,
-    evaluate: Session,
+    evaluate: Option<Session>,
     memory: u64,
     threads: usize,
     time: Duration,
 }
 
-/// Both programs of a training run, with initial parameters.
+/// The programs of a training run, with initial parameters.
 fn build(model: &Model, seed: u64, threads: Threads) -> Result<Built> {
     let train = compile::compile(model, Purpose::Train, threads)?;
-    let evaluate = compile::compile(model, Purpose::Evaluate, threads)?;
+    let evaluate = compile::evaluation(model, threads)?;
     let own = memory::resident().unwrap_or(0);
-    let (memory, time) = (own + train.memory + evaluate.memory, train.time + evaluate.time);
+    let memory = own + train.memory + evaluate.as_ref().map_or(0, |evaluate| evaluate.memory);
+    let time = train.time + evaluate.as_ref().map_or(Duration::ZERO, |evaluate| evaluate.time);
     let threads = train.threads;
     if let Some(available) = memory::available()
         && memory > available
     {
         return Err(Error::Memory { program: "train".into(), needed: memory, available }.into());
     }
-    // What initialisation needs for a moment is given back before the second program takes its memory.
     let mut train = train.session()?;
     initialise(model, seed, train.arena_mut())?;
-    let evaluate = evaluate.session()?;
+    let evaluate = evaluate.map(Compiled::session).transpose()?;
     Ok(Built { train, evaluate, memory, threads, time })
 }
 

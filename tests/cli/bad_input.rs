@@ -131,6 +131,39 @@ fn folders_that_hold_no_run() {
 }
 
 #[test]
+fn a_run_is_no_model_file() {
+    let folder = Folder::new();
+    folder.train("run", &["--steps", "1"]);
+    for command in ["train", "check", "gradcheck"] {
+        let message = folder.refused(&[command, "run"]);
+        for part in ["is a run, not a model file", "lstmc train --resume run", "run/model.lstm"] {
+            assert!(message.contains(part), "{message}");
+        }
+    }
+}
+
+/// What Windows editors write.
+#[test]
+fn a_byte_order_mark_and_carriage_returns_are_no_text() {
+    let folder = Folder::new();
+    let [plain, other] = [TINY.text(), TINY.text().replace('\n', "\r\n")];
+    folder.train("plain", &["--steps", "3"]);
+    let text = fs::read_to_string(folder.path("text.txt")).unwrap();
+    for file in [format!("\u{feff}{plain}"), other.clone(), format!("\u{feff}{other}")] {
+        folder.write("tiny.lstm", file);
+        folder.write("text.txt", format!("\u{feff}{}", text.replace('\n', "\r\n")));
+        let out = folder.train("windows", &["--steps", "3"]);
+        assert!(out.contains("8 words"), "{out}");
+        assert_eq!(folder.trained("windows").tensors(), folder.trained("plain").tensors());
+        folder.ok(&["train", "tiny.lstm", "--resume", "windows", "--steps", "4", "--threads", "1"]);
+        fs::remove_dir_all(folder.path("windows")).unwrap();
+    }
+    folder.write("tiny.lstm", format!("\u{feff}{}", other.replace("lstm(16)", "lstn(16)")));
+    let message = folder.refused(&["check", "tiny.lstm"]);
+    assert!(message.contains("tiny.lstm:7:") && !message.contains('\r'), "{message:?}");
+}
+
+#[test]
 fn a_run_is_not_overwritten() {
     let folder = Folder::new();
     folder.train("run", &["--steps", "1"]);

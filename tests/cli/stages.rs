@@ -63,6 +63,42 @@ fn any_pass_can_be_looked_at() {
 }
 
 #[test]
+fn a_pass_belongs_to_a_graph() {
+    let folder = Folder::new();
+    for stage in STAGES {
+        let args = ["emit", "tiny.lstm", "--stage", stage, "--dump-after", "hoist"];
+        if ["graph", "grad", "opt"].contains(&stage) {
+            folder.ok(&args);
+        } else {
+            let message = folder.refused(&args);
+            assert!(
+                message.contains("graph, grad or opt") && message.contains("merge_products"),
+                "{message}"
+            );
+        }
+    }
+}
+
+#[test]
+fn other_purposes_have_programs_of_their_own() {
+    let folder = Folder::new();
+    let emit = |stage: &str, purpose: &str| {
+        folder.run(&["emit", "tiny.lstm", "--stage", stage, "--purpose", purpose])
+    };
+    for stage in ["graph", "opt", "kernel", "plan", "clif", "asm"] {
+        let texts = ["train", "evaluate", "generate"].map(|purpose| emit(stage, purpose).out);
+        assert_eq!(texts[0], folder.ok(&["emit", "tiny.lstm", "--stage", stage]));
+        assert!(!texts[1].is_empty() && !texts[2].is_empty(), "{stage}");
+        assert!(texts[0] != texts[1] && texts[1] != texts[2], "{stage}");
+    }
+    let message = folder.refused(&["emit", "tiny.lstm", "--stage", "grad", "--purpose", "evaluate"]);
+    assert!(message.contains("only training has gradients"), "{message}");
+    let update = ["emit", "tiny.lstm", "--stage", "opt", "--purpose", "generate", "--dump-after", "update"];
+    let message = folder.refused(&update);
+    assert!(message.contains("of training only") && !message.contains("simplify-3"), "{message}");
+}
+
+#[test]
 fn every_help_has_an_example() {
     let folder = Folder::new();
     let help = folder.ok(&["--help"]);

@@ -54,6 +54,66 @@ fn metrics_have_a_row_for_each_epoch_and_for_the_end() {
 }
 
 #[test]
+fn what_the_model_reports_is_shown() {
+    let folder = Folder::new();
+    for (metrics, shown, not) in [
+        ("perplexity", ["loss ", "perplexity "], "accuracy"),
+        ("accuracy", ["loss ", "accuracy "], "perplexity"),
+        ("accuracy, perplexity", ["accuracy ", "perplexity "], "loss"),
+    ] {
+        folder.write("tiny.lstm", TINY.text().replace("perplexity, accuracy", metrics));
+        let out = folder.train(not, &["--epochs", "1"]);
+        let lines: Vec<&str> = out.lines().skip_while(|line| !line.starts_with("epoch 1/1 ")).collect();
+        let [training, validation, finished] = lines[..] else { panic!("{out}") };
+        assert!(validation.starts_with("validation  ") && finished.starts_with("finished"), "{out}");
+        for line in [training, validation] {
+            assert!(shown.iter().all(|part| line.contains(part)) && !line.contains(not), "{out}");
+            assert!(!line.contains("rate"), "it stays the same: {out}");
+            assert!(line.len() <= 80, "{out}");
+        }
+        let row = &folder.trained(not).metrics()[0];
+        assert!(number(row, "train_perplexity") > 1.0 && number(row, "valid_accuracy") >= 0.0, "{row:?}");
+    }
+    folder.write("tiny.lstm", Model { more: "schedule: decay(0.5, after: 1)", ..TINY }.text());
+    assert!(folder.train("rates", &["--epochs", "3"]).contains("  rate 0.005  "));
+}
+
+#[test]
+fn short_epochs_are_quiet_but_for_the_last() {
+    let folder = Folder::new();
+    let out = folder.train("run", &[]);
+    let reports = out.lines().filter(|line| line.starts_with("epoch ")).count();
+    assert_eq!(folder.trained("run").metrics().len(), 40);
+    // Forty epochs are over within seconds, even where a machine is slow.
+    assert!((1..40).contains(&reports) && out.contains("epoch 40/40"), "{out}");
+}
+
+/// Nothing is compiled or allocated for a validation that does not take place.
+#[test]
+fn without_validation_there_is_one_program() {
+    let folder = Folder::new();
+    let with = folder.ok(&["check", "tiny.lstm", "--threads", "1"]);
+    assert!(with.contains(" training, ") && with.contains(" evaluation, "), "{with}");
+    folder.write("tiny.lstm", TINY.text().replace("valid: \"text.txt\"", ""));
+    let without = folder.ok(&["check", "tiny.lstm", "--threads", "1"]);
+    assert!(without.contains(" training, ") && !without.contains("evaluation"), "{without}");
+    folder.train("run", &["--epochs", "1"]);
+    folder.ok(&["eval", "run", "--threads", "1"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn the_files_of_a_run_have_the_mode_of_any_other() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = Folder::new();
+    folder.train("run", &["--epochs", "1"]);
+    let mode = |name: &str| fs::metadata(folder.path(name)).unwrap().permissions().mode();
+    for name in ["model.lstm", "vocab.json", "latest", "metrics.jsonl", "checkpoints/epoch-01.safetensors"] {
+        assert_eq!(mode(&format!("run/{name}")), mode("text.txt"), "{name}");
+    }
+}
+
+#[test]
 fn each_epoch_leaves_a_checkpoint_and_the_run_what_it_was_made_of() {
     let folder = Folder::new();
     folder.train("run", &["--epochs", "3"]);
@@ -75,6 +135,7 @@ fn iterations_are_reported_at_their_interval() {
     let out = folder.train("run", &[]);
     let steps: Vec<f64> = folder.trained("run").metrics().iter().map(|row| number(row, "step")).collect();
     assert_eq!(steps, [10.0, 20.0, 25.0]);
+    assert!(out.contains("step 10/25  ") && out.contains(" it/s  ") && !out.contains("words/s"), "{out}");
     let samples = out.lines().filter(|line| line.contains("] -> ") && line.contains(" vs "));
     assert_eq!(samples.count(), 3, "{out}");
 }
@@ -119,7 +180,9 @@ fn iterations_with_random_starts_are_resumed_too() {
 fn any_number_of_threads_gives_the_same_bits() {
     let folder = Folder::new();
     let train = |threads: &str| {
-        folder.ok(&["train", "tiny.lstm", "--epochs", "1", "--threads", threads, "--out", threads]);
+        let args = ["train", "tiny.lstm", "--epochs", "1", "--threads", threads, "--out", threads, "--json"];
+        let out = folder.ok(&args);
+        assert!(out.contains(&format!("\"threads\":{threads}")), "{out}");
         let run = folder.trained(threads);
         (run.tensors(), run.timeless())
     };

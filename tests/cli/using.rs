@@ -55,7 +55,10 @@ fn predict_shows_actual_beside_predicted() {
     let words: Vec<&str> = SENTENCE.split(' ').collect();
     for (line, next) in lines.by_ref().take(5).zip(&words[1..]) {
         let cells: Vec<&str> = line.split_whitespace().collect();
-        assert_eq!(cells[cells.len() - 3..], [*next, *next, "="], "{line}");
+        let [.., actual, predicted, probability, "%", "right"] = cells[..] else { panic!("{line}") };
+        assert_eq!([actual, predicted], [*next, *next], "{line}");
+        assert!(probability.parse::<f64>().is_ok_and(|found| found > 90.0 && found <= 100.0), "{line}");
+        assert!(line.chars().count() <= 80, "{line}");
     }
     assert_eq!(lines.next(), Some("5 of 5 right"));
 }
@@ -68,6 +71,15 @@ fn greedy_generation_recites_the_text() {
     let threads =
         ["generate", "run", "--prompt", "the quick", "--greedy", "--length", "16", "--threads", "2"];
     assert_eq!(trained().ok(&threads).trim_end(), out);
+}
+
+#[test]
+fn the_time_of_generation_is_said_beside_the_text() {
+    let args =
+        ["generate", "run", "--prompt", "the", "--greedy", "--length", "5", "--stats", "--threads", "1"];
+    let done = trained().run(&args);
+    assert_eq!(done.out.trim_end(), "the quick brown fox jumps over");
+    assert!(done.err.starts_with("5 tokens in ") && done.err.ends_with(" each\n"), "{}", done.err);
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod suggest;
 
 pub use suggest::nearest;
 
+use std::io::Write;
 use std::ops::Range;
 
 use codespan_reporting::diagnostic as report;
@@ -113,7 +114,7 @@ impl SourceMap {
         self.files.get(id.0 as usize).map_or("", |file| file.source())
     }
 
-    /// All diagnostics as text, with ANSI colours or without.
+    /// All diagnostics as text, with ANSI colours or without, each with a blank line after it.
     pub fn render(&self, diagnostics: &Diagnostics, colour: bool) -> String {
         let config = term::Config::default();
         let mut out =
@@ -129,9 +130,10 @@ impl SourceMap {
                 .with_message(&diagnostic.message)
                 .with_labels(labels.collect())
                 .with_notes(diagnostic.help.iter().map(|help| format!("help: {help}")).collect());
-            // Writing into memory fails only for a span outside its file, which is then said as text.
+            // Writing into memory fails only for a span outside its file, which is then said without it.
             if term::emit_to_write_style(&mut out, &config, &self.files, &item).is_err() {
-                return format!("error[{}]: {}\n", diagnostic.code, diagnostic.message);
+                let text = format!("error[{}]: {}\n\n", diagnostic.code, diagnostic.message);
+                let _ = out.write_all(text.as_bytes());
             }
         }
         String::from_utf8_lossy(out.as_slice()).into_owned()

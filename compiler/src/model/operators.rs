@@ -93,8 +93,15 @@ impl Scope {
             .at(format!("`{x}` is [{k}]"))
             .label(declared, format!("`{matrix}` was declared here with {inner} {side}"));
         let help = match (k == outer, transposed) {
-            (true, false) => format!("`{x} @ transpose({matrix})` multiplies [{k}] by [{columns}, {rows}]"),
-            (true, true) => format!("`{x} @ {matrix}` multiplies [{k}] by [{rows}, {columns}]"),
+            // The other way round it fits, but the result has another width than what was written.
+            (true, false) => format!(
+                "`{x} @ transpose({matrix})` multiplies [{k}] by [{columns}, {rows}] and is [{rows}]; \
+                 or declare `{matrix}` with {k} rows"
+            ),
+            (true, true) => format!(
+                "`{x} @ {matrix}` multiplies [{k}] by [{rows}, {columns}] and is [{columns}]; \
+                 or declare `{matrix}` with {k} columns"
+            ),
             _ => format!("`{matrix}` needs as many {side} as `{x}` has elements: {k}"),
         };
         Err(self.error(error.help(help)))

@@ -161,7 +161,7 @@ impl Writer {
                 self.wide(format!("cell_{index}({units})"), units);
             }
         }
-        if code[3] % 4 == 0 {
+        if code[3].is_multiple_of(4) {
             self.stage(pick(&["dropout(0.5)", "dropout(0.25)"], code[3] / 4));
         }
     }

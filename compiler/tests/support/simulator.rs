@@ -356,10 +356,7 @@ impl<'p> Simulator<'p> {
 
     /// The calls of the workers that take part: what each reads and writes. The library reads its operands while it
     /// writes its result, so these share no word.
-    fn library(
-        &mut self,
-        calls: Vec<(usize, Vec<(BufferId, usize)>, Vec<(BufferId, usize)>)>,
-    ) -> Result<(), String> {
+    fn library(&mut self, calls: Vec<(usize, Elements, Elements)>) -> Result<(), String> {
         for (worker, reads, _) in &calls {
             reads.iter().try_for_each(|&(buffer, element)| self.read(*worker, buffer, element))?;
         }
@@ -377,8 +374,11 @@ impl<'p> Simulator<'p> {
     }
 }
 
+/// Elements of buffers.
+type Elements = Vec<(BufferId, usize)>;
+
 /// The elements of the packed panels that hold these columns.
-fn panels(buffer: BufferId, k: usize, columns: &Range<usize>) -> Vec<(BufferId, usize)> {
+fn panels(buffer: BufferId, k: usize, columns: &Range<usize>) -> Elements {
     let first = columns.start / PANEL;
     let last = if columns.is_empty() { first } else { columns.end.div_ceil(PANEL) };
     (first * PANEL * k..last * PANEL * k).map(|element| (buffer, element)).collect()

@@ -84,7 +84,7 @@ pub unsafe fn product(isa: &Isa, p: &Product) {
         unsafe { clear(p) };
         return;
     }
-    let plan = Plan::new(isa, p);
+    let plan = Plan::new(isa, p.m, p.k, p.a.step == 1, matches!(p.b, Right::Panels { .. }));
     scratch::with(plan.left_len + plan.right_len, |memory| {
         for rows in cut(0..p.m, plan.rows) {
             for span in cut(0..p.k, plan.span) {
@@ -99,6 +99,12 @@ pub unsafe fn product(isa: &Isa, p: &Product) {
             }
         }
     });
+}
+
+/// Elements of scratch that a worker needs for a product of `m` rows; see [`Plan::new`].
+pub fn scratch(isa: &Isa, m: usize, k: usize, contiguous: bool, packed: bool) -> usize {
+    let plan = Plan::new(isa, m, k, contiguous, packed);
+    plan.left_len + plan.right_len
 }
 
 /// C = 0 where nothing is to be added.
@@ -127,19 +133,19 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(isa: &Isa, p: &Product) -> Plan {
-        let k_block = k_block(p.k);
-        let pack_left = p.a.step != 1 || p.m > NARROW;
-        let rows = if pack_left { part(p.m, PACKED_LEFT / K_BLOCK, isa.rows()) } else { p.m };
-        let span = if pack_left { (PACKED_LEFT / rows / k_block).max(1) * k_block } else { p.k };
-        let packed = matches!(p.b, Right::Panels { .. });
-        let column_block = match p.m {
-            ..=NARROW if packed => isa.panels(p.m) * PANEL,
+    /// For `m` rows and a contraction of `k`; `contiguous`: rows of A lie one element after the other; `packed`: B is.
+    fn new(isa: &Isa, m: usize, k: usize, contiguous: bool, packed: bool) -> Plan {
+        let k_block = k_block(k);
+        let pack_left = !contiguous || m > NARROW;
+        let rows = if pack_left { part(m, PACKED_LEFT / K_BLOCK, isa.rows()) } else { m };
+        let span = if pack_left { (PACKED_LEFT / rows / k_block).max(1) * k_block } else { k };
+        let column_block = match m {
+            ..=NARROW if packed => isa.panels(m) * PANEL,
             ..=NARROW => PANEL,
             _ => COLUMN_BLOCK,
         };
         let left_len =
-            if pack_left { (rows * span.min(p.k) + packing::OVERRUN).next_multiple_of(16) } else { 0 };
+            if pack_left { (rows * span.min(k) + packing::OVERRUN).next_multiple_of(16) } else { 0 };
         let right_len = if packed { 0 } else { column_block * k_block };
         let row_block = part(rows, ROW_BLOCK, isa.rows());
         Plan { k_block, pack_left, rows, span, row_block, column_block, left_len, right_len }

@@ -24,8 +24,8 @@ mod tests;
 use std::ops::Range;
 
 use lstmc_compiler::backend::abi::{GemmShape, PackShape, ScatterShape};
-use lstmc_compiler::kernel::PANEL;
-use lstmc_compiler::plan::{COLUMN_GRAIN, share};
+use lstmc_compiler::kernel::{Form, Gemm, PANEL};
+use lstmc_compiler::plan::{COLUMN_GRAIN, Program, Split, Step, share};
 
 use driver::{Left, Product, Right};
 use micro::Isa;
@@ -66,6 +66,26 @@ pub unsafe extern "C" fn gemm(
     let shape = unsafe { &*shape };
     // SAFETY: the caller's promises are the callee's.
     unsafe { gemm_on(micro::best(), shape, a, b, c, worker, workers) };
+}
+
+/// Bytes of scratch that the products of `program` need, all workers together.
+pub fn scratch_bytes(program: &Program) -> u64 {
+    let isa = micro::best();
+    let of = |gemm: &Gemm, split: Split| {
+        let m = if split == Split::Rows { gemm.m.div_ceil(program.workers) } else { gemm.m };
+        let streams = !gemm.packed && gemm.form != Form::NT && m <= direct::MAX_ROWS;
+        let contiguous = gemm.form != Form::TN;
+        if streams && contiguous { 0 } else { driver::scratch(isa, m, gemm.k, contiguous, gemm.packed) }
+    };
+    fn largest(steps: &[Step], of: &impl Fn(&Gemm, Split) -> usize) -> usize {
+        let each = steps.iter().map(|step| match step {
+            Step::Gemm(gemm, split) => of(gemm, *split),
+            Step::Loop { body, .. } => largest(body, of),
+            _ => 0,
+        });
+        each.max().unwrap_or(0)
+    }
+    (largest(&program.schedule, &of) * program.workers * size_of::<f32>()) as u64
 }
 
 /// [`gemm`] on the given instruction set.

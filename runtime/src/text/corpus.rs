@@ -42,18 +42,22 @@ impl Corpus {
     }
 }
 
-/// A file's text; `what` names it in errors.
+/// A file's text, without the byte order mark that some editors put before it; `what` names it in errors.
 ///
 /// # Errors
 /// A file that is missing, unreadable or not UTF-8 (with the position of the first bad byte).
 pub fn read_text(path: &Path, what: &'static str) -> Result<String> {
     let bytes = fs::read(path).map_err(|source| Error::read(path, what, source))?;
-    String::from_utf8(bytes).map_err(|error| {
+    let mut text = String::from_utf8(bytes).map_err(|error| {
         let offset = error.utf8_error().valid_up_to();
         let before = &error.as_bytes()[..offset];
         let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count();
         Error::NotUtf8 { path: path.to_owned(), offset, line }
-    })
+    })?;
+    if text.starts_with('\u{feff}') {
+        text.remove(0);
+    }
+    Ok(text)
 }
 
 /// [`read_text`] of a file that a model names.

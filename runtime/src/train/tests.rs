@@ -126,7 +126,7 @@ impl Bench {
             _ => ROWS * STEPS,
         };
         let recipe = Recipe { limit, ..self.recipe.clone() };
-        Trainer::new(recipe, inputs, session(true, targets), session(false, targets)).unwrap()
+        Trainer::new(recipe, inputs, session(true, targets), Some(session(false, targets))).unwrap()
     }
 
     fn resumed<'a>(&'a self, run: &'a RunDir, limit: Option<u64>) -> Trainer<'a> {

@@ -1,61 +1,40 @@
 //! How training shows: a bar on a terminal, lines elsewhere, JSON where asked for.
 
+mod bar;
+mod plan;
+
 use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use lstmc_compiler::model::{Length, Model};
 use lstmc_runtime::error::bytes;
 use lstmc_runtime::evaluate::Prediction;
 use lstmc_runtime::monitor::{Monitor, Snapshot};
-use lstmc_runtime::run_dir::{Row, RunDir};
+use lstmc_runtime::run_dir::RunDir;
 use lstmc_runtime::text::{Tokenizer, Vocabulary};
-use lstmc_runtime::train::{Outcome, Report, Trainer};
+use lstmc_runtime::train::{Outcome, Report};
 use serde_json::{Value, json};
 
-use crate::project::Project;
+use self::bar::Bar;
+pub use self::plan::Plan;
+use crate::project::{self, Project};
 use crate::{show, terminal};
 
 /// How often the bar is drawn.
 const TICK: Duration = Duration::from_millis(100);
 
-/// How long a run is.
-#[derive(Clone, Copy, Debug)]
-pub struct Plan {
-    length: Length,
-    total_steps: u64,
-    per_epoch: u64,
-}
+/// How long lines stand before one of an unfinished epoch follows.
+const QUIET: Duration = Duration::from_secs(2);
 
-impl Plan {
-    pub fn of(model: &Model, trainer: &Trainer<'_>) -> Self {
-        let (total_steps, per_epoch) = (trainer.total_steps(), trainer.batches_per_epoch());
-        Self { length: model.train.length, total_steps, per_epoch }
-    }
+/// How long the report of an epoch stands before that of another follows.
+const APART: Duration = Duration::from_secs(1);
 
-    fn iterations(&self) -> bool {
-        matches!(self.length, Length::Iterations { .. })
-    }
-
-    /// `epoch  3/13` or `step 5,000/50,000` after an update.
-    fn place(&self, step: u64) -> String {
-        match self.length {
-            Length::Epochs(epochs) => {
-                let epochs = epochs.to_string();
-                let epoch = step.saturating_sub(1) / self.per_epoch + 1;
-                format!("epoch {epoch:>width$}/{epochs}", width = epochs.len())
-            }
-            Length::Iterations { count, .. } => {
-                let count = show::count(count as u64);
-                format!("step {:>width$}/{count}", show::count(step), width = count.len())
-            }
-        }
-    }
-}
+/// How much of what a model has read a sample shows, in characters.
+const CONTEXT: usize = 40;
 
 /// What is known before training starts.
 pub struct Facts<'a> {
@@ -88,13 +67,26 @@ impl Facts<'_> {
 enum Mode {
     Json,
     Lines,
-    Bar(ProgressBar),
+    Bar(Bar),
+}
+
+/// When something was last said.
+#[derive(Clone, Copy, Debug, Default)]
+struct Said {
+    anything: Option<Instant>,
+    report: Option<Instant>,
+}
+
+/// Whether something said then has stood for so long.
+fn stood(then: Option<Instant>, long: Duration) -> bool {
+    then.is_none_or(|then| then.elapsed() >= long)
 }
 
 /// Where training shows.
 pub struct Output<'a> {
     mode: Mode,
     plan: Plan,
+    said: Mutex<Said>,
     tokenizer: Tokenizer,
     vocabulary: &'a Vocabulary,
 }
@@ -104,11 +96,11 @@ impl<'a> Output<'a> {
         let mode = if json {
             Mode::Json
         } else if terminal::interactive() {
-            Mode::Bar(bar())
+            Mode::Bar(Bar::default())
         } else {
             Mode::Lines
         };
-        Self { mode, plan, tokenizer: project.tokenizer(), vocabulary }
+        Self { mode, plan, said: Mutex::default(), tokenizer: project.tokenizer(), vocabulary }
     }
 
     /// What the run is, before it starts.
@@ -137,16 +129,23 @@ impl<'a> Output<'a> {
         Ok(())
     }
 
-    /// The end of an epoch or of a report interval.
-    fn report(&self, report: &Report) -> Result<()> {
+    /// The end of an epoch or of a report interval. Where epochs take no time, many of them go by unsaid, but not the
+    /// last; JSON has them all.
+    fn report(&self, report: &Report, run: &RunDir) -> Result<()> {
         if let Mode::Json = self.mode {
-            return self.line(&self.report_event(report).to_string());
+            self.line(&self.report_event(report).to_string())?;
         }
-        self.line(&self.summary(&report.row))?;
-        match &report.sample {
-            Some(sample) => self.line(&self.sample(sample)),
-            None => Ok(()),
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner).report;
+        if !self.plan.iterations() && !self.plan.ends_at(report.row.step) && !stood(said, APART) {
+            return Ok(());
         }
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).report = Some(Instant::now());
+        let lines = self.plan.summary(&report.row);
+        if !matches!(self.mode, Mode::Json) {
+            let sample = report.sample.as_ref().map(|sample| self.sample(sample));
+            self.line(&lines.iter().cloned().chain(sample).collect::<Vec<_>>().join("\n"))?;
+        }
+        Ok(run.log(&lines.join("; "))?)
     }
 
     /// Training is over.
@@ -162,44 +161,20 @@ impl<'a> Output<'a> {
             (_, true) => {
                 self.line(&format!("stopped and saved: go on with  lstmc train --resume {}", run.display()))
             }
+            (_, false) if self.plan.limited() => {
+                self.line(&format!("done: go on with  lstmc train --resume {}", run.display()))
+            }
             (_, false) => self.line(&format!("finished: {}", run.display())),
         }
     }
 
-    fn summary(&self, row: &Row) -> String {
-        let mut parts = vec![self.plan.place(row.step)];
-        let mut add = |text: String| parts.push(text);
-        let number = |value: Option<f64>| value.unwrap_or(f64::NAN);
-        if self.plan.iterations() {
-            add(format!("loss {:.4}", number(row.train_loss)));
-            add(format!("accuracy {:5.2} %", 100.0 * number(row.train_accuracy)));
-        } else {
-            add(format!("loss {:.3}", number(row.train_loss)));
-            add(format!("perplexity {:.2}", number(row.train_perplexity)));
-            add(format!("accuracy {:.2} %", 100.0 * number(row.train_accuracy)));
-        }
-        if let (Some(perplexity), Some(accuracy)) = (row.valid_perplexity, row.valid_accuracy) {
-            add(format!("valid perplexity {perplexity:.2}"));
-            add(format!("accuracy {:.2} %", 100.0 * accuracy));
-        }
-        add(format!("rate {:.4}", number(row.learning_rate)));
-        add(format!("{} words/s", show::count(number(row.words_per_second) as u64)));
-        add(show::duration(number(row.seconds)));
-        parts.join("  ")
-    }
-
-    /// `[long ago ,] -> the vs mice`
+    /// `  [long ago ,] -> the vs mice`: the words read, the one that follows, and the predicted one.
     fn sample(&self, sample: &Prediction) -> String {
-        let words: Vec<String> = sample.context.iter().map(|&id| self.vocabulary.show(id)).collect();
-        let (actual, predicted) =
-            (self.vocabulary.show(sample.actual), self.vocabulary.show(sample.predicted));
-        let context = words.join(if self.joins() { "" } else { " " });
-        format!("  [{context}] -> {actual} vs {predicted}").replace('\n', "\\n")
-    }
-
-    /// Whether tokens stand side by side without a space, as characters do.
-    fn joins(&self) -> bool {
-        self.tokenizer.join(["a", "b"]) == "ab"
+        let show = |id: u32| self.vocabulary.show(id);
+        let words: Vec<String> = sample.context.iter().map(|&id| show(id).replace('\n', "\\n")).collect();
+        let context = show::tail(&words, project::between(&self.tokenizer), CONTEXT);
+        let [actual, predicted] = [sample.actual, sample.predicted].map(|id| show::token(&show(id)));
+        format!("  [{context}] -> {actual} vs {predicted}")
     }
 
     fn report_event(&self, report: &Report) -> Value {
@@ -218,59 +193,31 @@ impl<'a> Output<'a> {
         event
     }
 
-    /// Shows where the loop is. `tenth` remembers how much of the epoch the last line told of.
-    fn tick(&self, look: &Snapshot, tenth: &mut u64) {
+    /// Shows where the loop is. `tenth` remembers of how much the last look told.
+    fn tick(&self, look: &Snapshot, tenth: &mut Option<u64>) {
         if look.total == 0 {
             return;
         }
-        let now = (look.step / self.plan.per_epoch.max(1), look.done * 10 / look.total);
-        let due = now.0 * 10 + now.1;
+        let now = self.plan.tenth(look);
+        let new = now.is_some() && now != *tenth;
+        *tenth = now;
         match &self.mode {
-            Mode::Bar(bar) => self.draw(bar, look),
+            // Before the first update there is nothing to say.
+            Mode::Bar(_) if !look.validating && look.totals.batches == 0 => {}
+            Mode::Bar(bar) => {
+                bar.show(self.plan.progress(look), [self.plan.before_bar(look), self.plan.behind_bar(look)]);
+            }
             // Iterations have their reports; an epoch can be long.
-            _ if self.plan.iterations() || look.validating || now.1 == 0 || now.1 == 10 || due == *tenth => {}
+            _ if !new || self.plan.iterations() || look.validating || !self.quiet() => {}
             // Progress that nobody can see any more is no reason to end a training run.
-            Mode::Lines => drop(self.line(&format!("  {}", self.now(look)))),
+            Mode::Lines => drop(self.line(&self.plan.line(look))),
             Mode::Json => drop(self.line(&progress_event(look).to_string())),
         }
-        *tenth = due;
     }
 
-    fn draw(&self, bar: &ProgressBar, look: &Snapshot) {
-        bar.set_length(look.total);
-        bar.set_position(look.done);
-        if look.validating {
-            bar.set_prefix("validating");
-            bar.set_message("");
-        } else {
-            bar.set_prefix(self.plan.place(look.step + 1));
-            bar.set_message(self.now(look));
-        }
-    }
-
-    /// Loss, perplexity or accuracy, speed, and the time that training will still take.
-    fn now(&self, look: &Snapshot) -> String {
-        let totals = &look.totals;
-        if totals.batches == 0 {
-            return String::new();
-        }
-        let quality = if self.plan.iterations() {
-            format!("accuracy {:.1} %", 100.0 * totals.accuracy())
-        } else {
-            format!("perplexity {:.1}", totals.perplexity())
-        };
-        let each = totals.seconds / totals.batches as f64;
-        let left = self.plan.total_steps.saturating_sub(look.step) as f64 * each;
-        let place = match &self.mode {
-            Mode::Bar(_) => String::new(),
-            _ => format!("{} {:>3} %  ", self.plan.place(look.step), look.done * 100 / look.total.max(1)),
-        };
-        let speed = show::count(totals.per_second() as u64);
-        format!(
-            "{place}loss {:.3}  {quality}  {speed} words/s  {} left",
-            totals.mean_loss(),
-            show::duration(left)
-        )
+    /// Whether nothing was said for a while.
+    fn quiet(&self) -> bool {
+        stood(self.said.lock().unwrap_or_else(PoisonError::into_inner).anything, QUIET)
     }
 
     fn line(&self, text: &str) -> Result<()> {
@@ -279,14 +226,9 @@ impl<'a> Output<'a> {
             Mode::Bar(bar) => bar.suspend(write)?,
             _ => write()?,
         }
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).anything = Some(Instant::now());
         Ok(())
     }
-}
-
-fn bar() -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
-    let style = ProgressStyle::with_template("{prefix} {bar:24.cyan/blue} {pos}/{len}  {msg}");
-    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─"))
 }
 
 fn start_event(facts: &Facts<'_>) -> Value {
@@ -331,15 +273,14 @@ pub fn watch(
     let mut unseen = None;
     let outcome = thread::scope(|scope| {
         let watcher = scope.spawn(|| {
-            let mut tenth = 0;
+            let mut tenth = None;
             while !over.load(Ordering::Relaxed) {
                 output.tick(&monitor.look(), &mut tenth);
                 thread::park_timeout(TICK);
             }
         });
         let outcome = train(&mut |report| {
-            let logged = run.log(&output.summary(&report.row)).map_err(anyhow::Error::from);
-            if let Err(error) = output.report(report).and(logged) {
+            if let Err(error) = output.report(report, run) {
                 unseen.get_or_insert(error);
                 monitor.stop();
             }
@@ -349,7 +290,7 @@ pub fn watch(
         outcome
     });
     if let Mode::Bar(bar) = &output.mode {
-        bar.finish_and_clear();
+        bar.clear();
     }
     match unseen {
         Some(error) => Err(error),
