@@ -121,7 +121,7 @@ fn forward(graph: &Graph, values: Start, feed: Feed) -> Result<(), String> {
     case.kernels(&optimised)
 }
 
-/// Graphs that once were lowered or planned wrongly, each with a word on what is hard about it.
+/// Graphs that are easy to lower or plan wrongly, as most of them once were, each with a word on why.
 #[test]
 fn known_graphs() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lowering");
