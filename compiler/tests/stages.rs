@@ -1,0 +1,40 @@
+//! File tests of the stages after the graph: `kernels/*.txt` and `plans/*.txt` hold a graph, a line `----`, and the
+//! kernels that it must become, or its plan for two workers. `BLESS=1 cargo test --test stages` writes what comes out
+//! into the files.
+
+mod support;
+
+use std::path::Path;
+
+use lstmc_compiler::{graph, kernel, plan};
+use support::files;
+
+fn lowered(input: &str) -> Result<kernel::Module, String> {
+    let graph = graph::parse(input).map_err(|error| error.to_string())?;
+    graph::verify(&graph)?;
+    let module = kernel::lower(&graph);
+    kernel::verify(&module)?;
+    Ok(module)
+}
+
+fn kernels(_: &Path, input: &str) -> Result<String, String> {
+    let text = lowered(input)?.to_string();
+    let again = kernel::parse(&text).map_err(|error| format!("{error}\n{text}"))?.to_string();
+    if again == text { Ok(text) } else { Err(format!("the kernels are read back as others:\n{again}")) }
+}
+
+fn plan_for_two(_: &Path, input: &str) -> Result<String, String> {
+    let program = plan::plan(lowered(input)?, 2);
+    plan::verify(&program)?;
+    Ok(program.to_string())
+}
+
+#[test]
+fn graphs_become_kernels() {
+    files::check_all(kernels, "kernels");
+}
+
+#[test]
+fn kernels_get_their_plan() {
+    files::check_all(plan_for_two, "plans");
+}
