@@ -26,7 +26,7 @@ pub fn run(args: &Check) -> Result<ExitCode> {
     let threads = project::threads(args.threads);
     let train = compile::compile(&model, Purpose::Train, threads)?;
     let evaluate = compile::evaluation(&model, threads)?;
-    let own = memory::resident().unwrap_or(0);
+    let own = memory::own();
     let needed = own + train.memory + evaluate.as_ref().map_or(0, |evaluate| evaluate.memory);
     let mut out = std::io::stdout().lock();
     write!(out, "{}", layers(&model))?;

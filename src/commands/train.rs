@@ -131,7 +131,7 @@ struct Built {
 fn build(model: &Model, seed: u64, threads: Threads) -> Result<Built> {
     let train = compile::compile(model, Purpose::Train, threads)?;
     let evaluate = compile::evaluation(model, threads)?;
-    let own = memory::resident().unwrap_or(0);
+    let own = memory::own();
     let memory = own + train.memory + evaluate.as_ref().map_or(0, |evaluate| evaluate.memory);
     let time = train.time + evaluate.as_ref().map_or(Duration::ZERO, |evaluate| evaluate.time);
     let threads = train.threads;
