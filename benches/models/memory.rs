@@ -2,15 +2,12 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::model::{Length, Model};
-use lstmc_compiler::pipeline;
-use lstmc_runtime::workers;
 
 use crate::{Case, compile};
 
@@ -22,25 +19,22 @@ const LOOK: Duration = Duration::from_millis(2);
 /// # Errors
 /// A model that does not compile or train; a temporary folder that cannot be written.
 pub fn report(cases: &[&Case]) -> Result<()> {
-    println!(
-        "memory: arenas of training and evaluation, beside the most resident memory of `lstmc train`'s process"
-    );
+    println!("memory: what `lstmc train` says it needs, beside the most resident memory of its process");
     println!("{:12} {:>14} {:>12} {:>6}", "", "predicted, MB", "resident, MB", "ratio");
     for case in cases {
         let model = compile::front_end(&compile::source(case.model)?, case.vocabulary)?;
-        let arena = |purpose| pipeline::program_of(&model, purpose, workers::default_workers()).arena_bytes;
-        let predicted = arena(Purpose::Train) + arena(Purpose::Evaluate);
-        let beside = match resident(case, &model)? {
-            Some(bytes) => format!("{:12.1} {:6.3}", 1e-6 * bytes as f64, bytes as f64 / predicted as f64),
+        let (predicted, resident) = run(case, &model)?;
+        let beside = match resident {
+            Some(bytes) => format!("{:12.1} {:6.3}", 1e-6 * bytes as f64, bytes as f64 / predicted),
             None => format!("{:>12}", "(the system does not say)"),
         };
-        println!("{:12} {:14.1} {beside}", case.model, 1e-6 * predicted as f64);
+        println!("{:12} {:14.1} {beside}", case.model, 1e-6 * predicted);
     }
     Ok(())
 }
 
 /// Trains on a made-up text of as many words as the vocabulary has, long enough that evaluation runs too.
-fn resident(case: &Case, model: &Model) -> Result<Option<u64>> {
+fn run(case: &Case, model: &Model) -> Result<(f64, Option<u64>)> {
     let folder = tempfile::tempdir()?;
     let length = match model.train.length {
         Length::Epochs(_) => "--epochs=1".to_owned(),
@@ -55,15 +49,18 @@ fn resident(case: &Case, model: &Model) -> Result<Option<u64>> {
         .arg(folder.path())
         .arg("--out")
         .arg(folder.path().join("run"))
-        .arg(length)
-        .stdout(Stdio::null())
+        .args([length.as_str(), "--json"])
+        .stdout(fs::File::create(folder.path().join("out"))?)
         .stderr(log)
         .spawn()
         .context("cannot start lstmc")?;
     let peak = watch(&mut child)?;
     let status = child.wait()?;
     ensure!(status.success(), "lstmc train: {}", fs::read_to_string(folder.path().join("log"))?);
-    Ok(peak)
+    let out = fs::read_to_string(folder.path().join("out"))?;
+    let start: serde_json::Value = serde_json::from_str(out.lines().next().context("lstmc says nothing")?)?;
+    let predicted = start["memory_bytes"].as_f64().context("lstmc does not say what it needs")?;
+    Ok((predicted, peak))
 }
 
 /// Every word of the vocabulary once for training, and two batches of them for validation.
