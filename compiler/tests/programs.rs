@@ -100,7 +100,7 @@ fn a_training_step_has_the_products_of_its_equations() {
     assert_eq!(counts(&program.schedule).gemms, lstms + 3);
 }
 
-/// The kernels that touch the memory of a buffer, and the products that read it.
+/// The kernels outside loops that touch the `len` elements of the arena from byte `place` on.
 fn kernels_over(program: &Program, place: usize, len: usize) -> Vec<&Kernel> {
     let range = place..place + len * 4;
     let touches = |id: BufferId| {
@@ -108,13 +108,11 @@ fn kernels_over(program: &Program, place: usize, len: usize) -> Vec<&Kernel> {
         let end = start + program.module.buffer(id).len() * 4;
         start < range.end && range.start < end
     };
-    let of = |step| match step {
-        &Step::Kernel(ref kernel, _) => Some(kernel),
+    let kernels = program.schedule.iter().filter_map(|step| match step {
+        Step::Kernel(kernel, _) => Some(kernel),
         _ => None,
-    };
-    let mut kernels: Vec<&Kernel> = program.schedule.iter().filter_map(of).collect();
-    kernels.retain(|kernel| buffers(&kernel.body).into_iter().any(touches));
-    kernels
+    });
+    kernels.filter(|kernel| buffers(&kernel.body).into_iter().any(touches)).collect()
 }
 
 fn buffers(stmts: &[Stmt]) -> Vec<BufferId> {
