@@ -28,12 +28,13 @@ struct Case {
 const PTB: usize = 10_000;
 const FABLE: usize = 112;
 
-const CASES: [Case; 6] = [
+const CASES: [Case; 7] = [
     Case { model: "aesop", vocabulary: FABLE, rounds: 7, generates: false },
     Case { model: "aesop-deep", vocabulary: FABLE, rounds: 7, generates: false },
     Case { model: "ptb-small", vocabulary: PTB, rounds: 7, generates: true },
     Case { model: "ptb-keras", vocabulary: PTB, rounds: 7, generates: false },
     Case { model: "ptb-medium", vocabulary: PTB, rounds: 5, generates: true },
+    Case { model: "tied", vocabulary: PTB, rounds: 5, generates: true },
     Case { model: "ptb-large", vocabulary: PTB, rounds: 3, generates: true },
 ];
 

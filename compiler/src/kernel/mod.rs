@@ -21,6 +21,8 @@ pub use lower::lower;
 pub use parse::{ParseError, parse};
 pub use verify::verify;
 
+use std::collections::HashSet;
+
 pub use crate::graph::{Elem, Form, InputRole, OutputRole, Part, Reduce};
 use crate::scalar::Scalar;
 
@@ -236,6 +238,24 @@ impl Buffer {
 }
 
 impl Kernel {
+    /// The buffers that it writes.
+    pub fn stored(&self) -> HashSet<BufferId> {
+        fn collect(stmts: &[Stmt], found: &mut HashSet<BufferId>) {
+            for stmt in stmts {
+                match stmt {
+                    Stmt::Store { to, .. } => {
+                        found.insert(to.buffer);
+                    }
+                    Stmt::For(inner) => collect(&inner.body, found),
+                    Stmt::Let { .. } => {}
+                }
+            }
+        }
+        let mut found = HashSet::new();
+        collect(&self.body, &mut found);
+        found
+    }
+
     /// Whether some loop over this axis is a vector loop, so that cuts must keep to whole vectors.
     pub fn is_vector_axis(&self, axis: Axis) -> bool {
         fn any(stmts: &[Stmt], axis: Axis) -> bool {

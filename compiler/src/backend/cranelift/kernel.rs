@@ -344,25 +344,11 @@ fn readonly(program: &Program, kernel: &Kernel) -> HashSet<BufferId> {
         let start = program.offsets[id.0 as usize];
         start..start + program.module.buffer(id).len() * 4
     };
-    let mut stored = HashSet::new();
-    stores(&kernel.body, &mut stored);
-    let written: Vec<_> = stored.into_iter().map(range).collect();
+    let written: Vec<_> = kernel.stored().into_iter().map(range).collect();
     let ids = (0..program.module.buffers.len() as u32).map(BufferId);
     ids.filter(|&id| {
         let own = range(id);
         written.iter().all(|other| own.end <= other.start || other.end <= own.start)
     })
     .collect()
-}
-
-fn stores(stmts: &[Stmt], found: &mut HashSet<BufferId>) {
-    for stmt in stmts {
-        match stmt {
-            Stmt::Store { to, .. } => {
-                found.insert(to.buffer);
-            }
-            Stmt::For(inner) => stores(&inner.body, found),
-            Stmt::Let { .. } => {}
-        }
-    }
 }

@@ -3,8 +3,7 @@
 use std::collections::HashSet;
 
 use crate::kernel::{
-    Address, Buffer, BufferId, BufferKind, Elem, Form, Gemm, Item, Matrix, Module, Pack, Stmt, TimeLoop,
-    packed_len,
+    Address, Buffer, BufferId, BufferKind, Elem, Form, Gemm, Item, Matrix, Module, Pack, TimeLoop, packed_len,
 };
 
 /// Fewer rows than this stream the weight as it lies: packing would cost more than it saves.
@@ -63,7 +62,7 @@ fn written(items: &[Item]) -> HashSet<BufferId> {
     let mut found = HashSet::new();
     for item in items {
         match item {
-            Item::Kernel(kernel) => stores(&kernel.body, &mut found),
+            Item::Kernel(kernel) => found.extend(kernel.stored()),
             Item::Gemm(gemm) => {
                 found.insert(gemm.c.at.buffer);
             }
@@ -77,16 +76,4 @@ fn written(items: &[Item]) -> HashSet<BufferId> {
         }
     }
     found
-}
-
-fn stores(stmts: &[Stmt], found: &mut HashSet<BufferId>) {
-    for stmt in stmts {
-        match stmt {
-            Stmt::Store { to, .. } => {
-                found.insert(to.buffer);
-            }
-            Stmt::For(inner) => stores(&inner.body, found),
-            Stmt::Let { .. } => {}
-        }
-    }
 }
