@@ -1,7 +1,9 @@
 //! The plan: where every buffer lies, who computes what, and where workers wait for each other.
 //!
 //! Promises: buffers that are alive at the same time do not overlap; between two barriers no worker reads or writes
-//! what another one writes. A back end takes a verified [`Program`] and cannot fail on it.
+//! what another one writes. A back end takes a verified [`Program`] and cannot fail on it. [`verify`] checks memory, cuts
+//! and order; that no worker meets another between barriers is too slow to check for large programs, and is checked on
+//! small ones by a simulator of schedules (`compiler/tests/support/simulator.rs`).
 
 mod access;
 mod barriers;
