@@ -81,10 +81,7 @@ impl Scheduler<'_> {
                 continue;
             }
             let (step, touches) = self.item(item, time.is_some());
-            *barrier |= self.workers > 1
-                && touches
-                    .iter()
-                    .any(|later| pending.iter().any(|earlier| earlier.needs_barrier_before(later)));
+            *barrier |= self.must_wait(pending, &touches);
             if *barrier {
                 pending.clear();
                 steps.push(Step::Barrier);
@@ -152,7 +149,7 @@ impl Scheduler<'_> {
             Split::Axis(axis) => Some(axis),
             _ => None,
         };
-        let cut = axis.map(|axis| (axis, partition::grain(kernel, axis)));
+        let cut = axis.map(|axis| (axis, split.grain(kernel.is_vector_axis(axis))));
         let accesses = access::of_kernel(kernel);
         accesses.iter().map(|access| self.touch(access, split == Split::Whole, cut)).collect()
     }

@@ -1,7 +1,7 @@
 //! How each item is cut among the workers.
 
 use super::{COLUMN_GRAIN, Split, Step};
-use crate::kernel::{Axis, Gemm, Kernel, Stmt};
+use crate::kernel::{Gemm, Kernel, Stmt};
 
 /// A kernel is cut along the outermost loop, if that is parallel and all of the kernel.
 pub(super) fn of_kernel(kernel: &Kernel, workers: usize) -> Split {
@@ -15,18 +15,11 @@ pub(super) fn of_kernel(kernel: &Kernel, workers: usize) -> Split {
     }
     let [only] = loops[..] else { return Split::Whole };
     let extent = kernel.axes[only.axis.0 as usize];
-    let grain = Split::Axis(only.axis).grain(only.vector);
+    let grain = Split::Axis(only.axis).grain(kernel.is_vector_axis(only.axis));
     if workers > 1 && only.parallel && only.folds.is_empty() && extent >= workers * grain {
         return Split::Axis(only.axis);
     }
     Split::Whole
-}
-
-/// The grain at which a kernel's cut axis is shared out.
-pub(super) fn grain(kernel: &Kernel, axis: Axis) -> usize {
-    let vector =
-        kernel.body.iter().any(|stmt| matches!(stmt, Stmt::For(inner) if inner.axis == axis && inner.vector));
-    Split::Axis(axis).grain(vector)
 }
 
 /// Beyond this size a weight that every worker reads whole no longer fits the caches beside the rest.
