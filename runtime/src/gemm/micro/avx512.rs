@@ -31,13 +31,16 @@ unsafe fn tile<const ROWS: usize, const PANELS: usize>(t: &Tile) {
     for _ in 0..t.k {
         _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
         ahead = ahead.wrapping_add(t.ahead_step);
-        for (panel, sums) in sums.iter_mut().enumerate() {
-            // SAFETY: A has ROWS rows and B PANELS panels of k elements; a and b stay within them.
-            unsafe {
-                let columns = _mm512_loadu_ps(b.add(panel * t.b_panel));
-                for (i, sum) in sums.iter_mut().enumerate() {
-                    let row = _mm512_set1_ps(*a.add(i * t.a_row));
-                    *sum = _mm512_fmadd_ps(row, columns, *sum);
+        // SAFETY: A has ROWS rows and B PANELS panels of k elements; a and b stay within them.
+        unsafe {
+            // The columns first, so that a row's element lives for its own multiply-adds only: with the loops the other
+            // way round all rows are kept for the second panel, and sums are spilled to make room for them.
+            let columns: [__m512; PANELS] =
+                std::array::from_fn(|panel| _mm512_loadu_ps(b.add(panel * t.b_panel)));
+            for i in 0..ROWS {
+                let row = _mm512_set1_ps(*a.add(i * t.a_row));
+                for (sums, &columns) in sums.iter_mut().zip(&columns) {
+                    sums[i] = _mm512_fmadd_ps(row, columns, sums[i]);
                 }
             }
         }
