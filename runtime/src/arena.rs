@@ -3,7 +3,6 @@
 //! The raw pointers are confined to [`Memory`]; everything else here is slices. While a program runs, the arena may be
 //! touched only from `begin_step` and `end_step`, when every worker but the caller waits at a barrier.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -16,6 +15,7 @@ use lstmc_compiler::plan::Program;
 
 use crate::error::{Error, Result};
 use crate::memory;
+use crate::pages::Pages;
 
 /// Buffers start at multiples of this many bytes: a cache line, and the widest vector.
 pub const ALIGNMENT: usize = 64;
@@ -101,7 +101,7 @@ impl Arena {
     }
 
     pub fn bytes(&self) -> usize {
-        self.memory.lines * ALIGNMENT
+        self.memory.pages.len()
     }
 
     /// Parameters, optimizer state and carried state, in the program's order.
@@ -348,11 +348,15 @@ fn tensors(program: &Program) -> Vec<Tensor> {
     tensors
 }
 
-/// An owned, zeroed block of cache lines, seen as 4-byte words.
+/// An owned, zeroed block, seen as 4-byte words.
+///
+/// Compiled code writes to it through the pointer that [`Arena::base`] hands out, so views are made from a raw pointer
+/// too, not from references to the pages.
 #[derive(Debug)]
 struct Memory {
     base: NonNull<u32>,
-    lines: usize,
+    /// Owns what `base` points to.
+    pages: Pages,
 }
 
 // SAFETY: the block belongs to this value alone, as a `Vec`'s does.
@@ -371,19 +375,14 @@ impl Memory {
         if available.is_some_and(|available| bytes as u64 > available) {
             return Err(refused());
         }
-        let lines = bytes.div_ceil(ALIGNMENT).max(1);
-        let layout = Self::layout(lines).ok_or_else(refused)?;
-        // SAFETY: the layout has at least one line, so its size is not zero.
-        let base = NonNull::new(unsafe { alloc_zeroed(layout) }.cast()).ok_or_else(refused)?;
-        Ok(Self { base, lines })
-    }
-
-    fn layout(lines: usize) -> Option<Layout> {
-        Layout::from_size_align(lines.checked_mul(ALIGNMENT)?, ALIGNMENT).ok()
+        // Whole cache lines, so that a vector that starts in a buffer ends in the block.
+        let mut pages = Pages::new(bytes.next_multiple_of(ALIGNMENT)).ok_or_else(refused)?;
+        let base = NonNull::new(pages.as_mut_ptr().cast()).ok_or_else(refused)?;
+        Ok(Self { base, pages })
     }
 
     fn check(&self, words: &Range<usize>) {
-        assert!(words.start <= words.end && words.end <= self.lines * (ALIGNMENT / 4), "inside the arena");
+        assert!(words.start <= words.end && words.end <= self.pages.len() / 4, "inside the arena");
     }
 
     fn reals(&self, words: Range<usize>) -> &[f32] {
@@ -417,15 +416,6 @@ impl Memory {
                 slice::from_raw_parts_mut(base.add(a.start), a.len()),
                 slice::from_raw_parts_mut(base.add(b.start), b.len()),
             )
-        }
-    }
-}
-
-impl Drop for Memory {
-    fn drop(&mut self) {
-        if let Some(layout) = Self::layout(self.lines) {
-            // SAFETY: `new` allocated the block with this layout.
-            unsafe { dealloc(self.base.as_ptr().cast(), layout) }
         }
     }
 }

@@ -25,6 +25,7 @@ pub mod generate;
 pub mod init;
 pub mod memory;
 pub mod monitor;
+mod pages;
 pub mod random;
 pub mod run_dir;
 pub mod sample;

@@ -140,7 +140,7 @@ impl Plan {
         let rows = if pack_left { part(m, PACKED_LEFT / K_BLOCK, isa.rows()) } else { m };
         let span = if pack_left { (PACKED_LEFT / rows / k_block).max(1) * k_block } else { k };
         let column_block = match m {
-            ..=NARROW if packed => isa.panels(m) * PANEL,
+            ..=NARROW if packed => usize::MAX,
             ..=NARROW => PANEL,
             _ => COLUMN_BLOCK,
         };

@@ -2,23 +2,26 @@
 
 use std::cell::RefCell;
 
-/// One cache line, so that a vector of them is aligned.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([f32; 16]);
+use crate::pages::Pages;
 
 thread_local! {
-    static SCRATCH: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
+    static SCRATCH: RefCell<Option<Pages>> = const { RefCell::new(None) };
 }
 
 /// Calls `f` with this thread's scratch, at least `len` elements aligned to 64 bytes. Grows on first use and then stays.
 /// The content is arbitrary but initialised. `f` must not call `with` again.
+///
+/// # Panics
+/// If the system has no memory left: the scratch is part of what training says beforehand that it needs.
 pub fn with(len: usize, f: impl FnOnce(*mut f32)) {
-    SCRATCH.with_borrow_mut(|lines| {
-        let count = len.div_ceil(16);
-        if lines.len() < count {
-            lines.resize(count, Line([0.0; 16]));
+    SCRATCH.with_borrow_mut(|scratch| {
+        let bytes = len * size_of::<f32>();
+        if scratch.as_ref().is_none_or(|pages| pages.len() < bytes) {
+            *scratch = Pages::new(bytes);
         }
-        f(lines.as_mut_ptr().cast());
+        match scratch {
+            Some(pages) => f(pages.as_mut_ptr().cast()),
+            None => panic!("no memory for {bytes} bytes of packed blocks"),
+        }
     });
 }
