@@ -46,7 +46,11 @@ const K_BLOCK: usize = 384;
 const ROW_BLOCK: usize = 168;
 /// Columns of B that are packed at a time.
 const COLUMN_BLOCK: usize = 256;
-/// Up to so many rows A is read as it lies, and C is computed panel by panel.
+/// A packed B of more bytes than this is read from memory each time.
+const CACHED_WEIGHT: usize = 8 << 20;
+/// Up to so many rows A is read as it lies: there is little of it.
+const AS_IT_LIES: usize = 4;
+/// Up to so many rows C is computed panel by panel.
 const NARROW: usize = 64;
 /// Elements of A that are packed at a time; they live in the last-level cache.
 const PACKED_LEFT: usize = 1 << 20;
@@ -84,7 +88,8 @@ pub unsafe fn product(isa: &Isa, p: &Product) {
         unsafe { clear(p) };
         return;
     }
-    let plan = Plan::new(isa, p.m, p.k, p.a.step == 1, matches!(p.b, Right::Panels { .. }));
+    let packed = matches!(p.b, Right::Panels { .. });
+    let plan = Plan::new(isa, (p.m, p.n, p.k), p.a.step == 1, packed);
     scratch::with(plan.left_len + plan.right_len, |memory| {
         for rows in cut(0..p.m, plan.rows) {
             for span in cut(0..p.k, plan.span) {
@@ -101,9 +106,9 @@ pub unsafe fn product(isa: &Isa, p: &Product) {
     });
 }
 
-/// Elements of scratch that a worker needs for a product of `m` rows; see [`Plan::new`].
-pub fn scratch(isa: &Isa, m: usize, k: usize, contiguous: bool, packed: bool) -> usize {
-    let plan = Plan::new(isa, m, k, contiguous, packed);
+/// Elements of scratch that a worker needs for a product; see [`Plan::new`].
+pub fn scratch(isa: &Isa, shape: (usize, usize, usize), contiguous: bool, packed: bool) -> usize {
+    let plan = Plan::new(isa, shape, contiguous, packed);
     plan.left_len + plan.right_len
 }
 
@@ -120,6 +125,8 @@ unsafe fn clear(p: &Product) {
 
 /// The sizes of blocks for one product.
 struct Plan {
+    /// The highest tile.
+    height: usize,
     k_block: usize,
     pack_left: bool,
     /// Rows of C for which A is packed.
@@ -133,10 +140,14 @@ struct Plan {
 }
 
 impl Plan {
-    /// For `m` rows and a contraction of `k`; `contiguous`: rows of A lie one element after the other; `packed`: B is.
-    fn new(isa: &Isa, m: usize, k: usize, contiguous: bool, packed: bool) -> Plan {
+    /// For `m`, `n` and `k` of a product; `contiguous`: rows of A lie one element after the other; `packed`: B is.
+    fn new(isa: &Isa, (m, n, k): (usize, usize, usize), contiguous: bool, packed: bool) -> Plan {
         let k_block = k_block(k);
-        let pack_left = !contiguous || m > NARROW;
+        // Tiles of one panel that hold all rows read a B that comes from memory once.
+        let tall = m > isa.rows() && m <= isa.rows() + isa.tall.len();
+        let streams = tall && packed && k * n * size_of::<f32>() > CACHED_WEIGHT;
+        let pack_left = !contiguous || m > AS_IT_LIES;
+        let height = if streams { m } else { isa.rows() };
         let rows = if pack_left { part(m, PACKED_LEFT / K_BLOCK, isa.rows()) } else { m };
         let span = if pack_left { (PACKED_LEFT / rows / k_block).max(1) * k_block } else { k };
         let column_block = match m {
@@ -148,7 +159,7 @@ impl Plan {
             if pack_left { (rows * span.min(k) + packing::OVERRUN).next_multiple_of(16) } else { 0 };
         let right_len = if packed { 0 } else { column_block * k_block };
         let row_block = part(rows, ROW_BLOCK, isa.rows());
-        Plan { k_block, pack_left, rows, span, row_block, column_block, left_len, right_len }
+        Plan { height, k_block, pack_left, rows, span, row_block, column_block, left_len, right_len }
     }
 }
 
@@ -175,13 +186,13 @@ impl Blocks {
     unsafe fn pack(&self, isa: &Isa, p: &Product, plan: &Plan) {
         for k in cut(self.k.clone(), plan.k_block) {
             for block in cut(self.rows.clone(), plan.row_block) {
-                for rows in tiles(block, isa.rows()) {
+                for rows in tiles(block, plan.height) {
                     let to = self.tile(p, &rows, &k).at.cast_mut();
                     let from = p.a.at.wrapping_add(rows.start * p.a.row + k.start * p.a.step);
                     // SAFETY: `to` has room for the tile and what follows it is written later or is the overrun.
                     unsafe {
                         if p.a.step == 1 {
-                            (isa.interleave)(from, p.a.row, rows.len(), k.len(), to, rows.len());
+                            packing::tile(isa, from, p.a.row, rows.len(), k.len(), to);
                         } else {
                             packing::rows(from, p.a.step, rows.len(), k.len(), to);
                         }
@@ -209,7 +220,7 @@ unsafe fn sweep(isa: &Isa, p: &Product, plan: &Plan, left: &Blocks, memory: *mut
             };
             for rows in cut(left.rows.clone(), plan.row_block) {
                 // SAFETY: the block lies within C; A and B hold what it needs.
-                unsafe { block(isa, p, left, &rows, &columns, &k, (b, apart)) };
+                unsafe { block(isa, p, left, plan.height, &rows, &columns, &k, (b, apart)) };
             }
         }
     }
@@ -232,28 +243,28 @@ unsafe fn block(
     isa: &Isa,
     p: &Product,
     left: &Blocks,
+    height: usize,
     rows: &Range<usize>,
     columns: &Range<usize>,
     k: &Range<usize>,
     (b, apart): (*const f32, usize),
 ) {
-    let group = isa.panels(rows.len());
+    let tall = height > isa.rows();
+    let group = if tall { 1 } else { isa.panels(rows.len()) };
     let mut column = columns.start;
     while column < columns.end {
         let panels = if columns.end - column >= group * PANEL { group } else { 1 };
         let width = (panels * PANEL).min(columns.end - column);
         let b = b.wrapping_add((column - columns.start) / PANEL * apart);
-        // The panel's next block, or the next panel, a part of it by each tile.
-        let share = (k.len() * PANEL).div_ceil(rows.len().div_ceil(isa.rows()));
-        for (i, tile) in tiles(rows.clone(), isa.rows()).enumerate() {
+        for (i, tile) in tiles(rows.clone(), height).enumerate() {
             let a = left.tile(p, &tile, k);
             let args = Tile {
                 a: a.at,
                 a_row: a.row,
                 a_step: a.step,
                 b,
-                ahead: b.wrapping_add(k.len() * PANEL + i * share),
-                ahead_step: share / k.len(),
+                // Of the next group of panels, each tile asks for one.
+                ahead: b.wrapping_add((panels + i % panels) * apart),
                 b_panel: apart,
                 k: k.len(),
                 c: p.c.wrapping_add(tile.start * p.c_row + column),
@@ -261,8 +272,12 @@ unsafe fn block(
                 columns: width,
                 add: p.add || k.start > 0,
             };
+            let kernel = match tall {
+                true => isa.tall[tile.len() - isa.rows() - 1],
+                false => isa.tile(tile.len(), panels, left.packed),
+            };
             // SAFETY: the tile lies within C, and A and B hold its operands.
-            unsafe { isa.tile(tile.len(), panels)(&args) };
+            unsafe { kernel(&args) };
         }
         column += width;
     }

@@ -73,9 +73,10 @@ pub fn scratch_bytes(program: &Program) -> u64 {
     let isa = micro::best();
     let of = |gemm: &Gemm, split: Split| {
         let m = if split == Split::Rows { gemm.m.div_ceil(program.workers) } else { gemm.m };
+        let n = if split == Split::Columns { gemm.n.div_ceil(program.workers) } else { gemm.n };
         let streams = !gemm.packed && gemm.form != Form::NT && m <= direct::MAX_ROWS;
         let contiguous = gemm.form != Form::TN;
-        if streams && contiguous { 0 } else { driver::scratch(isa, m, gemm.k, contiguous, gemm.packed) }
+        if streams && contiguous { 0 } else { driver::scratch(isa, (m, n, gemm.k), contiguous, gemm.packed) }
     };
     fn largest(steps: &[Step], of: &impl Fn(&Gemm, Split) -> usize) -> usize {
         let each = steps.iter().map(|step| match step {

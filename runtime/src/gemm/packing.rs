@@ -64,10 +64,23 @@ unsafe fn panels_of_rows(from: *const f32, apart: usize, n: usize, k: usize, to:
     }
 }
 
+/// `rows` rows of A, which lie `row` elements apart, in columns: `to[p * rows + i]` is element (i, p).
+///
+/// # Safety
+/// `from` must hold `rows` rows of `k` elements, `to` have room for them and [`OVERRUN`] more, and the CPU have `isa`.
+pub unsafe fn tile(isa: &Isa, from: *const f32, row: usize, rows: usize, k: usize, to: *mut f32) {
+    // From below, since a group of less than 16 rows spills over into the next column's first rows.
+    for start in (0..rows).step_by(16).rev() {
+        let count = (rows - start).min(16);
+        // SAFETY: the group's rows are there, and its columns lie within `to`.
+        unsafe { (isa.interleave)(from.add(start * row), row, count, k, to.add(start), rows) };
+    }
+}
+
 /// `k` rows of `width` elements, `apart` elements from one to the next, one after the other.
 ///
 /// # Safety
-/// `from` must hold the rows and `to` have room for them; `width` is at most 16.
+/// `from` must hold the rows and `to` have room for them; `width` is at most 24.
 pub unsafe fn rows(from: *const f32, apart: usize, width: usize, k: usize, to: *mut f32) {
     // A copy of known length is a few moves; of unknown length, a call.
     macro_rules! copy {
@@ -81,5 +94,5 @@ pub unsafe fn rows(from: *const f32, apart: usize, width: usize, k: usize, to: *
             }
         };
     }
-    copy!(1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16);
+    copy!(1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24);
 }

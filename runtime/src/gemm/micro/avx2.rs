@@ -8,13 +8,19 @@ use super::{Isa, Tile, heights};
 use crate::gemm::direct;
 use crate::gemm::driver::Product;
 
-pub static ISA: Isa =
-    Isa { name: "avx2", heights: heights![1 x 6, 2 x 3, 3 x 2, 4 x 1, 5 x 1, 6 x 1], interleave, direct };
+pub static ISA: Isa = Isa {
+    name: "avx2",
+    heights: heights![1 x 6, 2 x 3, 3 x 2, 4 x 1, 5 x 1, 6 x 1],
+    tall: &[],
+    interleave,
+    direct,
+};
 
 const LANES: usize = 8;
 
 #[target_feature(enable = "avx2,fma")]
-unsafe fn tile<const ROWS: usize, const PANELS: usize>(t: &Tile) {
+unsafe fn tile<const ROWS: usize, const PANELS: usize, const PACKED: bool>(t: &Tile) {
+    let (a_row, a_step) = if PACKED { (1, ROWS) } else { (t.a_row, t.a_step) };
     let mut sums = [[[_mm256_setzero_ps(); 2]; ROWS]; PANELS];
     let (mut a, mut b) = (t.a, t.b);
     for i in 0..ROWS {
@@ -25,21 +31,21 @@ unsafe fn tile<const ROWS: usize, const PANELS: usize>(t: &Tile) {
     let mut ahead = t.ahead;
     for _ in 0..t.k {
         _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
-        ahead = ahead.wrapping_add(t.ahead_step);
+        ahead = ahead.wrapping_add(PANEL);
         for (panel, sums) in sums.iter_mut().enumerate() {
             // SAFETY: A has ROWS rows and B PANELS panels of k elements; a and b stay within them.
             unsafe {
                 let from = b.add(panel * t.b_panel);
                 let columns = [_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(LANES))];
                 for (i, sums) in sums.iter_mut().enumerate() {
-                    let row = _mm256_broadcast_ss(&*a.add(i * t.a_row));
+                    let row = _mm256_broadcast_ss(&*a.add(i * a_row));
                     for (sum, &columns) in sums.iter_mut().zip(&columns) {
                         *sum = _mm256_fmadd_ps(row, columns, *sum);
                     }
                 }
             }
         }
-        a = a.wrapping_add(t.a_step);
+        a = a.wrapping_add(a_step);
         b = b.wrapping_add(PANEL);
     }
     for (panel, sums) in sums.iter().enumerate() {

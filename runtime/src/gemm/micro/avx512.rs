@@ -13,12 +13,27 @@ pub static ISA: Isa = Isa {
     heights: heights![
         1 x 12, 2 x 6, 3 x 4, 4 x 2, 5 x 2, 6 x 2, 7 x 2, 8 x 2, 9 x 2, 10 x 2, 11 x 2, 12 x 2,
     ],
+    tall: &[
+        tile::<13, 1, true>,
+        tile::<14, 1, true>,
+        tile::<15, 1, true>,
+        tile::<16, 1, true>,
+        tile::<17, 1, true>,
+        tile::<18, 1, true>,
+        tile::<19, 1, true>,
+        tile::<20, 1, true>,
+        tile::<21, 1, true>,
+        tile::<22, 1, true>,
+        tile::<23, 1, true>,
+        tile::<24, 1, true>,
+    ],
     interleave: super::avx2::interleave,
     direct,
 };
 
 #[target_feature(enable = "avx512f")]
-unsafe fn tile<const ROWS: usize, const PANELS: usize>(t: &Tile) {
+unsafe fn tile<const ROWS: usize, const PANELS: usize, const PACKED: bool>(t: &Tile) {
+    let (a_row, a_step) = if PACKED { (1, ROWS) } else { (t.a_row, t.a_step) };
     let mut sums = [[_mm512_setzero_ps(); ROWS]; PANELS];
     let (mut a, mut b) = (t.a, t.b);
     for i in 0..ROWS {
@@ -30,7 +45,7 @@ unsafe fn tile<const ROWS: usize, const PANELS: usize>(t: &Tile) {
     let mut ahead = t.ahead;
     for _ in 0..t.k {
         _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
-        ahead = ahead.wrapping_add(t.ahead_step);
+        ahead = ahead.wrapping_add(PANEL);
         // SAFETY: A has ROWS rows and B PANELS panels of k elements; a and b stay within them.
         unsafe {
             // The columns first, so that a row's element lives for its own multiply-adds only: with the loops the other
@@ -38,13 +53,13 @@ unsafe fn tile<const ROWS: usize, const PANELS: usize>(t: &Tile) {
             let columns: [__m512; PANELS] =
                 std::array::from_fn(|panel| _mm512_loadu_ps(b.add(panel * t.b_panel)));
             for i in 0..ROWS {
-                let row = _mm512_set1_ps(*a.add(i * t.a_row));
+                let row = _mm512_set1_ps(*a.add(i * a_row));
                 for (sums, &columns) in sums.iter_mut().zip(&columns) {
                     sums[i] = _mm512_fmadd_ps(row, columns, sums[i]);
                 }
             }
         }
-        a = a.wrapping_add(t.a_step);
+        a = a.wrapping_add(a_step);
         b = b.wrapping_add(PANEL);
     }
     for (panel, sums) in sums.iter().enumerate() {

@@ -21,9 +21,8 @@ pub struct Tile {
     /// Elements from one panel of B to the next.
     pub b_panel: usize,
     pub k: usize,
-    /// B that will be wanted soon: element `p * ahead_step` is prefetched in round `p`. Need not exist.
+    /// A panel of B that will be wanted soon: row `p` of it is prefetched in round `p`. Need not exist.
     pub ahead: *const f32,
-    pub ahead_step: usize,
     pub c: *mut f32,
     pub c_row: usize,
     /// Columns of C, counted over all panels: more than in one panel less than there are.
@@ -33,6 +32,10 @@ pub struct Tile {
 }
 
 /// Computes a [`Tile`] of a fixed number of rows and panels.
+///
+/// Each comes in two forms. In one, rows and steps of A are wherever the tile says. In the other, A is packed: its rows
+/// lie side by side, so that an element's place is a constant and not one more addition in a chain as long as the tile is
+/// high.
 pub type TileFn = unsafe fn(&Tile);
 
 /// `to[p * apart + i] = from[i * row + p]` for `i < rows <= 16` and `p < k`: `(from, row, rows, k, to, apart)`, where
@@ -47,9 +50,15 @@ pub type DirectFn = unsafe fn(&Product, *const f32, usize);
 pub struct Height {
     /// Panels that `wide` takes at once: more for low tiles, whose few sums would wait for each other.
     pub panels: usize,
-    pub wide: TileFn,
+    pub wide: Forms,
     /// Takes one panel.
-    pub single: TileFn,
+    pub single: Forms,
+}
+
+/// A tile for A as it lies, and for packed A.
+pub struct Forms {
+    pub strided: TileFn,
+    pub packed: TileFn,
 }
 
 /// An instruction set's kernels.
@@ -57,6 +66,9 @@ pub struct Isa {
     pub name: &'static str,
     /// By height, from 1 on.
     pub heights: &'static [Height],
+    /// Higher tiles of one panel, by height from one more than the highest of `heights` on; may be none. They read a
+    /// weight that lies in memory once where two tiles would read it twice. A is packed.
+    pub tall: &'static [TileFn],
     pub interleave: InterleaveFn,
     pub direct: DirectFn,
 }
@@ -74,15 +86,16 @@ impl Isa {
         self.heights[height.max(1) - 1].panels
     }
 
-    /// The kernel for a tile of `rows` by `panels`, which is [`Isa::panels`] or 1.
-    pub fn tile(&self, rows: usize, panels: usize) -> TileFn {
+    /// The kernel for a tile of `rows` by `panels`, which is [`Isa::panels`] or 1; `packed` says whether A is.
+    pub fn tile(&self, rows: usize, panels: usize, packed: bool) -> TileFn {
         let height = &self.heights[rows - 1];
         debug_assert!(
             panels == 1 || panels == height.panels,
             "{} has no tile of {rows} x {panels}",
             self.name
         );
-        if panels == 1 { height.single } else { height.wide }
+        let forms = if panels == 1 { &height.single } else { &height.wide };
+        if packed { forms.packed } else { forms.strided }
     }
 }
 
@@ -108,13 +121,19 @@ pub fn best() -> &'static Isa {
     BEST.get_or_init(|| available()[0])
 }
 
-/// A table of heights: `rows x panels` for each. `tile::<rows, panels>` must be in scope.
+/// A table of heights: `rows x panels` for each. `tile::<rows, panels, packed>` must be in scope.
 macro_rules! heights {
     ($($rows:literal x $panels:literal),* $(,)?) => {
         &[$(crate::gemm::micro::Height {
             panels: $panels,
-            wide: tile::<$rows, $panels>,
-            single: tile::<$rows, 1>,
+            wide: crate::gemm::micro::Forms {
+                strided: tile::<$rows, $panels, false>,
+                packed: tile::<$rows, $panels, true>,
+            },
+            single: crate::gemm::micro::Forms {
+                strided: tile::<$rows, 1, false>,
+                packed: tile::<$rows, 1, true>,
+            },
         }),*]
     };
 }

@@ -16,11 +16,13 @@ pub static ISA: Isa = Isa {
     heights: heights![1 x 2, 2 x 1],
     #[cfg(target_arch = "aarch64")]
     heights: heights![1 x 4, 2 x 2, 3 x 2, 4 x 1, 5 x 1, 6 x 1],
+    tall: &[],
     interleave,
     direct,
 };
 
-unsafe fn tile<const ROWS: usize, const PANELS: usize>(t: &Tile) {
+unsafe fn tile<const ROWS: usize, const PANELS: usize, const PACKED: bool>(t: &Tile) {
+    let (a_row, a_step) = if PACKED { (1, ROWS) } else { (t.a_row, t.a_step) };
     let mut sums = [[[0.0f32; PANEL]; PANELS]; ROWS];
     let (mut a, mut b) = (t.a, t.b);
     for _ in 0..t.k {
@@ -29,7 +31,7 @@ unsafe fn tile<const ROWS: usize, const PANELS: usize>(t: &Tile) {
             let columns: &[f32; PANEL] = unsafe { &*b.add(panel * t.b_panel).cast() };
             for i in 0..ROWS {
                 // SAFETY: A has ROWS rows of k elements.
-                let row = unsafe { *a.add(i * t.a_row) };
+                let row = unsafe { *a.add(i * a_row) };
                 let sums = &mut sums[i][panel];
                 for j in 0..PANEL {
                     sums[j] =
@@ -37,7 +39,7 @@ unsafe fn tile<const ROWS: usize, const PANELS: usize>(t: &Tile) {
                 }
             }
         }
-        a = a.wrapping_add(t.a_step);
+        a = a.wrapping_add(a_step);
         b = b.wrapping_add(PANEL);
     }
     for (i, row) in sums.iter().enumerate() {
