@@ -3,7 +3,7 @@
 //!
 //! Plain loops that every instruction set compiles for itself (see [`Isa::direct`]).
 
-use super::driver::{Left, Product, k_block};
+use super::driver::{Left, Product};
 
 /// The most rows of A for which B is streamed.
 pub const MAX_ROWS: usize = 4;
@@ -36,7 +36,7 @@ pub unsafe fn run<const FUSED: bool>(p: &Product, b: *const f32, apart: usize) {
 #[inline(always)]
 unsafe fn sum_rows<const FUSED: bool>(p: &Product, width: usize, b: *const f32, apart: usize, c: *mut f32) {
     let mut sums = [[0.0f32; COLUMNS]; MAX_ROWS];
-    let block = k_block(p.k);
+    let block = p.k_block;
     let mut start = 0;
     loop {
         let end = (start + block).min(p.k);

@@ -31,6 +31,8 @@ pub struct Product {
     pub m: usize,
     pub n: usize,
     pub k: usize,
+    /// [`k_block`] of `k`.
+    pub k_block: usize,
     pub a: Left,
     pub b: Right,
     pub c: *mut f32,
@@ -39,10 +41,7 @@ pub struct Product {
     pub add: bool,
 }
 
-/// Longest block of the contraction: a panel of B this deep takes three quarters of a 32 KB first-level cache, and fewer
-/// blocks load and store C less often.
-const K_BLOCK: usize = 384;
-/// Rows of A that are kept in the second-level cache at a time: 252 KB with the longest block.
+/// Rows of A that are kept in the second-level cache at a time: up to 470 KB with the longest block.
 const ROW_BLOCK: usize = 168;
 /// Columns of B that are packed at a time.
 const COLUMN_BLOCK: usize = 256;
@@ -61,9 +60,9 @@ fn part(len: usize, max: usize, unit: usize) -> usize {
     len.div_ceil(parts).next_multiple_of(unit).max(unit)
 }
 
-/// The length of the contraction's blocks, a function of `k` alone.
-pub fn k_block(k: usize) -> usize {
-    part(k, K_BLOCK, 8)
+/// The length of the contraction's blocks, a function of `k` alone on one instruction set.
+pub fn k_block(isa: &Isa, k: usize) -> usize {
+    part(k, isa.k_block, 8)
 }
 
 fn cut(range: Range<usize>, len: usize) -> impl Iterator<Item = Range<usize>> {
@@ -142,13 +141,13 @@ struct Plan {
 impl Plan {
     /// For `m`, `n` and `k` of a product; `contiguous`: rows of A lie one element after the other; `packed`: B is.
     fn new(isa: &Isa, (m, n, k): (usize, usize, usize), contiguous: bool, packed: bool) -> Plan {
-        let k_block = k_block(k);
+        let k_block = k_block(isa, k);
         // Tiles of one panel that hold all rows read a B that comes from memory once.
         let tall = m > isa.rows() && m <= isa.rows() + isa.tall.len();
         let streams = tall && packed && k * n * size_of::<f32>() > CACHED_WEIGHT;
         let pack_left = !contiguous || m > AS_IT_LIES;
         let height = if streams { m } else { isa.rows() };
-        let rows = if pack_left { part(m, PACKED_LEFT / K_BLOCK, isa.rows()) } else { m };
+        let rows = if pack_left { part(m, PACKED_LEFT / isa.k_block, isa.rows()) } else { m };
         let span = if pack_left { (PACKED_LEFT / rows / k_block).max(1) * k_block } else { k };
         let column_block = match m {
             ..=NARROW if packed => usize::MAX,

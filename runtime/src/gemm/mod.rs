@@ -118,6 +118,7 @@ unsafe fn gemm_on(
             m: rows.len(),
             n: columns.len(),
             k,
+            k_block: driver::k_block(isa, k),
             a: Left { at: a.wrapping_add(rows.start * row), row, step },
             b: match (shape.packed != 0, shape.form) {
                 (true, _) => Right::Panels { at: b.wrapping_add(first * k), apart: PANEL * k },

@@ -179,6 +179,15 @@ fn products_longer_than_every_block_are_right_and_independent_of_the_split() {
 }
 
 #[test]
+fn a_weight_larger_than_the_caches_is_read_by_tiles_of_all_rows() {
+    for m in [13, 20, 24, 25] {
+        for form in [0, NT] {
+            check_all(&Case { form, m, n: 1500, k: 1501, gap: 2, accumulate: false });
+        }
+    }
+}
+
+#[test]
 fn more_rows_than_are_packed_at_a_time() {
     check_all(&Case { form: TN, m: 4200, n: 17, k: 20, gap: 1, accumulate: true });
 }

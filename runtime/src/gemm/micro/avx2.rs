@@ -10,6 +10,7 @@ use crate::gemm::driver::Product;
 
 pub static ISA: Isa = Isa {
     name: "avx2",
+    k_block: 384,
     heights: heights![1 x 6, 2 x 3, 3 x 2, 4 x 1, 5 x 1, 6 x 1],
     tall: &[],
     interleave,

@@ -10,6 +10,7 @@ use crate::gemm::driver::Product;
 
 pub static ISA: Isa = Isa {
     name: "avx512",
+    k_block: 704,
     heights: heights![
         1 x 12, 2 x 6, 3 x 4, 4 x 2, 5 x 2, 6 x 2, 7 x 2, 8 x 2, 9 x 2, 10 x 2, 11 x 2, 12 x 2,
     ],

@@ -64,6 +64,9 @@ pub struct Forms {
 /// An instruction set's kernels.
 pub struct Isa {
     pub name: &'static str,
+    /// The longest block of the contraction. Fewer blocks load and store C less often, but a panel of B that is as deep
+    /// should stay in the first-level cache while all tiles of A go over it, unless the second level keeps up.
+    pub k_block: usize,
     /// By height, from 1 on.
     pub heights: &'static [Height],
     /// Higher tiles of one panel, by height from one more than the highest of `heights` on; may be none. They read a

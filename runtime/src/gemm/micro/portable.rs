@@ -11,6 +11,7 @@ const FUSED: bool = cfg!(target_arch = "aarch64");
 
 pub static ISA: Isa = Isa {
     name: "portable",
+    k_block: 384,
     // Sixteen registers of four lanes hold two rows of a panel, thirty-two six.
     #[cfg(not(target_arch = "aarch64"))]
     heights: heights![1 x 2, 2 x 1],
