@@ -16,7 +16,7 @@ use lstmc_compiler::scalar::random_key;
 
 use crate::arena::Arena;
 use crate::error::Result;
-use crate::{gemm, workers};
+use crate::{gemm, vector_math, workers};
 
 /// The host's part of each step. Called by one worker while the others wait.
 pub trait Driver: Send {
@@ -224,6 +224,7 @@ pub fn library() -> Library {
         begin_step,
         end_step,
         random_key: key,
+        math: vector_math::best(),
     }
 }
 

@@ -24,10 +24,14 @@ pub(super) struct Imports {
     pub random_key: FuncId,
     pub log: FuncId,
     pub pow: FuncId,
+    pub exp: FuncId,
+    pub sigmoid: FuncId,
+    pub tanh: FuncId,
+    pub log_all: FuncId,
 }
 
 /// Where each import lies in this process, by the name that the module imports it under.
-pub(super) fn symbols(library: &Library) -> [(&'static str, *const u8); 9] {
+pub(super) fn symbols(library: &Library) -> [(&'static str, *const u8); 13] {
     [
         ("lstmc_gemm", library.gemm as *const u8),
         ("lstmc_pack", library.pack as *const u8),
@@ -38,6 +42,10 @@ pub(super) fn symbols(library: &Library) -> [(&'static str, *const u8); 9] {
         ("lstmc_random_key", library.random_key as *const u8),
         ("lstmc_log", math::log as *const u8),
         ("lstmc_pow", math::pow as *const u8),
+        ("lstmc_exp", library.math.exp as *const u8),
+        ("lstmc_sigmoid", library.math.sigmoid as *const u8),
+        ("lstmc_tanh", library.math.tanh as *const u8),
+        ("lstmc_log_all", library.math.log as *const u8),
     ]
 }
 
@@ -46,6 +54,8 @@ pub(super) struct Assembly<'m, M: Module> {
     pub module: &'m mut M,
     pub imports: Imports,
     pub fma: bool,
+    /// Whether vectors wider than Cranelift's are worth a call.
+    pub wide: bool,
     context: Context,
     builder: FunctionBuilderContext,
     text: Option<Text>,
@@ -90,11 +100,16 @@ impl<'m, M: Module> Assembly<'m, M> {
             random_key: import("lstmc_random_key", &[pointer, word], Some(word)),
             log: import("lstmc_log", &[types::F32], Some(types::F32)),
             pow: import("lstmc_pow", &[types::F32, types::F32], Some(types::F32)),
+            exp: import("lstmc_exp", &[pointer, types::I64], None),
+            sigmoid: import("lstmc_sigmoid", &[pointer, types::I64], None),
+            tanh: import("lstmc_tanh", &[pointer, types::I64], None),
+            log_all: import("lstmc_log_all", &[pointer, types::I64], None),
         };
         let fma = target::has_fma(module.isa());
+        let wide = target::has_wide_vectors(module.isa());
         let context = module.make_context();
         let text = with_text.then(Text::default);
-        Self { module, imports, fma, context, builder: FunctionBuilderContext::new(), text }
+        Self { module, imports, fma, wide, context, builder: FunctionBuilderContext::new(), text }
     }
 
     pub fn signature(&self, params: &[Type], result: Option<Type>) -> Signature {

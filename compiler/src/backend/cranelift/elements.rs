@@ -2,7 +2,7 @@
 
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Type, Value, types};
 
-use super::kernel::{Emitter, LANES, Lanes, Slot};
+use super::kernel::{Emitter, LANES, Lanes, Slot, Strip};
 use super::random;
 use crate::kernel::{Address, Axis, Expr, Index, Var};
 use crate::scalar::Scalar;
@@ -89,6 +89,37 @@ impl Emitter<'_, '_> {
         let each = 0..self.copies();
         let values = each.map(|copy| self.load_at(ty, flags, place.after(copy * LANES * 4))).collect();
         Lanes { values, varying: true }
+    }
+
+    /// A strip's numbers at this iteration.
+    pub fn load_strip(&mut self, strip: Strip, index: Value) -> Lanes {
+        let place = self.strip_place(strip, index);
+        let flags = MemFlagsData::new().with_notrap();
+        if self.vectors.is_none() {
+            let element = self.load_at(types::F32, flags, place);
+            return Lanes::uniform(self.b.ins().splat(types::F32X4, element));
+        }
+        self.load_vectors(types::F32X4, flags, place)
+    }
+
+    /// Leaves a variable in a strip.
+    pub fn store_strip(&mut self, strip: Strip, index: Value, value: Var) {
+        let value = self.real(value).clone();
+        let place = self.strip_place(strip, index);
+        let flags = MemFlagsData::new().with_notrap();
+        if self.vectors.is_none() {
+            let element = self.b.ins().extractlane(value.at(0), 0u8);
+            return self.store_at(flags, element, place);
+        }
+        for copy in 0..self.copies() {
+            self.store_at(flags, value.at(copy), place.after(copy * LANES * 4));
+        }
+    }
+
+    fn strip_place(&mut self, strip: Strip, index: Value) -> Place {
+        let iteration = self.b.ins().isub(index, strip.first);
+        let offset = self.b.ins().imul_imm_s(iteration, 4);
+        Place { base: self.b.ins().iadd(strip.at, offset), offset: 0 }
     }
 
     /// Lane by lane, where neighbouring iterations do not read neighbouring elements.

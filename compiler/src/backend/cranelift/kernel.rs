@@ -8,7 +8,7 @@
 use std::collections::{HashMap, HashSet};
 
 use cranelift_codegen::Context;
-use cranelift_codegen::ir::{InstBuilder, Signature, Value, types};
+use cranelift_codegen::ir::{FuncRef, InstBuilder, Signature, Value, types};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::Module;
 
@@ -16,6 +16,7 @@ use super::assemble::Assembly;
 use super::counted::Counted;
 use super::entry::KernelCall;
 use super::math::{Calls, Math};
+use super::strips::Phases;
 use crate::kernel::{Axis, BufferId, Expr, Fold, For, Kernel, Reduce, Stmt, Time, Var};
 use crate::plan::{COLUMN_GRAIN, Program, Split};
 use crate::scalar::Scalar;
@@ -59,14 +60,56 @@ pub(super) struct Emitter<'e, 'f> {
     pub keys: HashMap<u32, Value>,
     /// Buffers that nothing in this kernel changes.
     pub readonly: HashSet<BufferId>,
+    /// The functions of many numbers; none where they are no wider than vectors here.
+    wide: bool,
+    pub functions: Functions,
     fma: bool,
     calls: Calls,
     cut: Option<(Axis, Value, Value)>,
 }
 
+/// [`crate::backend::abi::VectorMath`] as this function calls it.
+#[derive(Clone, Copy)]
+pub(super) struct Functions {
+    pub exp: FuncRef,
+    pub sigmoid: FuncRef,
+    pub tanh: FuncRef,
+    pub log: FuncRef,
+}
+
+/// What a loop does in each iteration: all that a [`For`] says, or one phase of it (see [`super::strips`]).
+pub(super) struct Body<'k> {
+    pub axis: Axis,
+    pub folds: Vec<Fold>,
+    pub stmts: Vec<&'k Stmt>,
+    /// Variables that lie in strips.
+    pub reads: Vec<(Var, Strip)>,
+    /// Variables to leave in strips.
+    pub writes: Vec<(Strip, Var)>,
+}
+
+impl<'k> Body<'k> {
+    fn of(inner: &'k For) -> Self {
+        Self {
+            axis: inner.axis,
+            folds: inner.folds.clone(),
+            stmts: inner.body.iter().collect(),
+            reads: Vec::new(),
+            writes: Vec::new(),
+        }
+    }
+}
+
+/// Memory for one number of each iteration from `first` on.
+#[derive(Clone, Copy)]
+pub(super) struct Strip {
+    pub at: Value,
+    pub first: Value,
+}
+
 /// A loop's range.
 #[derive(Clone, Copy)]
-enum Bounds {
+pub(super) enum Bounds {
     Fixed(i64, i64),
     /// A worker's share: its length is a multiple of [`COLUMN_GRAIN`] but for the end of the axis.
     Share(Value, Value),
@@ -88,6 +131,13 @@ pub(super) fn build<M: Module>(
     let log = assembly.module.declare_func_in_func(imports.log, &mut context.func);
     let pow = assembly.module.declare_func_in_func(imports.pow, &mut context.func);
     let random_key = assembly.module.declare_func_in_func(imports.random_key, &mut context.func);
+    let mut function = |id| assembly.module.declare_func_in_func(id, &mut context.func);
+    let functions = Functions {
+        exp: function(imports.exp),
+        sigmoid: function(imports.sigmoid),
+        tanh: function(imports.tanh),
+        log: function(imports.log_all),
+    };
     let mut b = FunctionBuilder::new(&mut context.func, builder);
     let start = b.create_block();
     b.append_block_params_for_function_params(start);
@@ -114,11 +164,13 @@ pub(super) fn build<M: Module>(
         vectors: None,
         keys,
         readonly: readonly(program, call.kernel),
+        wide: assembly.wide,
+        functions,
         fma: assembly.fma,
         calls: Calls { log, pow },
         cut,
     };
-    emitter.block(&call.kernel.body);
+    call.kernel.body.iter().for_each(|stmt| emitter.statement(stmt));
     emitter.b.ins().return_(&[]);
     emitter.b.seal_all_blocks();
     emitter.b.finalize(assembly.module.target_config());
@@ -134,16 +186,14 @@ impl<'f> Emitter<'_, 'f> {
         self.vectors.map_or(1, |vectors| vectors.copies)
     }
 
-    fn block(&mut self, stmts: &[Stmt]) {
-        for stmt in stmts {
-            match stmt {
-                Stmt::Let { var, expr } => {
-                    let slot = self.expr(expr);
-                    self.vars.insert(*var, slot);
-                }
-                Stmt::Store { to, value } => self.store(to, *value),
-                Stmt::For(inner) => self.for_loop(inner),
+    fn statement(&mut self, stmt: &Stmt) {
+        match stmt {
+            Stmt::Let { var, expr } => {
+                let slot = self.expr(expr);
+                self.vars.insert(*var, slot);
             }
+            Stmt::Store { to, value } => self.store(to, *value),
+            Stmt::For(inner) => self.for_loop(inner),
         }
     }
 
@@ -155,11 +205,15 @@ impl<'f> Emitter<'_, 'f> {
         let outer = self.copies();
         let start: Vec<Value> = inner.folds.iter().map(|fold| self.neutral(fold.kind)).collect();
         let inside_vector = self.vectors.is_some();
+        let body = Body::of(inner);
         let results = if inner.vector && !inside_vector {
-            self.vector_loop(inner, bounds, &start)
+            match self.phases(inner) {
+                Some(phases) => self.strips(inner.axis, &phases, inner, bounds, &start),
+                None => self.vector_loop(&body, bounds, &start),
+            }
         } else {
             let accumulators = start.iter().flat_map(|&value| vec![value; outer]).collect();
-            self.section(inner, bounds, 1, accumulators)
+            self.section(&body, bounds, 1, accumulators)
         };
         for (fold, values) in inner.folds.iter().zip(results.chunks(outer)) {
             let lanes = Lanes { values: values.to_vec(), varying: inside_vector };
@@ -167,8 +221,14 @@ impl<'f> Emitter<'_, 'f> {
         }
     }
 
+    /// The phases of a vector loop that is better run in strips.
+    fn phases<'k>(&self, inner: &'k For) -> Option<Phases<'k>> {
+        let extent = self.kernel.axes[inner.axis.0 as usize];
+        self.wide.then(|| Phases::of(inner, extent, &self.readonly)).flatten()
+    }
+
     /// The sections of a vector loop. Folds keep four sums for each copy, joined in a fixed order.
-    fn vector_loop(&mut self, inner: &For, bounds: Bounds, start: &[Value]) -> Vec<Value> {
+    pub fn vector_loop(&mut self, inner: &Body<'_>, bounds: Bounds, start: &[Value]) -> Vec<Value> {
         let extent = self.extent(inner.axis);
         let copies = copies(inner);
         let step = (copies * LANES) as i64;
@@ -217,7 +277,7 @@ impl<'f> Emitter<'_, 'f> {
     }
 
     /// One loop over a range with a step. `folds` holds each fold's accumulators, one for each copy.
-    fn section(&mut self, inner: &For, bounds: Bounds, step: i64, folds: Vec<Value>) -> Vec<Value> {
+    fn section(&mut self, inner: &Body<'_>, bounds: Bounds, step: i64, folds: Vec<Value>) -> Vec<Value> {
         let (from, to, guarded) = match bounds {
             Bounds::Fixed(from, to) if from >= to => return folds,
             Bounds::Fixed(from, to) if from + step >= to => {
@@ -235,9 +295,16 @@ impl<'f> Emitter<'_, 'f> {
     }
 
     /// The loop's body at one index; returns the folds' next values.
-    fn iteration(&mut self, inner: &For, index: Value, folds: &[Value]) -> Vec<Value> {
+    fn iteration(&mut self, inner: &Body<'_>, index: Value, folds: &[Value]) -> Vec<Value> {
         self.axes.push((inner.axis, index));
-        self.block(&inner.body);
+        for &(var, strip) in &inner.reads {
+            let lanes = self.load_strip(strip, index);
+            self.vars.insert(var, Slot::Real(lanes));
+        }
+        inner.stmts.iter().for_each(|stmt| self.statement(stmt));
+        for &(strip, var) in &inner.writes {
+            self.store_strip(strip, index, var);
+        }
         self.axes.pop();
         let copies = self.copies();
         let mut next = Vec::with_capacity(folds.len());
@@ -260,7 +327,7 @@ impl<'f> Emitter<'_, 'f> {
         sums[0]
     }
 
-    fn neutral(&mut self, kind: Reduce) -> Value {
+    pub fn neutral(&mut self, kind: Reduce) -> Value {
         self.math().splat(match kind {
             Reduce::Sum => 0.0,
             Reduce::Max => f32::NEG_INFINITY,
@@ -299,18 +366,19 @@ impl Lanes {
 
 /// How many vectors a loop computes side by side: as many as hide the latency of its folds and pay for the loop's own
 /// instructions, without running out of registers. A divisor of [`COLUMN_GRAIN`] / [`LANES`].
-fn copies(inner: &For) -> usize {
+fn copies(inner: &Body<'_>) -> usize {
     const { assert!(COLUMN_GRAIN.is_multiple_of(4 * LANES)) }
-    match cost(&inner.body) {
+    let strips = inner.reads.len() + inner.writes.len();
+    match strips + inner.stmts.iter().copied().map(cost).sum::<usize>() {
         0..=8 => 4,
         9..=64 => 2,
         _ => 1,
     }
 }
 
-/// Roughly the instructions of a body.
-fn cost(stmts: &[Stmt]) -> usize {
-    let of = |stmt: &Stmt| match stmt {
+/// Roughly the instructions of a statement.
+fn cost(stmt: &Stmt) -> usize {
+    match stmt {
         Stmt::Let { expr: Expr::Map(op, _), .. } => match op {
             Scalar::Exp | Scalar::Tanh | Scalar::Sigmoid => 10,
             Scalar::Log | Scalar::Pow => 30,
@@ -318,9 +386,8 @@ fn cost(stmts: &[Stmt]) -> usize {
         },
         Stmt::Let { expr: Expr::Random { .. }, .. } => 10,
         Stmt::Let { .. } | Stmt::Store { .. } => 1,
-        Stmt::For(inner) => cost(&inner.body),
-    };
-    stmts.iter().map(of).sum()
+        Stmt::For(inner) => inner.body.iter().map(cost).sum(),
+    }
 }
 
 /// The streams of random numbers that a body draws from, each once, in order.

@@ -8,21 +8,9 @@ use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::{ConstantData, Endianness, FuncRef, InstBuilder, MemFlagsData, Value, types};
 use cranelift_frontend::FunctionBuilder;
 
+use crate::backend::elementary::{BIAS, EXP, EXP_RANGE, LN2_HIGH, LN2_LOW, ROUND, SIGMOID_RANGE, TANH_RANGE};
 use crate::kernel::Reduce;
 use crate::scalar::Scalar;
-
-/// `e^r = 1 + r + r^2 * (..)` for `|r| <= ln(2) / 2`, by rising powers: minimax, 3.1e-9 relative to `e^r`.
-const EXP: [f32; 5] = [0.499_999_94, 0.166_665_2, 0.041_668_39, 0.008_368_745, 0.001_381_453_8];
-
-/// ln(2) in two parts; a whole number below 2^9 times the first one is exact (Cody and Waite).
-const LN2_HIGH: f32 = 355.0 / 512.0;
-const LN2_LOW: f32 = -2.121_944_4e-4;
-
-/// 1.5 * 2^23: adding it rounds to a whole number, which then stands in the sum's low bits.
-const ROUND: f32 = 12_582_912.0;
-
-/// The exponent of 1.0 as it is stored.
-const BIAS: f32 = 127.0;
 
 /// Functions that compiled code calls for single lanes.
 #[derive(Clone, Copy)]
@@ -143,7 +131,7 @@ impl Math<'_, '_> {
     }
 
     /// `x` between two bounds; NaN stays NaN.
-    fn clamp(&mut self, x: Value, low: f32, high: f32) -> Value {
+    fn clamp(&mut self, x: Value, [low, high]: [f32; 2]) -> Value {
         let low = self.splat(low);
         let high = self.splat(high);
         let x = self.max(low, x);
@@ -183,7 +171,7 @@ impl Math<'_, '_> {
 
     /// In two factors, because `2^n` itself can be out of range where the result is a denormal or nearly the maximum.
     fn exp(&mut self, x: Value) -> Value {
-        let x = self.clamp(x, -104.0, 89.0);
+        let x = self.clamp(x, EXP_RANGE);
         let (q, t) = self.exp_parts(x, 2.0 * BIAS);
         let whole = self.as_bits(t);
         let one = self.b.ins().iconst(types::I32, 1);
@@ -197,7 +185,7 @@ impl Math<'_, '_> {
 
     /// `e / (1 + e)` with `e = e^x`. The clamp keeps `2^n` in range; at its ends the result is 0 and 1.
     fn sigmoid(&mut self, x: Value) -> Value {
-        let x = self.clamp(x, -88.0, 88.0);
+        let x = self.clamp(x, SIGMOID_RANGE);
         let (q, t) = self.exp_parts(x, BIAS);
         let whole = self.as_bits(t);
         let scale = self.power_of_two(whole);
@@ -210,7 +198,7 @@ impl Math<'_, '_> {
     /// `e / (e + 2)` with `e = e^2x - 1`, which keeps its precision where `x` is small. Beyond 9.1 the result is 1.
     fn tanh(&mut self, x: Value) -> Value {
         let double = self.b.ins().fadd(x, x);
-        let double = self.clamp(double, -18.2, 18.2);
+        let double = self.clamp(double, TANH_RANGE);
         let (q, t) = self.exp_parts(double, BIAS);
         let whole = self.as_bits(t);
         let scale = self.power_of_two(whole);

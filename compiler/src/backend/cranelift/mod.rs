@@ -12,6 +12,7 @@ mod entry;
 mod kernel;
 mod math;
 mod random;
+mod strips;
 mod target;
 
 #[cfg(test)]

@@ -36,6 +36,15 @@ pub(super) fn isa(without: &[&str]) -> Result<OwnedTargetIsa, String> {
 
 /// Whether `fma` on vectors is an instruction here; where it is not, Cranelift would call a function for each lane.
 pub(super) fn has_fma(isa: &dyn TargetIsa) -> bool {
-    let x86 = isa.name() == "x64";
-    !x86 || isa.isa_flags().iter().any(|flag| flag.name == "has_fma" && flag.as_bool() == Some(true))
+    isa.name() != "x64" || has(isa, "has_fma")
+}
+
+/// Whether this machine has vectors that are wider than the 128 bits that Cranelift generates, and multiplies and adds on
+/// them in one operation.
+pub(super) fn has_wide_vectors(isa: &dyn TargetIsa) -> bool {
+    has(isa, "has_avx2") && has(isa, "has_fma")
+}
+
+fn has(isa: &dyn TargetIsa, name: &str) -> bool {
+    isa.isa_flags().iter().any(|flag| flag.name == name && flag.as_bool() == Some(true))
 }

@@ -5,8 +5,9 @@ use std::ops::Range;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::backend::abi::{GemmShape, Library, PackShape, Run, ScatterShape};
+use crate::backend::abi::{GemmShape, Library, PackShape, Run, ScatterShape, VectorMath};
 use crate::backend::cranelift::{Native, compile};
+use crate::backend::elementary;
 use crate::kernel::{Axis, BufferKind, Elem, For, Item, Kernel, Machine, Module, PANEL, Stmt};
 use crate::plan::{COLUMN_GRAIN, Program, Split, Step, share};
 use crate::scalar;
@@ -152,8 +153,22 @@ fn copy_out(program: &Program, machine: &mut Machine<f32>, arena: *const u8) {
 }
 
 pub fn library() -> Library {
-    Library { gemm, pack, scatter, barrier, begin_step, end_step, random_key }
+    let math = VectorMath { exp, sigmoid, tanh, log };
+    Library { gemm, pack, scatter, barrier, begin_step, end_step, random_key, math }
 }
+
+macro_rules! vector_functions {
+    ($($name:ident $function:expr),*) => {
+        $(unsafe extern "C" fn $name(at: *mut f32, len: u64) {
+            for i in 0..len as usize {
+                // SAFETY: compiled code passes a strip of this length.
+                unsafe { *at.add(i) = $function(*at.add(i)) };
+            }
+        })*
+    };
+}
+// Called only on machines that multiply and add in one operation.
+vector_functions!(exp elementary::exp::<true>, sigmoid elementary::sigmoid::<true>, tanh elementary::tanh::<true>, log f32::ln);
 
 fn ranges(m: u32, n: u32, split: u32, worker: u32, workers: u32) -> (Range<usize>, Range<usize>) {
     let (m, n) = (m as usize, n as usize);
