@@ -28,23 +28,6 @@ fn log<const FUSED: bool>(x: f32) -> f32 {
     x.ln()
 }
 
-/// Elements that are computed side by side: the widest vector.
-const LANES: usize = 16;
-
-/// `x = f(x)` for each of `len` elements.
-#[inline(always)]
-unsafe fn each(at: *mut f32, len: u64, f: impl Fn(f32) -> f32) {
-    // SAFETY: the caller's buffer has `len` elements, and no one else uses it during the call.
-    let elements = unsafe { std::slice::from_raw_parts_mut(at, len as usize) };
-    let (vectors, rest) = elements.as_chunks_mut::<LANES>();
-    for vector in vectors {
-        *vector = vector.map(&f);
-    }
-    for x in rest {
-        *x = f(*x);
-    }
-}
-
 /// The four functions compiled for an instruction set.
 macro_rules! functions {
     ($name:ident, $fused:expr $(, $feature:literal)?) => {
@@ -62,8 +45,12 @@ macro_rules! functions {
     (@one $fused:expr, [$($feature:literal)?], $function:ident) => {
         $(#[target_feature(enable = $feature)])?
         unsafe extern "C" fn $function(at: *mut f32, len: u64) {
-            // SAFETY: as the caller promised.
-            unsafe { super::each(at, len, |x| super::$function::<{ $fused }>(x)) };
+            // SAFETY: the caller's buffer has `len` elements, and no one else uses it during the call.
+            let elements = unsafe { std::slice::from_raw_parts_mut(at, len as usize) };
+            // A plain loop: in a closure the function would not have the instruction set of this one.
+            for x in elements {
+                *x = super::$function::<{ $fused }>(*x);
+            }
         }
     };
 }
