@@ -6,8 +6,8 @@
 #[path = "support/machine.rs"]
 mod machine;
 
-use lstmc_compiler::backend::abi::{GemmShape, PackShape};
-use lstmc_compiler::kernel::packed_len;
+use lstmc_compiler::backend::abi::{GemmShape, PackShape, format_word};
+use lstmc_compiler::kernel::Format;
 use lstmc_runtime::gemm::{gemm, pack};
 use lstmc_runtime::workers::{self, Barrier};
 use machine::{Reading, seconds};
@@ -15,30 +15,41 @@ use machine::{Reading, seconds};
 const ROUNDS: usize = 41;
 
 /// (name, form, m, n, k, packed, split): forms and splits as in `GemmShape`.
-type Row = (&'static str, u32, u32, u32, u32, bool, u32);
+type Row = (&'static str, u32, u32, u32, u32, Option<Format>, u32);
+
+const F32: Option<Format> = Some(Format::F32);
+const BF16: Option<Format> = Some(Format::Bf16);
+const INT8: Option<Format> = Some(Format::Int8);
 
 const PRODUCTS: &[Row] = &[
-    ("recurrent step, H = 200", 0, 20, 800, 200, true, 2),
-    ("recurrent step, H = 650", 0, 20, 2600, 650, true, 2),
-    ("recurrent step, H = 1500", 0, 20, 6000, 1500, true, 2),
-    ("backward step, H = 200", 1, 20, 200, 800, true, 2),
-    ("backward step, H = 650", 1, 20, 650, 2600, true, 2),
-    ("backward step, H = 1500", 1, 20, 1500, 6000, true, 2),
-    ("input projections, H = 650", 0, 700, 2600, 650, false, 1),
-    ("input projections, H = 1500", 0, 700, 6000, 1500, false, 1),
-    ("weight gradient, H = 650", 2, 650, 2600, 700, false, 2),
-    ("weight gradient, H = 1500", 2, 1500, 6000, 700, false, 2),
-    ("logits, H = 650", 0, 700, 10000, 650, false, 2),
-    ("logits' input gradient", 1, 700, 650, 10000, false, 1),
-    ("logits' weight gradient", 2, 650, 10000, 700, false, 2),
-    ("logits, H = 200", 0, 400, 10000, 200, false, 2),
-    ("batch 1, packed, H = 512", 0, 1, 2048, 512, true, 2),
-    ("batch 1, packed, H = 1500", 0, 1, 6000, 1500, true, 2),
-    ("batch 1, NN as it lies", 0, 1, 10000, 650, false, 2),
-    ("batch 1, NT as it lies", 1, 1, 650, 2600, false, 2),
-    ("batch 1, NT as it lies, H = 1500", 1, 1, 1500, 6000, false, 2),
-    ("20 rows, NN as it lies", 0, 20, 2600, 650, false, 2),
-    ("20 rows, NT as it lies", 1, 20, 650, 2600, false, 2),
+    ("recurrent step, H = 200", 0, 20, 800, 200, F32, 2),
+    ("recurrent step, H = 650", 0, 20, 2600, 650, F32, 2),
+    ("recurrent step, H = 1500", 0, 20, 6000, 1500, F32, 2),
+    ("backward step, H = 200", 1, 20, 200, 800, F32, 2),
+    ("backward step, H = 650", 1, 20, 650, 2600, F32, 2),
+    ("backward step, H = 1500", 1, 20, 1500, 6000, F32, 2),
+    ("input projections, H = 650", 0, 700, 2600, 650, None, 1),
+    ("input projections, H = 1500", 0, 700, 6000, 1500, None, 1),
+    ("weight gradient, H = 650", 2, 650, 2600, 700, None, 2),
+    ("weight gradient, H = 1500", 2, 1500, 6000, 700, None, 2),
+    ("logits, H = 650", 0, 700, 10000, 650, None, 2),
+    ("logits' input gradient", 1, 700, 650, 10000, None, 1),
+    ("logits' weight gradient", 2, 650, 10000, 700, None, 2),
+    ("logits, H = 200", 0, 400, 10000, 200, None, 2),
+    ("batch 1, packed, H = 200", 0, 1, 800, 200, F32, 2),
+    ("batch 1, packed, H = 512", 0, 1, 2048, 512, F32, 2),
+    ("batch 1, packed, H = 1500", 0, 1, 6000, 1500, F32, 2),
+    ("batch 1, bf16, H = 1500", 0, 1, 6000, 1500, BF16, 2),
+    ("batch 1, int8, H = 1500", 0, 1, 6000, 1500, INT8, 2),
+    ("batch 1, packed logits, H = 200", 0, 1, 10000, 200, F32, 2),
+    ("batch 1, packed logits, H = 1500", 0, 1, 10000, 1500, F32, 2),
+    ("batch 1, bf16 logits, H = 1500", 0, 1, 10000, 1500, BF16, 2),
+    ("batch 1, int8 logits, H = 1500", 0, 1, 10000, 1500, INT8, 2),
+    ("batch 1, NN as it lies", 0, 1, 10000, 650, None, 2),
+    ("batch 1, NT as it lies", 1, 1, 650, 2600, None, 2),
+    ("batch 1, NT as it lies, H = 1500", 1, 1, 1500, 6000, None, 2),
+    ("20 rows, NN as it lies", 0, 20, 2600, 650, None, 2),
+    ("20 rows, NT as it lies", 1, 20, 650, 2600, None, 2),
 ];
 
 fn main() {
@@ -63,7 +74,7 @@ fn main() {
             let seconds = product(row, threads);
             let flops = 2e-9 * f64::from(m) * f64::from(n) * f64::from(k) / seconds;
             if m == 1 {
-                line += &format!("  {:10.1} GB/s  ", 4e-9 * f64::from(n) * f64::from(k) / seconds);
+                line += &format!("  {:10.1} GB/s  ", 1e-9 * bytes(row) / seconds);
             } else {
                 line += &format!("  {flops:7.1} ({:3.0} %)", 100.0 * flops / peak);
             }
@@ -77,6 +88,15 @@ fn main() {
             println!("{:32} {threads:>14} threads  {:.0} ns", "barrier", seconds * 1e9);
         }
     }
+}
+
+/// Of the weight.
+fn bytes(&(_, _, _, n, k, packed, _): &Row) -> f64 {
+    let elements = match packed {
+        Some(format) => format.packed_len(k as usize, n as usize),
+        None => (n * k) as usize,
+    };
+    4.0 * elements as f64
 }
 
 /// A buffer that workers share as compiled code does.
@@ -102,18 +122,20 @@ fn product(&(_, form, m, n, k, packed, split): &Row, threads: u32) -> f64 {
         b_stride: if form == 1 { k } else { n },
         c_stride: n,
         accumulate: 0,
-        packed: packed as u32,
+        packed: packed.map_or(0, format_word),
         split,
     };
     let (a, b) = (Shared::new((m * k) as usize), Shared::new((k * n) as usize));
     let c = Shared::new((m * n) as usize);
-    let panels = Shared::new(packed_len(k as usize, n as usize));
-    let packing = PackShape { form, k, n, b_stride: shape.b_stride, split: 0 };
-    if packed {
+    let panels = packed.map(|format| {
+        let panels = Shared::new(format.packed_len(k as usize, n as usize));
+        let packing =
+            PackShape { form, k, n, b_stride: shape.b_stride, format: format_word(format), split: 0 };
         // SAFETY: both buffers have the lengths that the shape asks for.
         unsafe { pack(&packing, b.pointer(), panels.pointer(), 0, 1) };
-    }
-    let right = if packed { &panels } else { &b };
+        panels
+    });
+    let right = panels.as_ref().unwrap_or(&b);
     seconds(threads, ROUNDS, &|worker| {
         // SAFETY: the operands have the lengths that the shape asks for; each worker writes its own part of C.
         unsafe { gemm(&shape, a.pointer(), right.pointer(), c.pointer(), worker, threads) };

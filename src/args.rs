@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use lstmc_compiler::kernel::Format;
 
 /// A compiler for recurrent language models: from a .lstm file to a native training loop.
 #[derive(Debug, Parser)]
@@ -25,14 +26,16 @@ pub enum Command {
         lstmc train --resume runs/small")]
     Train(Train),
     /// Loss, perplexity and accuracy of a trained model on a text.
-    #[command(after_help = "Example:\n  lstmc eval runs/ptb-small --split test")]
+    #[command(after_help = "Examples:\n  lstmc eval runs/ptb-small --split test\n  \
+        lstmc eval runs/ptb-small --weights f32,bf16,int8")]
     Eval(Eval),
     /// Actual words against predicted words, side by side, from a text's beginning.
     #[command(after_help = "Example:\n  lstmc predict runs/ptb-small --split test --count 20")]
     Predict(Predict),
     /// Write text with a trained model.
     #[command(after_help = "Examples:\n  lstmc generate runs/aesop --prompt \"had a general\" --greedy\n  \
-        lstmc generate runs/ptb-small --prompt \"the company\" --temperature 0.8 --top-k 40")]
+        lstmc generate runs/ptb-small --prompt \"the company\" --temperature 0.8 --top-k 40\n  \
+        lstmc generate runs/ptb-small --prompt \"the company\" --weights int8 --stats")]
     Generate(Generate),
     /// Shapes, parameters and peak memory of a model, without training it.
     #[command(after_help = "Examples:\n  lstmc check models/aesop.lstm\n  \
@@ -108,6 +111,27 @@ impl Split {
     }
 }
 
+/// What weights are rounded to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Weights {
+    /// As they were trained.
+    F32,
+    /// Half the memory: eight significant bits.
+    Bf16,
+    /// A quarter of the memory: whole numbers up to 127, and a scale for each output of a layer.
+    Int8,
+}
+
+impl From<Weights> for Format {
+    fn from(weights: Weights) -> Self {
+        match weights {
+            Weights::F32 => Format::F32,
+            Weights::Bf16 => Format::Bf16,
+            Weights::Int8 => Format::Int8,
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub struct Eval {
     #[command(flatten)]
@@ -115,6 +139,9 @@ pub struct Eval {
     /// Which text [default: test, or the last one that the model has].
     #[arg(long, value_enum)]
     pub split: Option<Split>,
+    /// What to round the weights to; several, with commas between them, are compared.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "f32")]
+    pub weights: Vec<Weights>,
 }
 
 #[derive(Debug, Args)]
@@ -154,6 +181,9 @@ pub struct Generate {
     /// All random choices are a function of this.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
+    /// What to round the weights to: fewer bits are read faster.
+    #[arg(long, value_enum, default_value = "f32")]
+    pub weights: Weights,
     /// Say on stderr how long the tokens took, prompt included, compiling and loading left out.
     #[arg(long)]
     pub stats: bool,
@@ -220,6 +250,9 @@ pub struct Emit {
     /// What the model is compiled for.
     #[arg(long, value_enum, default_value_t = Use::Train)]
     pub purpose: Use,
+    /// What to round the weights to; for --purpose evaluate and generate.
+    #[arg(long, value_enum, default_value = "f32")]
+    pub weights: Weights,
     /// Worker threads that the plan is for.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: u16,
@@ -291,6 +324,8 @@ mod tests {
             "train a.lstm --threads 0",
             "train --resume r --out o",
             "generate r --prompt a --temperature 0",
+            "generate r --prompt a --weights f16",
+            "eval r --weights f32,int4",
             "generate r --prompt a --top-p 1.5",
             "generate r --prompt a --greedy --top-k 3",
             "emit a.lstm",

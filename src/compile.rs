@@ -7,6 +7,7 @@ use anyhow::{Result, anyhow, bail};
 use lstmc_compiler::backend::cranelift;
 use lstmc_compiler::diag::{Diagnostics, SourceId, SourceMap};
 use lstmc_compiler::graph::Purpose;
+use lstmc_compiler::kernel::Format;
 use lstmc_compiler::model::{self, Data, Model};
 use lstmc_compiler::pipeline::{self, PASSES};
 use lstmc_compiler::syntax::{self, ast};
@@ -101,13 +102,13 @@ pub enum Threads {
     UpTo(usize),
 }
 
-/// Compiles a model for one purpose.
+/// Compiles a model for one purpose. `weights` is the format that weights are packed in, where they are not trained.
 ///
 /// # Errors
 /// The machine cannot run compiled code.
-pub fn compile(model: &Model, purpose: Purpose, threads: Threads) -> Result<Compiled> {
+pub fn compile(model: &Model, purpose: Purpose, weights: Format, threads: Threads) -> Result<Compiled> {
     let started = Instant::now();
-    let kernels = pipeline::kernels_of(&pipeline::graph_of(model, purpose, &mut |_, _| {}));
+    let kernels = pipeline::kernels_of(&pipeline::graph_of(model, purpose, &mut |_, _| {}), weights);
     let program = match threads {
         Threads::Exactly(workers) => pipeline::plan_of(kernels, workers),
         Threads::UpTo(available) => pipeline::plan_up_to(kernels, available),
@@ -122,7 +123,7 @@ pub fn compile(model: &Model, purpose: Purpose, threads: Threads) -> Result<Comp
 /// # Errors
 /// As [`compile`].
 pub fn evaluation(model: &Model, threads: Threads) -> Result<Option<Compiled>> {
-    needs_evaluation(model).then(|| compile(model, Purpose::Evaluate, threads)).transpose()
+    needs_evaluation(model).then(|| compile(model, Purpose::Evaluate, Format::F32, threads)).transpose()
 }
 
 impl Compiled {
@@ -142,18 +143,24 @@ pub struct Request<'a> {
     pub purpose: Purpose,
     /// A pass after which the graph is wanted.
     pub dump_after: Option<&'a str>,
+    /// As for [`compile`].
+    pub weights: Format,
     pub workers: usize,
 }
 
 impl Request<'_> {
     /// # Errors
-    /// A pass is named for a stage that has none, or gradients are wanted where there are none.
+    /// A pass is named for a stage that has none, gradients are wanted where there are none, or weights that are not
+    /// trained where all are.
     pub fn check(&self) -> Result<()> {
         if self.dump_after.is_some() && !matches!(self.stage, Stage::Graph | Stage::Grad | Stage::Opt) {
             bail!("--dump-after goes with --stage graph, grad or opt; the passes are {}", PASSES.join(", "));
         }
         if self.stage == Stage::Grad && self.purpose != Purpose::Train {
             bail!("--stage grad goes with --purpose train: only training has gradients");
+        }
+        if self.weights != Format::F32 && self.purpose == Purpose::Train {
+            bail!("--weights goes with --purpose evaluate or generate: training has its weights in f32");
         }
         Ok(())
     }
@@ -165,8 +172,8 @@ impl Request<'_> {
 /// There is no such pass or stage for this purpose.
 pub fn emit(model: &Model, request: Request<'_>) -> Result<String> {
     request.check()?;
-    let Request { stage, purpose, dump_after, workers } = request;
-    let program = || pipeline::program_of(model, purpose, workers);
+    let Request { stage, purpose, dump_after, weights, workers } = request;
+    let program = || pipeline::program_in(model, purpose, weights, workers);
     Ok(match stage {
         Stage::Tokens | Stage::Ast => bail!("this stage comes before the model"),
         Stage::Model => model::print(model),

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow, bail};
 use lstmc_compiler::graph::Purpose;
+use lstmc_compiler::kernel::Format;
 use lstmc_compiler::model::{Data, Model};
 use lstmc_runtime::Error;
 use lstmc_runtime::checkpoint::{Checkpoint, Take};
@@ -133,12 +134,12 @@ impl Opened {
         self.checkpoint.meta.position.step
     }
 
-    /// The model compiled for a purpose, with its trained parameters.
+    /// The model compiled for a purpose, with its trained parameters. `weights` as for [`compile::compile`].
     ///
     /// # Errors
     /// A checkpoint of another model; too little memory.
-    pub fn session(&self, purpose: Purpose, threads: Threads) -> Result<Session> {
-        let mut session = compile::compile(&self.model, purpose, threads)?.session()?;
+    pub fn session(&self, purpose: Purpose, weights: Format, threads: Threads) -> Result<Session> {
+        let mut session = compile::compile(&self.model, purpose, weights, threads)?.session()?;
         self.checkpoint.restore(&self.path, session.arena_mut(), Take::Parameters)?;
         Ok(session)
     }

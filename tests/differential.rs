@@ -11,7 +11,7 @@ mod support;
 
 use lstmc_compiler::graph::rewrite::Rewriter;
 use lstmc_compiler::graph::{self, Graph, InputRole, Node, OutputRole, Purpose};
-use lstmc_compiler::kernel::{self, Module};
+use lstmc_compiler::kernel::{self, Format, Module};
 use lstmc_compiler::model::Model;
 use lstmc_compiler::{grad, opt, pipeline, plan};
 use lstmc_runtime::Result as RunResult;
@@ -94,7 +94,7 @@ fn by_machine(
 
 /// Every link, over as many steps as there are feeds; `plain` and `optimised` are the same step.
 fn chain(plain: &Graph, optimised: &Graph, values: Start, feeds: &[Feed]) -> Result<(), String> {
-    let module = kernel::lower(optimised);
+    let module = kernel::lower(optimised, Format::F32);
     kernel::verify(&module).map_err(|fault| format!("kernels: {fault}"))?;
     let tensors = start(plain, values);
     let (mut graph, mut wide, mut narrow) = (tensors.clone(), tensors.clone(), tensors.clone());
@@ -107,16 +107,22 @@ fn chain(plain: &Graph, optimised: &Graph, values: Start, feeds: &[Feed]) -> Res
         agree(&graph, &narrow, SINGLE).map_err(|fault| format!("kernels in f32: {fault}\n{module}"))?;
         expected.push(narrow.clone());
     }
-    let first = by_machine(&module, 1, &tensors, feeds).map_err(|fault| format!("{fault}\n{module}"))?;
+    compiled(&module, &tensors, feeds, &expected)
+}
+
+/// The last links: compiled code on one worker against what the kernel interpreter left of each step, and on two and
+/// three against one.
+fn compiled(module: &Module, tensors: &Tensors, feeds: &[Feed], expected: &[Tensors]) -> Result<(), String> {
+    let first = by_machine(module, 1, tensors, feeds).map_err(|fault| format!("{fault}\n{module}"))?;
     for (step, (expected, found)) in expected.iter().zip(&first).enumerate() {
         let told = |fault| format!("compiled, step {step}: {fault}\n{module}");
         agree(&seen_by_host(expected), found, COMPILED).map_err(told)?;
     }
     for workers in [2, 3] {
-        let found = by_machine(&module, workers, &tensors, feeds)?;
+        let found = by_machine(module, workers, tensors, feeds)?;
         for (step, (one, several)) in first.iter().zip(&found).enumerate() {
             if let Some(difference) = other_bits(one, several) {
-                let program = plan::plan(module, workers);
+                let program = plan::plan(module.clone(), workers);
                 return Err(format!(
                     "{workers} workers, step {step}: {difference}\n{program}\n{}",
                     program.module
@@ -188,6 +194,25 @@ fn training(model: &Model) -> Result<(), String> {
     chain(&plain, &optimised, Start::Halves, &model_feeds(&plain, model))
 }
 
+/// Evaluation and generation with weights in a format, by the kernel interpreter and compiled.
+fn rounded(model: &Model, format: Format) -> Result<(), String> {
+    for purpose in [Purpose::Evaluate, Purpose::Generate] {
+        let graph = observable(&pipeline::graph_of(model, purpose, &mut |_, _| {}));
+        let module = kernel::lower(&graph, format);
+        kernel::verify(&module).map_err(|fault| format!("kernels: {fault}\n{module}"))?;
+        let (feeds, tensors) = (model_feeds(&graph, model), start(&graph, Start::Halves));
+        let (mut wide, mut narrow, mut expected) = (tensors.clone(), tensors.clone(), vec![]);
+        for feed in &feeds {
+            wide = by_kernels::<f64>(&graph, &module, &wide, feed)?;
+            narrow = by_kernels::<f32>(&graph, &module, &narrow, feed)?;
+            agree(&wide, &narrow, SINGLE).map_err(|fault| format!("kernels in f32: {fault}\n{module}"))?;
+            expected.push(narrow.clone());
+        }
+        compiled(&module, &tensors, &feeds, &expected)?;
+    }
+    Ok(())
+}
+
 fn passed(result: Result<(), String>) -> Result<(), TestCaseError> {
     result.map_err(TestCaseError::fail)
 }
@@ -212,6 +237,13 @@ proptest! {
         let feed = small_feed(&plain);
         // Gradients of merged parameters are merged too: they are compared by way of an update of the parameters.
         passed(chain(&as_updates(&grad::gradients(&graph)), &as_updates(&with_gradients(&graph)), Start::Sixteenths, &[feed]))?;
+    }
+
+    #[test]
+    fn random_models_with_rounded_weights_compiled(random in models(), int8 in any::<bool>()) {
+        let model = checked(&random.text, random.vocab).map_err(TestCaseError::fail)?;
+        let format = if int8 { Format::Int8 } else { Format::Bf16 };
+        passed(rounded(&model, format))?;
     }
 
     #[test]

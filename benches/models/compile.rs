@@ -6,6 +6,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, anyhow};
 use lstmc_compiler::diag::{Diagnostics, SourceMap};
 use lstmc_compiler::graph::Purpose;
+use lstmc_compiler::kernel::Format;
 use lstmc_compiler::model::{self, Model};
 use lstmc_compiler::{pipeline, syntax};
 use lstmc_runtime::session::{Executable, Session};
@@ -43,9 +44,10 @@ fn check(sources: &mut SourceMap, text: &str, vocabulary: usize) -> Result<Model
     model::check(&file, &prelude, vocabulary)
 }
 
-/// A program with its memory and its work, ready to run.
-pub fn session(model: &Model, purpose: Purpose, threads: u32) -> Result<Session> {
-    Ok(Session::new(Executable::compile(pipeline::program_of(model, purpose, threads as usize))?)?)
+/// A program with its memory and its work, ready to run; `weights` as for [`pipeline::program_in`].
+pub fn session(model: &Model, purpose: Purpose, weights: Format, threads: u32) -> Result<Session> {
+    let program = pipeline::program_in(model, purpose, weights, threads as usize);
+    Ok(Session::new(Executable::compile(program)?)?)
 }
 
 /// Seconds of each stage of compiling the training program.
@@ -69,7 +71,8 @@ fn measure(text: &str, vocabulary: usize, workers: usize) -> Result<Times> {
     let mut times = Times::default();
     let model = timed(&mut times.front_end, || front_end(text, vocabulary))?;
     let graph = timed(&mut times.passes, || pipeline::graph_of(&model, Purpose::Train, &mut |_, _| {}));
-    let program = timed(&mut times.plan, || pipeline::plan_of(pipeline::kernels_of(&graph), workers));
+    let program =
+        timed(&mut times.plan, || pipeline::plan_of(pipeline::kernels_of(&graph, Format::F32), workers));
     timed(&mut times.machine_code, || Executable::compile(program))?;
     timed(&mut times.evaluation, || {
         Executable::compile(pipeline::program_of(&model, Purpose::Evaluate, workers))

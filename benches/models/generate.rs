@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use lstmc_compiler::graph::Purpose;
+use lstmc_compiler::kernel::Format;
 use lstmc_compiler::model::Model;
 use lstmc_compiler::pipeline;
 use lstmc_runtime::generate::{Request, generate};
@@ -19,7 +20,7 @@ use crate::{Case, THREADS, compile, median};
 const ROUNDS: usize = 7;
 const MACHINE_ROUNDS: usize = 3;
 /// Bytes of weights to read in a round.
-const ROUND_BYTES: usize = 4_000_000_000;
+const ROUND_BYTES: usize = 1_000_000_000;
 const SEED: u64 = 0;
 
 /// Prints the medians.
@@ -32,14 +33,25 @@ pub fn report(cases: &[&Case]) -> Result<()> {
     );
     println!("weights again and again (from caches, if it fits)");
     println!(
-        "{:12} {:>7} {:>9} {:>11} {:>8}  {:>18}  {:>18}  {:>13}",
-        "", "threads", "us/word", "weights, MB", "GB/s", "of memory", "of such a buffer", "2 threads : 1"
+        "{:12} {:>7} {:>7} {:>9} {:>11} {:>8}  {:>18}  {:>18}  {:>13}",
+        "",
+        "weights",
+        "threads",
+        "us/word",
+        "weights, MB",
+        "GB/s",
+        "of memory",
+        "of such a buffer",
+        "2 threads : 1"
     );
     let memory = Reading::new(machine::MEMORY);
     for case in cases {
         let model = compile::front_end(&compile::source(case.model)?, case.vocabulary)?;
-        let weights = Work::of(&pipeline::program_of(&model, Purpose::Generate, 1)).weight_bytes;
-        print(case, weights, &measure(&model, weights, &memory)?);
+        for format in Format::ALL {
+            let program = pipeline::program_in(&model, Purpose::Generate, format, 1);
+            let weights = Work::of(&program).weight_bytes;
+            print(case, format, weights, &measure(&model, format, weights, &memory)?);
+        }
     }
     Ok(())
 }
@@ -53,10 +65,10 @@ struct Sample {
     buffer: f64,
 }
 
-fn measure(model: &Model, weights: usize, memory: &Reading) -> Result<Vec<Vec<Sample>>> {
+fn measure(model: &Model, format: Format, weights: usize, memory: &Reading) -> Result<Vec<Vec<Sample>>> {
     let length = (ROUND_BYTES / weights).max(1);
     let buffer = Reading::new(weights);
-    let mut sessions = sessions(model)?;
+    let mut sessions = sessions(model, format)?;
     let mut samples: Vec<Vec<Sample>> = sessions.iter().map(|_| Vec::new()).collect();
     for session in &mut sessions {
         write(session, 2)?;
@@ -73,7 +85,7 @@ fn measure(model: &Model, weights: usize, memory: &Reading) -> Result<Vec<Vec<Sa
     Ok(samples)
 }
 
-fn print(case: &Case, weights: usize, samples: &[Vec<Sample>]) {
+fn print(case: &Case, format: Format, weights: usize, samples: &[Vec<Sample>]) {
     for (threads, own) in THREADS.iter().zip(samples) {
         let seconds = median(own.iter().map(|sample| sample.seconds));
         let beside = |part: fn(&Sample) -> f64| {
@@ -82,8 +94,9 @@ fn print(case: &Case, weights: usize, samples: &[Vec<Sample>]) {
         };
         let ratio = median(own.iter().zip(&samples[0]).map(|(own, one)| one.seconds / own.seconds));
         println!(
-            "{:12} {threads:7} {:9.0} {:11.1} {:8.1}  {:>18}  {:>18}  {}",
+            "{:12} {:>7} {threads:7} {:9.0} {:11.1} {:8.1}  {:>18}  {:>18}  {}",
             case.model,
+            format.name(),
             1e6 * seconds,
             1e-6 * weights as f64,
             1e-9 * weights as f64 / seconds,
@@ -95,10 +108,10 @@ fn print(case: &Case, weights: usize, samples: &[Vec<Sample>]) {
 }
 
 /// One session for each of [`THREADS`], all with the same parameters.
-fn sessions(model: &Model) -> Result<Vec<Session>> {
+fn sessions(model: &Model, format: Format) -> Result<Vec<Session>> {
     let mut sessions: Vec<Session> = Vec::new();
     for threads in THREADS {
-        let mut session = compile::session(model, Purpose::Generate, threads)?;
+        let mut session = compile::session(model, Purpose::Generate, format, threads)?;
         match sessions.first() {
             Some(first) => session.arena_mut().copy_params_from(first.arena())?,
             None => initialise(model, SEED, session.arena_mut())?,

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use lstmc_compiler::graph::Purpose;
+use lstmc_compiler::kernel::Format;
 use lstmc_compiler::model::Model;
 use lstmc_compiler::pipeline;
 use lstmc_runtime::arena::Arena;
@@ -138,7 +139,7 @@ fn print(case: &Case, bound: &Bound, samples: &[Vec<Sample>]) {
 fn trainings(model: &Model) -> Result<Vec<Training>> {
     let mut trainings: Vec<Training> = Vec::new();
     for threads in THREADS {
-        let mut session = compile::session(model, Purpose::Train, threads)?;
+        let mut session = compile::session(model, Purpose::Train, Format::F32, threads)?;
         match trainings.first() {
             Some(first) => session.arena_mut().copy_params_from(first.session.arena())?,
             None => initialise(model, SEED, session.arena_mut())?,

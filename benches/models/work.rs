@@ -6,7 +6,7 @@ use lstmc_compiler::plan::{Program, Step};
 pub struct Work {
     /// Floating-point operations of all products, a multiply-add counted as two.
     pub flop: f64,
-    /// Bytes of the parameters that products read as their right side, each as often as it is read.
+    /// Bytes of the weights, packed or as they lie, that products read as their right side, each as often as it is read.
     pub weight_bytes: usize,
     /// Bytes of all parameters and of the optimizer's state.
     pub state_bytes: usize,
@@ -32,9 +32,12 @@ impl Work {
                 Step::Gemm(gemm, _) => {
                     self.flop += 2.0 * times as f64 * gemm.m as f64 * gemm.n as f64 * gemm.k as f64;
                     let right = &program.module.buffer(gemm.b.at.buffer).kind;
-                    if let BufferKind::Input(InputRole::Param { .. }) = right {
-                        self.weight_bytes += 4 * times * gemm.k * gemm.n;
-                    }
+                    let elements = match (gemm.packed, right) {
+                        (Some(format), _) => format.packed_len(gemm.k, gemm.n),
+                        (None, BufferKind::Input(InputRole::Param { .. })) => gemm.k * gemm.n,
+                        (None, _) => 0,
+                    };
+                    self.weight_bytes += 4 * times * elements;
                 }
                 Step::Loop { steps, body, .. } => self.add(program, body, times * steps),
                 Step::Kernel(..) | Step::Pack(..) | Step::Scatter(..) | Step::Barrier => {}

@@ -10,7 +10,7 @@
 //! hoisted too. In debug builds every pass's result is verified, and a broken one names the pass.
 
 use crate::graph::{self, Graph, Purpose};
-use crate::kernel::{self, Module};
+use crate::kernel::{self, Format, Module};
 use crate::model::Model;
 use crate::plan::{self, Program};
 use crate::{grad, opt};
@@ -86,9 +86,9 @@ impl Stage<'_> {
     }
 }
 
-/// The kernels of an optimised graph.
-pub fn kernels_of(graph: &Graph) -> Module {
-    let module = kernel::lower(graph);
+/// The kernels of an optimised graph, its constant weights packed in this format where it is not for training.
+pub fn kernels_of(graph: &Graph, weights: Format) -> Module {
+    let module = kernel::lower(graph, weights);
     if cfg!(debug_assertions)
         && let Err(message) = kernel::verify(&module)
     {
@@ -118,5 +118,10 @@ fn verified(program: Program) -> Program {
 
 /// The plan of a model: memory and schedule, before any machine code.
 pub fn program_of(model: &Model, purpose: Purpose, workers: usize) -> Program {
-    plan_of(kernels_of(&graph_of(model, purpose, &mut |_, _| {})), workers)
+    program_in(model, purpose, Format::F32, workers)
+}
+
+/// [`program_of`] with weights in a format, as in [`kernels_of`].
+pub fn program_in(model: &Model, purpose: Purpose, weights: Format, workers: usize) -> Program {
+    plan_of(kernels_of(&graph_of(model, purpose, &mut |_, _| {}), weights), workers)
 }

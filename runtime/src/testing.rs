@@ -22,8 +22,8 @@ pub fn program(name: &str, buffers: Vec<Buffer>) -> Program {
             offset
         })
         .collect();
-    let module = Module { name: name.into(), buffers, items: Vec::new() };
-    Program { module, workers: 1, offsets, arena_bytes, schedule: Vec::new() }
+    let module = Module { name: name.into(), buffers, prologue: Vec::new(), items: Vec::new() };
+    Program { module, workers: 1, offsets, arena_bytes, prologue: Vec::new(), schedule: Vec::new() }
 }
 
 /// What compiled code does around each step, for programs whose step is a Rust function.

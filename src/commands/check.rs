@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use lstmc_compiler::graph::Purpose;
+use lstmc_compiler::kernel::Format;
 use lstmc_compiler::model::{BatchKind, Model};
 use lstmc_runtime::batches::{self, Batcher};
 use lstmc_runtime::error::{Error, bytes};
@@ -24,7 +25,7 @@ pub fn run(args: &Check) -> Result<ExitCode> {
         }
     }
     let threads = project::threads(args.threads);
-    let train = compile::compile(&model, Purpose::Train, threads)?;
+    let train = compile::compile(&model, Purpose::Train, Format::F32, threads)?;
     let evaluate = compile::evaluation(&model, threads)?;
     let own = memory::own();
     let needed = own + train.memory + evaluate.as_ref().map_or(0, |evaluate| evaluate.memory);

@@ -17,7 +17,8 @@ pub fn run(args: &Emit) -> Result<ExitCode> {
         Use::Generate => Purpose::Generate,
     };
     let (dump_after, workers) = (args.dump_after.as_deref(), usize::from(args.threads));
-    let request = Request { stage: args.stage, purpose, dump_after, workers };
+    let weights = args.weights.into();
+    let request = Request { stage: args.stage, purpose, dump_after, weights, workers };
     request.check()?;
     // The first stages need no vocabulary, so no text.
     let early = Project::read(&args.file.model, args.file.data.as_deref())?.source.emit_source(args.stage);

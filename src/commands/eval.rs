@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use lstmc_compiler::graph::Purpose;
+use lstmc_compiler::kernel::Format;
 use lstmc_runtime::batches::{self, Batcher};
+use lstmc_runtime::checkpoint::Totals;
 use lstmc_runtime::evaluate::evaluate;
 
 use crate::args::Eval;
@@ -15,30 +17,46 @@ pub fn run(args: &Eval) -> Result<ExitCode> {
     let opened = project::open(&args.trained)?;
     let (split, ids) = opened.text(args.split)?;
     let shape = &opened.model.data.batches;
-    let mut batcher = Batcher::new(shape, ids.len(), batches::Purpose::Evaluate, 0, split.name())?;
-    let mut session = opened.session(Purpose::Evaluate, project::threads(args.trained.threads))?;
     let monitor = terminal::interruptible()?;
-    let Some(totals) = evaluate(&mut session, &ids, &mut batcher, &monitor)? else {
-        return Ok(ExitCode::from(terminal::INTERRUPTED));
-    };
-    let rows = [
-        (
-            "text",
-            format!(
-                "{} ({} tokens, {} predicted)",
-                split.name(),
-                show::count(ids.len() as u64),
-                show::count(totals.predictions)
-            ),
-        ),
-        ("model", format!("{} (after {} updates)", opened.path.display(), show::count(opened.steps()))),
-        ("loss", format!("{:.4}", totals.mean_loss())),
-        ("perplexity", format!("{:.2}", totals.perplexity())),
-        ("accuracy", format!("{:.2} %", 100.0 * totals.accuracy())),
-    ];
-    let mut out = std::io::stdout().lock();
-    for (name, value) in rows {
-        writeln!(out, "{name:<11} {value}")?;
+    let mut measured: Vec<(Format, Totals)> = Vec::new();
+    for weights in args.weights.iter().map(|&weights| Format::from(weights)) {
+        let mut batcher = Batcher::new(shape, ids.len(), batches::Purpose::Evaluate, 0, split.name())?;
+        let mut session =
+            opened.session(Purpose::Evaluate, weights, project::threads(args.trained.threads))?;
+        let Some(totals) = evaluate(&mut session, &ids, &mut batcher, &monitor)? else {
+            return Ok(ExitCode::from(terminal::INTERRUPTED));
+        };
+        measured.push((weights, totals));
     }
+    let predictions = measured.first().map_or(0, |(_, totals)| totals.predictions);
+    let tokens = show::count(ids.len() as u64);
+    let text = format!("{} ({tokens} tokens, {} predicted)", split.name(), show::count(predictions));
+    let model = format!("{} (after {} updates)", opened.path.display(), show::count(opened.steps()));
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{:<11} {text}\n{:<11} {model}", "text", "model")?;
+    write!(out, "{}", figures(&measured))?;
     Ok(ExitCode::SUCCESS)
+}
+
+const FIGURES: [&str; 3] = ["loss", "perplexity", "accuracy"];
+
+/// A line for each figure, or, of weights in several formats, a table.
+fn figures(measured: &[(Format, Totals)]) -> String {
+    let values = |totals: &Totals| {
+        let accuracy = format!("{:.2} %", 100.0 * totals.accuracy());
+        [format!("{:.4}", totals.mean_loss()), format!("{:.2}", totals.perplexity()), accuracy]
+    };
+    match measured {
+        [(format, totals)] => {
+            let weights = (*format != Format::F32).then(|| ("weights", format.to_string()));
+            let lines = weights.into_iter().chain(FIGURES.into_iter().zip(values(totals)));
+            lines.map(|(name, value)| format!("{name:<11} {value}\n")).collect()
+        }
+        several => {
+            let row =
+                |(format, totals): &(Format, Totals)| [&[format.to_string()][..], &values(totals)].concat();
+            let header = ["weights", FIGURES[0], FIGURES[1], FIGURES[2]];
+            show::table(&header, &several.iter().map(row).collect::<Vec<_>>())
+        }
+    }
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use lstmc_compiler::graph::Purpose;
+use lstmc_compiler::kernel::Format;
 use lstmc_runtime::batches::{self, Batcher};
 use lstmc_runtime::evaluate::{Prediction, predict};
 use lstmc_runtime::text::{Tokenizer, Vocabulary};
@@ -21,7 +22,8 @@ pub fn run(args: &Predict) -> Result<ExitCode> {
     let (split, ids) = opened.text(args.split)?;
     let shape = &opened.model.data.batches;
     let mut batcher = Batcher::new(shape, ids.len(), batches::Purpose::Evaluate, 0, split.name())?;
-    let mut session = opened.session(Purpose::Evaluate, project::threads(args.trained.threads))?;
+    let mut session =
+        opened.session(Purpose::Evaluate, Format::F32, project::threads(args.trained.threads))?;
     let monitor = terminal::interruptible()?;
     let found = predict(&mut session, &ids, &mut batcher, args.count as usize, &monitor)?;
     let mut out = std::io::stdout().lock();

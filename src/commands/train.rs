@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use lstmc_compiler::graph::Purpose;
+use lstmc_compiler::kernel::Format;
 use lstmc_compiler::model::{Length, Model};
 use lstmc_runtime::batches::{self, Batcher};
 use lstmc_runtime::checkpoint::Checkpoint;
@@ -129,7 +130,7 @@ struct Built {
 
 /// The programs of a training run, with initial parameters.
 fn build(model: &Model, seed: u64, threads: Threads) -> Result<Built> {
-    let train = compile::compile(model, Purpose::Train, threads)?;
+    let train = compile::compile(model, Purpose::Train, Format::F32, threads)?;
     let evaluate = compile::evaluation(model, threads)?;
     let own = memory::own();
     let memory = own + train.memory + evaluate.as_ref().map_or(0, |evaluate| evaluate.memory);

@@ -47,6 +47,36 @@ fn eval_agrees_with_the_last_row_of_metrics() {
 }
 
 #[test]
+fn eval_compares_weights_of_several_formats() {
+    let out = trained().ok(&["eval", "raw", "--weights", "f32,bf16,int8", "--threads", "1"]);
+    let mut rows = out.lines().skip(2).map(|line| line.split_whitespace().collect::<Vec<_>>());
+    assert_eq!(rows.next().unwrap(), ["weights", "loss", "perplexity", "accuracy"], "{out}");
+    let rows: Vec<Vec<&str>> = rows.collect();
+    let names: Vec<&str> = rows.iter().map(|row| row[0]).collect();
+    assert_eq!(names, ["f32", "bf16", "int8"], "{out}");
+    let losses: Vec<f64> = rows.iter().map(|row| row[1].parse().unwrap()).collect();
+    let alone = trained().ok(&["eval", "raw", "--threads", "2"]);
+    assert_eq!(value(&alone, "loss"), losses[0], "{alone}");
+    for (row, weights) in rows[1..].iter().zip(["bf16", "int8"]) {
+        let alone = trained().ok(&["eval", "raw", "--weights", weights, "--threads", "2"]);
+        assert_eq!(value(&alone, "loss"), row[1].parse().unwrap(), "{alone}");
+        assert!(alone.contains(&format!("weights     {weights}\n")), "{alone}");
+        // Weights are off by 0.4 % at most, and the loss is a smooth function of them.
+        assert!((row[1].parse::<f64>().unwrap() - losses[0]).abs() < 0.02 * losses[0], "{out}");
+    }
+    // Rounding can move the loss of an untrained model by little, but it moves it.
+    assert!(losses[2] != losses[0] || rows[2][2] != rows[0][2], "{out}");
+}
+
+#[test]
+fn a_text_known_by_heart_is_known_with_fewer_bits() {
+    for weights in ["f32", "bf16", "int8"] {
+        let out = generate("run", &["--greedy", "--length", "16", "--weights", weights]);
+        assert_eq!(out, format!("{SENTENCE} {SENTENCE}"), "{weights}");
+    }
+}
+
+#[test]
 fn predict_shows_actual_beside_predicted() {
     let out = trained().ok(&["predict", "run", "--count", "5", "--split", "train", "--threads", "1"]);
     let mut lines = out.lines();

@@ -3,6 +3,8 @@
 //! Compiled code is one function, [`Entry`], which every worker calls with its own number. It does:
 //!
 //! ```text
+//! the program's prologue, if it has one
+//! barrier(run, worker)                                    // if there is a prologue
 //! for s in 0..run.steps {
 //!     if worker == 0 { run.halt = begin_step(run, s) }    // the host fills the input buffers
 //!     barrier(run, worker)
@@ -16,6 +18,8 @@
 //! Library functions never unwind; they report failure through `begin_step`'s result or abort.
 
 use std::ffi::c_void;
+
+use crate::kernel::Format;
 
 /// What compiled code needs to know of its run. The runtime owns it; it outlives the call.
 #[repr(C)]
@@ -49,7 +53,7 @@ pub struct GemmShape {
     pub c_stride: u32,
     /// 1: add to C.
     pub accumulate: u32,
-    /// 1: B was packed.
+    /// 0: B was not packed; otherwise [`format_word`] of its format.
     pub packed: u32,
     /// 0 all by worker 0, 1 rows of C, 2 columns of C: the ranges of [`crate::plan::share`].
     pub split: u32,
@@ -64,8 +68,19 @@ pub struct PackShape {
     pub k: u32,
     pub n: u32,
     pub b_stride: u32,
+    /// [`format_word`] of the format.
+    pub format: u32,
     /// 0 all by worker 0, 2 columns.
     pub split: u32,
+}
+
+/// A format in a shape: 1 f32, 2 bf16, 3 int8.
+pub fn format_word(format: Format) -> u32 {
+    match format {
+        Format::F32 => 1,
+        Format::Bf16 => 2,
+        Format::Int8 => 3,
+    }
 }
 
 /// The shape of a scatter, constant in compiled code. Field meanings as in [`crate::kernel::Scatter`].

@@ -1,15 +1,16 @@
 //! The kernel interpreter: the oracle that back ends are compared with. It runs a module's items one statement at a
 //! time, in order, without vectors or workers, and checks every address.
 //!
-//! Packed operands hold `op(B)` simply as a `[k, n]` matrix. Temporaries are NaN before a run writes them.
+//! Packed operands hold `op(B)`, rounded to their format, simply as a `[k, n]` matrix, whatever their buffer's length.
+//! Temporaries are NaN before a run writes them.
 
 use std::collections::HashMap;
 
 use ndarray::{Array2, ArrayView2, ShapeBuilder};
 
 use super::{
-    Address, BufferId, BufferKind, Elem, Expr, For, Form, Gemm, Index, Item, Kernel, Matrix, Module, Pack,
-    Reduce, Scatter, Stmt, Time, TimeLoop, Var,
+    Address, BufferId, BufferKind, Elem, Expr, For, Form, Format, Gemm, Index, Item, Kernel, Matrix, Module,
+    Pack, Reduce, Scatter, Stmt, Time, TimeLoop, Var,
 };
 use crate::scalar::{self, Real};
 
@@ -67,7 +68,7 @@ impl<R: Real> Machine<R> {
     }
 }
 
-/// Runs all items once. `seed` and `step` are the run's seed and the number of the update, for random numbers.
+/// Runs the prologue and all items once. `seed` and `step` are the run's seed and the number of the update, for random numbers.
 ///
 /// Fails, naming the item, where the module breaks a promise that `verify` checks or a token id is outside its table.
 pub fn run<R: Real>(module: &Module, machine: &mut Machine<R>, seed: u64, step: u64) -> Result<(), String> {
@@ -77,6 +78,7 @@ pub fn run<R: Real>(module: &Module, machine: &mut Machine<R>, seed: u64, step: 
         }
     }
     let mut run = Run { module, buffers: &mut machine.buffers, times: HashMap::new(), seed, step };
+    run.items(&module.prologue)?;
     run.items(&module.items)
 }
 
@@ -275,10 +277,12 @@ impl<R: Real> Run<'_, R> {
             Form::NN | Form::NT => self.matrix(&gemm.a, m, k)?,
             Form::TN => self.matrix(&gemm.a, k, m)?.reversed_axes(),
         };
-        let b = if gemm.packed {
-            self.matrix(&Matrix { at: gemm.b.at.clone(), stride: n }, k, n)?
-        } else {
-            self.right(gemm.form, &gemm.b, k, n)?
+        let b = match gemm.packed {
+            Some(_) => {
+                let packed = self.real_buffer(gemm.b.at.buffer)?.clone();
+                Array2::from_shape_vec((k, n), packed).map_err(|error| error.to_string())?
+            }
+            None => self.right(gemm.form, &gemm.b, k, n)?,
         };
         let product = a.dot(&b);
         if m == 0 || n == 0 {
@@ -306,12 +310,18 @@ impl<R: Real> Run<'_, R> {
     }
 
     fn pack(&mut self, pack: &Pack) -> Result<(), String> {
-        let right = self.right(pack.form, &pack.b, pack.k, pack.n)?;
-        let to = self.real_buffer(pack.to)?;
-        let place = to.get_mut(..pack.k * pack.n).ok_or("the packed buffer is too short")?;
-        for (element, &value) in place.iter_mut().zip(right.iter()) {
-            *element = value;
+        let mut right = self.right(pack.form, &pack.b, pack.k, pack.n)?;
+        if pack.format != Format::F32 {
+            for mut column in right.columns_mut() {
+                let mut rounded: Vec<f32> = column.iter().map(|&value| Real::to_f64(value) as f32).collect();
+                pack.format.round(&mut rounded);
+                column
+                    .iter_mut()
+                    .zip(rounded)
+                    .for_each(|(value, rounded)| *value = R::of(f64::from(rounded)));
+            }
         }
+        *self.real_buffer(pack.to)? = right.iter().copied().collect();
         Ok(())
     }
 

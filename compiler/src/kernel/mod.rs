@@ -5,8 +5,12 @@
 //! written before it is read. Items run in order, and each sees all that earlier items wrote. Iterations of a loop
 //! marked `parallel` are independent: no iteration reads what another one writes.
 //!
+//! A module is run many times over the same buffers. Its prologue runs once before, and depends only on parameters that
+//! nothing in the module writes: between two steps of a run these are the same.
+//!
 //! All sizes, strides and offsets count elements (4 bytes each: `f32` or `u32`).
 
+mod format;
 mod interp;
 mod lower;
 mod parse;
@@ -16,6 +20,7 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
+pub use format::{Format, PANEL, bf16_bits, bf16_value, int8_bits, int8_scale, int8_value, larger};
 pub use interp::{Machine, run};
 pub use lower::lower;
 pub use parse::{ParseError, parse};
@@ -31,6 +36,10 @@ use crate::scalar::Scalar;
 pub struct Module {
     pub name: String,
     pub buffers: Vec<Buffer>,
+    /// What is done once before the steps of a run. It reads parameters that no item writes and what it has written
+    /// itself, holds no time loop and no random number, and writes temporaries that no item writes.
+    pub prologue: Vec<Item>,
+    /// A step.
     pub items: Vec<Item>,
 }
 
@@ -56,7 +65,7 @@ pub enum BufferKind {
     Output(OutputRole),
     /// Alive from its first write to its last read.
     Temp,
-    /// A temporary in the layout of the GEMM library (see [`Pack`]), `packed_len(k, n)` elements.
+    /// A temporary in the layout of the GEMM library (see [`Pack`]), [`Format::packed_len`] elements.
     Packed,
 }
 
@@ -178,9 +187,10 @@ pub struct Gemm {
     pub n: usize,
     pub k: usize,
     pub a: Matrix,
-    /// With `packed`, the buffer that a [`Pack`] of the same `form`, `k` and `n` wrote (its stride is then unused).
+    /// With `packed`, the buffer that a [`Pack`] of the same `form`, `k`, `n` and format wrote (its stride is then
+    /// unused).
     pub b: Matrix,
-    pub packed: bool,
+    pub packed: Option<Format>,
     pub c: Matrix,
     pub accumulate: bool,
 }
@@ -201,6 +211,7 @@ pub struct Pack {
     pub n: usize,
     pub b: Matrix,
     pub to: BufferId,
+    pub format: Format,
 }
 
 /// The gradient of a table lookup: `table = 0`, then `table[ids[i]] += g[i]` for each `i < count` in order.
@@ -217,15 +228,6 @@ pub struct Scatter {
     pub n: usize,
 }
 
-/// Columns of a packed panel; the same on every machine so that memory plans are too.
-pub const PANEL: usize = 16;
-
-/// Elements of the packed form of a `[k, n]` operand: panels of [`PANEL`] columns, the last one padded with zeros,
-/// each `k` rows of [`PANEL`] elements.
-pub fn packed_len(k: usize, n: usize) -> usize {
-    n.div_ceil(PANEL) * PANEL * k
-}
-
 impl Buffer {
     /// Elements.
     pub fn len(&self) -> usize {
@@ -238,21 +240,34 @@ impl Buffer {
 }
 
 impl Kernel {
+    /// The buffers that it reads.
+    pub fn loaded(&self) -> HashSet<BufferId> {
+        let mut found = HashSet::new();
+        each_stmt(&self.body, &mut |stmt| {
+            if let Stmt::Let { expr: Expr::Load(from) | Expr::LoadId(from), .. } = stmt {
+                found.insert(from.buffer);
+            }
+        });
+        found
+    }
+
     /// The buffers that it writes.
     pub fn stored(&self) -> HashSet<BufferId> {
-        fn collect(stmts: &[Stmt], found: &mut HashSet<BufferId>) {
-            for stmt in stmts {
-                match stmt {
-                    Stmt::Store { to, .. } => {
-                        found.insert(to.buffer);
-                    }
-                    Stmt::For(inner) => collect(&inner.body, found),
-                    Stmt::Let { .. } => {}
-                }
-            }
-        }
         let mut found = HashSet::new();
-        collect(&self.body, &mut found);
+        each_stmt(&self.body, &mut |stmt| {
+            if let Stmt::Store { to, .. } = stmt {
+                found.insert(to.buffer);
+            }
+        });
+        found
+    }
+
+    /// Whether it draws random numbers, which differ from step to step.
+    pub fn is_random(&self) -> bool {
+        let mut found = false;
+        each_stmt(&self.body, &mut |stmt| {
+            found |= matches!(stmt, Stmt::Let { expr: Expr::Random { .. }, .. });
+        });
         found
     }
 
@@ -265,6 +280,43 @@ impl Kernel {
             })
         }
         any(&self.body, axis)
+    }
+}
+
+/// Calls `see` with every statement, those of inner loops included.
+fn each_stmt<'k>(stmts: &'k [Stmt], see: &mut impl FnMut(&'k Stmt)) {
+    for stmt in stmts {
+        see(stmt);
+        if let Stmt::For(inner) = stmt {
+            each_stmt(&inner.body, see);
+        }
+    }
+}
+
+impl Item {
+    /// The buffers that it reads.
+    pub fn loaded(&self) -> HashSet<BufferId> {
+        match self {
+            Item::Kernel(kernel) => kernel.loaded(),
+            Item::Gemm(gemm) => {
+                let c = gemm.accumulate.then_some(gemm.c.at.buffer);
+                [gemm.a.at.buffer, gemm.b.at.buffer].into_iter().chain(c).collect()
+            }
+            Item::Pack(pack) => HashSet::from([pack.b.at.buffer]),
+            Item::Scatter(scatter) => HashSet::from([scatter.ids.buffer, scatter.g.at.buffer]),
+            Item::Loop(inner) => inner.items.iter().flat_map(Item::loaded).collect(),
+        }
+    }
+
+    /// The buffers that it writes.
+    pub fn stored(&self) -> HashSet<BufferId> {
+        match self {
+            Item::Kernel(kernel) => kernel.stored(),
+            Item::Gemm(gemm) => HashSet::from([gemm.c.at.buffer]),
+            Item::Pack(pack) => HashSet::from([pack.to]),
+            Item::Scatter(scatter) => HashSet::from([scatter.table]),
+            Item::Loop(inner) => inner.items.iter().flat_map(Item::stored).collect(),
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! Reads kernel text as [`super::print`] writes it.
 
 use super::{
-    Address, Axis, Buffer, BufferId, BufferKind, Elem, Expr, Fold, For, Form, Gemm, Index, InputRole, Item,
-    Kernel, Matrix, Module, OutputRole, Pack, Part, Reduce, Scatter, Stmt, Time, TimeLoop, Var,
+    Address, Axis, Buffer, BufferId, BufferKind, Elem, Expr, Fold, For, Form, Format, Gemm, Index, InputRole,
+    Item, Kernel, Matrix, Module, OutputRole, Pack, Part, Reduce, Scatter, Stmt, Time, TimeLoop, Var,
 };
 use crate::scalar::Scalar;
 
@@ -61,9 +61,15 @@ impl<'a> Lines<'a> {
         words.expect("{")?;
         words.end()?;
         let mut buffers = Vec::new();
-        let mut items = Vec::new();
+        let (mut prologue, mut items) = (Vec::new(), Vec::new());
         while let Some(mut words) = self.inside()? {
-            if words.accept("buffer") {
+            if words.accept("prologue") {
+                words.expect("{")?;
+                words.end()?;
+                while let Some(words) = self.inside()? {
+                    prologue.push(self.item(words)?);
+                }
+            } else if words.accept("buffer") {
                 let id = words.buffer_id()?;
                 if id.0 as usize != buffers.len() {
                     return Err(format!("buffer {id} out of order"));
@@ -73,7 +79,7 @@ impl<'a> Lines<'a> {
                 items.push(self.item(words)?);
             }
         }
-        Ok(Module { name, buffers, items })
+        Ok(Module { name, buffers, prologue, items })
     }
 
     fn item(&mut self, mut words: Words<'a>) -> Result<Item, String> {
@@ -240,6 +246,13 @@ impl<'a> Words<'a> {
         }
     }
 
+    /// The format that is named here, or the usual one.
+    fn format(&mut self) -> Format {
+        let format = self.peek().and_then(|word| word.parse().ok());
+        self.at += usize::from(format.is_some());
+        format.unwrap_or_default()
+    }
+
     fn buffer(&mut self) -> Result<Buffer, String> {
         self.expect(":")?;
         let elem = match self.word()? {
@@ -346,7 +359,7 @@ impl<'a> Words<'a> {
         self.expect("=")?;
         let a = self.matrix()?;
         self.expect("@")?;
-        let packed = self.accept("packed");
+        let packed = if self.accept("packed") { Some(self.format()) } else { None };
         let b = self.matrix()?;
         self.end()?;
         Ok(Gemm { form, m, n, k, a, b, packed, c, accumulate })
@@ -355,12 +368,13 @@ impl<'a> Words<'a> {
     fn pack(&mut self) -> Result<Pack, String> {
         let form = self.form()?;
         let [k, n] = self.extents()?;
+        let format = self.format();
         self.expect(":")?;
         let to = self.buffer_id()?;
         self.expect("=")?;
         let b = self.matrix()?;
         self.end()?;
-        Ok(Pack { form, k, n, b, to })
+        Ok(Pack { form, k, n, b, to, format })
     }
 
     fn scatter(&mut self) -> Result<Scatter, String> {

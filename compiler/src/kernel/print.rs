@@ -4,6 +4,9 @@
 //! module train {
 //!   buffer %0: f[20, 800] temp "z"
 //!   buffer %1: f[200, 800] input "lstm.R" param parts "lstm.R_i" 0 200
+//!   prologue {
+//!     pack nn 200x800 bf16: %7 = %1 stride 800
+//!   }
 //!   loop t0 in 20 reverse {
 //!     gemm nn 20x800x200: %0 stride 800 += %2 + 4000*t0 stride 200 @ packed %3 stride 800
 //!     pack nn 200x800: %3 = %1 stride 800
@@ -23,13 +26,14 @@
 //! }
 //! ```
 //!
-//! The extents of a product are `m x n x k`, those of a packing `k x n`.
+//! The extents of a product are `m x n x k`, those of a packing `k x n`. A packed operand of a format other than `f32`
+//! names it: `@ packed bf16 %7`. There is no prologue where it would be empty.
 
 use std::fmt::{self, Display, Formatter};
 
 use super::{
-    Address, Axis, Buffer, BufferId, BufferKind, Elem, Expr, For, Form, Gemm, Index, InputRole, Item, Kernel,
-    Matrix, Module, OutputRole, Pack, Reduce, Scatter, Stmt, Time, Var,
+    Address, Axis, Buffer, BufferId, BufferKind, Elem, Expr, For, Form, Format, Gemm, Index, InputRole, Item,
+    Kernel, Matrix, Module, OutputRole, Pack, Reduce, Scatter, Stmt, Time, Var,
 };
 
 impl Display for BufferId {
@@ -93,9 +97,12 @@ impl Display for Module {
         for (i, buffer) in self.buffers.iter().enumerate() {
             writeln!(f, "  buffer {}: {buffer}", BufferId(i as u32))?;
         }
-        for item in &self.items {
-            item.write(f, 1)?;
+        if !self.prologue.is_empty() {
+            writeln!(f, "  prologue {{")?;
+            self.prologue.iter().try_for_each(|item| item.write(f, 2))?;
+            writeln!(f, "  }}")?;
         }
+        self.items.iter().try_for_each(|item| item.write(f, 1))?;
         writeln!(f, "}}")
     }
 }
@@ -184,18 +191,24 @@ pub(super) fn form_name(form: Form) -> &'static str {
     }
 }
 
+/// The name of a format, where it is not the usual one.
+fn suffix(format: Format) -> String {
+    if format == Format::F32 { String::new() } else { format!(" {format}") }
+}
+
 impl Display for Gemm {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Gemm { form, m, n, k, a, b, packed, c, accumulate } = self;
         let assign = if *accumulate { "+=" } else { "=" };
-        let packed = if *packed { "packed " } else { "" };
+        let packed = packed.map_or(String::new(), |format| format!("packed{} ", suffix(format)));
         write!(f, "gemm {} {m}x{n}x{k}: {c} {assign} {a} @ {packed}{b}", form_name(*form))
     }
 }
 
 impl Display for Pack {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "pack {} {}x{}: {} = {}", form_name(self.form), self.k, self.n, self.to, self.b)
+        let Pack { form, k, n, b, to, format } = self;
+        write!(f, "pack {} {k}x{n}{}: {to} = {b}", form_name(*form), suffix(*format))
     }
 }
 

@@ -30,11 +30,11 @@ impl Touch {
     }
 }
 
-/// The schedule: every item with its cut, and the barriers.
-pub(super) fn schedule(module: &Module, offsets: &[usize], workers: usize) -> Vec<Step> {
+/// The schedule of the prologue or a step: every item with its cut, and the barriers.
+pub(super) fn schedule(module: &Module, items: &[Item], offsets: &[usize], workers: usize) -> Vec<Step> {
     let scheduler = Scheduler { module, offsets, workers };
     let mut pending = vec![];
-    scheduler.region(&module.items, None, &mut pending)
+    scheduler.region(items, None, &mut pending)
 }
 
 struct Scheduler<'a> {

@@ -1,7 +1,7 @@
 //! Lifetimes to offsets: one arena for everything.
 //!
 //! A temporary lives from the first to the last top-level item that touches it; what a time loop touches lives for the
-//! whole loop. Kernels that may write over an operand that dies in them do. Buffers are then placed largest first, each
+//! whole loop, and what the prologue writes and a step reads always. Kernels that may write over an operand that dies in them do. Buffers are then placed largest first, each
 //! at the lowest offset where nothing alive at the same time lies (first-fit decreasing, as for dynamic storage
 //! allocation: Garey & Johnson 1979).
 
@@ -15,10 +15,15 @@ const ALIGNMENT: usize = 64;
 /// Every element is an `f32` or a `u32`.
 const ELEMENT_BYTES: usize = 4;
 
+/// Positions among the prologue's items and, after them, the step's.
 #[derive(Clone, Copy, Debug)]
 struct Life {
     first: usize,
     last: usize,
+}
+
+fn items(module: &Module) -> impl Iterator<Item = (usize, &Item)> {
+    module.prologue.iter().chain(&module.items).enumerate()
 }
 
 /// The byte offset of each buffer, and the size of the arena.
@@ -65,7 +70,7 @@ fn overlap(a: Option<Life>, b: Option<Life>) -> bool {
 
 /// `None` for a temporary that nothing touches.
 fn lives(module: &Module) -> Vec<Option<Life>> {
-    let end = module.items.len();
+    let (begin, end) = (module.prologue.len(), module.prologue.len() + module.items.len());
     let mut lives: Vec<Option<Life>> = module
         .buffers
         .iter()
@@ -74,10 +79,10 @@ fn lives(module: &Module) -> Vec<Option<Life>> {
             BufferKind::Temp | BufferKind::Packed => None,
         })
         .collect();
-    for (index, item) in module.items.iter().enumerate() {
+    for (index, item) in items(module) {
         access::buffers(item, &mut |buffer, _| {
             let life = lives[buffer.0 as usize].get_or_insert(Life { first: index, last: index });
-            life.last = life.last.max(index);
+            life.last = life.last.max(if life.first < begin && index >= begin { end } else { index });
         });
     }
     lives
@@ -86,7 +91,7 @@ fn lives(module: &Module) -> Vec<Option<Life>> {
 /// For each buffer the one whose place it takes: itself, or an operand that dies where it is first written.
 fn share(module: &Module, lives: &mut [Option<Life>]) -> Vec<usize> {
     let mut owner: Vec<usize> = (0..module.buffers.len()).collect();
-    for (index, item) in module.items.iter().enumerate() {
+    for (index, item) in items(module) {
         let Item::Kernel(kernel) = item else { continue };
         let (mut dying, mut born): (Vec<BufferId>, Vec<BufferId>) = (vec![], vec![]);
         access::buffers(item, &mut |buffer, writes| {

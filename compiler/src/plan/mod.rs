@@ -21,12 +21,15 @@ use crate::kernel::{Axis, Gemm, Kernel, Module, Pack, Scatter, Time};
 /// A module with its memory and its schedule for a number of workers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Program {
-    /// Buffers and items as lowered; `schedule` holds the same items in the same order.
+    /// Buffers and items as lowered; `prologue` and `schedule` hold the same items in the same order.
     pub module: Module,
     pub workers: usize,
     /// Byte offset of each buffer in the arena; multiples of 64.
     pub offsets: Vec<usize>,
     pub arena_bytes: usize,
+    /// What is done once before the steps of a run. All workers have finished it when the first step begins.
+    pub prologue: Vec<Step>,
+    /// A step.
     pub schedule: Vec<Step>,
 }
 
@@ -85,8 +88,9 @@ impl Split {
 pub fn plan(module: Module, workers: usize) -> Program {
     let workers = workers.max(1);
     let (offsets, arena_bytes) = memory::place(&module);
-    let schedule = barriers::schedule(&module, &offsets, workers);
-    Program { module, workers, offsets, arena_bytes, schedule }
+    let prologue = barriers::schedule(&module, &module.prologue, &offsets, workers);
+    let schedule = barriers::schedule(&module, &module.items, &offsets, workers);
+    Program { module, workers, offsets, arena_bytes, prologue, schedule }
 }
 
 /// Plans a module for `available` workers, or for one if it is so small that they would mostly wait for each other.

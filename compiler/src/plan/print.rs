@@ -1,12 +1,16 @@
-//! Plan text: where each buffer lies, and the schedule with each step's split. Kernels are named, not spelled out.
+//! Plan text: where each buffer lies, the prologue, if there is one, and the schedule, with each step's split. Kernels are
+//! named, not spelled out.
 //!
 //! ```text
 //! program train {
 //!   workers 2
 //!   arena 128000 bytes
 //!   buffer %0 at 0: f[20, 800] temp "z"
+//!   prologue {
+//!     pack nn 200x800: %2 = %3 stride 800 split columns
+//!   }
 //!   loop t0 in 20 {
-//!     gemm nn 20x800x200: %0 stride 800 = %1 stride 200 @ %2 stride 800 split columns
+//!     gemm nn 20x800x200: %0 stride 800 = %1 stride 200 @ packed %2 stride 0 split columns
 //!     barrier
 //!     kernel "gates" axes 20 200 split a1
 //!   }
@@ -25,6 +29,11 @@ impl Display for Program {
         writeln!(f, "  arena {} bytes", self.arena_bytes)?;
         for (i, (buffer, offset)) in self.module.buffers.iter().zip(&self.offsets).enumerate() {
             writeln!(f, "  buffer {} at {offset}: {buffer}", BufferId(i as u32))?;
+        }
+        if !self.prologue.is_empty() {
+            writeln!(f, "  prologue {{")?;
+            self.prologue.iter().try_for_each(|step| step.write(f, 2))?;
+            writeln!(f, "  }}")?;
         }
         self.schedule.iter().try_for_each(|step| step.write(f, 1))?;
         writeln!(f, "}}")

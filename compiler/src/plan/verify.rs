@@ -20,9 +20,13 @@ pub fn verify(program: &Program) -> Result<(), String> {
     if program.workers == 0 {
         return Err("a program for no workers".into());
     }
+    if items(&program.prologue) != program.module.prologue {
+        return Err("the prologue differs from the module's".into());
+    }
     if items(&program.schedule) != program.module.items {
         return Err("the schedule differs from the module's items".into());
     }
+    splits(&program.prologue)?;
     splits(&program.schedule)?;
     placement(program)?;
     overlaps(program)
@@ -142,19 +146,22 @@ fn overlaps(program: &Program) -> Result<(), String> {
 
 /// The first and the last position in the schedule at which each buffer holds something; `None` if nothing uses it.
 ///
-/// Inputs live always, outputs until the host has read them.
+/// Positions count the prologue's steps and then the others. Inputs live always, outputs until the host has read them, and
+/// what the prologue leaves for the steps until the last of them.
 fn lives(program: &Program) -> Vec<Option<RangeInclusive<usize>>> {
-    let end = program.schedule.len();
+    let begin = program.prologue.len();
+    let end = begin + program.schedule.len();
     let start = |kind: &BufferKind| match kind {
         BufferKind::Input(_) => Some(0..=end),
         _ => None,
     };
     let mut lives: Vec<_> = program.module.buffers.iter().map(|buffer| start(&buffer.kind)).collect();
-    for (at, step) in program.schedule.iter().enumerate() {
+    for (at, step) in steps(program).enumerate() {
         visit_step(step, &mut |id| {
             let life = &mut lives[id.0 as usize];
             let known = life.clone().unwrap_or(at..=at);
-            *life = Some(*known.start()..=at.max(*known.end()));
+            let last = if *known.start() < begin && at >= begin { end } else { at };
+            *life = Some(*known.start()..=last.max(*known.end()));
         });
     }
     for (life, buffer) in lives.iter_mut().zip(&program.module.buffers) {
@@ -163,6 +170,10 @@ fn lives(program: &Program) -> Vec<Option<RangeInclusive<usize>>> {
         }
     }
     lives
+}
+
+fn steps(program: &Program) -> impl Iterator<Item = &Step> {
+    program.prologue.iter().chain(&program.schedule)
 }
 
 fn visit_step(step: &Step, visit: &mut impl FnMut(BufferId)) {
@@ -210,7 +221,7 @@ fn shares_in_place(program: &Program, (old, old_life): Life<'_>, (new, new_life)
     if program.offsets[old] != program.offsets[new] || old_life.end() != new_life.start() {
         return false;
     }
-    let Some(Step::Kernel(kernel, _)) = program.schedule.get(*new_life.start()) else { return false };
+    let Some(Step::Kernel(kernel, _)) = steps(program).nth(*new_life.start()) else { return false };
     may_share(kernel, BufferId(old as u32), BufferId(new as u32))
 }
 
@@ -269,7 +280,14 @@ mod tests {
             other => panic!("{other}"),
         });
         let schedule = schedule.flat_map(|step| [step, Step::Barrier]).collect();
-        Program { module, workers: 2, offsets: offsets.to_vec(), arena_bytes: 1024, schedule }
+        Program {
+            module,
+            workers: 2,
+            offsets: offsets.to_vec(),
+            arena_bytes: 1024,
+            prologue: vec![],
+            schedule,
+        }
     }
 
     #[track_caller]

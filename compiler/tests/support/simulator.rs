@@ -25,16 +25,22 @@ pub enum Order {
     Lockstep,
 }
 
-/// Walks one step of `program`. `ids` are the contents of the buffers of token ids, by name.
+/// Walks the prologue, if there is one, and two steps of `program`: what the prologue leaves must outlive a step. Without
+/// one a step is enough. `ids` are the contents of the buffers of token ids, by name.
 pub fn simulate(program: &Program, ids: &HashMap<String, Vec<u32>>) -> Result<(), String> {
     [Order::Scalar, Order::Lockstep].into_iter().try_for_each(|order| simulate_in(program, ids, order))
 }
 
 fn simulate_in(program: &Program, ids: &HashMap<String, Vec<u32>>, order: Order) -> Result<(), String> {
     let mut simulator = Simulator::new(program, ids, order);
-    simulator.steps(&program.schedule)?;
-    simulator.item = "the end of the step".into();
+    simulator.steps(&program.prologue)?;
     simulator.barrier();
+    let rounds = if program.prologue.is_empty() { 1 } else { 2 };
+    for _ in 0..rounds {
+        simulator.steps(&program.schedule)?;
+        simulator.item = "the end of the step".into();
+        simulator.barrier();
+    }
     for (index, buffer) in program.module.buffers.iter().enumerate() {
         if matches!(buffer.kind, BufferKind::Input(_) | BufferKind::Output(_)) {
             for element in 0..buffer.len() {
@@ -305,10 +311,10 @@ impl<'p> Simulator<'p> {
                 Form::NN | Form::NT => self.matrix(&gemm.a, &rows, &deep),
                 Form::TN => self.matrix(&gemm.a, &deep, &rows),
             };
-            let right = match gemm.form {
-                _ if gemm.packed => panels(gemm.b.at.buffer, gemm.k, &columns),
-                Form::NN | Form::TN => self.matrix(&gemm.b, &deep, &columns),
-                Form::NT => self.matrix(&gemm.b, &columns, &deep),
+            let right = match (gemm.packed, gemm.form) {
+                (Some(format), _) => panels(gemm.b.at.buffer, format.panel_len(gemm.k), &columns),
+                (None, Form::NN | Form::TN) => self.matrix(&gemm.b, &deep, &columns),
+                (None, Form::NT) => self.matrix(&gemm.b, &columns, &deep),
             };
             let result = self.matrix(&gemm.c, &rows, &columns);
             if gemm.accumulate {
@@ -331,7 +337,7 @@ impl<'p> Simulator<'p> {
                 Form::NT => self.matrix(&pack.b, &columns, &deep),
                 _ => self.matrix(&pack.b, &deep, &columns),
             };
-            calls.push((worker, from, panels(pack.to, pack.k, &columns)));
+            calls.push((worker, from, panels(pack.to, pack.format.panel_len(pack.k), &columns)));
         }
         self.library(calls)
     }
@@ -377,9 +383,9 @@ impl<'p> Simulator<'p> {
 /// Elements of buffers.
 type Elements = Vec<(BufferId, usize)>;
 
-/// The elements of the packed panels that hold these columns.
-fn panels(buffer: BufferId, k: usize, columns: &Range<usize>) -> Elements {
+/// The elements of the packed panels, of `len` each, that hold these columns.
+fn panels(buffer: BufferId, len: usize, columns: &Range<usize>) -> Elements {
     let first = columns.start / PANEL;
     let last = if columns.is_empty() { first } else { columns.end.div_ceil(PANEL) };
-    (first * PANEL * k..last * PANEL * k).map(|element| (buffer, element)).collect()
+    (first * len..last * len).map(|element| (buffer, element)).collect()
 }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use lstmc_compiler::kernel::PANEL;
 
 use super::micro::{Isa, Tile};
+use super::stream::Panels;
 use super::{packing, scratch};
 
 /// A, `[m, k]`: element (i, p) at `at[i * row + p * step]`.
@@ -24,6 +25,8 @@ pub enum Right {
     Columns { at: *const f32, apart: usize },
     /// Panels of `k` rows of [`PANEL`] elements, `apart` elements from one to the next.
     Panels { at: *const f32, apart: usize },
+    /// Panels of a format that is widened block by block.
+    Reduced(Panels),
 }
 
 /// One worker's share of a product.
@@ -65,7 +68,7 @@ pub fn k_block(isa: &Isa, k: usize) -> usize {
     part(k, isa.k_block, 8)
 }
 
-fn cut(range: Range<usize>, len: usize) -> impl Iterator<Item = Range<usize>> {
+pub fn cut(range: Range<usize>, len: usize) -> impl Iterator<Item = Range<usize>> {
     let end = range.end;
     range.step_by(len).map(move |start| start..(start + len).min(end))
 }
@@ -226,12 +229,16 @@ unsafe fn sweep(isa: &Isa, p: &Product, plan: &Plan, left: &Blocks, memory: *mut
 }
 
 impl Right {
-    fn at_column(self, column: usize) -> Right {
+    pub fn at_column(self, column: usize) -> Right {
         match self {
             Right::Rows { at, apart } => Right::Rows { at: at.wrapping_add(column), apart },
             Right::Columns { at, apart } => Right::Columns { at: at.wrapping_add(column * apart), apart },
             Right::Panels { at, apart } => {
                 Right::Panels { at: at.wrapping_add(column / PANEL * apart), apart }
+            }
+            Right::Reduced(panels) => {
+                let at = panels.at.wrapping_add(column / PANEL * panels.apart);
+                Right::Reduced(Panels { at, ..panels })
             }
         }
     }

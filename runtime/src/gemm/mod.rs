@@ -6,7 +6,7 @@
 //! The form is that of Goto and van de Geijn, "Anatomy of high-performance matrix multiplication" (2008): a register
 //! tile over panels of [`PANEL`] columns of B, blocked so that a panel stays in the first cache and rows of A in the
 //! second. `driver` does the blocking, `micro` holds the register tiles of each instruction set, `packing` the
-//! layouts, and `direct` the products of so few rows that B is better streamed as it lies.
+//! layouts, and `direct` and `stream` the products of so few rows that B is better streamed, as it lies or packed.
 //!
 //! **Determinism.** An element of C is computed by the same operations in the same order whatever the number of workers,
 //! the split and the element's place in a tile: the contraction is cut into blocks that depend on `k` alone
@@ -18,17 +18,19 @@ mod driver;
 mod micro;
 mod packing;
 mod scratch;
+mod stream;
 #[cfg(test)]
 mod tests;
 
 use std::ops::Range;
 
-use lstmc_compiler::backend::abi::{GemmShape, PackShape, ScatterShape};
-use lstmc_compiler::kernel::{Form, Gemm, PANEL};
+use lstmc_compiler::backend::abi::{GemmShape, PackShape, ScatterShape, format_word};
+use lstmc_compiler::kernel::{Form, Format, Gemm, PANEL};
 use lstmc_compiler::plan::{COLUMN_GRAIN, Program, Split, Step, share};
 
 use driver::{Left, Product, Right};
 use micro::Isa;
+use stream::Panels;
 
 /// `op(A)` or `op(B)` as it lies in memory: [`GemmShape::form`] and [`PackShape::form`].
 const NT: u32 = 1;
@@ -37,6 +39,11 @@ const TN: u32 = 2;
 /// The cuts of [`GemmShape::split`]; any other value: worker 0 does all.
 const ROWS: u32 = 1;
 const COLUMNS: u32 = 2;
+
+/// The format that a shape names, if it names one.
+fn format(word: u32) -> Option<Format> {
+    Format::ALL.into_iter().find(|&format| format_word(format) == word)
+}
 
 /// The worker's range of `extent` under `split`, where `by` is the split that cuts this extent.
 fn range(extent: usize, split: u32, by: u32, worker: u32, workers: u32) -> Range<usize> {
@@ -74,19 +81,28 @@ pub fn scratch_bytes(program: &Program) -> u64 {
     let of = |gemm: &Gemm, split: Split| {
         let m = if split == Split::Rows { gemm.m.div_ceil(program.workers) } else { gemm.m };
         let n = if split == Split::Columns { gemm.n.div_ceil(program.workers) } else { gemm.n };
-        let streams = !gemm.packed && gemm.form != Form::NT && m <= direct::MAX_ROWS;
         let contiguous = gemm.form != Form::TN;
-        if streams && contiguous { 0 } else { driver::scratch(isa, (m, n, gemm.k), contiguous, gemm.packed) }
+        let streams = match gemm.packed {
+            Some(_) => m <= stream::MAX_ROWS,
+            None => gemm.form != Form::NT && m <= direct::MAX_ROWS,
+        };
+        let as_lies = gemm.packed == Some(Format::F32);
+        match streams && contiguous {
+            true => 0,
+            false => driver::scratch(isa, (m, n, gemm.k), contiguous, as_lies),
+        }
     };
     fn largest(steps: &[Step], of: &impl Fn(&Gemm, Split) -> usize) -> usize {
         let each = steps.iter().map(|step| match step {
             Step::Gemm(gemm, split) => of(gemm, *split),
+            Step::Pack(pack, _) => packing::scratch(pack.format, pack.k),
             Step::Loop { body, .. } => largest(body, of),
             _ => 0,
         });
         each.max().unwrap_or(0)
     }
-    (largest(&program.schedule, &of) * program.workers * size_of::<f32>()) as u64
+    let most = largest(&program.prologue, &of).max(largest(&program.schedule, &of));
+    (most * program.workers * size_of::<f32>()) as u64
 }
 
 /// [`gemm`] on the given instruction set.
@@ -120,10 +136,14 @@ unsafe fn gemm_on(
             k,
             k_block: driver::k_block(isa, k),
             a: Left { at: a.wrapping_add(rows.start * row), row, step },
-            b: match (shape.packed != 0, shape.form) {
-                (true, _) => Right::Panels { at: b.wrapping_add(first * k), apart: PANEL * k },
-                (false, NT) => Right::Columns { at: b.wrapping_add(first * b_stride), apart: b_stride },
-                (false, _) => Right::Rows { at: b.wrapping_add(first), apart: b_stride },
+            b: match (format(shape.packed), shape.form) {
+                (Some(Format::F32), _) => Right::Panels { at: b.wrapping_add(first * k), apart: PANEL * k },
+                (Some(format), _) => {
+                    let apart = format.panel_len(k);
+                    Right::Reduced(Panels { at: b.wrapping_add(first / PANEL * apart), apart, format })
+                }
+                (None, NT) => Right::Columns { at: b.wrapping_add(first * b_stride), apart: b_stride },
+                (None, _) => Right::Rows { at: b.wrapping_add(first), apart: b_stride },
             },
             c: c.add(rows.start * c_stride + first),
             c_row: c_stride,
@@ -134,6 +154,12 @@ unsafe fn gemm_on(
     unsafe {
         match product.b {
             Right::Rows { at, apart } if product.m <= direct::MAX_ROWS => (isa.direct)(&product, at, apart),
+            Right::Panels { at, apart } if product.m <= stream::MAX_ROWS && k > 0 => {
+                (isa.stream)(&product, Panels { at, apart, format: Format::F32 });
+            }
+            Right::Reduced(panels) if product.m <= stream::MAX_ROWS && k > 0 => {
+                (isa.stream)(&product, panels)
+            }
             _ => driver::product(isa, &product),
         }
     }
@@ -142,7 +168,8 @@ unsafe fn gemm_on(
 /// The worker's share of laying `op(B)` out in panels; see [`lstmc_compiler::kernel::Pack`].
 ///
 /// # Safety
-/// `b` must be valid for the elements that `shape` says and `to` for `packed_len(k, n)`; otherwise as [`gemm`].
+/// `b` must be valid for the elements that `shape` says and `to` for what
+/// [`Format::packed_len`] says; otherwise as [`gemm`].
 pub unsafe extern "C" fn pack(
     shape: *const PackShape,
     b: *const f32,
@@ -169,8 +196,10 @@ unsafe fn pack_on(isa: &Isa, shape: &PackShape, b: *const f32, to: *mut f32, wor
     } else {
         Right::Rows { at: b.wrapping_add(at), apart: stride }
     };
-    // SAFETY: a share starts at a panel, and panel `at / PANEL` starts at element `at * k`.
-    unsafe { packing::panels(isa, source, columns.len(), 0..k, to.wrapping_add(at * k)) };
+    let Some(format) = format(shape.format) else { return };
+    let to = to.wrapping_add(at / PANEL * format.panel_len(k));
+    // SAFETY: a share starts at a panel.
+    unsafe { packing::packed(isa, source, columns.len(), k, format, to) };
 }
 
 /// The worker's share of a table lookup's gradient; see [`lstmc_compiler::kernel::Scatter`].

@@ -2,10 +2,12 @@
 
 use std::ops::Range;
 
-use lstmc_compiler::kernel::PANEL;
+use lstmc_compiler::kernel::{Format, PANEL, bf16_bits, int8_bits, int8_scale, larger};
 
 use super::driver::Right;
 use super::micro::Isa;
+use super::scratch;
+use super::stream::{self, Panels};
 
 /// How many elements past a tile's end packing may write.
 pub const OVERRUN: usize = 16;
@@ -28,7 +30,92 @@ pub unsafe fn panels(isa: &Isa, source: Right, n: usize, k: Range<usize>, to: *m
                 unsafe { (isa.interleave)(from, apart, PANEL.min(n - column), k.len(), to, PANEL) };
             }
         }
+        Right::Reduced(panels) => {
+            for panel in 0..n.div_ceil(PANEL) {
+                let to = to.wrapping_add(panel * PANEL * k.len());
+                // SAFETY: the panel has the rows, and there is room for them.
+                unsafe { widened(panels, panel, k.clone(), to.cast()) };
+            }
+        }
         Right::Panels { .. } => unreachable!("packed panels are read as they lie"),
+    }
+}
+
+/// Rows `k` of a panel as `f32`.
+unsafe fn widened(panels: Panels, panel: usize, k: Range<usize>, to: *mut [f32; PANEL]) {
+    let panel_at = panels.panel(panel);
+    for (i, p) in k.enumerate() {
+        // SAFETY: as the caller promised.
+        unsafe {
+            *to.add(i) = match panels.format {
+                Format::F32 => stream::row(Format::F32, panel_at, p),
+                Format::Bf16 => stream::row(Format::Bf16, panel_at, p),
+                Format::Int8 => stream::row(Format::Int8, panel_at, p),
+            }
+        };
+    }
+}
+
+/// Panels that are rounded at a time, so that their `f32` form stays in a cache.
+const ROUNDED: usize = SIDE_BY_SIDE;
+
+/// Elements of scratch that [`packed`] needs.
+pub fn scratch(format: Format, k: usize) -> usize {
+    if format == Format::F32 { 0 } else { ROUNDED * PANEL * k }
+}
+
+/// [`panels`] of all `k` rows, in any format.
+///
+/// # Safety
+/// As [`panels`], with room for [`Format::packed_len`] elements; `to` is aligned as an `f32`.
+pub unsafe fn packed(isa: &Isa, source: Right, n: usize, k: usize, format: Format, to: *mut f32) {
+    if format == Format::F32 {
+        // SAFETY: as the caller promised.
+        return unsafe { panels(isa, source, n, 0..k, to) };
+    }
+    scratch::with(scratch(format, k), |wide| {
+        for column in (0..n).step_by(ROUNDED * PANEL) {
+            let width = (ROUNDED * PANEL).min(n - column);
+            // SAFETY: the scratch has room for these panels, and `to` for their rounded form.
+            unsafe { panels(isa, source.at_column(column), width, 0..k, wide) };
+            for panel in 0..width.div_ceil(PANEL) {
+                // SAFETY: `panels` has written k rows of it; `to` has `panel_len` elements for each.
+                unsafe {
+                    let rows = std::slice::from_raw_parts(wide.add(panel * PANEL * k).cast(), k);
+                    let place = to.add((column / PANEL + panel) * format.panel_len(k));
+                    let place = std::slice::from_raw_parts_mut(place.cast(), 4 * format.panel_len(k));
+                    round(format, rows, place);
+                }
+            }
+        }
+    });
+}
+
+/// A panel's weights, rounded, as bytes.
+fn round(format: Format, rows: &[[f32; PANEL]], to: &mut [u8]) {
+    match format {
+        Format::F32 => to.chunks_exact_mut(4).zip(rows.as_flattened()).for_each(|(to, x)| {
+            to.copy_from_slice(&x.to_ne_bytes());
+        }),
+        Format::Bf16 => to.chunks_exact_mut(2).zip(rows.as_flattened()).for_each(|(to, &x)| {
+            to.copy_from_slice(&bf16_bits(x).to_ne_bytes());
+        }),
+        Format::Int8 => {
+            let mut most = [0.0f32; PANEL];
+            for row in rows {
+                most = std::array::from_fn(|j| larger(most[j], row[j]));
+            }
+            let scales = most.map(int8_scale);
+            let (header, weights) = to.split_at_mut(4 * PANEL);
+            header.chunks_exact_mut(4).zip(scales).for_each(|(to, scale)| {
+                to.copy_from_slice(&scale.to_ne_bytes());
+            });
+            for (to, row) in weights.chunks_exact_mut(PANEL).zip(rows) {
+                for j in 0..PANEL {
+                    to[j] = int8_bits(row[j], scales[j]) as u8;
+                }
+            }
+        }
     }
 }
 

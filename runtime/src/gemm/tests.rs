@@ -1,7 +1,7 @@
 //! Products on every instruction set of this CPU against sums in f64, and bit for bit against each other.
 
-use lstmc_compiler::backend::abi::{GemmShape, PackShape, ScatterShape};
-use lstmc_compiler::kernel::packed_len;
+use lstmc_compiler::backend::abi::{GemmShape, PackShape, ScatterShape, format_word};
+use lstmc_compiler::kernel::Format;
 use lstmc_compiler::scalar::random;
 use ndarray::Array2;
 use proptest::prelude::*;
@@ -34,7 +34,7 @@ impl Case {
         (if form == TN { [k, m] } else { [m, k] }, if form == NT { [n, k] } else { [k, n] })
     }
 
-    fn shape(&self, packed: bool, split: u32) -> GemmShape {
+    fn shape(&self, packed: Option<Format>, split: u32) -> GemmShape {
         let (a, b) = self.lie();
         GemmShape {
             form: self.form,
@@ -45,7 +45,7 @@ impl Case {
             b_stride: (b[1] + self.gap) as u32,
             c_stride: (self.n + self.gap) as u32,
             accumulate: self.accumulate as u32,
-            packed: packed as u32,
+            packed: packed.map_or(0, format_word),
             split,
         }
     }
@@ -59,15 +59,16 @@ impl Case {
         (numbers(1, a[0] * (a[1] + self.gap)), numbers(2, b[0] * (b[1] + self.gap)), c)
     }
 
-    fn packed(&self, isa: &Isa, b: &[f32], split: u32, workers: u32) -> Vec<f32> {
+    fn packed(&self, isa: &Isa, b: &[f32], format: Format, split: u32, workers: u32) -> Vec<f32> {
         let shape = PackShape {
             form: self.form,
             k: self.k as u32,
             n: self.n as u32,
-            b_stride: self.shape(true, 0).b_stride,
+            b_stride: self.shape(Some(format), 0).b_stride,
+            format: format_word(format),
             split,
         };
-        let mut to = vec![f32::NAN; packed_len(self.k, self.n)];
+        let mut to = vec![f32::NAN; format.packed_len(self.k, self.n)];
         for worker in 0..workers {
             // SAFETY: both buffers have the lengths that the shape asks for.
             unsafe { pack_on(isa, &shape, b.as_ptr(), to.as_mut_ptr(), worker, workers) };
@@ -75,17 +76,36 @@ impl Case {
         to
     }
 
-    fn run(&self, isa: &Isa, packed: bool, split: u32, workers: u32) -> Vec<f32> {
-        let (a, mut b, mut c) = self.operands();
-        if packed {
-            b = self.packed(isa, &b, COLUMNS, workers);
+    fn run(&self, isa: &Isa, packed: Option<Format>, split: u32, workers: u32) -> Vec<f32> {
+        let mut b = self.operands().1;
+        if let Some(format) = packed {
+            b = self.packed(isa, &b, format, COLUMNS, workers);
         }
+        self.run_on(isa, &b, packed, split, workers)
+    }
+
+    /// The product with this B in the place of the case's own.
+    fn run_on(&self, isa: &Isa, b: &[f32], packed: Option<Format>, split: u32, workers: u32) -> Vec<f32> {
+        let (a, _, mut c) = self.operands();
         let shape = self.shape(packed, split);
         for worker in 0..workers {
             // SAFETY: the operands have the lengths that the shape asks for.
             unsafe { gemm_on(isa, &shape, a.as_ptr(), b.as_ptr(), c.as_mut_ptr(), worker, workers) };
         }
         c
+    }
+
+    /// B with each column of `op(B)` rounded to a format.
+    fn rounded(&self, format: Format) -> Vec<f32> {
+        let mut b = self.operands().1;
+        let stride = self.lie().1[1] + self.gap;
+        for column in 0..self.n {
+            let at = |k: usize| if self.form == NT { column * stride + k } else { k * stride + column };
+            let mut values: Vec<f32> = (0..self.k).map(|k| b[at(k)]).collect();
+            format.round(&mut values);
+            values.iter().enumerate().for_each(|(k, &value)| b[at(k)] = value);
+        }
+        b
     }
 
     /// The product in f64 and, for each element, the sum of the magnitudes of its terms.
@@ -134,19 +154,35 @@ fn bits(c: &[f32]) -> Vec<u32> {
 
 fn check_all(case: &Case) {
     for isa in micro::available() {
-        let whole = case.run(isa, false, 0, 1);
+        let whole = case.run(isa, None, 0, 1);
         case.check(isa, &whole);
-        let packed = (case.form != TN).then(|| case.run(isa, true, 0, 1));
+        let packed = (case.form != TN).then(|| case.run(isa, Some(Format::F32), 0, 1));
         if let Some(packed) = &packed {
             case.check(isa, packed);
             assert_eq!(bits(packed), bits(&whole), "{} {case:?}: packing changed the sums", isa.name);
         }
         for (split, workers) in [(0, 2), (ROWS, 2), (ROWS, 3), (COLUMNS, 2), (COLUMNS, 3)] {
             let label = format!("{} {case:?}: split {split}, {workers} workers", isa.name);
-            assert_eq!(bits(&case.run(isa, false, split, workers)), bits(&whole), "{label}");
+            assert_eq!(bits(&case.run(isa, None, split, workers)), bits(&whole), "{label}");
             if let Some(packed) = &packed {
-                assert_eq!(bits(&case.run(isa, true, split, workers)), bits(packed), "{label}, packed");
+                let found = case.run(isa, Some(Format::F32), split, workers);
+                assert_eq!(bits(&found), bits(packed), "{label}, packed");
             }
+        }
+        if case.form != TN {
+            check_formats(case, isa);
+        }
+    }
+}
+
+/// A product by weights in a format is the product by weights rounded to it, however it is cut.
+fn check_formats(case: &Case, isa: &Isa) {
+    for format in [Format::Bf16, Format::Int8] {
+        let expected = bits(&case.run_on(isa, &case.rounded(format), None, 0, 1));
+        for (split, workers) in [(0, 1), (ROWS, 3), (COLUMNS, 2)] {
+            let found = bits(&case.run(isa, Some(format), split, workers));
+            let name = isa.name;
+            assert_eq!(found, expected, "{name} {case:?} in {format}: split {split}, {workers} workers");
         }
     }
 }
@@ -196,12 +232,12 @@ fn more_rows_than_are_packed_at_a_time() {
 fn empty_products_write_what_they_should() {
     let case = Case { form: 0, m: 3, n: 5, k: 0, gap: 2, accumulate: false };
     for isa in micro::available() {
-        let c = case.run(isa, false, 0, 1);
+        let c = case.run(isa, None, 0, 1);
         assert!(c.chunks(7).all(|row| row[..5] == [0.0; 5] && row[5..] == [UNTOUCHED; 2]));
         let kept = Case { accumulate: true, ..case.clone() };
-        assert_eq!(kept.run(isa, false, 0, 1), kept.operands().2);
+        assert_eq!(kept.run(isa, None, 0, 1), kept.operands().2);
         for (m, n) in [(0, 5), (3, 0)] {
-            Case { m, n, k: 4, ..case.clone() }.run(isa, false, COLUMNS, 2);
+            Case { m, n, k: 4, ..case.clone() }.run(isa, None, COLUMNS, 2);
         }
     }
 }
@@ -210,9 +246,9 @@ fn empty_products_write_what_they_should() {
 fn a_product_in_the_packed_layout_ignores_what_pads_it() {
     // An infinity in A times the padding's zeros is not a number; it must not reach C.
     let case = Case { form: 0, m: 5, n: 3, k: 2, gap: 0, accumulate: false };
-    let shape = case.shape(true, 0);
+    let shape = case.shape(Some(Format::F32), 0);
     for isa in micro::available() {
-        let b = case.packed(isa, &[1.0; 6], 0, 1);
+        let b = case.packed(isa, &[1.0; 6], Format::F32, 0, 1);
         let mut c = vec![0.0; 15];
         // SAFETY: the operands have the lengths that the shape asks for.
         unsafe { gemm_on(isa, &shape, [f32::INFINITY; 10].as_ptr(), b.as_ptr(), c.as_mut_ptr(), 0, 1) };
@@ -225,7 +261,7 @@ fn panels_are_laid_out_as_the_kernel_form_says() {
     let case = Case { form: NT, m: 1, n: 21, k: 11, gap: 4, accumulate: false };
     let (_, b, _) = case.operands();
     for isa in micro::available() {
-        let packed = case.packed(isa, &b, COLUMNS, 2);
+        let packed = case.packed(isa, &b, Format::F32, COLUMNS, 2);
         for (at, &value) in packed.iter().enumerate() {
             let (panel, k, column) = (at / (16 * 11), at / 16 % 11, at % 16);
             let column = panel * 16 + column;

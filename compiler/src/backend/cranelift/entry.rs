@@ -1,4 +1,4 @@
-//! The entry function: the loop over steps, time loops, barriers, and calls in the order of the schedule.
+//! The entry function: the prologue, the loop over steps, time loops, barriers, and calls in the order of the schedule.
 
 use std::collections::HashMap;
 use std::mem::offset_of;
@@ -13,7 +13,7 @@ use super::Error;
 use super::assemble::Assembly;
 use super::counted::Counted;
 use super::kernel;
-use crate::backend::abi::{GemmShape, PackShape, Run, ScatterShape};
+use crate::backend::abi::{GemmShape, PackShape, Run, ScatterShape, format_word};
 use crate::kernel::{Address, Form, Gemm, Index, Kernel, Pack, Scatter, Time};
 use crate::plan::{Program, Split, Step, share};
 
@@ -65,7 +65,12 @@ pub(super) fn build<'p, M: Module>(
         times: Vec::new(),
         kernels: Vec::new(),
     };
+    entry.all_shares(&program.prologue);
     entry.all_shares(&program.schedule);
+    if !program.prologue.is_empty() {
+        entry.schedule(&program.prologue)?;
+        entry.barrier();
+    }
     entry.steps(steps)?;
     entry.b.ins().return_(&[]);
     entry.b.seal_all_blocks();
@@ -168,7 +173,7 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
             b_stride: word(gemm.b.stride),
             c_stride: word(gemm.c.stride),
             accumulate: u32::from(gemm.accumulate),
-            packed: u32::from(gemm.packed),
+            packed: gemm.packed.map_or(0, format_word),
             split: cut(split),
         };
         let GemmShape { form, m, n, k, a_stride, b_stride, c_stride, accumulate, packed, split } = shape;
@@ -185,10 +190,11 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
             k: word(pack.k),
             n: word(pack.n),
             b_stride: word(pack.b.stride),
+            format: format_word(pack.format),
             split: cut(split),
         };
-        let PackShape { form, k, n, b_stride, split } = shape;
-        let data = self.assembly.constant(&[form, k, n, b_stride, split])?;
+        let PackShape { form, k, n, b_stride, format, split } = shape;
+        let data = self.assembly.constant(&[form, k, n, b_stride, format, split])?;
         let whole = Address { buffer: pack.to, offset: 0, terms: Vec::new() };
         let operands = [&pack.b.at, &whole].map(|at| self.address(at));
         self.library(self.assembly.imports.pack, data, &operands, split);

@@ -59,7 +59,7 @@ impl Lowering<'_> {
         let Some(c) = target.matrix() else {
             unreachable!("internal error: the product's target is a matrix")
         };
-        items.push(Item::Gemm(Gemm { form, m, n, k, a, b, packed: false, c, accumulate: false }));
+        items.push(Item::Gemm(Gemm { form, m, n, k, a, b, packed: None, c, accumulate: false }));
     }
 
     fn scatter(&mut self, rows: usize, node: &Node, target: &View, items: &mut Vec<Item>) {

@@ -6,25 +6,29 @@
 //!    what a loop stacks is written to its slot of the stack; a carried value that is also stacked lives in one buffer
 //!    of `steps + 1` slots, so that carrying costs no copy.
 //! 3. `emit`: each group becomes a [`Kernel`]; what has no home is computed where it is read.
+//! 4. `prologue` and `pack`: what is the same at every step of a run is done once before, and weights are laid out for the
+//!    product's inner loop where that pays.
 
 mod cluster;
 mod emit;
 mod library;
 mod nest;
 mod pack;
+mod prologue;
 mod regions;
 mod storage;
 mod tidy;
 
 use std::collections::HashMap;
 
-use super::{BufferId, BufferKind, Elem, Item, Module, Time};
+use super::{BufferId, BufferKind, Elem, Format, Item, Module, Time};
 use crate::graph::{Graph, Node, Op, OutputRole, Value};
 use cluster::{Clusters, Slot};
 use storage::View;
 
-/// Lowers a verified graph.
-pub fn lower(graph: &Graph) -> Module {
+/// Lowers a verified graph. `weights` is the format in which the graph's constant weights are packed: those that no step
+/// changes, so that training's are `f32` whatever it says.
+pub fn lower(graph: &Graph, weights: Format) -> Module {
     let graph = &regions::one_axis_reductions(graph);
     let mut lowering = Lowering {
         graph,
@@ -32,13 +36,14 @@ pub fn lower(graph: &Graph) -> Module {
         uses: HashMap::new(),
         homes: HashMap::new(),
         slices: HashMap::new(),
-        module: Module { name: graph.name.clone(), buffers: vec![], items: vec![] },
+        module: Module { name: graph.name.clone(), buffers: vec![], prologue: vec![], items: vec![] },
         times: 0,
     };
     regions::index(&mut lowering, &graph.body);
     lowering.run();
     tidy::tidy(&mut lowering.module);
-    pack::pack_weights(&mut lowering.module);
+    prologue::hoist(&mut lowering.module);
+    pack::pack_weights(&mut lowering.module, weights);
     lowering.module
 }
 

@@ -1,79 +1,97 @@
-//! Recurrent weights are packed once, before the loop that multiplies by them at every step.
+//! Weights are packed once for many products: constant ones before a run's steps, others before the loop that multiplies
+//! by them at every step.
 
 use std::collections::HashSet;
 
+use super::prologue;
 use crate::kernel::{
-    Address, Buffer, BufferId, BufferKind, Elem, Form, Gemm, Item, Matrix, Module, Pack, TimeLoop, packed_len,
+    Address, Buffer, BufferId, BufferKind, Elem, Form, Format, Gemm, Item, Matrix, Module, Pack,
 };
 
-/// Fewer rows than this stream the weight as it lies: packing would cost more than it saves.
+/// In a training step's loop fewer rows than this use the weight as it lies: packing would cost more than it saves.
 const MIN_ROWS: usize = 5;
+/// From this many rows on, a product that runs once a step lays the weight out block by block at little cost, and a
+/// second copy of the weight is not worth its memory.
+const MANY_ROWS: usize = 64;
 
-pub(super) fn pack_weights(module: &mut Module) {
+/// `format` is what constant weights are stored in.
+pub(super) fn pack_weights(module: &mut Module, format: Format) {
+    let mut constants = prologue::constants(module);
+    constants.extend(module.prologue.iter().flat_map(Item::stored));
+    let mut packing = Packing { constants, format, buffers: &mut module.buffers };
     let mut items = vec![];
-    for item in std::mem::take(&mut module.items) {
-        let Item::Loop(mut inner) = item else {
-            items.push(item);
-            continue;
-        };
-        let mut packs = vec![];
-        pack_in(&mut inner, &mut module.buffers, &mut packs);
-        items.extend(packs.into_iter().map(Item::Pack));
-        items.push(Item::Loop(inner));
+    for mut item in std::mem::take(&mut module.items) {
+        packing.constant(std::slice::from_mut(&mut item), 1, &mut module.prologue);
+        packing.before_loop(&mut item, &mut items);
+        items.push(item);
     }
     module.items = items;
 }
 
-fn pack_in(time_loop: &mut TimeLoop, buffers: &mut Vec<Buffer>, packs: &mut Vec<Pack>) {
-    let written = written(&time_loop.items);
-    if time_loop.steps < 2 {
-        return;
-    }
-    for item in &mut time_loop.items {
-        let Item::Gemm(gemm) = item else { continue };
-        let steady = gemm.b.at.terms.is_empty() && !written.contains(&gemm.b.at.buffer);
-        if gemm.form == Form::TN || gemm.m < MIN_ROWS || !steady {
-            continue;
-        }
-        let same =
-            |pack: &&Pack| pack.form == gemm.form && pack.b == gemm.b && (pack.k, pack.n) == (gemm.k, gemm.n);
-        let to = match packs.iter().find(same) {
-            Some(pack) => pack.to,
-            None => {
-                let to = BufferId(buffers.len() as u32);
-                let name = format!("packed_{}", buffers.len());
-                let shape = vec![packed_len(gemm.k, gemm.n)];
-                buffers.push(Buffer { name, elem: Elem::Real, shape, kind: BufferKind::Packed });
-                packs.push(Pack { form: gemm.form, k: gemm.k, n: gemm.n, b: gemm.b.clone(), to });
-                to
+struct Packing<'m> {
+    constants: HashSet<BufferId>,
+    format: Format,
+    buffers: &'m mut Vec<Buffer>,
+}
+
+impl Packing<'_> {
+    /// Packs the constant weights of items that run `times` times a step.
+    fn constant(&mut self, items: &mut [Item], times: usize, prologue: &mut Vec<Item>) {
+        for item in items {
+            match item {
+                Item::Loop(inner) => self.constant(&mut inner.items, inner.steps, prologue),
+                Item::Gemm(gemm) => {
+                    let pays = self.format != Format::F32 || times > 1 || gemm.m < MANY_ROWS;
+                    if can_pack(gemm) && self.constants.contains(&gemm.b.at.buffer) && pays {
+                        self.pack(gemm, self.format, prologue);
+                    }
+                }
+                Item::Kernel(_) | Item::Pack(_) | Item::Scatter(_) => {}
             }
-        };
-        read_packed(gemm, to);
+        }
+    }
+
+    /// Packs what a loop over time reads at every step and does not write.
+    fn before_loop(&mut self, item: &mut Item, before: &mut Vec<Item>) {
+        let written = item.stored();
+        let Item::Loop(inner) = item else { return };
+        if inner.steps < 2 {
+            return;
+        }
+        let mut packs = vec![];
+        for item in &mut inner.items {
+            if let Item::Gemm(gemm) = item
+                && can_pack(gemm)
+                && gemm.m >= MIN_ROWS
+                && !written.contains(&gemm.b.at.buffer)
+            {
+                self.pack(gemm, Format::F32, &mut packs);
+            }
+        }
+        before.append(&mut packs);
+    }
+
+    /// Has a product read its packed weight, which one of `packs` makes.
+    fn pack(&mut self, gemm: &mut Gemm, format: Format, packs: &mut Vec<Item>) {
+        let Gemm { form, k, n, ref b, .. } = *gemm;
+        let wanted = |to| Pack { form, k, n, b: b.clone(), to, format };
+        let known = packs.iter().find_map(|item| match item {
+            Item::Pack(pack) if *pack == wanted(pack.to) => Some(pack.to),
+            _ => None,
+        });
+        let to = known.unwrap_or_else(|| {
+            let to = BufferId(self.buffers.len() as u32);
+            let name = format!("packed_{}", self.buffers.len());
+            let shape = vec![format.packed_len(k, n)];
+            self.buffers.push(Buffer { name, elem: Elem::Real, shape, kind: BufferKind::Packed });
+            packs.push(Item::Pack(wanted(to)));
+            to
+        });
+        gemm.packed = Some(format);
+        gemm.b = Matrix { at: Address { buffer: to, offset: 0, terms: vec![] }, stride: 0 };
     }
 }
 
-fn read_packed(gemm: &mut Gemm, from: BufferId) {
-    gemm.packed = true;
-    gemm.b = Matrix { at: Address { buffer: from, offset: 0, terms: vec![] }, stride: 0 };
-}
-
-/// The buffers that items write.
-fn written(items: &[Item]) -> HashSet<BufferId> {
-    let mut found = HashSet::new();
-    for item in items {
-        match item {
-            Item::Kernel(kernel) => found.extend(kernel.stored()),
-            Item::Gemm(gemm) => {
-                found.insert(gemm.c.at.buffer);
-            }
-            Item::Pack(pack) => {
-                found.insert(pack.to);
-            }
-            Item::Scatter(scatter) => {
-                found.insert(scatter.table);
-            }
-            Item::Loop(inner) => found.extend(written(&inner.items)),
-        }
-    }
-    found
+fn can_pack(gemm: &Gemm) -> bool {
+    gemm.packed.is_none() && gemm.form != Form::TN && gemm.b.at.terms.is_empty()
 }

@@ -2,6 +2,7 @@
 
 mod alias;
 mod nest;
+mod prologue;
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,8 +10,8 @@ use alias::{Unknown, can_reach};
 use nest::Nest;
 
 use super::{
-    Address, Buffer, BufferId, BufferKind, Elem, Form, Gemm, Index, InputRole, Item, Matrix, Module, Pack,
-    Scatter, Time, TimeLoop, packed_len,
+    Address, Buffer, BufferId, BufferKind, Elem, Form, Format, Gemm, Index, InputRole, Item, Matrix, Module,
+    Pack, Scatter, Time, TimeLoop,
 };
 
 /// Whether the module keeps every promise of its representation; the first one broken, if not.
@@ -33,6 +34,8 @@ pub fn verify(module: &Module) -> Result<(), String> {
         times: HashSet::new(),
         kernels: HashSet::new(),
     };
+    verifier.items(&module.prologue)?;
+    prologue::check(module).map_err(|error| format!("the prologue {error}"))?;
     verifier.items(&module.items)
 }
 
@@ -51,8 +54,8 @@ struct Verifier<'m> {
     module: &'m Module,
     /// Whether each buffer's contents are defined by now.
     written: Vec<bool>,
-    /// What each packed buffer holds: form, k and n.
-    packed: HashMap<BufferId, (Form, usize, usize)>,
+    /// What each packed buffer holds: form, k, n and format.
+    packed: HashMap<BufferId, (Form, usize, usize, Format)>,
     /// Enclosing time loops and their lengths.
     open: Vec<(Time, usize)>,
     times: HashSet<Time>,
@@ -103,29 +106,28 @@ impl<'m> Verifier<'m> {
         let b = (&gemm.b, b_rows, b_columns);
         let c = (&gemm.c, m, n);
         self.read(a)?;
-        if gemm.packed {
-            self.packed_operand(gemm)?;
-        } else {
-            self.read(b)?;
+        match gemm.packed {
+            Some(format) => self.packed_operand(gemm, format)?,
+            None => self.read(b)?,
         }
         if gemm.accumulate {
             self.read(c)?;
         }
         self.write(c)?;
-        if self.meet(c, a) || (!gemm.packed && self.meet(c, b)) {
+        if self.meet(c, a) || (gemm.packed.is_none() && self.meet(c, b)) {
             return Err("the result overlaps an operand".into());
         }
         Ok(())
     }
 
-    fn packed_operand(&self, gemm: &Gemm) -> Result<(), String> {
+    fn packed_operand(&self, gemm: &Gemm, format: Format) -> Result<(), String> {
         let at = &gemm.b.at;
         if at.offset != 0 || !at.terms.is_empty() {
             return Err("a packed operand starts where its buffer does".into());
         }
         let buffer = buffer(self.module, at.buffer)?;
         match self.packed.get(&at.buffer) {
-            Some(&(form, k, n)) if (form, k, n) == (gemm.form, gemm.k, gemm.n) => Ok(()),
+            Some(&packed) if packed == (gemm.form, gemm.k, gemm.n, format) => Ok(()),
             Some(_) => Err(format!("{:?} was packed for another product", buffer.name)),
             None => Err(format!("{:?} was not packed before", buffer.name)),
         }
@@ -143,11 +145,11 @@ impl<'m> Verifier<'m> {
         if to.kind != BufferKind::Packed {
             return Err(format!("{:?} is not a packed buffer", to.name));
         }
-        if to.len() < packed_len(pack.k, pack.n) {
+        if to.len() < pack.format.packed_len(pack.k, pack.n) {
             return Err(format!("{:?} is too short", to.name));
         }
         self.written[pack.to.0 as usize] = true;
-        self.packed.insert(pack.to, (pack.form, pack.k, pack.n));
+        self.packed.insert(pack.to, (pack.form, pack.k, pack.n, pack.format));
         Ok(())
     }
 

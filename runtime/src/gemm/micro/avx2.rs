@@ -7,6 +7,7 @@ use lstmc_compiler::kernel::PANEL;
 use super::{Isa, Tile, heights};
 use crate::gemm::direct;
 use crate::gemm::driver::Product;
+use crate::gemm::stream::{self, Panels};
 
 pub static ISA: Isa = Isa {
     name: "avx2",
@@ -15,6 +16,7 @@ pub static ISA: Isa = Isa {
     tall: &[],
     interleave,
     direct,
+    stream,
 };
 
 const LANES: usize = 8;
@@ -90,6 +92,12 @@ unsafe fn store_some(c: *mut f32, columns: usize, sum: [__m256; 2], add: bool) {
 unsafe fn direct(p: &Product, b: *const f32, apart: usize) {
     // SAFETY: as the caller promised.
     unsafe { direct::run::<true>(p, b, apart) };
+}
+
+#[target_feature(enable = "avx2,fma")]
+unsafe fn stream(p: &Product, b: Panels) {
+    // SAFETY: as the caller promised.
+    unsafe { stream::run::<true>(p, b) };
 }
 
 #[target_feature(enable = "avx2,fma")]

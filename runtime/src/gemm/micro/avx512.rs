@@ -30,6 +30,7 @@ pub static ISA: Isa = Isa {
     ],
     interleave: super::avx2::interleave,
     direct,
+    stream: super::avx512_stream::stream,
 };
 
 #[target_feature(enable = "avx512f")]

@@ -4,11 +4,14 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx512_stream;
 mod portable;
 
 use std::sync::OnceLock;
 
 use super::driver::Product;
+use super::stream::Panels;
 
 /// What a register tile works on: `C[..rows, ..columns]` becomes, or grows by, `k` products of A and B.
 pub struct Tile {
@@ -46,6 +49,9 @@ pub type InterleaveFn = unsafe fn(*const f32, usize, usize, usize, *mut f32, usi
 /// [`super::direct::run`] on one instruction set.
 pub type DirectFn = unsafe fn(&Product, *const f32, usize);
 
+/// [`super::stream::run`] on one instruction set.
+pub type StreamFn = unsafe fn(&Product, Panels);
+
 /// The tiles of one height.
 pub struct Height {
     /// Panels that `wide` takes at once: more for low tiles, whose few sums would wait for each other.
@@ -74,6 +80,7 @@ pub struct Isa {
     pub tall: &'static [TileFn],
     pub interleave: InterleaveFn,
     pub direct: DirectFn,
+    pub stream: StreamFn,
 }
 
 impl Isa {

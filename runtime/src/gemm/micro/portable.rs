@@ -5,6 +5,7 @@ use lstmc_compiler::kernel::PANEL;
 use super::{Isa, Tile, heights};
 use crate::gemm::direct;
 use crate::gemm::driver::Product;
+use crate::gemm::stream::{self, Panels};
 
 /// Whether the baseline multiplies and adds in one instruction; elsewhere `mul_add` is a call.
 const FUSED: bool = cfg!(target_arch = "aarch64");
@@ -20,6 +21,7 @@ pub static ISA: Isa = Isa {
     tall: &[],
     interleave,
     direct,
+    stream,
 };
 
 unsafe fn tile<const ROWS: usize, const PANELS: usize, const PACKED: bool>(t: &Tile) {
@@ -55,6 +57,11 @@ unsafe fn tile<const ROWS: usize, const PANELS: usize, const PACKED: bool>(t: &T
 unsafe fn direct(p: &Product, b: *const f32, apart: usize) {
     // SAFETY: as the caller promised.
     unsafe { direct::run::<FUSED>(p, b, apart) };
+}
+
+unsafe fn stream(p: &Product, b: Panels) {
+    // SAFETY: as the caller promised.
+    unsafe { stream::run::<FUSED>(p, b) };
 }
 
 pub unsafe fn interleave(from: *const f32, row: usize, rows: usize, k: usize, to: *mut f32, apart: usize) {

@@ -20,7 +20,8 @@ pub fn plan(module: &Module, workers: usize) -> Program {
         offsets.push(end);
         end = (end + buffer.len() * 4).next_multiple_of(64);
     }
-    Program { module: module.clone(), workers, offsets, arena_bytes: end, schedule: steps(&module.items) }
+    let (prologue, schedule) = (steps(&module.prologue), steps(&module.items));
+    Program { module: module.clone(), workers, offsets, arena_bytes: end, prologue, schedule }
 }
 
 fn steps(items: &[Item]) -> Vec<Step> {

@@ -1,0 +1,171 @@
+//! How weights are stored in the packed layout: as they are, or rounded to fewer bits.
+//!
+//! A product by a packed operand of a format is, to the bit, the product of `f32` by the rounded weights: a weight is
+//! widened to `f32` when it is read, and sums are `f32` in the order of any other product. Nothing but the weights is
+//! rounded, and every machine rounds and widens them alike.
+
+/// Columns of a packed panel; the same on every machine so that memory plans are too.
+pub const PANEL: usize = 16;
+
+/// What is stored of a weight.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Format {
+    #[default]
+    F32,
+    /// The upper half of an `f32`, rounded to nearest, ties to even.
+    Bf16,
+    /// A whole number from -127 to 127 times its column's scale: the column's largest magnitude over 127.
+    Int8,
+}
+
+impl Format {
+    pub const ALL: [Format; 3] = [Format::F32, Format::Bf16, Format::Int8];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::F32 => "f32",
+            Format::Bf16 => "bf16",
+            Format::Int8 => "int8",
+        }
+    }
+
+    /// Elements of 4 bytes of one panel of `k` rows. A panel of [`Format::Int8`] begins with its columns' scales.
+    pub fn panel_len(self, k: usize) -> usize {
+        match self {
+            Format::F32 => PANEL * k,
+            Format::Bf16 => PANEL / 2 * k,
+            Format::Int8 => PANEL + PANEL / 4 * k,
+        }
+    }
+
+    /// Elements of 4 bytes of the packed form of a `[k, n]` operand: panels of [`PANEL`] columns, the last one padded
+    /// with zeros, each `k` rows of [`PANEL`] weights.
+    pub fn packed_len(self, k: usize, n: usize) -> usize {
+        n.div_ceil(PANEL) * self.panel_len(k)
+    }
+
+    /// A column as a product reads it.
+    pub fn round(self, column: &mut [f32]) {
+        match self {
+            Format::F32 => {}
+            Format::Bf16 => column.iter_mut().for_each(|x| *x = bf16_value(bf16_bits(*x))),
+            Format::Int8 => {
+                let scale = int8_scale(column.iter().fold(0.0, |most, &x| larger(most, x)));
+                column.iter_mut().for_each(|x| *x = int8_value(int8_bits(*x, scale), scale));
+            }
+        }
+    }
+}
+
+impl std::str::FromStr for Format {
+    type Err = ();
+
+    fn from_str(name: &str) -> Result<Self, ()> {
+        Format::ALL.into_iter().find(|format| format.name() == name).ok_or(())
+    }
+}
+
+impl std::fmt::Display for Format {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// [`Format::Bf16`] of a number.
+#[inline(always)]
+pub fn bf16_bits(x: f32) -> u16 {
+    let bits = x.to_bits();
+    // The carry of a number that is no number could make it infinite.
+    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
+    let kept = if x.is_nan() { bits | 1 << 22 } else { rounded };
+    (kept >> 16) as u16
+}
+
+#[inline(always)]
+pub fn bf16_value(bits: u16) -> f32 {
+    f32::from_bits(u32::from(bits) << 16)
+}
+
+/// The magnitude of `x` if it is larger than `most`, or no number: a fold over a column gives what [`int8_scale`] wants.
+#[inline(always)]
+pub fn larger(most: f32, x: f32) -> f32 {
+    let magnitude = x.abs();
+    if magnitude <= most || most.is_nan() { most } else { magnitude }
+}
+
+/// The scale of a column of this largest magnitude. A column whose scale would be no normal number is zero.
+#[inline(always)]
+pub fn int8_scale(most: f32) -> f32 {
+    let scale = most / 127.0;
+    if scale < f32::MIN_POSITIVE { 0.0 } else { scale }
+}
+
+/// [`Format::Int8`] of a number: rounded to nearest, ties to even.
+#[inline(always)]
+pub fn int8_bits(x: f32, scale: f32) -> i8 {
+    // Next to this number the whole numbers are all that there is: adding it rounds.
+    const WHOLE: f32 = 12_582_912.0;
+    if scale == 0.0 { 0 } else { ((x / scale + WHOLE) - WHOLE) as i8 }
+}
+
+#[inline(always)]
+pub fn int8_value(bits: i8, scale: f32) -> f32 {
+    f32::from(bits) * scale
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bf16_is_the_nearest_with_seven_bits_of_fraction() {
+        let rounded = |x: f32| bf16_value(bf16_bits(x));
+        for x in [0.0, -0.0, 1.0, -2.5, f32::INFINITY, f32::MIN_POSITIVE] {
+            assert_eq!(rounded(x).to_bits(), x.to_bits());
+        }
+        let step = 1.0 / 128.0;
+        assert_eq!(rounded(1.0 + 0.5 * step), 1.0, "a tie goes to the even neighbour");
+        assert_eq!(rounded(1.0 + 1.5 * step), 1.0 + 2.0 * step);
+        assert_eq!(rounded(1.0 + 0.501 * step), 1.0 + step);
+        assert_eq!(rounded(f32::MAX), f32::INFINITY);
+        assert!(rounded(f32::from_bits(0x7f80_0001)).is_nan());
+        assert!(rounded(f32::from_bits(0xffff_ffff)).is_nan());
+    }
+
+    #[test]
+    fn int8_keeps_the_largest_and_errs_by_half_a_step() {
+        let mut column: Vec<f32> = (0..200).map(|i| (i as f32 * 0.7).sin() * 0.3).collect();
+        let before = column.clone();
+        let most = before.iter().fold(0.0, |most, &x| larger(most, x));
+        Format::Int8.round(&mut column);
+        let step = most / 127.0;
+        for (before, after) in before.iter().zip(&column) {
+            // Half a step, and the roundings of the division and the product.
+            assert!((before - after).abs() <= step * 0.5001, "{before} became {after}");
+        }
+        assert!(column.iter().any(|x| (x.abs() - most).abs() <= 1e-7 * most));
+        assert_eq!(int8_bits(-most, step), -127);
+    }
+
+    #[test]
+    fn int8_of_columns_without_a_scale() {
+        let mut zero = [0.0, -0.0, 1e-40];
+        Format::Int8.round(&mut zero);
+        assert_eq!(zero, [0.0; 3]);
+        for bad in [f32::NAN, f32::INFINITY] {
+            let mut column = [1.0, bad, 2.0];
+            Format::Int8.round(&mut column);
+            assert!(column[1].is_nan(), "{bad} became {column:?}");
+        }
+    }
+
+    #[test]
+    fn panels_have_room_for_their_weights() {
+        assert_eq!(Format::F32.packed_len(3, 17), 2 * 16 * 3);
+        assert_eq!(4 * Format::Bf16.packed_len(3, 17), 2 * (2 * 16 * 3));
+        assert_eq!(4 * Format::Int8.packed_len(3, 17), 2 * (4 * 16 + 16 * 3));
+        for format in Format::ALL {
+            assert_eq!(format.name().parse(), Ok(format));
+        }
+    }
+}

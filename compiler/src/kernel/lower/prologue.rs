@@ -1,0 +1,41 @@
+//! What every step of a run would compute alike is computed once, before the steps.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::kernel::{BufferId, BufferKind, InputRole, Item, Module};
+
+/// The parameters that nothing in the module writes.
+pub(super) fn constants(module: &Module) -> HashSet<BufferId> {
+    let written: HashSet<BufferId> = module.items.iter().flat_map(Item::stored).collect();
+    let ids = (0..module.buffers.len() as u32).map(BufferId);
+    ids.filter(|id| {
+        matches!(module.buffer(*id).kind, BufferKind::Input(InputRole::Param { .. })) && !written.contains(id)
+    })
+    .collect()
+}
+
+/// Moves the items whose operands are constant and whose results nothing else writes.
+pub(super) fn hoist(module: &mut Module) {
+    let mut known = constants(module);
+    let mut writers: HashMap<BufferId, usize> = HashMap::new();
+    for id in module.items.iter().flat_map(Item::stored) {
+        *writers.entry(id).or_default() += 1;
+    }
+    let mut items = vec![];
+    for item in std::mem::take(&mut module.items) {
+        let steady = match &item {
+            Item::Loop(_) => false,
+            Item::Kernel(kernel) => !kernel.is_random(),
+            Item::Gemm(_) | Item::Pack(_) | Item::Scatter(_) => true,
+        };
+        let (reads, writes) = (item.loaded(), item.stored());
+        let own = |id: &BufferId| writers[id] == 1 && module.buffer(*id).kind == BufferKind::Temp;
+        if steady && !reads.is_empty() && reads.is_subset(&known) && writes.iter().all(own) {
+            known.extend(writes);
+            module.prologue.push(item);
+        } else {
+            items.push(item);
+        }
+    }
+    module.items = items;
+}

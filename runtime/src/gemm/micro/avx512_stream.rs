@@ -1,0 +1,156 @@
+//! [`super::super::stream`] with AVX-512: a panel's row is one register.
+
+use std::arch::x86_64::*;
+use std::ops::Range;
+
+use lstmc_compiler::kernel::{Format, PANEL};
+
+use crate::gemm::driver::{Product, cut, k_block};
+use crate::gemm::stream::{Panels, row_bytes};
+
+const F32: u32 = 0;
+const BF16: u32 = 1;
+const INT8: u32 = 2;
+
+/// Bytes of a panel that are asked for before they are read.
+const AHEAD: usize = 2048;
+const LINE: usize = 64;
+
+/// Panels that are read side by side: the sums of one alone would wait for each other.
+const SIDE_BY_SIDE: usize = 4;
+
+/// The body of [`super::Isa::stream`].
+#[target_feature(enable = "avx512f")]
+pub unsafe fn stream(p: &Product, b: Panels) {
+    // SAFETY: as the caller promised.
+    unsafe {
+        match b.format {
+            Format::F32 => of_format::<F32>(p, b),
+            Format::Bf16 => of_format::<BF16>(p, b),
+            Format::Int8 => of_format::<INT8>(p, b),
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f")]
+unsafe fn of_format<const FORMAT: u32>(p: &Product, b: Panels) {
+    // SAFETY: as the caller promised.
+    unsafe {
+        match p.m {
+            1 => of_rows::<1, FORMAT>(p, b),
+            2 => of_rows::<2, FORMAT>(p, b),
+            3 => of_rows::<3, FORMAT>(p, b),
+            _ => of_rows::<4, FORMAT>(p, b),
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f")]
+unsafe fn of_rows<const ROWS: usize, const FORMAT: u32>(p: &Product, b: Panels) {
+    let count = p.n.div_ceil(PANEL);
+    let mut panel = 0;
+    while panel < count {
+        // SAFETY: there are as many panels as are asked for.
+        unsafe {
+            if count - panel >= SIDE_BY_SIDE {
+                group::<ROWS, SIDE_BY_SIDE, FORMAT>(p, b, panel);
+                panel += SIDE_BY_SIDE;
+            } else {
+                group::<ROWS, 1, FORMAT>(p, b, panel);
+                panel += 1;
+            }
+        }
+    }
+}
+
+/// The columns of C of some panels side by side.
+#[target_feature(enable = "avx512f")]
+unsafe fn group<const ROWS: usize, const PANELS: usize, const FORMAT: u32>(
+    p: &Product,
+    b: Panels,
+    first: usize,
+) {
+    let mut scales = [_mm512_setzero_ps(); PANELS];
+    if FORMAT == INT8 {
+        for (i, scales) in scales.iter_mut().enumerate() {
+            // SAFETY: a panel of this format begins with PANEL scales.
+            *scales = unsafe { _mm512_loadu_ps(b.panel(first + i).scales) };
+        }
+    }
+    for block in cut(0..p.k, k_block(p.k)) {
+        // SAFETY: as the caller promised.
+        unsafe { columns::<ROWS, PANELS, FORMAT>(p, b, first, block, &scales) };
+    }
+}
+
+/// As [`group`], for one block of the contraction.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn columns<const ROWS: usize, const PANELS: usize, const FORMAT: u32>(
+    p: &Product,
+    b: Panels,
+    first: usize,
+    block: Range<usize>,
+    scales: &[__m512; PANELS],
+) {
+    let bytes = row_bytes(b.format);
+    let per_line = LINE / bytes;
+    let apart = 4 * b.apart;
+    let mut at = b.panel(first).rows.wrapping_add(block.start * bytes);
+    let mut a = p.a.at.wrapping_add(block.start * p.a.step);
+    let mut sums = [[_mm512_setzero_ps(); ROWS]; PANELS];
+    let mut left = block.len();
+    while left > 0 {
+        for panel in 0..PANELS {
+            _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(panel * apart + AHEAD).cast());
+        }
+        let count = per_line.min(left);
+        for _ in 0..count {
+            for (panel, (sums, scale)) in sums.iter_mut().zip(scales).enumerate() {
+                // SAFETY: the panel has this row, and A has ROWS rows.
+                unsafe {
+                    let weights = widen::<FORMAT>(at.wrapping_add(panel * apart), *scale);
+                    for (i, sum) in sums.iter_mut().enumerate() {
+                        *sum = _mm512_fmadd_ps(_mm512_set1_ps(*a.wrapping_add(i * p.a.row)), weights, *sum);
+                    }
+                }
+            }
+            at = at.wrapping_add(bytes);
+            a = a.wrapping_add(p.a.step);
+        }
+        left -= count;
+    }
+    let add = p.add || block.start > 0;
+    for (panel, sums) in sums.iter().enumerate() {
+        let column = (first + panel) * PANEL;
+        let mask = ((1u32 << (p.n - column).min(PANEL)) - 1) as __mmask16;
+        for (i, &sum) in sums.iter().enumerate() {
+            let c = p.c.wrapping_add(i * p.c_row + column);
+            // SAFETY: the mask lets through the columns of C that start here.
+            unsafe {
+                let after = if add { _mm512_add_ps(_mm512_maskz_loadu_ps(mask, c), sum) } else { sum };
+                _mm512_mask_storeu_ps(c, mask, after);
+            }
+        }
+    }
+}
+
+/// A panel's row.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn widen<const FORMAT: u32>(row: *const u8, scales: __m512) -> __m512 {
+    // SAFETY: the caller says that a row of this format lies here.
+    unsafe {
+        match FORMAT {
+            BF16 => {
+                let bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256(row.cast()));
+                _mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits))
+            }
+            INT8 => {
+                let whole = _mm512_cvtepi8_epi32(_mm_loadu_si128(row.cast()));
+                _mm512_mul_ps(_mm512_cvtepi32_ps(whole), scales)
+            }
+            _ => _mm512_loadu_ps(row.cast()),
+        }
+    }
+}
