@@ -70,6 +70,13 @@ impl Driver for Steps<'_> {
     }
 }
 
+fn session(module: &Module, workers: usize) -> Result<Session, String> {
+    let program = plan::plan(module.clone(), workers);
+    plan::verify(&program)?;
+    let executable = Executable::compile(program).map_err(|error| error.to_string())?;
+    Session::new(executable).map_err(|error| error.to_string())
+}
+
 /// What each of the steps leaves when compiled code runs them.
 fn by_machine(
     module: &Module,
@@ -77,10 +84,11 @@ fn by_machine(
     tensors: &Tensors,
     feeds: &[Feed],
 ) -> Result<Vec<Tensors>, String> {
-    let program = plan::plan(module.clone(), workers);
-    plan::verify(&program)?;
-    let executable = Executable::compile(program).map_err(|error| error.to_string())?;
-    let mut session = Session::new(executable).map_err(|error| error.to_string())?;
+    by_session(&mut session(module, workers)?, tensors, feeds)
+}
+
+/// As [`by_machine`], in a session that may have run before.
+fn by_session(session: &mut Session, tensors: &Tensors, feeds: &[Feed]) -> Result<Vec<Tensors>, String> {
     let names: Vec<String> = session.arena().tensors().iter().map(|tensor| tensor.name.clone()).collect();
     for name in names {
         let values: Vec<f32> =
@@ -250,6 +258,27 @@ proptest! {
     fn random_models_compiled(random in models()) {
         let model = checked(&random.text, random.vocab).map_err(TestCaseError::fail)?;
         passed(training(&model))?;
+    }
+}
+
+/// A session packs its weights once, and again when they have changed.
+#[test]
+fn weights_written_between_two_runs_are_packed_again() {
+    let text = "data { train: \"t\"; tokens: words; batches: stream(rows: 2, steps: 3) }
+        model { tokens -> embedding(8) -> lstm(8) -> dense(vocab) -> softmax }
+        train { loss: cross_entropy; optimizer: sgd; epochs: 1 }";
+    let model = checked(text, 9).unwrap_or_else(|errors| panic!("{errors}"));
+    let graph = observable(&pipeline::graph_of(&model, Purpose::Generate, &mut |_, _| {}));
+    let module = kernel::lower(&graph, Format::Int8);
+    let feeds = model_feeds(&graph, &model);
+    let (first, second) = (start(&graph, Start::Halves), start(&graph, Start::Sixteenths));
+    for workers in [1, 2] {
+        let mut used = session(&module, workers).unwrap();
+        let before = by_session(&mut used, &first, &feeds).unwrap();
+        let again = by_session(&mut used, &second, &feeds).unwrap();
+        let fresh = by_machine(&module, workers, &second, &feeds).unwrap();
+        assert_eq!(other_bits(&fresh[1], &again[1]), None);
+        assert!(other_bits(&before[1], &again[1]).is_some());
     }
 }
 

@@ -6,7 +6,7 @@ mod support;
 use std::path::Path;
 
 use lstmc_compiler::graph::{Form, OutputRole, Purpose};
-use lstmc_compiler::kernel::{BufferId, BufferKind, Expr, Kernel, Stmt};
+use lstmc_compiler::kernel::{BufferId, BufferKind, Expr, Format, Kernel, Stmt};
 use lstmc_compiler::pipeline;
 use lstmc_compiler::plan::{Program, Step};
 use support::random_models::checked;
@@ -215,6 +215,38 @@ fn ptb_large_is_no_longer_than_ptb_medium() {
     let (items, other) = (counts(&large.schedule), counts(&medium.schedule));
     assert_eq!((items.gemms, items.kernels, items.others), (other.gemms, other.kernels, other.others));
     assert!(items.kernels < 60, "{items:?}");
+}
+
+/// Of a program, in how many places a weight is packed, and how many products read their weight packed.
+fn packed(program: &Program) -> (usize, usize) {
+    fn products(steps: &[Step]) -> usize {
+        let each = steps.iter().map(|step| match step {
+            Step::Gemm(gemm, _) => usize::from(gemm.packed.is_some()),
+            Step::Loop { body, .. } => products(body),
+            _ => 0,
+        });
+        each.sum()
+    }
+    (counts(&program.prologue).others, products(&program.schedule))
+}
+
+/// What writes words reads every weight packed, and packs it once in a run; training packs what its loops read, in each
+/// step; evaluation does without a second copy of what it reads once for many rows, unless it is rounded.
+#[test]
+fn weights_are_packed_once_in_a_run_where_they_stay_the_same() {
+    let model = checked(&one_layer("", "lstm(48)"), 100).unwrap_or_else(|errors| panic!("{errors}"));
+    let of = |purpose, format| pipeline::program_in(&model, purpose, format, 2);
+    for format in Format::ALL {
+        let program = of(Purpose::Generate, format);
+        assert_eq!(packed(&program), (3, 3), "{program}");
+        assert_eq!(counts(&program.schedule).others, 0, "{program}");
+        let train = of(Purpose::Train, format);
+        assert_eq!((packed(&train), counts(&train.schedule).others), ((0, 2), 3), "{train}");
+    }
+    assert_eq!(packed(&of(Purpose::Evaluate, Format::F32)), (1, 1));
+    assert_eq!(packed(&of(Purpose::Evaluate, Format::Int8)), (3, 3));
+    let bytes = |format| of(Purpose::Generate, format).arena_bytes;
+    assert!(bytes(Format::Int8) < bytes(Format::Bf16) && bytes(Format::Bf16) < bytes(Format::F32));
 }
 
 /// Evaluation keeps nothing for a backward pass: its time loops write what goes on, and no more.

@@ -27,6 +27,8 @@ pub struct Arena {
     slots: Vec<Slot>,
     tensors: Vec<Tensor>,
     by_name: HashMap<String, usize>,
+    /// Whether the program's prologue has run on the parameters as they are.
+    prepared: bool,
 }
 
 #[derive(Debug)]
@@ -95,7 +97,7 @@ impl Arena {
         let tensors = tensors(program);
         let by_name = tensors.iter().enumerate().map(|(i, tensor)| (tensor.name.clone(), i)).collect();
         let memory = Memory::new(program.arena_bytes, name)?;
-        let mut arena = Self { memory, slots, tensors, by_name };
+        let mut arena = Self { memory, slots, tensors, by_name, prepared: false };
         arena.reset(|kind| matches!(kind, TensorKind::OptimizerState(_) | TensorKind::Carried(_)));
         Ok(arena)
     }
@@ -154,6 +156,7 @@ impl Arena {
         }
         let width = tensor.columns.len();
         let rows: Vec<_> = self.rows(tensor).collect();
+        self.prepared = false;
         for (row, from) in rows.into_iter().zip(values.chunks_exact(width.max(1))) {
             self.memory.reals_mut(row).copy_from_slice(from);
         }
@@ -167,6 +170,7 @@ impl Arena {
     pub fn fill(&mut self, name: &str, mut values: impl Iterator<Item = f32>) -> Result<()> {
         let tensor = self.tensor(name).ok_or_else(|| Error::MissingBuffer(name.into()))?;
         let rows = self.rows(tensor);
+        self.prepared = false;
         for row in rows {
             for (to, from) in self.memory.reals_mut(row).iter_mut().zip(&mut values) {
                 *to = from;
@@ -187,6 +191,7 @@ impl Arena {
                 _ => Err(Error::MissingBuffer(to.name.clone())),
             })
             .collect::<Result<_>>()?;
+        self.prepared = false;
         for (to, from) in pairs {
             let rows: Vec<_> = self.rows(&to).collect();
             for (to, from) in rows.into_iter().zip(other.rows(from)) {
@@ -288,6 +293,11 @@ impl Arena {
     fn output(&self, role: &OutputRole, what: &str) -> Result<&Slot> {
         let found = self.slots.iter().find(|slot| matches!(&slot.kind, BufferKind::Output(r) if r == role));
         found.filter(|slot| slot.elem == Elem::Real).ok_or_else(|| Error::MissingBuffer(what.into()))
+    }
+
+    /// Whether a run may rely on what the prologue of an earlier one has left: no parameter has been written since.
+    pub(crate) fn prepare(&mut self) -> bool {
+        std::mem::replace(&mut self.prepared, true)
     }
 
     pub(crate) fn base(&mut self) -> *mut u8 {
@@ -500,6 +510,22 @@ mod tests {
         assert_eq!(to.read("W_f").unwrap(), [5.0, 6.0]);
         let mut other = Arena::new(&program("evaluate", vec![single("V", 1)])).unwrap();
         assert!(other.copy_params_from(&from).is_err());
+    }
+
+    #[test]
+    fn a_written_parameter_wants_preparing() {
+        let mut arena = Arena::new(&example()).unwrap();
+        assert!(!arena.prepare() && arena.prepare());
+        arena.reset_carried();
+        arena.batch_mut().unwrap();
+        assert!(arena.prepare());
+        arena.write("W_f", &[5.0, 6.0]).unwrap();
+        assert!(!arena.prepare() && arena.prepare());
+        arena.fill("W_f", std::iter::repeat(0.5)).unwrap();
+        assert!(!arena.prepare() && arena.prepare());
+        let other = Arena::new(&example()).unwrap();
+        arena.copy_params_from(&other).unwrap();
+        assert!(!arena.prepare() && arena.prepare());
     }
 
     #[test]

@@ -130,6 +130,7 @@ impl Session {
     /// As the driver does.
     pub fn run(&mut self, rounds: u64, seed: u64, driver: &mut dyn Driver) -> Result<u64> {
         let base = self.arena.base();
+        let prepared = self.arena.prepare();
         let host = Host {
             barrier: workers::Barrier::new(self.workers),
             seed,
@@ -143,7 +144,14 @@ impl Session {
         };
         let host_address = (&raw const host).cast_mut().cast();
         let workers = self.workers as u32;
-        let mut run = Run { arena: base, steps: rounds, halt: 0, workers, host: host_address };
+        let mut run = Run {
+            arena: base,
+            steps: rounds,
+            halt: 0,
+            workers,
+            prepared: prepared.into(),
+            host: host_address,
+        };
         let shared = Shared(&raw mut run);
         let entry = self.entry;
         workers::run(self.workers, self.pin, &|worker| {

@@ -3,8 +3,10 @@
 //! Compiled code is one function, [`Entry`], which every worker calls with its own number. It does:
 //!
 //! ```text
-//! the program's prologue, if it has one
-//! barrier(run, worker)                                    // if there is a prologue
+//! if run.prepared == 0 {                                  // if the program has a prologue
+//!     the program's prologue
+//!     barrier(run, worker)
+//! }
 //! for s in 0..run.steps {
 //!     if worker == 0 { run.halt = begin_step(run, s) }    // the host fills the input buffers
 //!     barrier(run, worker)
@@ -32,6 +34,8 @@ pub struct Run {
     pub halt: u32,
     /// Workers that call the entry.
     pub workers: u32,
+    /// Non-zero: an earlier call has run the prologue on the same parameters and left its results in the arena.
+    pub prepared: u32,
     /// The runtime's own data, passed through.
     pub host: *mut c_void,
 }

@@ -256,3 +256,69 @@ fn verify_wants_parallel_iterations_independent() {
     let error = verify(&parse(&shifted).unwrap()).unwrap_err();
     assert!(error.contains("iterations over a1 are not independent"), "{error}");
 }
+
+/// A parameter of which a prologue makes two things that every step reads.
+const PREPARED: &str = r#"module prepared {
+  buffer %0: f[6, 20] input "w" param parts "w" 0 20
+  buffer %1: f[6, 20] temp "w2"
+  buffer %2: f[256] packed "w^"
+  buffer %3: f[2, 6] input "x" carried start 0.0
+  buffer %4: f[2, 20] output "p" probabilities
+  buffer %5: f[2, 20] temp "y"
+  prologue {
+    kernel "double" axes 120 {
+      for a0 parallel vector {
+        v0 = load %0 + 1*a0
+        v1 = add v0 v0
+        store %1 + 1*a0 = v1
+      }
+    }
+    pack nn 6x20 int8: %2 = %1 stride 20
+  }
+  gemm nn 2x20x6: %5 stride 20 = %3 stride 6 @ packed int8 %2 stride 0
+  kernel "show" axes 40 {
+    for a0 parallel vector {
+      v0 = load %5 + 1*a0
+      store %4 + 1*a0 = v0
+    }
+  }
+}
+"#;
+
+#[test]
+fn a_prologue_runs_before_the_step() {
+    let module = parse(PREPARED).unwrap();
+    verify(&module).unwrap();
+    assert_eq!(module.to_string(), PREPARED);
+    let mut machine = Machine::<f64>::new(&module);
+    machine.get_mut("x").unwrap()[..6].fill(1.0);
+    machine.get_mut("w").unwrap().iter_mut().enumerate().for_each(|(i, w)| *w = (i % 20) as f64);
+    run(&module, &mut machine, 0, 0).unwrap();
+    // A column of equal weights is 127 times its scale, as f32: 2 * column, six times.
+    for (column, &found) in machine.get("p").unwrap()[..20].iter().enumerate() {
+        let expected = 12.0 * column as f64;
+        assert!((found - expected).abs() <= 1e-6 * expected, "column {column} is {found}");
+    }
+    assert_eq!(machine.get("p").unwrap()[20..], [0.0; 20]);
+}
+
+#[test]
+fn verify_wants_a_prologue_that_no_step_undoes() {
+    let rejects = |from: &str, to: &str, message: &str| {
+        assert!(PREPARED.contains(from), "{from}");
+        let error = verify(&parse(&PREPARED.replacen(from, to, 1)).unwrap()).expect_err(to);
+        assert!(error.contains(message), "{to}: {error}");
+    };
+    rejects("store %4 + 1*a0 = v0", "store %0 + 1*a0 = v0", "reads \"w\", which a step may change");
+    rejects("store %4 + 1*a0 = v0", "store %1 + 1*a0 = v0", "writes \"w2\", and so does a step");
+    rejects("param parts \"w\" 0 20", "carried start 0.0", "reads \"w\", which a step may change");
+    rejects("v1 = add v0 v0", "v1 = random 0 + 1*a0", "has random numbers in kernel \"double\"");
+    rejects("temp \"w2\"", "output \"w2\" gradient \"w\"", "writes \"w2\", which is no temporary");
+    rejects(
+        "    kernel \"double\"",
+        "    loop t0 in 2 {\n    }\n    kernel \"double\"",
+        "has a loop over time",
+    );
+    rejects("@ packed int8", "@ packed bf16", "was packed for another product");
+    rejects("f[256] packed", "f[79] packed", "is too short");
+}

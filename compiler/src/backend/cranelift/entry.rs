@@ -67,10 +67,7 @@ pub(super) fn build<'p, M: Module>(
     };
     entry.all_shares(&program.prologue);
     entry.all_shares(&program.schedule);
-    if !program.prologue.is_empty() {
-        entry.schedule(&program.prologue)?;
-        entry.barrier();
-    }
+    entry.prologue()?;
     entry.steps(steps)?;
     entry.b.ins().return_(&[]);
     entry.b.seal_all_blocks();
@@ -80,6 +77,23 @@ pub(super) fn build<'p, M: Module>(
 }
 
 impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
+    /// What comes before the steps; see [`crate::backend::abi`].
+    fn prologue(&mut self) -> Result<(), Error> {
+        if self.program.prologue.is_empty() {
+            return Ok(());
+        }
+        let prepared_at = offset_of!(Run, prepared) as i32;
+        let prepared = self.b.ins().load(types::I32, MemFlagsData::trusted(), self.run, prepared_at);
+        let (work, after) = (self.b.create_block(), self.b.create_block());
+        self.b.ins().brif(prepared, after, &[], work, &[]);
+        self.b.switch_to_block(work);
+        self.schedule(&self.program.prologue)?;
+        self.barrier();
+        self.b.ins().jump(after, &[]);
+        self.b.switch_to_block(after);
+        Ok(())
+    }
+
     /// The outer loop; see [`crate::backend::abi`].
     fn steps(&mut self, steps: Value) -> Result<(), Error> {
         let zero = self.b.ins().iconst(types::I64, 0);

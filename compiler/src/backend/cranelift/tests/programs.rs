@@ -286,6 +286,56 @@ fn time_runs_forwards_and_backwards() {
     agree(&module, &machine, &["h", "dx", "dtable", "dr"], TOLERANCE);
 }
 
+/// Each step adds to a state what the prologue has made of a parameter.
+const PREPARED: &str = r#"module prepared {
+  buffer %0: f[20, 20] input "w" param parts "w" 0 20
+  buffer %1: f[20, 20] temp "w2"
+  buffer %2: f[640] packed "w^"
+  buffer %3: f[3, 20] input "x" carried start 0.0
+  buffer %4: f[3, 20] temp "y"
+  prologue {
+    kernel "half" axes 400 {
+      for a0 parallel vector {
+        v0 = load %0 + 1*a0
+        v1 = const 0.5
+        v2 = mul v0 v1
+        store %1 + 1*a0 = v2
+      }
+    }
+    pack nt 20x20: %2 = %1 stride 20
+  }
+  gemm nt 3x20x20: %4 stride 20 = %3 stride 20 @ packed %2 stride 0
+  kernel "add" axes 60 {
+    for a0 parallel vector {
+      v0 = load %3 + 1*a0
+      v1 = load %4 + 1*a0
+      v2 = add v0 v1
+      store %3 + 1*a0 = v2
+    }
+  }
+}
+"#;
+
+#[test]
+fn the_prologue_runs_once() {
+    let module = module(PREPARED);
+    let mut machine = Machine::new(&module);
+    fill(&mut machine, &["w", "x"]);
+    agree(&module, &machine, &["x"], TOLERANCE);
+    // The interpreter runs it in each step, which changes nothing.
+    let mut expected = machine.clone();
+    (0..3).for_each(|step| run(&module, &mut expected, 0, step).unwrap());
+    for workers in 1..=3 {
+        let program = plan(&module, workers);
+        let native = compile(&program, &library()).unwrap();
+        let mut found = machine.clone();
+        execute_steps(&native, &program, &mut found, &Host::new(workers, 0, 0), 3);
+        for (found, expected) in found.get("x").unwrap().iter().zip(expected.get("x").unwrap()) {
+            assert!((found - expected).abs() < 1e-4 * expected.abs().max(1.0), "{found}, not {expected}");
+        }
+    }
+}
+
 #[test]
 fn the_host_ends_a_run_early() {
     let module = module(RECURRENT);

@@ -114,6 +114,7 @@ pub fn execute_steps(
         steps,
         halt: 0,
         workers: program.workers as u32,
+        prepared: 0,
         host: std::ptr::from_ref(host).cast_mut().cast::<c_void>(),
     };
     let run = &raw mut run as usize;
