@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use lstmc_compiler::kernel::{Format, PANEL, bf16_value, int8_value};
 
-use super::driver::{Product, cut, k_block};
+use super::driver::{Product, cut};
 
 /// The most rows of A for which panels are streamed.
 pub const MAX_ROWS: usize = 4;
@@ -78,7 +78,7 @@ pub unsafe fn row(format: Format, panel: Panel, p: usize) -> [f32; PANEL] {
 pub unsafe fn run<const FUSED: bool>(p: &Product, b: Panels) {
     for column in (0..p.n).step_by(PANEL) {
         let panel = b.panel(column / PANEL);
-        for block in cut(0..p.k, k_block(p.k)) {
+        for block in cut(0..p.k, p.k_block) {
             // SAFETY: the panel has the block's rows; the rest is the caller's promise.
             unsafe {
                 match b.format {

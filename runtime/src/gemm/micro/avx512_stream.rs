@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use lstmc_compiler::kernel::{Format, PANEL};
 
-use crate::gemm::driver::{Product, cut, k_block};
+use crate::gemm::driver::{Product, cut};
 use crate::gemm::stream::{Panels, row_bytes};
 
 const F32: u32 = 0;
@@ -77,7 +77,7 @@ unsafe fn group<const ROWS: usize, const PANELS: usize, const FORMAT: u32>(
             *scales = unsafe { _mm512_loadu_ps(b.panel(first + i).scales) };
         }
     }
-    for block in cut(0..p.k, k_block(p.k)) {
+    for block in cut(0..p.k, p.k_block) {
         // SAFETY: as the caller promised.
         unsafe { columns::<ROWS, PANELS, FORMAT>(p, b, first, block, &scales) };
     }
