@@ -15,7 +15,7 @@ const SHARED: [&str; 2] = ["diag", "scalar"];
 const SEEN_BY_BACKENDS: [&str; 3] = ["kernel", "plan", "backend"];
 
 /// Files, and folders that end in `/`, which may say `unsafe`.
-const UNSAFE: [&str; 11] = [
+const UNSAFE: [&str; 12] = [
     "benches/kernels.rs",
     "benches/support/machine.rs",
     "compiler/src/backend/abi.rs",
@@ -26,6 +26,7 @@ const UNSAFE: [&str; 11] = [
     "runtime/src/session.rs",
     "runtime/src/testing.rs",
     "runtime/src/train/tests.rs",
+    "runtime/src/vector_math.rs",
     "runtime/src/workers/",
 ];
 

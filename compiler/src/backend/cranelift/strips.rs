@@ -18,10 +18,10 @@
 //!
 //! [`VectorMath`]: crate::backend::abi::VectorMath
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{FuncRef, InstBuilder, StackSlotData, StackSlotKind, Value, types};
+use cranelift_codegen::ir::{FuncRef, InstBuilder, StackSlot, StackSlotData, StackSlotKind, Value, types};
 
 use super::counted::Counted;
 use super::kernel::{Body, Bounds, Emitter, Strip};
@@ -168,14 +168,14 @@ impl<'k> Analysis<'k> {
         let mut places = BTreeSet::new();
         for (place, stmt) in self.stmts.iter().enumerate() {
             match stmt {
-                Stmt::Let { var, expr: Expr::Map(op, args) } if self.called.contains(var) => {
-                    if self.phase[var] == index + 1 {
-                        self.want(args[0], index, phase, &mut places);
-                        phase.writes.insert((*var, args[0]));
-                        phase.calls.push((*op, *var));
-                    }
+                Stmt::Let { var, expr: Expr::Map(op, args) }
+                    if self.called.contains(var) && self.phase[var] == index + 1 =>
+                {
+                    self.want(args[0], index, phase, &mut places);
+                    phase.writes.insert((*var, args[0]));
+                    phase.calls.push((*op, *var));
                 }
-                Stmt::Let { var, .. } if self.phase.get(var) == Some(&index) => {
+                Stmt::Let { var, .. } if self.phase.contains_key(var) && self.computed_in(*var, index) => {
                     self.want(*var, index, phase, &mut places);
                 }
                 Stmt::Store { value, .. } if self.needed_in(*value) == index => {
@@ -274,7 +274,7 @@ impl Emitter<'_, '_> {
         let end = self.b.ins().iadd_imm_s(first, STRIP);
         let within = self.b.ins().icmp(IntCC::SignedLessThan, end, to);
         let end = self.b.ins().select(within, end, to);
-        let strips: HashMap<Var, Strip> = slots
+        let strips: BTreeMap<Var, Strip> = slots
             .iter()
             .map(|(&var, &slot)| {
                 let at = self.b.ins().stack_addr(types::I64, slot, 0);
@@ -307,7 +307,7 @@ impl Emitter<'_, '_> {
     }
 
     /// A strip of the stack for each variable that needs one.
-    fn strip_slots(&mut self, phases: &Phases<'_>) -> HashMap<Var, cranelift_codegen::ir::StackSlot> {
+    fn strip_slots(&mut self, phases: &Phases<'_>) -> BTreeMap<Var, StackSlot> {
         let written: BTreeSet<Var> =
             phases.phases.iter().flat_map(|phase| phase.writes.iter().map(|&(strip, _)| strip)).collect();
         let bytes = STRIP as u32 * 4;
