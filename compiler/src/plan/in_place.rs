@@ -7,7 +7,8 @@ use crate::kernel::{BufferId, For, Index, Kernel, Stmt};
 ///
 /// The kernel must be one nest of parallel loops. All its reads of `input` and writes of `output` must lie in the row
 /// of the current iteration, at the same place in both; and no read of `input` may come after a write of `output` in
-/// the same row, but for a read in the loop that writes, at the very position that is about to be written.
+/// the same row, but for a read in the loop that writes, at the very position that is about to be written. `output` may
+/// be read where it is written: what is read there was written before, since a temporary always is.
 pub fn may_share(kernel: &Kernel, input: BufferId, output: BufferId) -> bool {
     let all = of_kernel(kernel);
     let concerned: Vec<&Access> =
@@ -16,7 +17,11 @@ pub fn may_share(kernel: &Kernel, input: BufferId, output: BufferId) -> bool {
         return false;
     };
     let clean = |access: &&Access| match access.address.buffer == output {
-        true => access.writes && access.address.terms == write.address.terms,
+        // What it reads of its output it has written there.
+        true => {
+            access.address.terms == write.address.terms
+                && (access.writes || access.address.offset == write.address.offset)
+        }
         false => !access.writes,
     };
     if !concerned.iter().all(clean) {

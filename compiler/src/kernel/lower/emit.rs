@@ -47,6 +47,8 @@ pub(super) struct Emitter<'l, 'a> {
     levels: Vec<usize>,
     /// Row reductions that have been folded.
     folded: HashMap<Value, Var>,
+    /// Where an earlier pass has left values of this kernel.
+    kept: HashMap<Value, View>,
 }
 
 impl<'l, 'a> Emitter<'l, 'a> {
@@ -58,6 +60,7 @@ impl<'l, 'a> Emitter<'l, 'a> {
             scopes: vec![Scope::default()],
             levels: vec![],
             folded: HashMap::new(),
+            kept: HashMap::new(),
         }
     }
 
@@ -107,6 +110,16 @@ impl<'l, 'a> Emitter<'l, 'a> {
         self.folded.insert(value, var);
     }
 
+    /// From the next loop on `value` is read from `view`.
+    pub fn keep(&mut self, value: Value, view: View) {
+        self.kept.insert(value, view);
+    }
+
+    /// What was kept has been overwritten.
+    pub fn forget_kept(&mut self) {
+        self.kept.clear();
+    }
+
     pub fn store(&mut self, var: Var, at: &[At], view: &View) {
         let to = address(view, at);
         if let Some(scope) = self.scopes.last_mut() {
@@ -123,11 +136,9 @@ impl<'l, 'a> Emitter<'l, 'a> {
         if let Some(var) = self.scopes.iter().find_map(|scope| scope.known.get(&key)) {
             return *var;
         }
-        let var = match self.lowering.view_of(value) {
-            Some(view) if !self.is_of_member(value) => {
-                let from = address(&view, at);
-                self.define(Expr::Load(from))
-            }
+        let var = match (self.kept.get(&value), self.lowering.view_of(value)) {
+            (Some(view), _) => self.define(Expr::Load(address(view, at))),
+            (None, Some(view)) if !self.is_of_member(value) => self.define(Expr::Load(address(&view, at))),
             _ => self.compute(value, at),
         };
         let level = self.levels[var.0 as usize];

@@ -11,6 +11,7 @@
 
 mod cluster;
 mod emit;
+mod keep;
 mod library;
 mod nest;
 mod pack;

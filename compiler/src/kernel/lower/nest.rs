@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use super::Lowering;
 use super::cluster::Nest;
 use super::emit::{At, Emitter};
+use super::keep;
 use super::regions::{kept_axes, reduce_name};
 use super::storage::View;
 use crate::graph::{Node, Op, Reduce, Value};
@@ -20,6 +21,11 @@ impl<'a> Lowering<'a> {
         emitter.open(row_axes.clone());
         let row: Vec<At> = row_axes.iter().map(|&axis| At::axis(axis)).collect();
         let reduces = passes.folds.iter().any(|folds| !folds.is_empty());
+        let kept = keep::choose(self, nest, &passes);
+        if !kept.is_empty() {
+            // What is kept may lie over what the rows' own values read.
+            passes.known_at_once.iter().for_each(|&value| _ = emitter.value(value, &row));
+        }
         let mut early = vec![];
         for (pass, folds) in passes.folds.iter().enumerate() {
             let stores = if pass + 1 == passes.folds.len() { &passes.full_stores[..] } else { &[] };
@@ -37,6 +43,12 @@ impl<'a> Lowering<'a> {
                 kernel_folds.push((result, Fold { var: Var(0), kind, value }));
             }
             let values: Vec<Var> = stores.iter().map(|&value| emitter.value(value, &at)).collect();
+            let keeping = kept.iter().filter(|kept| kept.pass == pass);
+            let keeping: Vec<_> = keeping.map(|kept| (emitter.value(kept.value, &at), kept)).collect();
+            for (var, kept) in keeping {
+                emitter.store(var, &at, &kept.view);
+                emitter.keep(kept.value, kept.view.clone());
+            }
             self.store_all(&mut emitter, stores, &values, &at);
             let kernel_folds = kernel_folds.into_iter().map(|(result, fold)| {
                 let var = emitter.var(level);
@@ -46,6 +58,7 @@ impl<'a> Lowering<'a> {
             let kernel_folds = kernel_folds.collect();
             emitter.close(!reduces, kernel_folds);
         }
+        emitter.forget_kept();
         let late: Vec<Var> = passes.row_stores.iter().map(|&value| emitter.value(value, &row)).collect();
         self.store_all(&mut emitter, &passes.early_row_stores, &early, &row);
         self.store_all(&mut emitter, &passes.row_stores, &late, &row);
@@ -125,14 +138,16 @@ impl<'a> Lowering<'a> {
 }
 
 /// What each pass over the columns does.
-struct Passes {
+pub(super) struct Passes {
     /// For each pass: the result, operand and kind of the reductions that it folds.
-    folds: Vec<Vec<(Value, Value, Reduce)>>,
+    pub folds: Vec<Vec<(Value, Value, Reduce)>>,
     /// Members on `[rows.., columns]` that go to memory: all stored by the last pass, after every pass that may still
     /// read what they overwrite.
-    full_stores: Vec<Value>,
+    pub full_stores: Vec<Value>,
+    /// Members on `[rows..]` that need no pass.
+    known_at_once: Vec<Value>,
     /// Members on `[rows..]` that go to memory and are known before the last pass, which may overwrite what they read.
-    early_row_stores: Vec<Value>,
+    pub early_row_stores: Vec<Value>,
     /// The others.
     row_stores: Vec<Value>,
 }
@@ -142,6 +157,7 @@ impl Passes {
         let mut levels = HashMap::new();
         let mut folds: Vec<Vec<(Value, Value, Reduce)>> = vec![vec![]];
         let (mut full_stores, mut row_stores) = (vec![], vec![]);
+        let mut known_at_once = vec![];
         for &member in &nest.members {
             let node = lowering.definers[&member];
             let stored = lowering.homes.get(&member).is_some_and(|homes| !homes.is_empty());
@@ -154,10 +170,14 @@ impl Passes {
                 }
                 _ => level(lowering, nest, member, &mut levels),
             };
+            let on_rows = lowering.graph.shape(member).len() == nest.rows.len();
+            if on_rows && last == 0 && !matches!(node.op, Op::Reduce { .. }) {
+                known_at_once.push(member);
+            }
             if !stored {
                 continue;
             }
-            if lowering.graph.shape(member).len() == nest.rows.len() {
+            if on_rows {
                 let known_after = last + usize::from(matches!(node.op, Op::Reduce { .. }));
                 row_stores.push((member, known_after));
             } else {
@@ -170,7 +190,7 @@ impl Passes {
         let (early, late): (Vec<_>, Vec<_>) =
             row_stores.into_iter().partition(|(_, known_after)| is_early && *known_after <= last);
         let values = |stores: Vec<(Value, usize)>| stores.into_iter().map(|(value, _)| value).collect();
-        Self { folds, full_stores, early_row_stores: values(early), row_stores: values(late) }
+        Self { folds, full_stores, known_at_once, early_row_stores: values(early), row_stores: values(late) }
     }
 }
 
