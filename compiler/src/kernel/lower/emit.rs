@@ -249,7 +249,8 @@ impl<'l, 'a> Emitter<'l, 'a> {
         self.define(Expr::Random { stream, offset: flat.offset, terms: flat.terms })
     }
 
-    fn number(&mut self, number: f64) -> Var {
+    /// A constant.
+    pub fn number(&mut self, number: f64) -> Var {
         if let Some(&var) = self.scopes[0].numbers.get(&number.to_bits()) {
             return var;
         }

@@ -18,6 +18,7 @@ mod pack;
 mod prologue;
 mod regions;
 mod storage;
+mod sums;
 mod tidy;
 
 use std::collections::HashMap;
@@ -173,7 +174,10 @@ impl<'a> Lowering<'a> {
                     match &node.op {
                         Op::Loop(inner) => self.time_loop(inner, &mut items),
                         Op::Concat { .. } => self.join(node, &clusters, &mut items),
-                        Op::Reduce { kind, axes } => items.push(self.column_reduce(node, *kind, axes)),
+                        Op::Reduce { kind, axes } => match self.sum_as_product(node, *kind, axes) {
+                            Some(product) => items.extend(product),
+                            None => items.push(self.column_reduce(node, *kind, axes)),
+                        },
                         _ => self.library_call(node, &mut items),
                     }
                 }
