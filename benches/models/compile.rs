@@ -52,7 +52,7 @@ pub fn session(model: &Model, purpose: Purpose, weights: Format, threads: u32) -
 
 /// Seconds of each stage of compiling the training program.
 #[derive(Default)]
-struct Times {
+pub struct Times {
     front_end: f64,
     passes: f64,
     plan: f64,
@@ -62,12 +62,14 @@ struct Times {
 }
 
 impl Times {
-    fn training(&self) -> f64 {
+    /// From the source text to the training program's machine code.
+    pub fn training(&self) -> f64 {
         self.front_end + self.passes + self.plan + self.machine_code
     }
 }
 
-fn measure(text: &str, vocabulary: usize, workers: usize) -> Result<Times> {
+/// Compiles both programs of a model once.
+pub fn measure(text: &str, vocabulary: usize, workers: usize) -> Result<Times> {
     let mut times = Times::default();
     let model = timed(&mut times.front_end, || front_end(text, vocabulary))?;
     let graph = timed(&mut times.passes, || pipeline::graph_of(&model, Purpose::Train, &mut |_, _| {}));

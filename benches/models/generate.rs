@@ -111,18 +111,27 @@ fn print(case: &Case, format: Format, weights: usize, samples: &[Vec<Sample>]) {
 fn sessions(model: &Model, format: Format) -> Result<Vec<Session>> {
     let mut sessions: Vec<Session> = Vec::new();
     for threads in THREADS {
-        let mut session = compile::session(model, Purpose::Generate, format, threads)?;
-        match sessions.first() {
-            Some(first) => session.arena_mut().copy_params_from(first.arena())?,
-            None => initialise(model, SEED, session.arena_mut())?,
-        }
-        sessions.push(session);
+        sessions.push(match sessions.first() {
+            Some(first) => {
+                let mut session = compile::session(model, Purpose::Generate, format, threads)?;
+                session.arena_mut().copy_params_from(first.arena())?;
+                session
+            }
+            None => untrained(model, format, threads)?,
+        });
     }
     Ok(sessions)
 }
 
+/// A session from the model's own start.
+pub fn untrained(model: &Model, format: Format, threads: u32) -> Result<Session> {
+    let mut session = compile::session(model, Purpose::Generate, format, threads)?;
+    initialise(model, SEED, session.arena_mut())?;
+    Ok(session)
+}
+
 /// Seconds per word of writing `length` words.
-fn write(session: &mut Session, length: usize) -> Result<f64> {
+pub fn write(session: &mut Session, length: usize) -> Result<f64> {
     let request = Request { prompt: &[1], length, sampler: Sampler::greedy(), reserve: 0 };
     let started = Instant::now();
     generate(session, request, &Monitor::default(), &mut |_| Ok(()))?;

@@ -5,12 +5,15 @@
 //! both as `train/ptb-small`. Token ids are random: how fast a step is does not depend on the text. What is compared is
 //! measured in turn, round by round, so that other work on the machine hits all alike; every figure is the median of its
 //! rounds, and a ratio or share is the median of each round's own.
+//!
+//! With `serve` as its first argument it is a process that `benches/peers` commands; see `serve`.
 
 mod compile;
 mod generate;
 #[path = "../support/machine.rs"]
 mod machine;
 mod memory;
+mod serve;
 mod train;
 mod work;
 
@@ -45,6 +48,10 @@ const THREADS: [u32; 2] = [1, 2];
 type Report = fn(&[&Case]) -> Result<()>;
 
 fn main() -> Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next().as_deref() == Some("serve") {
+        return serve::run(&arguments.collect::<Vec<_>>());
+    }
     let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
     let parts: [(&str, Report); 4] = [
         ("compile", compile::report),

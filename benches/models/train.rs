@@ -139,17 +139,22 @@ fn print(case: &Case, bound: &Bound, samples: &[Vec<Sample>]) {
 fn trainings(model: &Model) -> Result<Vec<Training>> {
     let mut trainings: Vec<Training> = Vec::new();
     for threads in THREADS {
-        let mut session = compile::session(model, Purpose::Train, Format::F32, threads)?;
-        match trainings.first() {
-            Some(first) => session.arena_mut().copy_params_from(first.session.arena())?,
-            None => initialise(model, SEED, session.arena_mut())?,
-        }
-        trainings.push(Training { threads, steps: 1, session, feed: Feed::new(model)? });
+        let text = random_text(model.vocab);
+        let training = match trainings.first() {
+            Some(first) => Training::with_parameters_of(first, model, threads, text)?,
+            None => Training::new(model, threads, text)?,
+        };
+        trainings.push(training);
     }
     Ok(trainings)
 }
 
-struct Training {
+fn random_text(vocabulary: usize) -> Vec<u32> {
+    let random = Random::new(SEED, "text");
+    (0..TOKENS as u64).map(|position| random.below(position, vocabulary as u64) as u32).collect()
+}
+
+pub struct Training {
     threads: u32,
     /// Steps of a round.
     steps: u64,
@@ -158,8 +163,26 @@ struct Training {
 }
 
 impl Training {
+    /// On a text of these ids, from the model's own start.
+    pub fn new(model: &Model, threads: u32, ids: Vec<u32>) -> Result<Self> {
+        let mut session = compile::session(model, Purpose::Train, Format::F32, threads)?;
+        initialise(model, SEED, session.arena_mut())?;
+        Ok(Self { threads, steps: 1, session, feed: Feed::new(model, ids)? })
+    }
+
+    fn with_parameters_of(first: &Self, model: &Model, threads: u32, ids: Vec<u32>) -> Result<Self> {
+        let mut session = compile::session(model, Purpose::Train, Format::F32, threads)?;
+        session.arena_mut().copy_params_from(first.session.arena())?;
+        Ok(Self { threads, steps: 1, session, feed: Feed::new(model, ids)? })
+    }
+
+    /// The sum of the steps' mean losses since it was last asked for.
+    pub fn take_loss(&mut self) -> f64 {
+        std::mem::take(&mut self.feed.loss)
+    }
+
     /// Seconds per step of `steps` steps.
-    fn run(&mut self, steps: u64) -> Result<f64> {
+    pub fn run(&mut self, steps: u64) -> Result<f64> {
         let started = Instant::now();
         self.session.run(steps, SEED, &mut self.feed)?;
         Ok(started.elapsed().as_secs_f64() / steps as f64)
@@ -174,23 +197,22 @@ impl Training {
     }
 }
 
-/// The host's part of each step, as in real training, on a random text.
+/// The host's part of each step, as in real training.
 struct Feed {
     ids: Vec<u32>,
     batches: Batcher,
     rate: f32,
     /// Updates made.
     done: u64,
+    /// The sum of their mean losses.
+    loss: f64,
 }
 
 impl Feed {
-    fn new(model: &Model) -> Result<Self> {
-        let random = Random::new(SEED, "text");
-        let ids: Vec<u32> =
-            (0..TOKENS as u64).map(|position| random.below(position, model.vocab as u64) as u32).collect();
+    fn new(model: &Model, ids: Vec<u32>) -> Result<Self> {
         let batches =
-            Batcher::new(&model.data.batches, ids.len(), batches::Purpose::Train, SEED, "random text")?;
-        Ok(Self { ids, batches, rate: model.optimizer.rate as f32, done: 0 })
+            Batcher::new(&model.data.batches, ids.len(), batches::Purpose::Train, SEED, "training")?;
+        Ok(Self { ids, batches, rate: model.optimizer.rate as f32, done: 0, loss: 0.0 })
     }
 }
 
@@ -209,6 +231,7 @@ impl Driver for Feed {
     fn end(&mut self, _: u64, arena: &mut Arena) -> lstmc_runtime::Result<()> {
         self.done += 1;
         let loss = f64::from(arena.loss()?);
+        self.loss += loss;
         // The arithmetic of infinities and of what is no number takes another time.
         if loss.is_finite() { Ok(()) } else { Err(Error::Diverged { loss, epoch: 1, step: self.done }) }
     }

@@ -1,0 +1,261 @@
+#!/usr/bin/env python3
+"""lstmc beside PyTorch, JAX and ONNX Runtime on this machine, in turn, as one table.
+
+    python3 benches/peers/peers.py --data PTB [--only train/ptb-small] [--quick]
+
+PTB is the folder with ptb.train.txt (see the README). It builds lstmc and makes a virtual environment with the pinned
+frameworks of requirements.txt beside this file (or in --venv), which takes some gigabytes once.
+
+Every contestant is a process of its own that is started once, warmed up, and then told, round by round, to do so
+many steps, so that other work on the machine hits all alike. Figures are medians over the rounds; a ratio is the
+median of the ratios within each round. All train the same model (`recipes.py`) on the same ids of the same text,
+whole steps with clipping and update, on the same physical cores; the mean loss of their first steps is printed for
+comparison. Each is written as a knowledgeable user of the framework would write it. Starting and compiling are not
+part of a figure, and are printed beside it.
+
+The rows are train, generate, bf16, memory and compile, of several models; --only takes a part of `row/model`.
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from contest import Contestant, Measured, measure, peak_memory
+from machine import Setup, describe, physical_cores, prepare, refuses
+
+HERE = Path(__file__).resolve().parent
+MODELS = HERE.parent.parent / "models"
+PTB = ("ptb-small", "ptb-keras", "ptb-medium", "ptb-large")
+WRITERS = ("ptb-small", "ptb-medium", "ptb-large")
+FABLE = ("aesop", "aesop-deep")
+
+# Steps from the start whose mean loss is compared.
+FIRST_STEPS = {"ptb-small": 50, "ptb-keras": 25, "ptb-medium": 15, "ptb-large": 5, "aesop": 200, "aesop-deep": 100}
+# How many times as fast as the best opponent lstmc is to be.
+WANTED_TRAIN = {
+    "ptb-small": 2.3, "ptb-keras": 2.2, "ptb-medium": 2.0, "ptb-large": 1.8, "aesop": 6, "aesop-deep": 6,
+}  # fmt: skip
+WANTED_PEAK = {"ptb-small": 70, "ptb-keras": 75, "ptb-medium": 80, "ptb-large": 80}
+WANTED_WRITE = {
+    ("ptb-small", "f32"): 1.3, ("ptb-medium", "f32"): 1.1, ("ptb-large", "f32"): 1.1,
+    ("ptb-medium", "bf16"): 1.8, ("ptb-large", "bf16"): 1.8, ("ptb-medium", "int8"): 3, ("ptb-large", "int8"): 3,
+}  # fmt: skip
+
+
+@dataclass
+class Line:
+    """A line of the table."""
+
+    row: str
+    own: str
+    opponent: str
+    ratio: str
+    wanted: str
+
+
+class Bench:
+    def __init__(self, setup: Setup, rounds: int, seconds: float, folder: Path) -> None:
+        self.setup, self.rounds, self.seconds, self.folder = setup, rounds, seconds, folder
+        self.lines: list[Line] = []
+        self.ids: dict[str, tuple[Path, int]] = {}
+
+    def data(self, model: str) -> Path:
+        return self.setup.data if model in PTB else MODELS
+
+    def text(self, model: str) -> tuple[Path, int]:
+        """The file with the ids of a model's training text, and its vocabulary's size."""
+        if model not in self.ids:
+            out = self.folder / f"{model}.ids"
+            about = self.setup.ask_once(["ids", str(MODELS / f"{model}.lstm"), str(self.data(model)), str(out)])
+            self.ids[model] = (out, int(about["vocabulary"]))
+        return self.ids[model]
+
+    def own(self, model: str | Path, threads: int) -> list[str]:
+        """The command of lstmc's process that trains a model, by name or by file."""
+        path = model if isinstance(model, Path) else MODELS / f"{model}.lstm"
+        return [str(self.setup.worker), "serve", "train", str(path), str(self.data(path.stem)), str(threads)]
+
+    def torch(self, model: str, how: str) -> list[str]:
+        ids, vocabulary = self.text(model)
+        return self.setup.peer("peer_torch.py", model, str(ids), str(vocabulary), how)
+
+    def jax(self, model: str, unroll: int) -> list[str]:
+        ids, vocabulary = self.text(model)
+        return self.setup.peer("peer_jax.py", model, str(ids), str(vocabulary), str(unroll))
+
+    def compare(self, name: str, commands: dict[str, list[str]], first: int) -> dict[str, Measured]:
+        """Runs all commands in turn, and reports each contestant's figures."""
+        say(f"{name}:")
+        contestants = []
+        try:
+            for who, command in commands.items():
+                contestants.append(Contestant(who, command, self.setup.environment))
+            found = measure(contestants, self.rounds, self.seconds, first)
+        finally:
+            for contestant in contestants:
+                contestant.end()
+        for who, one in found.items():
+            loss = "" if one.loss is None else f", loss of the first {first} steps {one.loss:.4f}"
+            spread = f"{1e3 * min(one.seconds):.3f} .. {1e3 * max(one.seconds):.3f}"
+            start = f"ready after {one.ready:.1f} s, first step {one.first:.2f} s"
+            say(f"  {who:22} {1e3 * one.median():10.3f} ms a step ({spread}); {start}{loss}")
+        return found
+
+    def train(self, model: str) -> None:
+        threads = len(self.setup.cores)
+        commands = {"lstmc": self.own(model, threads), "lstmc, 1 thread": self.own(model, 1)}
+        commands["PyTorch"] = self.torch(model, "eager")
+        if model in PTB:
+            commands["torch.compile"] = self.torch(model, "compile")
+            commands["JAX scan"] = self.jax(model, 1)
+            commands["JAX scan, unrolled 5"] = self.jax(model, 5)
+        found = self.compare(f"train/{model}", commands, FIRST_STEPS[model])
+        own, one = found["lstmc"], found["lstmc, 1 thread"]
+        peers = {who: each for who, each in found.items() if not who.startswith("lstmc")}
+        best = min(peers, key=lambda who: peers[who].median())
+        figure = words_per_second(model) if model in PTB else lambda seconds: f"{1 / seconds:,.0f} iterations/s"
+        self.add(
+            f"train/{model}", figure(own.median()), f"{best}: {figure(peers[best].median())}",
+            own.times_faster_than(peers[best]), WANTED_TRAIN[model],
+        )  # fmt: skip
+        self.add(
+            f"train/{model}, {threads} threads : 1", figure(own.median()), f"1 thread: {figure(one.median())}",
+            own.times_faster_than(one), 1.85,
+        )  # fmt: skip
+        if model in WANTED_PEAK:
+            shares = [100 * own.flop / (s * peak) for s, peak in zip(own.seconds, own.peaks, strict=True)]
+            peak = f"peak: {1e-9 * statistics.median(own.peaks):,.0f} GFLOP/s"
+            rate = f"{1e-9 * own.flop / own.median():,.0f} GFLOP/s"
+            share, wanted = f"{statistics.median(shares):.0f} %", f"{WANTED_PEAK[model]} %"
+            self.lines.append(Line(f"train/{model}, of the f32 peak", rate, peak, share, wanted))
+
+    def generate(self, model: str) -> None:
+        _, vocabulary = self.text(model)
+        path, threads = str(MODELS / f"{model}.lstm"), str(len(self.setup.cores))
+        weights = ["f32", "bf16", "int8"] if self.setup.knows_weights else ["f32"]
+        if not self.setup.knows_weights:
+            say(f"generate/{model}: this lstmc has no `generate --weights`; bf16 and int8 are left out")
+        command = [str(self.setup.worker), "serve", "generate", path, str(vocabulary), threads]
+        commands = {f"lstmc {each}": [*command, each] for each in weights}
+        commands["ONNX Runtime f32"] = self.setup.peer("peer_onnx.py", model, str(vocabulary))
+        found = self.compare(f"generate/{model}", commands, 20)
+        peer = found["ONNX Runtime f32"]
+        for each in weights:
+            own = found[f"lstmc {each}"]
+            self.add(
+                f"generate/{model}, {each} weights", microseconds(own.median()),
+                f"ONNX Runtime f32: {microseconds(peer.median())}",
+                own.times_faster_than(peer), WANTED_WRITE.get((model, each)),
+            )  # fmt: skip
+
+    def bf16(self, model: str) -> None:
+        """The model with `precision: bf16` beside itself in f32."""
+        text = (MODELS / f"{model}.lstm").read_text()
+        path = self.folder / f"{model}.lstm"
+        path.write_text(text.replace("train {", "train {\n    precision: bf16", 1))
+        if message := refuses(self.setup, path):
+            say(f"bf16/{model}: left out, this lstmc does not compile `precision: bf16`: {message}")
+            return
+        threads = len(self.setup.cores)
+        commands = {"lstmc bf16": self.own(path, threads), "lstmc f32": self.own(model, threads)}
+        found = self.compare(f"bf16/{model}", commands, FIRST_STEPS[model])
+        own, other, figure = found["lstmc bf16"], found["lstmc f32"], words_per_second(model)
+        self.add(
+            f"bf16/{model}", figure(own.median()), f"lstmc f32: {figure(other.median())}",
+            own.times_faster_than(other), 1.5,
+        )  # fmt: skip
+
+    def memory(self, model: str) -> None:
+        """The most resident memory of `lstmc train` and of PyTorch's process, after as many steps."""
+        steps = 3 if model == "ptb-large" else 20
+        arguments = ["--data", str(self.data(model)), "--out", str(self.folder / f"run-{model}"), "--steps", str(steps)]
+        train = [str(self.setup.lstmc), "train", str(MODELS / f"{model}.lstm"), "--threads", str(len(self.setup.cores))]
+        own = peak_memory([*train, *arguments], "", self.setup.environment)
+        peer = peak_memory(self.torch(model, "eager"), f"run {steps}\nquit\n", self.setup.environment)
+        line = Line(f"memory/{model}", megabytes(own), f"PyTorch: {megabytes(peer)}", f"{own / peer:.2f}", "<= 0.5")
+        say(f"{line.row}: {line.own}, {line.opponent}")
+        self.lines.append(line)
+
+    def compile(self, model: str) -> None:
+        """From source text, or Python function, to machine code, at two lengths of the time loop."""
+        _, vocabulary = self.text(model)
+        text = (MODELS / f"{model}.lstm").read_text()
+        for steps in (35, 3500):
+            path = self.folder / f"{model}-{steps}.lstm"
+            path.write_text(text.replace("steps: 35", f"steps: {steps}", 1))
+            command = [str(self.setup.worker), "serve", "compile", str(path), str(vocabulary)]
+            own = Contestant("lstmc", [*command, str(len(self.setup.cores))], self.setup.environment)
+            seconds = own.run(2 * self.rounds + 1).seconds
+            own.end()
+            jax = self.setup.peer("peer_jax.py", model, str(vocabulary), "compile", str(steps), str(self.rounds))
+            peer = Contestant("JAX", jax, self.setup.environment)
+            peer.end()
+            other = float(peer.about["seconds"])
+            line = Line(
+                f"compile/{model}, {steps:,} steps", f"{1e3 * seconds:.1f} ms", f"JAX jit: {1e3 * other:,.0f} ms",
+                f"{other / seconds:.0f}", "< 50 ms",
+            )  # fmt: skip
+            say(f"{line.row}: {line.own}, {line.opponent}")
+            self.lines.append(line)
+
+    def add(self, row: str, own: str, opponent: str, ratio: float, wanted: float | None) -> None:
+        self.lines.append(Line(row, own, opponent, f"{ratio:.2f}", "" if wanted is None else f"{wanted:g}"))
+
+    def table(self) -> str:
+        lines = ["| | lstmc | opponent | ratio | wanted |", "|---|---|---|---|---|"]
+        lines += [f"| {one.row} | {one.own} | {one.opponent} | {one.ratio} | {one.wanted} |" for one in self.lines]
+        return "\n".join(lines)
+
+
+def words_per_second(model: str) -> Callable[[float], str]:
+    steps = {"ptb-small": 20, "ptb-keras": 30}.get(model, 35)
+    return lambda seconds: f"{20 * steps / seconds:,.0f} words/s"
+
+
+def microseconds(seconds: float) -> str:
+    return f"{1e6 * seconds:,.0f} us a word"
+
+
+def megabytes(count: float) -> str:
+    return f"{1e-6 * count:,.0f} MB"
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--data", type=Path, required=True, help="the folder of the Penn Treebank's files")
+    arguments.add_argument("--only", default="", metavar="TEXT", help="rows whose name has this in it")
+    arguments.add_argument("--rounds", type=int, default=7, help="rounds of measuring [default: 7]")
+    arguments.add_argument("--quick", action="store_true", help="3 short rounds, to see that it works")
+    arguments.add_argument("--threads", type=int, default=2, help="cores for everybody [default: 2]")
+    arguments.add_argument("--venv", type=Path, default=HERE / ".venv", help="the virtual environment")
+    given = arguments.parse_args()
+    cores = physical_cores(given.threads)
+    setup = prepare(given.data.resolve(), given.venv.absolute(), cores)
+    rounds, seconds = (3, 0.2) if given.quick else (given.rounds, 0.8)
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(setup, rounds, seconds, Path(folder))
+        rows: list[tuple[Callable[[str], None], tuple[str, ...]]] = [
+            (bench.train, PTB + FABLE),
+            (bench.generate, WRITERS),
+            (bench.bf16, ("ptb-medium",)),
+            (bench.memory, PTB + FABLE),
+            (bench.compile, ("ptb-large",)),
+        ]
+        for row, models in rows:
+            for model in models:
+                if given.only in f"{row.__name__}/{model}":
+                    row(model)
+        print(bench.table())
+        print(f"\n{describe(setup)}")
+
+
+if __name__ == "__main__":
+    main()
