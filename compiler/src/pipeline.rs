@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! lower  simplify-1 merge_products hoist simplify-2   the forward graph
-//!        gradients update simplify-3 sink simplify-4  training only
+//!        gradients update simplify-3 sink sparse_rows simplify-4  training only
 //! kernel plan                                          then a back end, which the caller chooses
 //! ```
 //!
@@ -16,7 +16,7 @@ use crate::plan::{self, Program};
 use crate::{grad, opt};
 
 /// Every pass after which [`graph_of`] shows the graph, in order.
-pub const PASSES: [&str; 10] = [
+pub const PASSES: [&str; 11] = [
     "lower",
     "simplify-1",
     "merge_products",
@@ -26,6 +26,7 @@ pub const PASSES: [&str; 10] = [
     "update",
     "simplify-3",
     "sink",
+    "sparse_rows",
     "simplify-4",
 ];
 
@@ -68,6 +69,7 @@ impl Stage<'_> {
     fn backward(&mut self) {
         self.pass("simplify-3", opt::simplify);
         self.pass("sink", opt::sink);
+        self.pass("sparse_rows", opt::sparse_rows);
         self.pass("simplify-4", opt::simplify);
     }
 

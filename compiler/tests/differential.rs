@@ -68,7 +68,9 @@ fn keeps_meaning(pass: fn(&Graph) -> Graph, graph: &Graph) -> Result<(), TestCas
 
 /// The passes around differentiation, in the order that a training step sees them.
 fn all_passes(graph: &Graph) -> Graph {
-    opt::simplify(&opt::sink(&opt::hoist(&opt::simplify(&gradients(&opt::simplify(graph))))))
+    opt::simplify(&opt::sparse_rows(&opt::sink(&opt::hoist(&opt::simplify(&gradients(&opt::simplify(
+        graph,
+    )))))))
 }
 
 fn config() -> ProptestConfig {
@@ -139,6 +141,11 @@ proptest! {
     }
 
     #[test]
+    fn sparse_rows_keeps_the_meaning(RandomGraph(graph) in graphs(Menu::All)) {
+        keeps_meaning(opt::sparse_rows, &graph)?;
+    }
+
+    #[test]
     fn remove_dead_keeps_the_meaning_of_gradients(RandomGraph(graph) in graphs(Menu::All)) {
         keeps_meaning(opt::remove_dead, &gradients(&graph))?;
     }
@@ -202,6 +209,8 @@ fn random_graphs_have_everything() {
         "matmul_tn",
         "take",
         "scatter",
+        "combine",
+        "add_rows",
         "pick",
         "spread",
         "number",

@@ -147,6 +147,14 @@ operations! {
         smooth(Op::Scatter { rows: 4 }, &[id(&[5]), f(&[5, 2])]),
         smooth(Op::Scatter { rows: 3 }, &[id(&[2, 3]), f(&[2, 3, 2])]),
     ],
+    Op::Combine { .. } => [
+        smooth(Op::Combine { rows: 4 }, &[id(&[5]), f(&[5, 2])]),
+        smooth(Op::Combine { rows: 3 }, &[id(&[2, 3]), f(&[2, 3, 2])]),
+    ],
+    Op::AddRows => [
+        smooth(Op::AddRows, &[f(&[4, 2]), id(&[5]), f(&[5, 2])]),
+        smooth(Op::AddRows, &[f(&[3, 2]), id(&[2, 3]), f(&[2, 3, 2])]),
+    ],
     Op::Pick => [
         smooth(Op::Pick, &[f(&[5, 3]), id(&[5])]),
         smooth(Op::Pick, &[f(&[2, 3, 4]), id(&[2, 3])]),

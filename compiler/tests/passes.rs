@@ -25,6 +25,7 @@ fn pass(name: &str) -> Option<Pass> {
         "remove_dead" => Some(opt::remove_dead),
         "simplify" => Some(opt::simplify),
         "sink" => Some(opt::sink),
+        "sparse_rows" => Some(opt::sparse_rows),
         _ => None,
     }
 }

@@ -89,7 +89,7 @@ mod tests {
     }
 
     fn check(choose: fn(&VectorMath) -> Function, exact: fn(f64) -> f64) {
-        let x: Vec<f32> = (-9000..9000).map(|i| i as f32 * 0.01).chain([1e-4, -3e-6, 0.0, 88.7]).collect();
+        let x: Vec<f32> = (-9000..8870).map(|i| i as f32 * 0.01).chain([1e-4, -3e-6, 0.0]).collect();
         for functions in available() {
             for (x, found) in x.iter().zip(apply(choose(&functions), &x)) {
                 let expected = exact(f64::from(*x));

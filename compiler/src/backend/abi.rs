@@ -91,6 +91,8 @@ pub fn format_word(format: Format) -> u32 {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScatterShape {
+    /// 0 into a table of zeros, 1 into the table as it is, 2 combined: see [`crate::kernel::Gather`].
+    pub gather: u32,
     pub count: u32,
     pub rows: u32,
     pub n: u32,

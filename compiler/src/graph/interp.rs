@@ -197,6 +197,8 @@ impl<R: Real> Machine<'_, R> {
             Op::MatMul(form) => product(*form, real(0)?, real(1)?, self.graph.shape(node.result()))?,
             Op::Take => take(real(0)?, ids(1)?)?,
             Op::Scatter { rows } => scatter(ids(0)?, real(1)?, *rows)?,
+            Op::Combine { rows } => combine(ids(0)?, real(1)?, *rows)?,
+            Op::AddRows => add_rows(real(0)?, ids(1)?, real(2)?)?,
             Op::Pick => pick(real(0)?, ids(1)?)?,
             Op::Spread { len } => spread(real(0)?, ids(1)?, *len)?,
             Op::Number => ids(0)?.mapv(|id| R::of(f64::from(id))),
@@ -291,13 +293,29 @@ fn take<R: Real>(table: &ArrayD<R>, ids: &ArrayD<u32>) -> Result<ArrayD<R>, Stri
 }
 
 fn scatter<R: Real>(ids: &ArrayD<u32>, g: &ArrayD<R>, len: usize) -> Result<ArrayD<R>, String> {
-    let g = rows(g)?;
-    let mut table = Array2::zeros((len, g.ncols()));
-    for (&id, g) in ids.iter().zip(g.rows()) {
+    let columns = g.shape().last().copied().unwrap_or(1);
+    add_rows(&ArrayD::zeros(IxDyn(&[len, columns])), ids, g)
+}
+
+fn add_rows<R: Real>(table: &ArrayD<R>, ids: &ArrayD<u32>, g: &ArrayD<R>) -> Result<ArrayD<R>, String> {
+    let mut table = matrix(table)?.to_owned();
+    let len = table.nrows();
+    for (&id, g) in ids.iter().zip(rows(g)?.rows()) {
         let mut row = table.row_mut(index(id, len)?);
         row += &g;
     }
     Ok(table.into_dyn())
+}
+
+fn combine<R: Real>(ids: &ArrayD<u32>, g: &ArrayD<R>, len: usize) -> Result<ArrayD<R>, String> {
+    let g_rows = rows(g)?;
+    let mut sums = Array2::zeros(g_rows.dim());
+    let mut first = vec![None; len];
+    for (place, (&id, g)) in ids.iter().zip(g_rows.rows()).enumerate() {
+        let mut row = sums.row_mut(*first[index(id, len)?].get_or_insert(place));
+        row += &g;
+    }
+    shaped(sums.into_raw_vec_and_offset().0, g.shape())
 }
 
 fn pick<R: Real>(x: &ArrayD<R>, ids: &ArrayD<u32>) -> Result<ArrayD<R>, String> {

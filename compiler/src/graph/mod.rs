@@ -124,6 +124,12 @@ pub enum Op {
     Take,
     /// The adjoint of `take`: row `r` is the sum of the `g` at which `id == r`: `id[..], f[.., n] -> f[rows, n]`.
     Scatter { rows: usize },
+    /// The rows of `g` that go to the same row of a table of `rows` rows, added up in place: at the first place of each
+    /// id the sum of the `g` at all places of that id, at its other places zero: `id[..], f[.., n] -> f[.., n]`.
+    Combine { rows: usize },
+    /// A table with rows added to: row `id` grows by each of its `g`, in order:
+    /// `f[rows, n], id[..], f[.., n] -> f[rows, n]`.
+    AddRows,
     /// `x[.., id[..]]`: `f[.., n], id[..] -> f[..]`.
     Pick,
     /// The adjoint of `pick`: zero but for `g` at each `id`: `f[..], id[..] -> f[.., n]`.
@@ -181,6 +187,8 @@ impl Op {
             Op::MatMul(Form::TN) => "matmul_tn",
             Op::Take => "take",
             Op::Scatter { .. } => "scatter",
+            Op::Combine { .. } => "combine",
+            Op::AddRows => "add_rows",
             Op::Pick => "pick",
             Op::Spread { .. } => "spread",
             Op::Number => "number",

@@ -234,6 +234,8 @@ fn operation(name: &str, line: &mut Line<'_>) -> Result<Op, String> {
         "matmul_nt" => Op::MatMul(Form::NT),
         "matmul_tn" => Op::MatMul(Form::TN),
         "take" => Op::Take,
+        "combine" => Op::Combine { rows: line.size_of("rows")? },
+        "add_rows" => Op::AddRows,
         "scatter" => Op::Scatter { rows: line.size_of("rows")? },
         "pick" => Op::Pick,
         "spread" => Op::Spread { len: line.size_of("len")? },

@@ -96,6 +96,18 @@ pub fn infer(op: &Op, args: &[&Type]) -> Result<Vec<Type>, String> {
             Some((&n, lead)) if lead == ids.shape => one(vec![*rows, n]),
             _ => wrong(),
         },
+        (Op::Combine { .. }, [ids, g]) if !ids.is_real() && g.is_real() => match g.shape.split_last() {
+            Some((_, lead)) if lead == ids.shape => one(g.shape.clone()),
+            _ => wrong(),
+        },
+        (Op::AddRows, [table, ids, g])
+            if table.is_real() && table.rank() == 2 && !ids.is_real() && g.is_real() =>
+        {
+            match g.shape.split_last() {
+                Some((n, lead)) if lead == ids.shape && *n == table.shape[1] => one(table.shape.clone()),
+                _ => wrong(),
+            }
+        }
         (Op::Pick, [x, ids]) if x.is_real() && !ids.is_real() => match x.shape.split_last() {
             Some((_, lead)) if lead == ids.shape => one(lead.to_vec()),
             _ => wrong(),

@@ -9,8 +9,8 @@ use std::collections::HashMap;
 use ndarray::{Array2, ArrayView2, ShapeBuilder};
 
 use super::{
-    Address, BufferId, BufferKind, Elem, Expr, For, Form, Format, Gemm, Index, Item, Kernel, Matrix, Module,
-    Pack, Reduce, Scatter, Stmt, Time, TimeLoop, Var,
+    Address, BufferId, BufferKind, Elem, Expr, For, Form, Format, Gather, Gemm, Index, Item, Kernel, Matrix,
+    Module, Pack, Reduce, Scatter, Stmt, Time, TimeLoop, Var,
 };
 use crate::scalar::{self, Real};
 
@@ -332,13 +332,21 @@ impl<R: Real> Run<'_, R> {
         let ids = self.id_buffer(scatter.ids.buffer)?;
         let ids = ids.get(start..start + count).ok_or("the ids reach beyond their buffer")?.to_vec();
         let table = self.real_buffer(scatter.table)?;
-        table.get_mut(..scatter.rows * n).ok_or("the table reaches beyond its buffer")?.fill(R::zero());
-        for (&id, row) in ids.iter().zip(g.rows()) {
+        let all = table.get_mut(..scatter.table_rows() * n).ok_or("the table reaches beyond its buffer")?;
+        if scatter.gather != Gather::Add {
+            all.fill(R::zero());
+        }
+        let mut first = vec![None; scatter.rows];
+        for (place, (&id, row)) in ids.iter().zip(g.rows()).enumerate() {
             let id = id as usize;
             if id >= scatter.rows {
                 return Err(format!("id {id} in a table of {} rows", scatter.rows));
             }
-            for (element, &value) in table[id * n..][..n].iter_mut().zip(row) {
+            let to = match scatter.gather {
+                Gather::Combine => *first[id].get_or_insert(place),
+                Gather::Table | Gather::Add => id,
+            };
+            for (element, &value) in table[to * n..][..n].iter_mut().zip(row) {
                 *element += value;
             }
         }

@@ -214,18 +214,38 @@ pub struct Pack {
     pub format: Format,
 }
 
-/// The gradient of a table lookup: `table = 0`, then `table[ids[i]] += g[i]` for each `i < count` in order.
+/// Rows that go to a table by id, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gather {
+    /// The gradient of a table lookup: `table = 0`, then `table[ids[i]] += g[i]`.
+    Table,
+    /// `table[ids[i]] += g[i]`.
+    Add,
+    /// As many rows as there are ids: at the first place of each id the sum of its `g`, at its other places zero.
+    Combine,
+}
+
+/// For each `i < count` in order row `g[i]` is added to a row of `table`; see [`Gather`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scatter {
+    pub gather: Gather,
     /// `count` ids that lie one after the other.
     pub ids: Address,
     pub count: usize,
     /// `[count, n]`
     pub g: Matrix,
-    /// `[rows, n]`, rows one after the other.
+    /// `[rows, n]`, rows one after the other; `[count, n]` where rows are combined.
     pub table: BufferId,
+    /// Ids are below this.
     pub rows: usize,
     pub n: usize,
+}
+
+impl Scatter {
+    /// Rows of the table.
+    pub fn table_rows(&self) -> usize {
+        if self.gather == Gather::Combine { self.count } else { self.rows }
+    }
 }
 
 impl Buffer {

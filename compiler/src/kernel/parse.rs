@@ -1,8 +1,9 @@
 //! Reads kernel text as [`super::print`] writes it.
 
 use super::{
-    Address, Axis, Buffer, BufferId, BufferKind, Elem, Expr, Fold, For, Form, Format, Gemm, Index, InputRole,
-    Item, Kernel, Matrix, Module, OutputRole, Pack, Part, Reduce, Scatter, Stmt, Time, TimeLoop, Var,
+    Address, Axis, Buffer, BufferId, BufferKind, Elem, Expr, Fold, For, Form, Format, Gather, Gemm, Index,
+    InputRole, Item, Kernel, Matrix, Module, OutputRole, Pack, Part, Reduce, Scatter, Stmt, Time, TimeLoop,
+    Var,
 };
 use crate::scalar::Scalar;
 
@@ -86,7 +87,9 @@ impl<'a> Lines<'a> {
         match words.word()? {
             "gemm" => words.gemm().map(Item::Gemm),
             "pack" => words.pack().map(Item::Pack),
-            "scatter" => words.scatter().map(Item::Scatter),
+            "scatter" => words.scatter(Gather::Table).map(Item::Scatter),
+            "add_rows" => words.scatter(Gather::Add).map(Item::Scatter),
+            "combine" => words.scatter(Gather::Combine).map(Item::Scatter),
             "kernel" => self.kernel(words).map(Item::Kernel),
             "loop" => self.time_loop(words).map(Item::Loop),
             other => Err(format!("no item is called {other:?}")),
@@ -377,7 +380,7 @@ impl<'a> Words<'a> {
         Ok(Pack { form, k, n, b, to, format })
     }
 
-    fn scatter(&mut self) -> Result<Scatter, String> {
+    fn scatter(&mut self, gather: Gather) -> Result<Scatter, String> {
         let table = self.buffer_id()?;
         let [rows, n] = self.sizes()?[..] else { return Err("a table has rows and columns".into()) };
         self.expect(":")?;
@@ -387,7 +390,7 @@ impl<'a> Words<'a> {
         self.expect("from")?;
         let g = self.matrix()?;
         self.end()?;
-        Ok(Scatter { ids, count, g, table, rows, n })
+        Ok(Scatter { gather, ids, count, g, table, rows, n })
     }
 
     /// The line that opens a loop, without its first word.

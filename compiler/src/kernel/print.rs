@@ -32,8 +32,8 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::{
-    Address, Axis, Buffer, BufferId, BufferKind, Elem, Expr, For, Form, Format, Gemm, Index, InputRole, Item,
-    Kernel, Matrix, Module, OutputRole, Pack, Reduce, Scatter, Stmt, Time, Var,
+    Address, Axis, Buffer, BufferId, BufferKind, Elem, Expr, For, Form, Format, Gather, Gemm, Index,
+    InputRole, Item, Kernel, Matrix, Module, OutputRole, Pack, Reduce, Scatter, Stmt, Time, Var,
 };
 
 impl Display for BufferId {
@@ -214,8 +214,13 @@ impl Display for Pack {
 
 impl Display for Scatter {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Scatter { ids, count, g, table, rows, n } = self;
-        write!(f, "scatter {table} [{rows}, {n}]: {ids} count {count} from {g}")
+        let Scatter { gather, ids, count, g, table, rows, n } = self;
+        let name = match gather {
+            Gather::Table => "scatter",
+            Gather::Add => "add_rows",
+            Gather::Combine => "combine",
+        };
+        write!(f, "{name} {table} [{rows}, {n}]: {ids} count {count} from {g}")
     }
 }
 

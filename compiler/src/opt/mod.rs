@@ -8,9 +8,11 @@ mod merge_products;
 mod over_time;
 mod simplify;
 mod sink;
+mod sparse_rows;
 
 pub use dead::remove_dead;
 pub use hoist::hoist;
 pub use merge_products::merge_products;
 pub use simplify::simplify;
 pub use sink::sink;
+pub use sparse_rows::sparse_rows;

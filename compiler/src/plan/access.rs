@@ -1,6 +1,6 @@
 //! What an item reads and writes.
 
-use crate::kernel::{Address, Axis, BufferId, Expr, For, Index, Item, Kernel, Matrix, Stmt};
+use crate::kernel::{Address, Axis, BufferId, Expr, For, Gather, Index, Item, Kernel, Matrix, Stmt};
 
 /// One read or write, as an address with all the terms that vary within the item.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,6 +34,9 @@ pub(super) fn buffers(item: &Item, see: &mut impl FnMut(BufferId, bool)) {
         Item::Scatter(scatter) => {
             see(scatter.ids.buffer, false);
             see(scatter.g.at.buffer, false);
+            if scatter.gather == Gather::Add {
+                see(scatter.table, false);
+            }
             see(scatter.table, true);
         }
         Item::Loop(inner) => inner.items.iter().for_each(|item| buffers(item, see)),

@@ -400,8 +400,22 @@ impl Recipe {
         if bit(code[3], 0) {
             let width = self.shape(x).last().copied().unwrap_or(1);
             let g = self.fit(x, &[&lead[..], &[width]].concat());
-            let value = self.b.op(Op::Scatter { rows: len }, &[ids.value, g.value]);
-            self.push(value, g.bound * lead.iter().product::<usize>() as f64, false);
+            let bound = g.bound * lead.iter().product::<usize>() as f64;
+            match code[1] % 3 {
+                0 => {
+                    let value = self.b.op(Op::Scatter { rows: len }, &[ids.value, g.value]);
+                    self.push(value, bound, false);
+                }
+                1 => {
+                    let value = self.b.op(Op::Combine { rows: len }, &[ids.value, g.value]);
+                    self.push(value, bound, false);
+                }
+                _ => {
+                    let table = self.fit(x, &[len, width]);
+                    let value = self.b.op(Op::AddRows, &[table.value, ids.value, g.value]);
+                    self.push(value, table.bound + bound, false);
+                }
+            }
         } else {
             let g = self.fit(x, &lead);
             let value = self.b.op(Op::Spread { len }, &[g.value, ids.value]);

@@ -355,7 +355,7 @@ impl<'p> Simulator<'p> {
             from.extend((start..start + scatter.count).map(|element| (scatter.ids.buffer, element)));
             let at = Address { buffer: scatter.table, offset: 0, terms: vec![] };
             let table = Matrix { at, stride: scatter.n };
-            calls.push((worker, from, self.matrix(&table, &(0..scatter.rows), &columns)));
+            calls.push((worker, from, self.matrix(&table, &(0..scatter.table_rows()), &columns)));
         }
         self.library(calls)
     }

@@ -95,7 +95,13 @@ pub unsafe fn product(isa: &Isa, p: &Product) {
     scratch::with(plan.left_len + plan.right_len, |memory| {
         for rows in cut(0..p.m, plan.rows) {
             for span in cut(0..p.k, plan.span) {
-                let left = Blocks { at: memory, k: span.clone(), rows: rows.clone(), packed: plan.pack_left };
+                let left = Blocks {
+                    at: memory,
+                    k: span.clone(),
+                    rows: rows.clone(),
+                    packed: plan.pack_left,
+                    height: plan.height,
+                };
                 // SAFETY: the scratch holds the lengths asked for; the rest is the caller's promise.
                 unsafe {
                     if plan.pack_left {
@@ -171,6 +177,8 @@ struct Blocks {
     rows: Range<usize>,
     k: Range<usize>,
     packed: bool,
+    /// [`Plan::height`]
+    height: usize,
 }
 
 impl Blocks {
@@ -222,7 +230,7 @@ unsafe fn sweep(isa: &Isa, p: &Product, plan: &Plan, left: &Blocks, memory: *mut
             };
             for rows in cut(left.rows.clone(), plan.row_block) {
                 // SAFETY: the block lies within C; A and B hold what it needs.
-                unsafe { block(isa, p, left, plan.height, &rows, &columns, &k, (b, apart)) };
+                unsafe { block(isa, p, left, &rows, &columns, &k, (b, apart)) };
             }
         }
     }
@@ -249,20 +257,19 @@ unsafe fn block(
     isa: &Isa,
     p: &Product,
     left: &Blocks,
-    height: usize,
     rows: &Range<usize>,
     columns: &Range<usize>,
     k: &Range<usize>,
     (b, apart): (*const f32, usize),
 ) {
-    let tall = height > isa.rows();
+    let tall = left.height > isa.rows();
     let group = if tall { 1 } else { isa.panels(rows.len()) };
     let mut column = columns.start;
     while column < columns.end {
         let panels = if columns.end - column >= group * PANEL { group } else { 1 };
         let width = (panels * PANEL).min(columns.end - column);
         let b = b.wrapping_add((column - columns.start) / PANEL * apart);
-        for (i, tile) in tiles(rows.clone(), height).enumerate() {
+        for (i, tile) in tiles(rows.clone(), left.height).enumerate() {
             let a = left.tile(p, &tile, k);
             let args = Tile {
                 a: a.at,

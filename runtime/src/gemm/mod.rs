@@ -17,6 +17,7 @@ mod direct;
 mod driver;
 mod micro;
 mod packing;
+mod scatter;
 mod scratch;
 mod stream;
 #[cfg(test)]
@@ -24,9 +25,11 @@ mod tests;
 
 use std::ops::Range;
 
-use lstmc_compiler::backend::abi::{GemmShape, PackShape, ScatterShape, format_word};
+use lstmc_compiler::backend::abi::{GemmShape, PackShape, format_word};
 use lstmc_compiler::kernel::{Form, Format, Gemm, PANEL};
 use lstmc_compiler::plan::{COLUMN_GRAIN, Program, Split, Step, share};
+
+pub use scatter::scatter;
 
 use driver::{Left, Product, Right};
 use micro::Isa;
@@ -96,6 +99,7 @@ pub fn scratch_bytes(program: &Program) -> u64 {
         let each = steps.iter().map(|step| match step {
             Step::Gemm(gemm, split) => of(gemm, *split),
             Step::Pack(pack, _) => packing::scratch(pack.format, pack.k),
+            Step::Scatter(scatter, _) => scatter::scratch(scatter),
             Step::Loop { body, .. } => largest(body, of),
             _ => 0,
         });
@@ -200,44 +204,4 @@ unsafe fn pack_on(isa: &Isa, shape: &PackShape, b: *const f32, to: *mut f32, wor
     let to = to.wrapping_add(at / PANEL * format.panel_len(k));
     // SAFETY: a share starts at a panel.
     unsafe { packing::packed(isa, source, columns.len(), k, format, to) };
-}
-
-/// The worker's share of a table lookup's gradient; see [`lstmc_compiler::kernel::Scatter`].
-///
-/// # Safety
-/// `ids` must hold `count` numbers below `rows`, `g` and `table` be valid for the elements that `shape` says; otherwise
-/// as [`gemm`].
-pub unsafe extern "C" fn scatter(
-    shape: *const ScatterShape,
-    ids: *const u32,
-    g: *const f32,
-    table: *mut f32,
-    worker: u32,
-    workers: u32,
-) {
-    // SAFETY: the caller passes a valid shape.
-    let shape = unsafe { &*shape };
-    let n = shape.n as usize;
-    let columns = range(n, shape.split, COLUMNS, worker, workers);
-    if columns.is_empty() {
-        return;
-    }
-    let row_of = |row: usize| {
-        // SAFETY: `row` is below the table's rows and the columns lie within it; they are this worker's alone.
-        unsafe { std::slice::from_raw_parts_mut(table.add(row * n + columns.start), columns.len()) }
-    };
-    for row in 0..shape.rows as usize {
-        row_of(row).fill(0.0);
-    }
-    for i in 0..shape.count as usize {
-        // SAFETY: `ids` holds `count` ids and `g` as many rows.
-        let (id, from) = unsafe {
-            let from = g.add(i * shape.g_stride as usize + columns.start);
-            (*ids.add(i) as usize, std::slice::from_raw_parts(from, columns.len()))
-        };
-        debug_assert!(id < shape.rows as usize, "id {id} is outside a table of {} rows", shape.rows);
-        for (sum, &value) in row_of(id).iter_mut().zip(from) {
-            *sum += value;
-        }
-    }
 }

@@ -275,27 +275,37 @@ fn panels_are_laid_out_as_the_kernel_form_says() {
 fn scatter_adds_rows_in_order() {
     let (rows, n, stride) = (7, 37, 40);
     let ids = [3u32, 0, 3, 6, 3, 0];
+    let first = [0, 1, 0, 3, 0, 1];
     let g = numbers(5, ids.len() * stride);
-    let mut expected = vec![0.0f32; rows * n];
-    for (i, &id) in ids.iter().enumerate() {
-        for j in 0..n {
-            expected[id as usize * n + j] += g[i * stride + j];
+    let before = numbers(6, rows * n);
+    // Zeros and all rows added; what was there and all rows added; sums at the first place of each id.
+    for gather in 0..3 {
+        let mut expected = if gather == 1 { before.clone() } else { vec![0.0f32; rows * n] };
+        for (i, &id) in ids.iter().enumerate() {
+            let to = if gather == 2 { first[i] } else { id as usize };
+            for j in 0..n {
+                expected[to * n + j] += g[i * stride + j];
+            }
         }
-    }
-    for (split, workers) in [(0, 1), (0, 2), (COLUMNS, 1), (COLUMNS, 2), (COLUMNS, 5)] {
-        let shape = ScatterShape {
-            count: ids.len() as u32,
-            rows: rows as u32,
-            n: n as u32,
-            g_stride: stride as u32,
-            split,
-        };
-        let mut table = numbers(6, rows * n);
-        for worker in 0..workers {
-            // SAFETY: the buffers have the lengths that the shape asks for, and the ids are below `rows`.
-            unsafe { scatter(&shape, ids.as_ptr(), g.as_ptr(), table.as_mut_ptr(), worker, workers) };
+        let written = if gather == 2 { ids.len() * n } else { rows * n };
+        for (split, workers) in [(0, 1), (0, 2), (COLUMNS, 1), (COLUMNS, 2), (COLUMNS, 5)] {
+            let shape = ScatterShape {
+                gather,
+                count: ids.len() as u32,
+                rows: rows as u32,
+                n: n as u32,
+                g_stride: stride as u32,
+                split,
+            };
+            let mut table = before.clone();
+            for worker in 0..workers {
+                // SAFETY: the buffers have the lengths that the shape asks for, and the ids are below `rows`.
+                unsafe { scatter(&shape, ids.as_ptr(), g.as_ptr(), table.as_mut_ptr(), worker, workers) };
+            }
+            let label = format!("gather {gather}, split {split}, {workers} workers");
+            assert_eq!(bits(&table[..written]), bits(&expected[..written]), "{label}");
+            assert_eq!(bits(&table[written..]), bits(&before[written..]), "{label}: wrote past the rows");
         }
-        assert_eq!(bits(&table), bits(&expected), "split {split}, {workers} workers");
     }
 }
 

@@ -14,7 +14,7 @@ use super::assemble::Assembly;
 use super::counted::Counted;
 use super::kernel;
 use crate::backend::abi::{GemmShape, PackShape, Run, ScatterShape, format_word};
-use crate::kernel::{Address, Form, Gemm, Index, Kernel, Pack, Scatter, Time};
+use crate::kernel::{Address, Form, Gather, Gemm, Index, Kernel, Pack, Scatter, Time};
 use crate::plan::{Program, Split, Step, share};
 
 /// A kernel that the entry calls and that is still to be defined.
@@ -217,14 +217,19 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
 
     fn scatter(&mut self, scatter: &Scatter, split: Split) -> Result<(), Error> {
         let shape = ScatterShape {
+            gather: match scatter.gather {
+                Gather::Table => 0,
+                Gather::Add => 1,
+                Gather::Combine => 2,
+            },
             count: word(scatter.count),
             rows: word(scatter.rows),
             n: word(scatter.n),
             g_stride: word(scatter.g.stride),
             split: cut(split),
         };
-        let ScatterShape { count, rows, n, g_stride, split } = shape;
-        let data = self.assembly.constant(&[count, rows, n, g_stride, split])?;
+        let ScatterShape { gather, count, rows, n, g_stride, split } = shape;
+        let data = self.assembly.constant(&[gather, count, rows, n, g_stride, split])?;
         let table = Address { buffer: scatter.table, offset: 0, terms: Vec::new() };
         let operands = [&scatter.ids, &scatter.g.at, &table].map(|at| self.address(at));
         self.library(self.assembly.imports.scatter, data, &operands, split);

@@ -23,9 +23,12 @@ pub(super) fn local(cx: &mut Reverse, node: &Node) -> Vec<(Value, Value)> {
             match op {
                 Op::Map(scalar) => map::map(cx, *scalar, node, y_adj),
                 Op::MatMul(form) => products::matmul(cx, *form, node, y_adj),
-                Op::Take | Op::Scatter { .. } | Op::Pick | Op::Spread { .. } => {
-                    lookup::lookup(cx, node, y_adj)
-                }
+                Op::Take
+                | Op::Scatter { .. }
+                | Op::Combine { .. }
+                | Op::AddRows
+                | Op::Pick
+                | Op::Spread { .. } => lookup::lookup(cx, node, y_adj),
                 _ => shape::shape(cx, node, y_adj),
             }
         }

@@ -78,7 +78,9 @@ impl Clusters {
         !self.handed.iter().any(read_late)
             && self.placed.iter().all(|&(index, at)| match reads(lowering, self, &nodes[index], old) {
                 None => true,
-                Some(own_position) => at < slot || (at == slot && own_position && is_nest),
+                Some(own_position) => {
+                    at < slot || (at == slot && ((own_position && is_nest) || grows(&nodes[index], old)))
+                }
             })
     }
 
@@ -117,6 +119,11 @@ fn products_first(nodes: &[Node]) -> Vec<usize> {
         }
     }
     order
+}
+
+/// Whether a node adds rows to `value` itself: what else it reads lies in memory by then.
+fn grows(node: &Node, value: Value) -> bool {
+    node.op == Op::AddRows && node.args[0] == value && !node.args[1..].contains(&value)
 }
 
 /// Whether and how a node reads `value`, directly or through operations that have no slot: `Some(true)` if at its own
@@ -181,7 +188,7 @@ impl<'a> Lowering<'a> {
                 _ => false,
             };
             let alone = match node.op {
-                Op::Loop(_) | Op::MatMul(_) | Op::Scatter { .. } => true,
+                Op::Loop(_) | Op::MatMul(_) | Op::Scatter { .. } | Op::Combine { .. } | Op::AddRows => true,
                 Op::Reduce { .. } => !member,
                 Op::Concat { .. } => (0..node.args.len()).any(|place| !clusters.writes_piece(node, place)),
                 _ => false,

@@ -3,7 +3,7 @@
 use super::Lowering;
 use super::storage::View;
 use crate::graph::{Form, Node, Op, Value};
-use crate::kernel::{Gemm, Item, Matrix, Scatter};
+use crate::kernel::{Gather, Gemm, Item, Matrix, Scatter};
 
 impl Lowering<'_> {
     /// A product or scatter, with copies before it for operands that are no evenly spaced matrix, and after it for
@@ -26,7 +26,9 @@ impl Lowering<'_> {
         self.homes.insert(result, order.clone());
         match &node.op {
             Op::MatMul(form) => self.product(*form, node, &target, items),
-            Op::Scatter { rows } => self.scatter(*rows, node, &target, items),
+            Op::Scatter { .. } => self.scatter(Gather::Table, None, node, &target, items),
+            Op::Combine { .. } => self.scatter(Gather::Combine, None, node, &target, items),
+            Op::AddRows => self.scatter(Gather::Add, Some(node.args[0]), node, &target, items),
             op => unreachable!("internal error: {} is no library call", op.name()),
         }
         for view in &order[1..] {
@@ -62,25 +64,45 @@ impl Lowering<'_> {
         items.push(Item::Gemm(Gemm { form, m, n, k, a, b, packed: None, c, accumulate: false }));
     }
 
-    fn scatter(&mut self, rows: usize, node: &Node, target: &View, items: &mut Vec<Item>) {
-        let ids = self.materialise(node.args[0], items);
-        let g = self.operand(node.args[1], items);
-        let count = self.graph.ty(node.args[0]).len();
-        let n = self.graph.shape(node.result())[1];
-        // A table inside a wider buffer is no dense table: it is scattered apart and copied.
-        let dense = target.offset == 0 && target.times.is_empty() && target.strides == [n, 1];
-        if dense {
-            let scatter = Scatter { ids: ids.start(), count, g, table: target.buffer, rows, n };
-            items.push(Item::Scatter(scatter));
-            return;
+    /// Adds rows to a table of zeros, or to `table`: where that lies if the result is wanted there, to a copy otherwise.
+    fn scatter(
+        &mut self,
+        gather: Gather,
+        table: Option<Value>,
+        node: &Node,
+        target: &View,
+        items: &mut Vec<Item>,
+    ) {
+        let [.., ids, g] = node.args[..] else { return };
+        let count = self.graph.ty(ids).len();
+        let n = self.graph.shape(g).last().copied().unwrap_or(1);
+        let rows = match (&node.op, table) {
+            (Op::Scatter { rows } | Op::Combine { rows }, _) => *rows,
+            (_, Some(table)) => self.graph.shape(table)[0],
+            (_, None) => 0,
+        };
+        let ids = self.materialise(ids, items).start();
+        let g = self.operand(g, items);
+        // A table inside a wider buffer is no dense table: it is made apart and copied.
+        let table_rows = if gather == Gather::Combine { count } else { rows };
+        let even = target.matrix().is_some_and(|matrix| matrix.stride == n || table_rows == 1);
+        let dense = even && target.offset == 0 && target.times.is_empty();
+        let place = match dense {
+            true => target.clone(),
+            false => View::whole(self.temp("table", node.result(), target.shape.clone()), &target.shape),
+        };
+        if let Some(table) = table
+            && self.view_of(table).as_ref() != Some(&place)
+        {
+            items.push(self.copy(table, place.clone()));
         }
-        let buffer = self.temp("table", node.result(), vec![rows, n]);
-        items.push(Item::Scatter(Scatter { ids: ids.start(), count, g, table: buffer, rows, n }));
-        let apart = View::whole(buffer, &[rows, n]);
-        let homes = self.homes.insert(node.result(), vec![apart]);
-        items.push(self.copy(node.result(), target.clone()));
-        if let Some(homes) = homes {
-            self.homes.insert(node.result(), homes);
+        items.push(Item::Scatter(Scatter { gather, ids, count, g, table: place.buffer, rows, n }));
+        if !dense {
+            let homes = self.homes.insert(node.result(), vec![place]);
+            items.push(self.copy(node.result(), target.clone()));
+            if let Some(homes) = homes {
+                self.homes.insert(node.result(), homes);
+            }
         }
     }
 }

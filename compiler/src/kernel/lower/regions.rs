@@ -48,7 +48,7 @@ fn region<'a>(lowering: &mut Lowering<'a>, nodes: &'a [Node]) {
                 }
                 region(lowering, &inner.body);
             }
-            Op::MatMul(_) | Op::Scatter { .. } => {
+            Op::MatMul(_) | Op::Scatter { .. } | Op::Combine { .. } | Op::AddRows => {
                 for &arg in &node.args {
                     note(arg, Use::Read);
                 }

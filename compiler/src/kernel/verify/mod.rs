@@ -10,8 +10,8 @@ use alias::{Unknown, can_reach};
 use nest::Nest;
 
 use super::{
-    Address, Buffer, BufferId, BufferKind, Elem, Form, Format, Gemm, Index, InputRole, Item, Matrix, Module,
-    Pack, Scatter, Time, TimeLoop,
+    Address, Buffer, BufferId, BufferKind, Elem, Form, Format, Gather, Gemm, Index, InputRole, Item, Matrix,
+    Module, Pack, Scatter, Time, TimeLoop,
 };
 
 /// Whether the module keeps every promise of its representation; the first one broken, if not.
@@ -154,7 +154,7 @@ impl<'m> Verifier<'m> {
     }
 
     fn scatter(&mut self, scatter: &Scatter) -> Result<(), String> {
-        let Scatter { ids, count, g, table, rows, n } = scatter;
+        let Scatter { gather, ids, count, g, table, rows, n } = scatter;
         words(&[*count, *rows, *n, g.stride])?;
         self.read((g, *count, *n))?;
         let id_buffer = buffer(self.module, ids.buffer)?;
@@ -164,7 +164,10 @@ impl<'m> Verifier<'m> {
         self.bounds(ids, count.saturating_sub(1))?;
         self.defined(ids.buffer)?;
         let at = Address { buffer: *table, offset: 0, terms: Vec::new() };
-        self.write((&Matrix { at, stride: *n }, *rows, *n))?;
+        if *gather == Gather::Add {
+            self.defined(*table)?;
+        }
+        self.write((&Matrix { at, stride: *n }, scatter.table_rows(), *n))?;
         if g.at.buffer == *table {
             return Err("the table overlaps an operand".into());
         }

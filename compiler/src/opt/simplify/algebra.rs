@@ -18,9 +18,13 @@ pub(super) fn apply(cx: &mut Simplify, builder: &mut Builder, op: &Op, args: &[V
             node if node.op == Op::Column => Some(vec![node.args[0]]),
             _ => None,
         },
-        Op::MatMul(_) | Op::Scatter { .. } | Op::Take | Op::Spread { .. } | Op::Put { .. } | Op::Column => {
-            zero_in_zero_out(cx, builder, op, args)
-        }
+        Op::MatMul(_)
+        | Op::Scatter { .. }
+        | Op::Combine { .. }
+        | Op::Take
+        | Op::Spread { .. }
+        | Op::Put { .. }
+        | Op::Column => zero_in_zero_out(cx, builder, op, args),
         Op::Stop if builder.as_constant(args[0]).is_some() => Some(vec![args[0]]),
         _ => None,
     }

@@ -245,11 +245,15 @@ unsafe extern "C" fn scatter(
         let s = *shape;
         let (_, columns) = ranges(0, s.n, s.split, worker, workers);
         for column in columns {
-            for row in 0..s.rows as usize {
+            let combine = s.gather == 2;
+            let rows = if combine { s.count } else { s.rows };
+            for row in (0..rows as usize).filter(|_| s.gather != 1) {
                 *table.add(row * s.n as usize + column) = 0.0;
             }
             for i in 0..s.count as usize {
-                let to = *ids.add(i) as usize * s.n as usize + column;
+                let first = (0..i).find(|&j| *ids.add(j) == *ids.add(i)).unwrap_or(i);
+                let row = if combine { first } else { *ids.add(i) as usize };
+                let to = row * s.n as usize + column;
                 *table.add(to) += *g.add(i * s.g_stride as usize + column);
             }
         }
