@@ -232,6 +232,23 @@ fn ptb_large_is_no_longer_than_ptb_medium() {
     assert!(items.kernels < 60, "{items:?}");
 }
 
+/// With one short row in a batch a weight's gradient is a sum of few outer products. The update computes it as it goes:
+/// there is no product of that form, and nothing as large as a weight but the weights and the optimizer's state.
+#[test]
+fn gradients_of_one_short_row_are_not_written() {
+    for workers in [1, 2] {
+        let program = training("aesop-deep.lstm", 112, workers);
+        let is_gradient = |step: &Step| matches!(step, Step::Gemm(gemm, _) if gemm.form == Form::TN);
+        assert!(!program.schedule.iter().any(is_gradient), "{program}");
+        let temporaries = program.module.buffers.iter().filter(|buffer| buffer.kind == BufferKind::Temp);
+        let largest = temporaries.map(|buffer| buffer.len()).max();
+        assert_eq!(largest, Some(3 * 4 * 512), "the gates of three steps: {program}");
+    }
+    // Twenty rows are worth a product.
+    let of_rows = of_source(&one_layer("", "lstm(48)"), 100, 1);
+    assert!(of_rows.schedule.iter().any(|step| matches!(step, Step::Gemm(gemm, _) if gemm.form == Form::TN)));
+}
+
 /// Of a program, in how many places a weight is packed, and how many products read their weight packed.
 fn packed(program: &Program) -> (usize, usize) {
     fn products(steps: &[Step]) -> usize {

@@ -6,14 +6,16 @@
 //! The form is that of Goto and van de Geijn, "Anatomy of high-performance matrix multiplication" (2008): a register
 //! tile over panels of [`PANEL`] columns of B, blocked so that a panel stays in the first cache and rows of A in the
 //! second. `driver` does the blocking, `micro` holds the register tiles of each instruction set, `packing` the
-//! layouts, and `direct` and `stream` the products of so few rows that B is better streamed, as it lies or packed.
+//! layouts, and `direct`, `dots` and `stream` the products of so few rows that B is better streamed, as it lies or packed.
 //!
 //! **Determinism.** An element of C is computed by the same operations in the same order whatever the number of workers,
 //! the split and the element's place in a tile: the contraction is cut into blocks that depend on `k` alone
 //! (`driver::k_block`); within a block the products are added in order of `k`, starting from zero; the blocks' sums are
-//! added in order. Nor does packing B change a bit.
+//! added in order. Nor does packing B change a bit, except in the form NT of up to [`dots::MAX_ROWS`] rows, whose sums by
+//! an unpacked B are in lanes.
 
 mod direct;
+mod dots;
 mod driver;
 mod micro;
 mod packing;
@@ -87,7 +89,8 @@ pub fn scratch_bytes(program: &Program) -> u64 {
         let contiguous = gemm.form != Form::TN;
         let streams = match gemm.packed {
             Some(_) => m <= stream::MAX_ROWS,
-            None => gemm.form != Form::NT && m <= direct::MAX_ROWS,
+            None if gemm.form == Form::NT => gemm.m <= dots::MAX_ROWS,
+            None => m <= direct::MAX_ROWS,
         };
         let as_lies = gemm.packed == Some(Format::F32);
         match streams && contiguous {
@@ -107,6 +110,11 @@ pub fn scratch_bytes(program: &Program) -> u64 {
     }
     let most = largest(&program.prologue, &of).max(largest(&program.schedule, &of));
     (most * program.workers * size_of::<f32>()) as u64
+}
+
+/// Whether a product of `m` rows in this form takes B's columns one by one, unless B is packed.
+fn reads_columns(form: u32, m: usize) -> bool {
+    form == NT && m <= dots::MAX_ROWS
 }
 
 /// [`gemm`] on the given instruction set.
@@ -157,6 +165,10 @@ unsafe fn gemm_on(
     // SAFETY: the product's pointers are valid for its extents by the caller's promise.
     unsafe {
         match product.b {
+            // By all rows, not the worker's: the order of the sums must not depend on the cut.
+            Right::Columns { at, apart } if reads_columns(shape.form, shape.m as usize) => {
+                (isa.dots)(&product, at, apart);
+            }
             Right::Rows { at, apart } if product.m <= direct::MAX_ROWS => (isa.direct)(&product, at, apart),
             Right::Panels { at, apart } if product.m <= stream::MAX_ROWS && k > 0 => {
                 (isa.stream)(&product, Panels { at, apart, format: Format::F32 });

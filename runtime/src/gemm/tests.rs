@@ -7,7 +7,7 @@ use ndarray::Array2;
 use proptest::prelude::*;
 
 use super::micro::{self, Isa};
-use super::{COLUMNS, NT, ROWS, TN, gemm_on, pack_on, range, scatter};
+use super::{COLUMNS, NT, ROWS, TN, gemm_on, pack_on, range, reads_columns, scatter};
 
 /// Marks elements that no product may write.
 const UNTOUCHED: f32 = 1.0e30;
@@ -159,7 +159,9 @@ fn check_all(case: &Case) {
         let packed = (case.form != TN).then(|| case.run(isa, Some(Format::F32), 0, 1));
         if let Some(packed) = &packed {
             case.check(isa, packed);
-            assert_eq!(bits(packed), bits(&whole), "{} {case:?}: packing changed the sums", isa.name);
+            if !reads_columns(case.form, case.m) {
+                assert_eq!(bits(packed), bits(&whole), "{} {case:?}: packing changed the sums", isa.name);
+            }
         }
         for (split, workers) in [(0, 2), (ROWS, 2), (ROWS, 3), (COLUMNS, 2), (COLUMNS, 3)] {
             let label = format!("{} {case:?}: split {split}, {workers} workers", isa.name);
@@ -178,7 +180,8 @@ fn check_all(case: &Case) {
 /// A product by weights in a format is the product by weights rounded to it, however it is cut.
 fn check_formats(case: &Case, isa: &Isa) {
     for format in [Format::Bf16, Format::Int8] {
-        let expected = bits(&case.run_on(isa, &case.rounded(format), None, 0, 1));
+        let rounded = case.packed(isa, &case.rounded(format), Format::F32, 0, 1);
+        let expected = bits(&case.run_on(isa, &rounded, Some(Format::F32), 0, 1));
         for (split, workers) in [(0, 1), (ROWS, 3), (COLUMNS, 2)] {
             let found = bits(&case.run(isa, Some(format), split, workers));
             let name = isa.name;

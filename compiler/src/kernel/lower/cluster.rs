@@ -4,11 +4,17 @@
 //! `[rows.., columns]`, reductions along the columns, and operations on the `[rows..]` that those give: softmax with
 //! its loss and gradient is one nest. An operation joins the earliest nest of its shape at which all its operands are
 //! ready; within a nest it reads its neighbours' values at its own position only.
+//!
+//! A sum of few outer products that is only read element by element, as a weight's gradient is by the update when a batch
+//! is one short row, is computed where it is read and never lies in memory.
 
 use std::collections::{HashMap, HashSet};
 
 use super::{Lowering, Use, is_row_reduction};
-use crate::graph::{Node, Op, Value};
+use crate::graph::{Form, Node, Op, Value};
+
+/// A sum of up to so many outer products costs less where it is read than to write it to memory and to read it there.
+const FEW_OUTER: usize = 8;
 
 /// One region's schedule.
 pub(super) struct Clusters {
@@ -188,7 +194,8 @@ impl<'a> Lowering<'a> {
                 _ => false,
             };
             let alone = match node.op {
-                Op::Loop(_) | Op::MatMul(_) | Op::Scatter { .. } | Op::Combine { .. } | Op::AddRows => true,
+                Op::MatMul(_) => !floating.contains(&node.result()),
+                Op::Loop(_) | Op::Scatter { .. } | Op::Combine { .. } | Op::AddRows => true,
                 Op::Reduce { .. } => !member,
                 Op::Concat { .. } => (0..node.args.len()).any(|place| !clusters.writes_piece(node, place)),
                 _ => false,
@@ -211,10 +218,15 @@ impl<'a> Lowering<'a> {
         clusters
     }
 
-    /// Element-wise values that only one column reduction reads: they are computed inside it.
+    /// Values that are computed where they are read: sums of few outer products, and element-wise values that only one
+    /// column reduction reads.
     fn floating(&self, nodes: &'a [Node]) -> HashSet<Value> {
         let mut floating = HashSet::new();
         for node in nodes.iter().rev() {
+            if self.is_short_sum(node) {
+                floating.insert(node.result());
+                continue;
+            }
             if !matches!(node.op, Op::Map(_) | Op::Spread { .. } | Op::Take) {
                 continue;
             }
@@ -233,6 +245,21 @@ impl<'a> Lowering<'a> {
             }
         }
         floating
+    }
+
+    /// Whether a node is a product with a contraction of at most [`FEW_OUTER`], whose result is only read element by
+    /// element.
+    fn is_short_sum(&self, node: &Node) -> bool {
+        if node.op != Op::MatMul(Form::TN) {
+            return false;
+        }
+        let lead = self.graph.shape(node.args[0]).split_last().map_or(0, |(_, lead)| lead.iter().product());
+        let by_element = |how: &Use| match how {
+            Use::Node(user) => matches!(self.definers[user].op, Op::Map(_) | Op::Reduce { .. }),
+            Use::Read | Use::Placed => false,
+        };
+        let uses = self.uses.get(&node.result()).map_or(&[][..], |uses| uses);
+        (1..=FEW_OUTER).contains(&lead) && uses.iter().all(by_element)
     }
 
     /// What must have run before `value` can be read.

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::Lowering;
 use super::storage::View;
-use crate::graph::{Op, Value};
+use crate::graph::{Form, Op, Value};
 use crate::kernel::{Address, Axis, Expr, Fold, For, Index, Stmt, Var};
 use crate::scalar::Scalar;
 
@@ -195,6 +195,7 @@ impl<'l, 'a> Emitter<'l, 'a> {
                 let vars = args.iter().map(|&arg| self.value(arg, at)).collect();
                 self.define(Expr::Map(*scalar, vars))
             }
+            Op::MatMul(Form::TN) => self.outer_products(args[0], args[1], at),
             Op::Pick => {
                 let id = self.id(args[1], at);
                 let at = [at, &[At { index: Some(Index::Id(id)), offset: 0 }]].concat();
@@ -234,6 +235,33 @@ impl<'l, 'a> Emitter<'l, 'a> {
             }
             op => unreachable!("internal error: {} of {value} has no home", op.name()),
         }
+    }
+
+    /// Element `[i, j]` of `a^T @ b` as a sum over the leading axes of both.
+    fn outer_products(&mut self, a: Value, b: Value, at: &[At]) -> Var {
+        let shape = self.lowering.graph.shape(a);
+        let mut sum = None;
+        for flat in 0..shape[..shape.len() - 1].iter().product() {
+            let mut rest = flat;
+            let mut lead: Vec<At> = shape[..shape.len() - 1]
+                .iter()
+                .rev()
+                .map(|&extent| {
+                    let index = rest % extent;
+                    rest /= extent;
+                    At::fixed(index)
+                })
+                .collect();
+            lead.reverse();
+            let a = self.value(a, &[&lead[..], &at[..1]].concat());
+            let b = self.value(b, &[&lead[..], &at[1..]].concat());
+            let product = self.define(Expr::Map(Scalar::Mul, vec![a, b]));
+            sum = Some(match sum {
+                Some(sum) => self.define(Expr::Map(Scalar::Add, vec![sum, product])),
+                None => product,
+            });
+        }
+        sum.unwrap_or_else(|| self.number(0.0))
     }
 
     /// `value` where `a == b`, zero elsewhere.

@@ -166,11 +166,15 @@ fn fits_lanes(stmts: &[Stmt], axis: Axis, ids: &mut Vec<Var>) -> bool {
     })
 }
 
-/// Whether some load inside moves along `axis`: a reduction down the columns, better run several columns at a time.
+/// Whether some load in a loop inside moves along `axis`: a reduction down the columns, better run several columns at a
+/// time.
 fn walks_columns(stmts: &[Stmt], axis: Axis) -> bool {
-    stmts.iter().any(|stmt| match stmt {
-        Stmt::Let { expr: Expr::Load(at), .. } => at.terms.contains(&(Index::Axis(axis), 1)),
-        Stmt::For(inner) => walks_columns(&inner.body, axis),
-        _ => false,
-    })
+    fn moves(stmts: &[Stmt], axis: Axis) -> bool {
+        stmts.iter().any(|stmt| match stmt {
+            Stmt::Let { expr: Expr::Load(at), .. } => at.terms.contains(&(Index::Axis(axis), 1)),
+            Stmt::For(inner) => moves(&inner.body, axis),
+            _ => false,
+        })
+    }
+    stmts.iter().any(|stmt| matches!(stmt, Stmt::For(inner) if moves(&inner.body, axis)))
 }

@@ -5,9 +5,9 @@ use std::arch::x86_64::*;
 use lstmc_compiler::kernel::PANEL;
 
 use super::{Isa, Tile, heights};
-use crate::gemm::direct;
 use crate::gemm::driver::Product;
 use crate::gemm::stream::{self, Panels};
+use crate::gemm::{direct, dots};
 
 pub static ISA: Isa = Isa {
     name: "avx2",
@@ -16,6 +16,7 @@ pub static ISA: Isa = Isa {
     tall: &[],
     interleave,
     direct,
+    dots,
     stream,
 };
 
@@ -92,6 +93,12 @@ unsafe fn store_some(c: *mut f32, columns: usize, sum: [__m256; 2], add: bool) {
 unsafe fn direct(p: &Product, b: *const f32, apart: usize) {
     // SAFETY: as the caller promised.
     unsafe { direct::run::<true>(p, b, apart) };
+}
+
+#[target_feature(enable = "avx2,fma")]
+unsafe fn dots(p: &Product, b: *const f32, apart: usize) {
+    // SAFETY: as the caller promised.
+    unsafe { dots::run::<true>(p, b, apart) };
 }
 
 #[target_feature(enable = "avx2,fma")]

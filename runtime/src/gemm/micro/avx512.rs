@@ -5,8 +5,8 @@ use std::arch::x86_64::*;
 use lstmc_compiler::kernel::PANEL;
 
 use super::{Isa, Tile, heights};
-use crate::gemm::direct;
 use crate::gemm::driver::Product;
+use crate::gemm::{direct, dots};
 
 pub static ISA: Isa = Isa {
     name: "avx512",
@@ -30,6 +30,7 @@ pub static ISA: Isa = Isa {
     ],
     interleave: super::avx2::interleave,
     direct,
+    dots,
     stream: super::avx512_stream::stream,
 };
 
@@ -83,4 +84,10 @@ unsafe fn tile<const ROWS: usize, const PANELS: usize, const PACKED: bool>(t: &T
 unsafe fn direct(p: &Product, b: *const f32, apart: usize) {
     // SAFETY: as the caller promised.
     unsafe { direct::run::<true>(p, b, apart) };
+}
+
+#[target_feature(enable = "avx512f")]
+unsafe fn dots(p: &Product, b: *const f32, apart: usize) {
+    // SAFETY: as the caller promised.
+    unsafe { dots::run::<true>(p, b, apart) };
 }

@@ -46,7 +46,7 @@ pub type TileFn = unsafe fn(&Tile);
 /// elements after the last are overwritten.
 pub type InterleaveFn = unsafe fn(*const f32, usize, usize, usize, *mut f32, usize);
 
-/// [`super::direct::run`] on one instruction set.
+/// [`super::direct::run`] or [`super::dots::run`] on one instruction set.
 pub type DirectFn = unsafe fn(&Product, *const f32, usize);
 
 /// [`super::stream::run`] on one instruction set.
@@ -80,6 +80,7 @@ pub struct Isa {
     pub tall: &'static [TileFn],
     pub interleave: InterleaveFn,
     pub direct: DirectFn,
+    pub dots: DirectFn,
     pub stream: StreamFn,
 }
 

@@ -3,9 +3,9 @@
 use lstmc_compiler::kernel::PANEL;
 
 use super::{Isa, Tile, heights};
-use crate::gemm::direct;
 use crate::gemm::driver::Product;
 use crate::gemm::stream::{self, Panels};
+use crate::gemm::{direct, dots};
 
 /// Whether the baseline multiplies and adds in one instruction; elsewhere `mul_add` is a call.
 const FUSED: bool = cfg!(target_arch = "aarch64");
@@ -21,6 +21,7 @@ pub static ISA: Isa = Isa {
     tall: &[],
     interleave,
     direct,
+    dots,
     stream,
 };
 
@@ -57,6 +58,11 @@ unsafe fn tile<const ROWS: usize, const PANELS: usize, const PACKED: bool>(t: &T
 unsafe fn direct(p: &Product, b: *const f32, apart: usize) {
     // SAFETY: as the caller promised.
     unsafe { direct::run::<FUSED>(p, b, apart) };
+}
+
+unsafe fn dots(p: &Product, b: *const f32, apart: usize) {
+    // SAFETY: as the caller promised.
+    unsafe { dots::run::<FUSED>(p, b, apart) };
 }
 
 unsafe fn stream(p: &Product, b: Panels) {

@@ -1,0 +1,117 @@
+//! Products of few rows of A and B's columns as they lie, one after the other: each element of C is the scalar product of
+//! two runs of memory. B is read once, from one end to the other, and neither packed nor transposed.
+//!
+//! Plain loops that every instruction set compiles for itself (see [`super::micro::Isa::dots`]). The order of a sum is a
+//! function of `k` alone: element `i` is added in lane `i % LANES`, and the lanes' sums by halves.
+
+use super::driver::Product;
+
+/// The most rows of A for which B is read as it lies.
+pub const MAX_ROWS: usize = 4;
+
+/// Lanes of a sum: four of the widest vectors, so that no addition waits for the one before.
+const LANES: usize = 64;
+
+/// Elements of B that are asked for before they are read.
+const AHEAD: usize = 512;
+/// Elements of a cache line.
+const LINE: usize = 16;
+
+/// The body of [`super::micro::Isa::dots`]: computes `p`, of at most [`MAX_ROWS`] rows that lie dense, where column `j` of
+/// B is at `b[j * apart]`. `FUSED` says that the instruction set multiplies and adds with one rounding.
+///
+/// # Safety
+/// As [`super::driver::product`].
+#[inline(always)]
+pub unsafe fn run<const FUSED: bool>(p: &Product, b: *const f32, apart: usize) {
+    // SAFETY: as the caller promised.
+    unsafe {
+        match p.m {
+            1 => rows::<FUSED, 1>(p, b, apart),
+            2 => rows::<FUSED, 2>(p, b, apart),
+            3 => rows::<FUSED, 3>(p, b, apart),
+            _ => rows::<FUSED, 4>(p, b, apart),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn rows<const FUSED: bool, const ROWS: usize>(p: &Product, b: *const f32, apart: usize) {
+    for column in 0..p.n {
+        // SAFETY: A has ROWS rows of `k` elements, and B such a column.
+        let (a, b): ([&[f32]; ROWS], &[f32]) = unsafe {
+            (
+                std::array::from_fn(|i| std::slice::from_raw_parts(p.a.at.add(i * p.a.row), p.k)),
+                std::slice::from_raw_parts(b.add(column * apart), p.k),
+            )
+        };
+        for (i, sum) in dots::<FUSED, ROWS>(a, b).into_iter().enumerate() {
+            // SAFETY: C has element (i, column).
+            unsafe {
+                let c = p.c.add(i * p.c_row + column);
+                *c = if p.add { *c + sum } else { sum };
+            }
+        }
+    }
+}
+
+/// The scalar products of `b` with each of `a`, all of one length.
+#[inline(always)]
+fn dots<const FUSED: bool, const ROWS: usize>(a: [&[f32]; ROWS], b: &[f32]) -> [f32; ROWS] {
+    let mut sums = [[0.0f32; LANES]; ROWS];
+    let whole = b.len() / LANES * LANES;
+    for start in (0..whole).step_by(LANES) {
+        for line in (0..LANES).step_by(LINE) {
+            prefetch(b.as_ptr().wrapping_add(start + line + AHEAD));
+        }
+        let b: &[f32; LANES] = chunk(b, start);
+        for (sums, a) in sums.iter_mut().zip(a) {
+            let a: &[f32; LANES] = chunk(a, start);
+            for lane in 0..LANES {
+                sums[lane] = multiply_add::<FUSED>(a[lane], b[lane], sums[lane]);
+            }
+        }
+    }
+    for (sums, a) in sums.iter_mut().zip(a) {
+        for ((sum, &a), &b) in sums.iter_mut().zip(&a[whole..]).zip(&b[whole..]) {
+            *sum = multiply_add::<FUSED>(a, b, *sum);
+        }
+    }
+    sums.map(total)
+}
+
+#[inline(always)]
+fn chunk(values: &[f32], start: usize) -> &[f32; LANES] {
+    values[start..start + LANES].try_into().unwrap_or(&[0.0; LANES])
+}
+
+/// The sum of all lanes, by halves.
+#[inline(always)]
+fn total(mut lanes: [f32; LANES]) -> f32 {
+    let mut half = LANES / 2;
+    while half > 0 {
+        for lane in 0..half {
+            lanes[lane] += lanes[lane + half];
+        }
+        half /= 2;
+    }
+    lanes[0]
+}
+
+#[inline(always)]
+fn multiply_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
+    if FUSED { a.mul_add(b, c) } else { a * b + c }
+}
+
+/// Asks for a cache line, where the architecture can be asked. The address need not exist.
+#[inline(always)]
+fn prefetch(at: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every x86-64 has the instruction, and it cannot fault.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(at.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}
