@@ -38,6 +38,7 @@ pub fn lower(graph: &Graph, weights: Format) -> Module {
         uses: HashMap::new(),
         homes: HashMap::new(),
         slices: HashMap::new(),
+        ones: HashMap::new(),
         module: Module { name: graph.name.clone(), buffers: vec![], prologue: vec![], items: vec![] },
         times: 0,
     };
@@ -59,6 +60,8 @@ struct Lowering<'a> {
     homes: HashMap<Value, Vec<View>>,
     /// The source of each sliced loop parameter, and the loop's variable.
     slices: HashMap<Value, (Value, Time)>,
+    /// Rows of ones that have been filled, by length.
+    ones: HashMap<usize, View>,
     module: Module,
     times: u32,
 }

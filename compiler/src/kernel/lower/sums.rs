@@ -25,12 +25,18 @@ impl Lowering<'_> {
         let b = self.view_of(node.args[0])?.matrix()?;
         let homes = self.homes.get(&node.result()).filter(|homes| !homes.is_empty())?.clone();
         let c = homes[0].matrix()?;
-        let ones = self.temp("ones", node.result(), vec![k]);
-        let ones = View::whole(ones, &[k]);
+        let mut items = vec![];
+        let ones = match self.ones.get(&k) {
+            Some(ones) => ones.clone(),
+            None => {
+                let ones = View::whole(self.temp("ones", node.result(), vec![k]), &[k]);
+                items.push(self.fill_with_one(&ones));
+                self.ones.insert(k, ones.clone());
+                ones
+            }
+        };
         let a = ones.matrix()?;
-        let fill = self.fill_with_one(&ones);
-        let product = Gemm { form: Form::NN, m: 1, n, k, a, b, packed: None, c, accumulate: false };
-        let mut items = vec![fill, Item::Gemm(product)];
+        items.push(Item::Gemm(Gemm { form: Form::NN, m: 1, n, k, a, b, packed: None, c, accumulate: false }));
         items.extend(homes[1..].iter().map(|view| self.copy(node.result(), view.clone())));
         Some(items)
     }
