@@ -43,6 +43,10 @@ struct Simplify {
 impl Rewrite for Simplify {
     fn node(&mut self, rewriter: &mut Rewriter, node: &Node) -> Option<Vec<Value>> {
         if let Op::Loop(inner) = &node.op {
+            self.enter(0);
+            if let Some(results) = loops::single_round(self, rewriter, inner) {
+                return Some(results);
+            }
             self.enter(1);
             return Some(loops::simplify_loop(self, rewriter, inner));
         }

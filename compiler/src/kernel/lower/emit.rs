@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::Lowering;
-use super::storage::View;
+use super::storage::{View, only_adds_ones};
 use crate::graph::{Form, Op, Value};
 use crate::kernel::{Address, Axis, Expr, Fold, For, Index, Stmt, Var};
 use crate::scalar::Scalar;
@@ -154,6 +154,9 @@ impl<'l, 'a> Emitter<'l, 'a> {
         match self.lowering.definers.get(&value) {
             Some(node) => match node.op {
                 Op::Stop | Op::Column | Op::Uncolumn | Op::At { .. } | Op::Split { .. } => {
+                    self.is_of_member(node.args[0])
+                }
+                Op::Broadcast { ref axes, ref shape } if only_adds_ones(axes, shape) => {
                     self.is_of_member(node.args[0])
                 }
                 _ => false,

@@ -97,9 +97,9 @@ impl<'a> Lowering<'a> {
         let clusters = self.cluster(&self.graph.body, handed);
         let mut copies = vec![];
         for (index, output) in self.graph.outputs.iter().enumerate() {
-            let (view, replaced) = match &output.role {
+            let (value, view, replaced) = match &output.role {
                 OutputRole::Update(name) => match self.graph.input(name) {
-                    Some(input) => (self.homes[&input.value][0].clone(), Some(input.value)),
+                    Some(input) => (output.value, self.homes[&input.value][0].clone(), Some(input.value)),
                     None => continue,
                 },
                 role => {
@@ -107,17 +107,18 @@ impl<'a> Lowering<'a> {
                     let kind = BufferKind::Output(role.clone());
                     let name = format!("out_{index}");
                     let buffer = self.buffer(&name, ty.elem, ty.shape.clone(), kind);
-                    (View::whole(buffer, &ty.shape), None)
+                    let (value, view) = self.without_ones(output.value, View::whole(buffer, &ty.shape));
+                    (value, view, None)
                 }
             };
             let in_place = match &output.role {
-                OutputRole::Update(name) => clusters.may_overwrite(self, name, output.value),
-                _ => clusters.writes(output.value),
+                OutputRole::Update(name) => clusters.may_overwrite(self, name, value),
+                _ => clusters.writes(value),
             };
             if in_place {
-                self.homes.entry(output.value).or_default().push(view);
+                self.homes.entry(value).or_default().push(view);
             } else {
-                copies.push(LastCopy { value: output.value, view, replaced });
+                copies.push(LastCopy { value, view, replaced });
             }
         }
         let early = self.read_after_overwritten(&clusters, &copies);

@@ -49,6 +49,15 @@ impl View {
         view
     }
 
+    /// With the axes of `shape` that are not among `axes`, all of extent 1.
+    fn with_ones(&self, axes: &[usize], shape: &[usize]) -> Self {
+        let mut view = self.clone();
+        view.shape = shape.to_vec();
+        view.strides = vec![1; shape.len()];
+        axes.iter().zip(&self.strides).for_each(|(&axis, &stride)| view.strides[axis] = stride);
+        view
+    }
+
     fn column(&self) -> Self {
         let mut view = self.clone();
         view.shape.push(1);
@@ -83,6 +92,11 @@ impl View {
     }
 }
 
+/// Whether a broadcast to `shape` repeats nothing.
+pub(super) fn only_adds_ones(axes: &[usize], shape: &[usize]) -> bool {
+    shape.iter().enumerate().all(|(axis, &extent)| extent == 1 || axes.contains(&axis))
+}
+
 impl<'a> Lowering<'a> {
     /// The view of a value that lies in memory: its home, or a view of what it is a part of.
     pub(super) fn view_of(&self, value: Value) -> Option<View> {
@@ -99,12 +113,27 @@ impl<'a> Lowering<'a> {
             Op::Column => source().map(|view| view.column()),
             Op::Uncolumn => source().map(|view| view.uncolumn()),
             Op::At { index } => source().map(|view| view.at(*index)),
+            Op::Broadcast { axes, shape } if only_adds_ones(axes, shape) => {
+                source().map(|view| view.with_ones(axes, shape))
+            }
             Op::Split { axis, sizes } => {
                 let piece = node.results.iter().position(|&result| result == value)?;
                 let start = sizes[..piece].iter().sum();
                 source().map(|view| view.cut(*axis, start, sizes[piece]))
             }
             _ => None,
+        }
+    }
+
+    /// What a value that only adds axes of extent 1 to another adds them to, and the view of that one inside `view`.
+    pub(super) fn without_ones(&self, value: Value, view: View) -> (Value, View) {
+        match self.definers.get(&value) {
+            Some(Node { op: Op::Broadcast { axes, shape }, args, .. }) if only_adds_ones(axes, shape) => {
+                let kept = |all: &[usize]| axes.iter().map(|&axis| all[axis]).collect();
+                let inner = View { shape: kept(&view.shape), strides: kept(&view.strides), ..view };
+                self.without_ones(args[0], inner)
+            }
+            _ => (value, view),
         }
     }
 

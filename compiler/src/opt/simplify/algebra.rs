@@ -287,6 +287,11 @@ fn at(cx: &mut Simplify, builder: &mut Builder, index: usize, x: Value) -> Optio
     match node.op {
         Op::Put { index: put, .. } if put == index => Some(node.args[0]),
         Op::Put { .. } => Some(cx.full(builder, 0.0, &shape)),
+        // What repeats along the leading axis.
+        Op::Broadcast { axes, .. } if !axes.contains(&0) => {
+            let axes = axes.iter().map(|axis| axis - 1).collect();
+            Some(cx.one(builder, Op::Broadcast { axes, shape }, &node.args))
+        }
         _ => None,
     }
 }

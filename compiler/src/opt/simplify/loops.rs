@@ -1,4 +1,4 @@
-//! Loops: what every round sees alike is no carried or sliced value.
+//! Loops: what every round sees alike is no carried or sliced value, and a loop of one round is its body.
 
 use super::Simplify;
 use crate::graph::rewrite::Rewriter;
@@ -46,6 +46,33 @@ pub(super) fn simplify_loop(pass: &mut Simplify, rewriter: &mut Rewriter, inner:
     let values: Vec<Value> = kept.stacked.iter().map(|stacked| rewriter.get(stacked.value)).collect();
     let results = rewriter.close_loop(&kept);
     results_of(rewriter, inner, &kept, &values, &results)
+}
+
+/// The results of a loop of one round, computed outside any loop. `None` for other loops, and for those that slice ids:
+/// no operation takes one index of these.
+pub(super) fn single_round(pass: &mut Simplify, rewriter: &mut Rewriter, inner: &Loop) -> Option<Vec<Value>> {
+    let is_real = |sliced: &Sliced| rewriter.old.ty(sliced.source).is_real();
+    if inner.steps != 1 || !inner.sliced.iter().all(is_real) {
+        return None;
+    }
+    for carried in &inner.carried {
+        let init = rewriter.get(carried.init);
+        rewriter.set(carried.param, init);
+    }
+    for sliced in &inner.sliced {
+        let source = rewriter.get(sliced.source);
+        let slice = pass.one(&mut rewriter.new, Op::At { index: 0 }, &[source]);
+        rewriter.set(sliced.param, slice);
+    }
+    rewriter.nodes(&inner.body, pass);
+    let mut results: Vec<Value> = inner.carried.iter().map(|carried| rewriter.get(carried.next)).collect();
+    for stacked in &inner.stacked {
+        let value = rewriter.get(stacked.value);
+        let shape = rewriter.new.shape(value);
+        let stack = Op::Broadcast { axes: (1..=shape.len()).collect(), shape: [&[1], &shape[..]].concat() };
+        results.push(pass.one(&mut rewriter.new, stack, &[value]));
+    }
+    Some(results)
 }
 
 /// What every round sees of `source`, if that does not depend on the round.
