@@ -118,12 +118,61 @@ pub fn compile(model: &Model, purpose: Purpose, weights: Format, threads: Thread
     Ok(Compiled { memory: executable.memory(), executable, threads, time: started.elapsed() })
 }
 
-/// The program that training measures the model with, if it does.
+/// What training runs: the step, and the program that the model is measured with, if it is.
+pub struct Training {
+    pub train: Compiled,
+    evaluate: Option<Compiled>,
+    /// Whether the two run in one arena.
+    shared: bool,
+}
+
+/// Compiles both programs of training.
 ///
 /// # Errors
 /// As [`compile`].
-pub fn evaluation(model: &Model, threads: Threads) -> Result<Option<Compiled>> {
-    needs_evaluation(model).then(|| compile(model, Purpose::Evaluate, Format::F32, threads)).transpose()
+pub fn training(model: &Model, threads: Threads) -> Result<Training> {
+    let mut train = compile(model, Purpose::Train, Format::F32, threads)?;
+    if !needs_evaluation(model) {
+        return Ok(Training { train, evaluate: None, shared: false });
+    }
+    let started = Instant::now();
+    let graph = pipeline::graph_of(model, Purpose::Evaluate, &mut |_, _| {});
+    let kernels = pipeline::kernels_of(&graph, Format::F32);
+    let (program, shared) = pipeline::plan_beside(kernels, train.executable.program());
+    let threads = program.workers;
+    let executable = Executable::compile(program)?;
+    if shared {
+        train.executable.share_with(&executable);
+        train.memory = train.executable.memory();
+    }
+    let evaluate = Compiled { memory: executable.memory(), executable, threads, time: started.elapsed() };
+    Ok(Training { train, evaluate: Some(evaluate), shared })
+}
+
+impl Training {
+    /// Bytes that both programs need while they run.
+    pub fn memory(&self) -> u64 {
+        let evaluate = self.evaluate.as_ref().map_or(0, |evaluate| evaluate.memory);
+        if self.shared { self.train.memory.max(evaluate) } else { self.train.memory + evaluate }
+    }
+
+    /// How long compiling took.
+    pub fn time(&self) -> Duration {
+        self.train.time + self.evaluate.as_ref().map_or(Duration::ZERO, |evaluate| evaluate.time)
+    }
+
+    /// Both programs, ready to run.
+    ///
+    /// # Errors
+    /// The machine does not have enough memory.
+    pub fn sessions(self) -> Result<(Session, Option<Session>)> {
+        let train = self.train.session()?;
+        let evaluate = match self.evaluate {
+            Some(guest) if self.shared => Some(Session::guest(guest.executable)?),
+            own => own.map(Compiled::session).transpose()?,
+        };
+        Ok((train, evaluate))
+    }
 }
 
 impl Compiled {

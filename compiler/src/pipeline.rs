@@ -109,6 +109,15 @@ pub fn plan_up_to(module: Module, available: usize) -> Program {
     verified(plan::plan_for(module, available))
 }
 
+/// The plan of a module that runs between two steps of `host`, in its arena where the two have the same parameters. Says
+/// whether they do.
+pub fn plan_beside(module: Module, host: &Program) -> (Program, bool) {
+    match plan::plan_beside(module.clone(), host) {
+        Some(program) => (verified(program), true),
+        None => (plan_of(module, host.workers), false),
+    }
+}
+
 fn verified(program: Program) -> Program {
     if cfg!(debug_assertions)
         && let Err(message) = plan::verify(&program)

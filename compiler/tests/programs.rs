@@ -6,7 +6,7 @@ mod support;
 use std::path::Path;
 
 use lstmc_compiler::graph::{Form, OutputRole, Purpose};
-use lstmc_compiler::kernel::{BufferId, BufferKind, Expr, Format, Kernel, Stmt};
+use lstmc_compiler::kernel::{BufferId, BufferKind, Expr, Format, InputRole, Kernel, Stmt};
 use lstmc_compiler::pipeline;
 use lstmc_compiler::plan::{Program, Step};
 use lstmc_compiler::scalar::Scalar;
@@ -14,9 +14,12 @@ use support::random_models::checked;
 
 /// The training step of a model in `models/`.
 fn training(name: &str, vocab: usize, workers: usize) -> Program {
+    of_source(&text(name), vocab, workers)
+}
+
+fn text(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models").join(name);
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    of_source(&text, vocab, workers)
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 fn of_source(text: &str, vocab: usize, workers: usize) -> Program {
@@ -296,4 +299,29 @@ fn evaluation_writes_no_tape() {
     let of_units = stacks.filter(|buffer| buffer.shape[1..] == [20, 48]).count();
     assert_eq!(of_units, 1, "{program}");
     assert!(program.module.buffers.iter().any(|b| b.kind == BufferKind::Output(OutputRole::Probabilities)));
+}
+
+/// Evaluation runs between two steps of training, in its arena: it reads the parameters where they are, and touches
+/// nothing else that the next step needs.
+#[test]
+fn evaluation_leaves_training_what_it_needs() {
+    for name in ["ptb-small.lstm", "ptb-keras.lstm", "tied.lstm"] {
+        let host = training(name, 10_000, 2);
+        let model = checked(&text(name), 10_000).unwrap_or_else(|errors| panic!("{errors}"));
+        let graph = pipeline::graph_of(&model, Purpose::Evaluate, &mut |_, _| {});
+        let (guest, shared) = pipeline::plan_beside(pipeline::kernels_of(&graph, Format::F32), &host);
+        assert!(shared && guest.workers == host.workers, "{name}");
+        let alive = host.module.buffers.iter().zip(&host.offsets);
+        let alive = alive.filter(|(buffer, _)| !matches!(buffer.kind, BufferKind::Temp | BufferKind::Packed));
+        for (own, &offset) in guest.module.buffers.iter().zip(&guest.offsets) {
+            let range = offset..offset + own.len() * 4;
+            assert!(range.end <= guest.arena_bytes);
+            for (other, &place) in alive.clone() {
+                let apart = range.end <= place || place + other.len() * 4 <= range.start;
+                let same = offset == place && own == other && own.name == other.name;
+                let is_param = matches!(own.kind, BufferKind::Input(InputRole::Param { .. }));
+                assert!(apart || (same && is_param), "{name}: {} lies over {}", own.name, other.name);
+            }
+        }
+    }
 }

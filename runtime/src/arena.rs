@@ -77,6 +77,28 @@ impl Arena {
     /// # Errors
     /// [`Error::Memory`] if the machine does not have that much.
     pub fn new(program: &Program) -> Result<Self> {
+        let memory = Memory::new(program.arena_bytes, &program.module.name)?;
+        let mut arena = Self::in_memory(program, memory);
+        arena.reset(|kind| matches!(kind, TensorKind::OptimizerState(_) | TensorKind::Carried(_)));
+        Ok(arena)
+    }
+
+    /// The buffers of a program that runs in another one's memory; see [`Arena::exchange_memory`].
+    ///
+    /// # Errors
+    /// [`Error::Memory`] if the machine has none at all.
+    pub fn without_memory(program: &Program) -> Result<Self> {
+        Ok(Self::in_memory(program, Memory::new(0, &program.module.name)?))
+    }
+
+    /// Gives each of two arenas the other's memory. What a program packed there is to be packed again.
+    pub fn exchange_memory(&mut self, other: &mut Arena) {
+        std::mem::swap(&mut self.memory, &mut other.memory);
+        self.prepared = false;
+        other.prepared = false;
+    }
+
+    fn in_memory(program: &Program, memory: Memory) -> Self {
         let name = &program.module.name;
         let buffers = &program.module.buffers;
         assert_eq!(buffers.len(), program.offsets.len(), "each buffer has its offset");
@@ -96,10 +118,7 @@ impl Arena {
             .collect();
         let tensors = tensors(program);
         let by_name = tensors.iter().enumerate().map(|(i, tensor)| (tensor.name.clone(), i)).collect();
-        let memory = Memory::new(program.arena_bytes, name)?;
-        let mut arena = Self { memory, slots, tensors, by_name, prepared: false };
-        arena.reset(|kind| matches!(kind, TensorKind::OptimizerState(_) | TensorKind::Carried(_)));
-        Ok(arena)
+        Self { memory, slots, tensors, by_name, prepared: false }
     }
 
     pub fn bytes(&self) -> usize {

@@ -55,9 +55,18 @@ impl Executable {
         Ok(Self { program, native })
     }
 
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
     /// Bytes that the program needs while it runs: its arena, and what the products pack into.
     pub fn memory(&self) -> u64 {
         self.program.arena_bytes as u64 + gemm::scratch_bytes(&self.program)
+    }
+
+    /// Has the arena be large enough for another program too, which was planned for it.
+    pub fn share_with(&mut self, other: &Executable) {
+        self.program.arena_bytes = self.program.arena_bytes.max(other.program.arena_bytes);
     }
 }
 
@@ -69,6 +78,8 @@ pub struct Session {
     workers: usize,
     pin: bool,
     arena: Arena,
+    /// Whether the arena has memory only while another session lends it.
+    guest: bool,
 }
 
 impl std::fmt::Debug for Session {
@@ -89,6 +100,43 @@ impl Session {
         unsafe { Self::from_parts(&program, native.entry(), Box::new(native)) }
     }
 
+    /// A compiled program that was planned for the arena of another one, and runs in that one's memory; see
+    /// [`Session::after`].
+    ///
+    /// # Errors
+    /// [`crate::Error::Memory`] if the machine has none at all.
+    pub fn guest(executable: Executable) -> Result<Self> {
+        let Executable { program, native } = executable;
+        Ok(Self {
+            entry: native.entry(),
+            _code: Box::new(native),
+            workers: program.workers.max(1),
+            pin: false,
+            arena: Arena::without_memory(&program)?,
+            guest: true,
+        })
+    }
+
+    /// Calls `run` with this session, when it has the parameters that `other` has now: in the memory of `other` if it
+    /// is its guest, else in its own.
+    ///
+    /// # Errors
+    /// What `run` returns; a parameter that the other program does not have.
+    pub fn after<T>(
+        &mut self,
+        other: &mut Session,
+        run: impl FnOnce(&mut Session) -> Result<T>,
+    ) -> Result<T> {
+        if !self.guest {
+            self.arena.copy_params_from(&other.arena)?;
+            return run(self);
+        }
+        self.arena.exchange_memory(&mut other.arena);
+        let outcome = run(self);
+        self.arena.exchange_memory(&mut other.arena);
+        outcome
+    }
+
     /// Memory for `program`, whose code `entry` is; `code` is kept as long as the session.
     ///
     /// # Safety
@@ -104,6 +152,7 @@ impl Session {
             workers: program.workers.max(1),
             pin: false,
             arena: Arena::new(program)?,
+            guest: false,
         })
     }
 

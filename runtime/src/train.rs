@@ -226,8 +226,9 @@ impl<'a> Trainer<'a> {
         let iterations = matches!(self.recipe.length, Length::Iterations { .. });
         let valid = match (&mut self.valid, self.inputs.valid, &mut self.evaluation) {
             (Some(batches), Some(ids), Some(evaluation)) if boundary => {
-                evaluation.arena_mut().copy_params_from(self.session.arena())?;
-                let totals = evaluate(evaluation, ids, batches, self.inputs.monitor)?;
+                let monitor = self.inputs.monitor;
+                let totals = evaluation
+                    .after(&mut self.session, |session| evaluate(session, ids, batches, monitor))?;
                 let Some(totals) = totals else { return Ok(None) };
                 Some(totals)
             }
@@ -247,10 +248,10 @@ impl<'a> Trainer<'a> {
 
     fn sample(&mut self) -> Result<Option<Prediction>> {
         let Some(evaluation) = &mut self.evaluation else { return Ok(None) };
-        evaluation.arena_mut().copy_params_from(self.session.arena())?;
         let last = self.position.step.saturating_sub(1);
         let at = (last / self.batches.per_epoch(), last % self.batches.per_epoch());
-        predict_at(evaluation, self.inputs.train, &mut self.batches, at)
+        let (ids, batches) = (self.inputs.train, &mut self.batches);
+        evaluation.after(&mut self.session, |session| predict_at(session, ids, batches, at))
     }
 
     fn row(&self, valid: Option<Totals>) -> Row {

@@ -2,11 +2,8 @@
 
 use std::io::Write;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::Result;
-use lstmc_compiler::graph::Purpose;
-use lstmc_compiler::kernel::Format;
 use lstmc_compiler::model::{BatchKind, Model};
 use lstmc_runtime::batches::{self, Batcher};
 use lstmc_runtime::error::{Error, bytes};
@@ -25,10 +22,9 @@ pub fn run(args: &Check) -> Result<ExitCode> {
         }
     }
     let threads = project::threads(args.threads);
-    let train = compile::compile(&model, Purpose::Train, Format::F32, threads)?;
-    let evaluate = compile::evaluation(&model, threads)?;
+    let training = compile::training(&model, threads)?;
     let own = memory::own();
-    let needed = own + train.memory + evaluate.as_ref().map_or(0, |evaluate| evaluate.memory);
+    let needed = own + training.memory();
     let mut out = std::io::stdout().lock();
     write!(out, "{}", layers(&model))?;
     writeln!(out)?;
@@ -39,14 +35,14 @@ pub fn run(args: &Check) -> Result<ExitCode> {
     writeln!(out, "vocabulary  {} ids", show::count(model.vocab as u64))?;
     writeln!(out, "batches     {} rows of {} steps, {kind}", shape.rows, shape.steps)?;
     writeln!(out, "parameters  {}", show::count(parameters(&model)))?;
-    let mut parts = vec![format!("{} training", bytes(train.memory))];
-    parts.extend(evaluate.as_ref().map(|evaluate| format!("{} evaluation", bytes(evaluate.memory))));
-    parts.push(format!("{} lstmc itself", bytes(own)));
+    let parts = [
+        format!("{} training and evaluation", bytes(training.memory())),
+        format!("{} lstmc itself", bytes(own)),
+    ];
     writeln!(out, "memory      {} at the peak", bytes(needed))?;
     writeln!(out, "            {}", parts.join(", "))?;
-    let time = train.time + evaluate.map_or(Duration::ZERO, |evaluate| evaluate.time);
-    let time = show::duration(time.as_secs_f64());
-    writeln!(out, "compiled    in {time} for {}", show::threads(train.threads))?;
+    let time = show::duration(training.time().as_secs_f64());
+    writeln!(out, "compiled    in {time} for {}", show::threads(training.train.threads))?;
     match memory::available() {
         Some(available) if needed > available => {
             Err(Error::Memory { program: "train".into(), needed, available }.into())

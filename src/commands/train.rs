@@ -5,8 +5,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use lstmc_compiler::graph::Purpose;
-use lstmc_compiler::kernel::Format;
 use lstmc_compiler::model::{Length, Model};
 use lstmc_runtime::batches::{self, Batcher};
 use lstmc_runtime::checkpoint::Checkpoint;
@@ -19,7 +17,7 @@ use lstmc_runtime::train::{Inputs, Outcome, Recipe, Trainer, initialise};
 
 use crate::args::Train;
 use crate::commands::check::parameters;
-use crate::compile::{Compiled, Threads};
+use crate::compile::Threads;
 use crate::progress::{Facts, Output, Plan, watch};
 use crate::project::{self, Project};
 use crate::{compile, terminal};
@@ -130,20 +128,17 @@ struct Built {
 
 /// The programs of a training run, with initial parameters.
 fn build(model: &Model, seed: u64, threads: Threads) -> Result<Built> {
-    let train = compile::compile(model, Purpose::Train, Format::F32, threads)?;
-    let evaluate = compile::evaluation(model, threads)?;
-    let own = memory::own();
-    let memory = own + train.memory + evaluate.as_ref().map_or(0, |evaluate| evaluate.memory);
-    let time = train.time + evaluate.as_ref().map_or(Duration::ZERO, |evaluate| evaluate.time);
-    let threads = train.threads;
+    let training = compile::training(model, threads)?;
+    let memory = memory::own() + training.memory();
+    let time = training.time();
+    let threads = training.train.threads;
     if let Some(available) = memory::available()
         && memory > available
     {
         return Err(Error::Memory { program: "train".into(), needed: memory, available }.into());
     }
-    let mut train = train.session()?;
+    let (mut train, evaluate) = training.sessions()?;
     initialise(model, seed, train.arena_mut())?;
-    let evaluate = evaluate.map(Compiled::session).transpose()?;
     Ok(Built { train, evaluate, memory, threads, time })
 }
 

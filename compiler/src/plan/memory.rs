@@ -1,19 +1,55 @@
 //! Lifetimes to offsets: one arena for everything.
 //!
 //! A temporary lives from the first to the last top-level item that touches it; what a time loop touches lives for the
-//! whole loop, and what the prologue writes and a step reads always. Kernels that may write over an operand that dies in them do. Buffers are then placed largest first, each
-//! at the lowest offset where nothing alive at the same time lies (first-fit decreasing, as for dynamic storage
-//! allocation: Garey & Johnson 1979).
+//! whole loop, and what the prologue writes and a step reads always. Kernels that may write over an operand that dies in
+//! them do. Buffers are then placed largest first, each at the lowest offset where nothing alive at the same time lies
+//! (first-fit decreasing, as for dynamic storage allocation: Garey & Johnson 1979).
+//!
+//! Between two steps only a program's inputs and outputs are alive, so another program can use the rest of its arena
+//! then, and read its parameters where they are: see [`Beside`].
 
+use std::collections::HashMap;
+
+use super::Program;
 use super::access;
 use super::in_place::may_share;
-use crate::kernel::{BufferId, BufferKind, Item, Module};
+use crate::kernel::{Buffer, BufferId, BufferKind, InputRole, Item, Module};
 
 /// Offsets are multiples of this many bytes: a cache line, and the widest vector.
 const ALIGNMENT: usize = 64;
 
 /// Every element is an `f32` or a `u32`.
 const ELEMENT_BYTES: usize = 4;
+
+/// What is already in the arena: another program's inputs and outputs.
+#[derive(Debug, Default)]
+pub(super) struct Beside {
+    /// Byte offsets of the buffers, by index, that are the other program's as well.
+    shared: HashMap<usize, usize>,
+    /// Byte ranges that must not be touched.
+    taken: Vec<(usize, usize)>,
+    /// Bytes of the arena.
+    bytes: usize,
+}
+
+impl Beside {
+    /// In the arena of `host`, with the same parameters; none if it does not have them all, each as one buffer.
+    pub fn of(module: &Module, host: &Program) -> Option<Self> {
+        let bytes = |index: usize| host.module.buffers[index].len() * ELEMENT_BYTES;
+        let stays = |buffer: &&Buffer| matches!(buffer.kind, BufferKind::Input(_) | BufferKind::Output(_));
+        let hosts = || host.module.buffers.iter().enumerate().filter(|(_, buffer)| stays(buffer));
+        let mut shared = HashMap::new();
+        for (index, buffer) in module.buffers.iter().enumerate() {
+            if matches!(buffer.kind, BufferKind::Input(InputRole::Param { .. })) {
+                let (own, _) = hosts().find(|(_, other)| *other == buffer)?;
+                shared.insert(index, host.offsets[own]);
+            }
+        }
+        let taken =
+            hosts().map(|(index, _)| (host.offsets[index], host.offsets[index] + bytes(index))).collect();
+        Some(Self { shared, taken, bytes: host.arena_bytes })
+    }
+}
 
 /// Positions among the prologue's items and, after them, the step's.
 #[derive(Clone, Copy, Debug)]
@@ -27,21 +63,24 @@ fn items(module: &Module) -> impl Iterator<Item = (usize, &Item)> {
 }
 
 /// The byte offset of each buffer, and the size of the arena.
-pub(super) fn place(module: &Module) -> (Vec<usize>, usize) {
+pub(super) fn place(module: &Module, beside: &Beside) -> (Vec<usize>, usize) {
     let mut lives = lives(module);
     let owner = share(module, &mut lives);
     let bytes = |index: usize| (module.buffers[index].len() * ELEMENT_BYTES).next_multiple_of(ALIGNMENT);
     let mut order: Vec<usize> =
         (0..module.buffers.len()).filter(|&index| owner[index] == index && lives[index].is_some()).collect();
+    order.retain(|index| !beside.shared.contains_key(index));
     order.sort_by_key(|&index| (std::cmp::Reverse(bytes(index)), index));
     let mut offsets = vec![0; module.buffers.len()];
     let mut placed: Vec<usize> = vec![];
-    let mut total = 0;
+    let mut total = beside.bytes;
+    beside.shared.iter().for_each(|(&index, &offset)| offsets[index] = offset);
     for index in order {
         let mut busy: Vec<(usize, usize)> = placed
             .iter()
             .filter(|&&other| overlap(lives[index], lives[other]))
             .map(|&other| (offsets[other], offsets[other] + bytes(other)))
+            .chain(beside.taken.iter().copied())
             .collect();
         busy.sort_unstable();
         let mut offset = 0;

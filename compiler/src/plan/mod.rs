@@ -16,6 +16,8 @@ mod verify;
 pub use in_place::may_share;
 pub use verify::verify;
 
+use memory::Beside;
+
 use crate::kernel::{Axis, Gemm, Kernel, Module, Pack, Scatter, Time};
 
 /// A module with its memory and its schedule for a number of workers.
@@ -86,8 +88,19 @@ impl Split {
 
 /// Plans a module for `workers` workers.
 pub fn plan(module: Module, workers: usize) -> Program {
+    in_arena(module, workers, &Beside::default())
+}
+
+/// Plans a module for the arena and the workers of `host`, to run between two of its steps with the same parameters;
+/// none if they do not have the same. The arena may have to be larger than `host` alone needs.
+pub fn plan_beside(module: Module, host: &Program) -> Option<Program> {
+    let beside = Beside::of(&module, host)?;
+    Some(in_arena(module, host.workers, &beside))
+}
+
+fn in_arena(module: Module, workers: usize, beside: &Beside) -> Program {
     let workers = workers.max(1);
-    let (offsets, arena_bytes) = memory::place(&module);
+    let (offsets, arena_bytes) = memory::place(&module, beside);
     let prologue = barriers::schedule(&module, &module.prologue, &offsets, workers);
     let schedule = barriers::schedule(&module, &module.items, &offsets, workers);
     Program { module, workers, offsets, arena_bytes, prologue, schedule }
