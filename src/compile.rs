@@ -108,7 +108,8 @@ pub enum Threads {
 /// The machine cannot run compiled code.
 pub fn compile(model: &Model, purpose: Purpose, weights: Format, threads: Threads) -> Result<Compiled> {
     let started = Instant::now();
-    let kernels = pipeline::kernels_of(&pipeline::graph_of(model, purpose, &mut |_, _| {}), weights);
+    let graph = pipeline::graph_of(model, purpose, &mut |_, _| {});
+    let kernels = pipeline::kernels_of(&graph, pipeline::numbers_of(model, purpose, weights));
     let program = match threads {
         Threads::Exactly(workers) => pipeline::plan_of(kernels, workers),
         Threads::UpTo(available) => pipeline::plan_up_to(kernels, available),
