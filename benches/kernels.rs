@@ -115,6 +115,7 @@ impl Shared {
 fn product(&(_, form, m, n, k, packed, split): &Row, threads: u32) -> f64 {
     let shape = GemmShape {
         form,
+        precision: format_word(Format::F32),
         m,
         n,
         k,

@@ -13,6 +13,7 @@ use lstmc_compiler::pipeline::{self, PASSES};
 use lstmc_compiler::syntax::{self, ast};
 use lstmc_runtime::session::{self, Executable, Session};
 use lstmc_runtime::train::needs_evaluation;
+use lstmc_runtime::workers;
 
 use crate::args::Stage;
 
@@ -108,7 +109,8 @@ pub enum Threads {
 /// The machine cannot run compiled code.
 pub fn compile(model: &Model, purpose: Purpose, weights: Format, threads: Threads) -> Result<Compiled> {
     let started = Instant::now();
-    let kernels = pipeline::kernels_of(&pipeline::graph_of(model, purpose, &mut |_, _| {}), weights);
+    let graph = pipeline::graph_of(model, purpose, &mut |_, _| {});
+    let kernels = pipeline::kernels_of(&graph, pipeline::numbers_of(model, purpose, weights));
     let program = match threads {
         Threads::Exactly(workers) => pipeline::plan_of(kernels, workers),
         Threads::UpTo(available) => pipeline::plan_up_to(kernels, available),

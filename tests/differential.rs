@@ -11,7 +11,7 @@ mod support;
 
 use lstmc_compiler::graph::rewrite::Rewriter;
 use lstmc_compiler::graph::{self, Graph, InputRole, Node, OutputRole, Purpose};
-use lstmc_compiler::kernel::{self, Format, Module};
+use lstmc_compiler::kernel::{self, Format, Module, Numbers, Precision};
 use lstmc_compiler::model::Model;
 use lstmc_compiler::{grad, opt, pipeline, plan};
 use lstmc_runtime::Result as RunResult;
@@ -33,6 +33,10 @@ const SINGLE: f64 = 1e-3;
 
 /// Between two executors in f32: as [`SINGLE`], on both sides.
 const COMPILED: f64 = 2e-3;
+
+/// As [`COMPILED`], with products in bf16: what differs a little may be rounded the other way, by 2^-8, as an operand of
+/// up to a few units.
+const COMPILED_BF16: f64 = 3e-2;
 
 /// Feeds steps and keeps what each leaves.
 struct Steps<'a> {
@@ -102,7 +106,7 @@ fn by_session(session: &mut Session, tensors: &Tensors, feeds: &[Feed]) -> Resul
 
 /// Every link, over as many steps as there are feeds; `plain` and `optimised` are the same step.
 fn chain(plain: &Graph, optimised: &Graph, values: Start, feeds: &[Feed]) -> Result<(), String> {
-    let module = kernel::lower(optimised, Format::F32);
+    let module = kernel::lower(optimised, Numbers::default());
     kernel::verify(&module).map_err(|fault| format!("kernels: {fault}"))?;
     let tensors = start(plain, values);
     let (mut graph, mut wide, mut narrow) = (tensors.clone(), tensors.clone(), tensors.clone());
@@ -115,16 +119,22 @@ fn chain(plain: &Graph, optimised: &Graph, values: Start, feeds: &[Feed]) -> Res
         agree(&graph, &narrow, SINGLE).map_err(|fault| format!("kernels in f32: {fault}\n{module}"))?;
         expected.push(narrow.clone());
     }
-    compiled(&module, &tensors, feeds, &expected)
+    compiled(&module, &tensors, feeds, &expected, COMPILED)
 }
 
 /// The last links: compiled code on one worker against what the kernel interpreter left of each step, and on two and
 /// three against one.
-fn compiled(module: &Module, tensors: &Tensors, feeds: &[Feed], expected: &[Tensors]) -> Result<(), String> {
+fn compiled(
+    module: &Module,
+    tensors: &Tensors,
+    feeds: &[Feed],
+    expected: &[Tensors],
+    tolerance: f64,
+) -> Result<(), String> {
     let first = by_machine(module, 1, tensors, feeds).map_err(|fault| format!("{fault}\n{module}"))?;
     for (step, (expected, found)) in expected.iter().zip(&first).enumerate() {
         let told = |fault| format!("compiled, step {step}: {fault}\n{module}");
-        agree(&seen_by_host(expected), found, COMPILED).map_err(told)?;
+        agree(&seen_by_host(expected), found, tolerance).map_err(told)?;
     }
     for workers in [2, 3] {
         let found = by_machine(module, workers, tensors, feeds)?;
@@ -202,11 +212,26 @@ fn training(model: &Model) -> Result<(), String> {
     chain(&plain, &optimised, Start::Halves, &model_feeds(&plain, model))
 }
 
+/// A training step with products in bf16, by the kernel interpreter and compiled.
+fn training_in_bf16(model: &Model) -> Result<(), String> {
+    let graph = pipeline::graph_of(model, Purpose::Train, &mut |_, _| {});
+    let numbers = Numbers { products: Precision::Bf16, ..Numbers::default() };
+    let module = kernel::lower(&graph, numbers);
+    kernel::verify(&module).map_err(|fault| format!("kernels: {fault}\n{module}"))?;
+    let (feeds, tensors) = (model_feeds(&graph, model), start(&graph, Start::Halves));
+    let (mut narrow, mut expected) = (tensors.clone(), vec![]);
+    for feed in &feeds {
+        narrow = by_kernels::<f32>(&graph, &module, &narrow, feed)?;
+        expected.push(narrow.clone());
+    }
+    compiled(&module, &tensors, &feeds, &expected, COMPILED_BF16)
+}
+
 /// Evaluation and generation with weights in a format, by the kernel interpreter and compiled.
 fn rounded(model: &Model, format: Format) -> Result<(), String> {
     for purpose in [Purpose::Evaluate, Purpose::Generate] {
         let graph = observable(&pipeline::graph_of(model, purpose, &mut |_, _| {}));
-        let module = kernel::lower(&graph, format);
+        let module = kernel::lower(&graph, Numbers::weights_in(format));
         kernel::verify(&module).map_err(|fault| format!("kernels: {fault}\n{module}"))?;
         let (feeds, tensors) = (model_feeds(&graph, model), start(&graph, Start::Halves));
         let (mut wide, mut narrow, mut expected) = (tensors.clone(), tensors.clone(), vec![]);
@@ -216,7 +241,7 @@ fn rounded(model: &Model, format: Format) -> Result<(), String> {
             agree(&wide, &narrow, SINGLE).map_err(|fault| format!("kernels in f32: {fault}\n{module}"))?;
             expected.push(narrow.clone());
         }
-        compiled(&module, &tensors, &feeds, &expected)?;
+        compiled(&module, &tensors, &feeds, &expected, COMPILED)?;
     }
     Ok(())
 }
@@ -255,6 +280,12 @@ proptest! {
     }
 
     #[test]
+    fn random_models_with_products_in_bf16_compiled(random in models()) {
+        let model = checked(&random.text, random.vocab).map_err(TestCaseError::fail)?;
+        passed(training_in_bf16(&model))?;
+    }
+
+    #[test]
     fn random_models_compiled(random in models()) {
         let model = checked(&random.text, random.vocab).map_err(TestCaseError::fail)?;
         passed(training(&model))?;
@@ -269,7 +300,7 @@ fn weights_written_between_two_runs_are_packed_again() {
         train { loss: cross_entropy; optimizer: sgd; epochs: 1 }";
     let model = checked(text, 9).unwrap_or_else(|errors| panic!("{errors}"));
     let graph = observable(&pipeline::graph_of(&model, Purpose::Generate, &mut |_, _| {}));
-    let module = kernel::lower(&graph, Format::Int8);
+    let module = kernel::lower(&graph, Numbers::weights_in(Format::Int8));
     let feeds = model_feeds(&graph, &model);
     let (first, second) = (start(&graph, Start::Halves), start(&graph, Start::Sixteenths));
     for workers in [1, 2] {

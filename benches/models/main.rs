@@ -1,7 +1,7 @@
 //! `cargo bench --bench models [-- FILTER]`: whole models, from source text to trained steps and written words, beside
 //! what this machine can do.
 //!
-//! Four parts: `compile`, `train`, `generate` and `memory`. `FILTER` is a word of a line's name: a part, a model, or
+//! Five parts: `compile`, `train`, `precision`, `generate` and `memory`. `FILTER` is a word of a line's name: a part, a model, or
 //! both as `train/ptb-small`. Token ids are random: how fast a step is does not depend on the text. What is compared is
 //! measured in turn, round by round, so that other work on the machine hits all alike; every figure is the median of its
 //! rounds, and a ratio or share is the median of each round's own.
@@ -13,6 +13,7 @@ mod generate;
 #[path = "../support/machine.rs"]
 mod machine;
 mod memory;
+mod precision;
 mod serve;
 mod train;
 mod work;
@@ -53,9 +54,10 @@ fn main() -> Result<()> {
         return serve::run(&arguments.collect::<Vec<_>>());
     }
     let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
-    let parts: [(&str, Report); 4] = [
+    let parts: [(&str, Report); 5] = [
         ("compile", compile::report),
         ("train", train::report),
+        ("precision", precision::report),
         ("generate", generate::report),
         ("memory", memory::report),
     ];
@@ -63,6 +65,7 @@ fn main() -> Result<()> {
         let cases: Vec<&Case> = CASES
             .iter()
             .filter(|case| part != "generate" || case.generates)
+            .filter(|case| part != "precision" || case.generates)
             .filter(|case| format!("{part}/{}", case.model).contains(&filter))
             .collect();
         if !cases.is_empty() {

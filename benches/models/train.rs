@@ -106,7 +106,7 @@ fn measure(rounds: usize, bound: &Bound, mut trainings: Vec<Training>) -> Result
         for (training, samples) in trainings.iter_mut().zip(&mut samples) {
             let machine = bound.machine(training.threads);
             let seconds = training.run(training.steps)?;
-            let words_per_second = training.feed.batches.predictions() as f64 / seconds;
+            let words_per_second = training.words() / seconds;
             samples.push(Sample { words_per_second, seconds, machine, floor: bound.work() / machine });
         }
     }
@@ -136,7 +136,7 @@ fn print(case: &Case, bound: &Bound, samples: &[Vec<Sample>]) {
 }
 
 /// One training for each of [`THREADS`], all from the same parameters.
-fn trainings(model: &Model) -> Result<Vec<Training>> {
+pub fn trainings(model: &Model) -> Result<Vec<Training>> {
     let mut trainings: Vec<Training> = Vec::new();
     for threads in THREADS {
         let text = random_text(model.vocab);
@@ -157,7 +157,7 @@ fn random_text(vocabulary: usize) -> Vec<u32> {
 pub struct Training {
     threads: u32,
     /// Steps of a round.
-    steps: u64,
+    pub steps: u64,
     session: Session,
     feed: Feed,
 }
@@ -181,6 +181,11 @@ impl Training {
         std::mem::take(&mut self.feed.loss)
     }
 
+    /// Words of a step.
+    pub fn words(&self) -> f64 {
+        self.feed.batches.predictions() as f64
+    }
+
     /// Seconds per step of `steps` steps.
     pub fn run(&mut self, steps: u64) -> Result<f64> {
         let started = Instant::now();
@@ -189,7 +194,7 @@ impl Training {
     }
 
     /// Touches all memory and finds out how many steps make a round.
-    fn warm_up(&mut self) -> Result<()> {
+    pub fn warm_up(&mut self) -> Result<()> {
         self.run(1)?;
         let once = self.run(1)?;
         self.steps = (ROUND_SECONDS / once).ceil().max(1.0) as u64;

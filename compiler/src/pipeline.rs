@@ -10,8 +10,8 @@
 //! hoisted too. In debug builds every pass's result is verified, and a broken one names the pass.
 
 use crate::graph::{self, Graph, Purpose};
-use crate::kernel::{self, Format, Module};
-use crate::model::Model;
+use crate::kernel::{self, Format, Module, Numbers};
+use crate::model::{Model, Precision};
 use crate::plan::{self, Program};
 use crate::{grad, opt};
 
@@ -88,9 +88,16 @@ impl Stage<'_> {
     }
 }
 
-/// The kernels of an optimised graph, its constant weights packed in this format where it is not for training.
-pub fn kernels_of(graph: &Graph, weights: Format) -> Module {
-    let module = kernel::lower(graph, weights);
+/// The numbers of a model's program: `weights` is the format of weights that no step changes, and training multiplies as
+/// the model says.
+pub fn numbers_of(model: &Model, purpose: Purpose, weights: Format) -> Numbers {
+    let products = if purpose == Purpose::Train { model.train.precision } else { Precision::F32 };
+    Numbers { weights, products }
+}
+
+/// The kernels of an optimised graph.
+pub fn kernels_of(graph: &Graph, numbers: Numbers) -> Module {
+    let module = kernel::lower(graph, numbers);
     if cfg!(debug_assertions)
         && let Err(message) = kernel::verify(&module)
     {
@@ -132,7 +139,8 @@ pub fn program_of(model: &Model, purpose: Purpose, workers: usize) -> Program {
     program_in(model, purpose, Format::F32, workers)
 }
 
-/// [`program_of`] with weights in a format, as in [`kernels_of`].
+/// [`program_of`] with weights in a format, as in [`numbers_of`].
 pub fn program_in(model: &Model, purpose: Purpose, weights: Format, workers: usize) -> Program {
-    plan_of(kernels_of(&graph_of(model, purpose, &mut |_, _| {}), weights), workers)
+    let graph = graph_of(model, purpose, &mut |_, _| {});
+    plan_of(kernels_of(&graph, numbers_of(model, purpose, weights)), workers)
 }

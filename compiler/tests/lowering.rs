@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use lstmc_compiler::grad;
 use lstmc_compiler::graph::{Graph, InputRole, Purpose, verify};
-use lstmc_compiler::kernel::Format;
+use lstmc_compiler::kernel::Numbers;
 use lstmc_compiler::model::{Model, Optimizer};
 use lstmc_compiler::{graph, kernel, opt, plan};
 use proptest::prelude::*;
@@ -52,7 +52,7 @@ impl Case {
     }
 
     fn kernels(&self, graph: &Graph) -> Result<(), String> {
-        let module = kernel::lower(graph, Format::F32);
+        let module = kernel::lower(graph, Numbers::default());
         let told = |fault: String| format!("kernels: {fault}\n{graph}\n{module}");
         kernel::verify(&module).map_err(told)?;
         let wide = by_kernels::<f64>(graph, &module, &self.tensors, &self.feed).map_err(told)?;

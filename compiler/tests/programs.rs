@@ -6,7 +6,7 @@ mod support;
 use std::path::Path;
 
 use lstmc_compiler::graph::{Form, OutputRole, Purpose};
-use lstmc_compiler::kernel::{BufferId, BufferKind, Expr, Format, InputRole, Kernel, Stmt};
+use lstmc_compiler::kernel::{BufferId, BufferKind, Expr, Format, Gemm, InputRole, Kernel, Precision, Stmt};
 use lstmc_compiler::pipeline;
 use lstmc_compiler::plan::{Program, Step};
 use lstmc_compiler::scalar::Scalar;
@@ -224,6 +224,44 @@ fn a_users_cell_gets_what_the_preludes_gets() {
         assert_eq!(counts(&own.schedule), counts(&prelude.schedule));
         assert_eq!(own.arena_bytes, prelude.arena_bytes);
     }
+}
+
+/// With `precision: bf16` every product of some rows is in bf16 and what a loop multiplies by is packed in it; evaluation
+/// is in f32.
+#[test]
+fn products_are_in_the_precision_of_training() {
+    fn products<'p>(steps: &'p [Step], found: &mut Vec<&'p Gemm>) {
+        for step in steps {
+            match step {
+                Step::Gemm(gemm, _) => found.push(gemm),
+                Step::Loop { body, .. } => products(body, found),
+                _ => {}
+            }
+        }
+    }
+    let text = one_layer("", "lstm(48)").replace("epochs: 1", "epochs: 1; precision: bf16");
+    let model = checked(&text, 100).unwrap_or_else(|errors| panic!("{errors}"));
+    for (purpose, bf16) in [(Purpose::Train, true), (Purpose::Evaluate, false)] {
+        let program = pipeline::program_of(&model, purpose, 2);
+        let mut found = vec![];
+        products(&program.schedule, &mut found);
+        assert!(
+            found.iter().any(|gemm| gemm.packed.is_some()) && found.iter().any(|gemm| gemm.packed.is_none())
+        );
+        for gemm in found {
+            assert_eq!(gemm.precision == Precision::Bf16, bf16 && gemm.m > 1, "{gemm}");
+            assert!(gemm.packed.is_none_or(|format| format == gemm.precision.into()), "{gemm}");
+        }
+    }
+    let few = text.replace("rows: 20", "rows: 4");
+    let few = pipeline::program_of(
+        &checked(&few, 100).unwrap_or_else(|errors| panic!("{errors}")),
+        Purpose::Train,
+        2,
+    );
+    let mut found = vec![];
+    products(&few.schedule, &mut found);
+    assert!(found.iter().any(|gemm| gemm.m == 4 && gemm.precision == Precision::F32), "{few}");
 }
 
 /// What there is to compile does not grow with the sizes of a model: PTB-large is as long as PTB-medium.

@@ -12,7 +12,7 @@ use support::files;
 fn lowered(input: &str) -> Result<kernel::Module, String> {
     let graph = graph::parse(input).map_err(|error| error.to_string())?;
     graph::verify(&graph)?;
-    let module = kernel::lower(&graph, kernel::Format::F32);
+    let module = kernel::lower(&graph, kernel::Numbers::default());
     kernel::verify(&module)?;
     Ok(module)
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::{Folder, Model, TINY, number};
+use crate::support::{Folder, Model, Run, TINY, number};
 
 #[test]
 fn a_repeating_text_is_learned() {
@@ -189,6 +189,33 @@ fn any_number_of_threads_gives_the_same_bits() {
     let one = train("1");
     for threads in ["2", "3"] {
         assert_eq!(train(threads), one, "{threads} threads");
+    }
+}
+
+/// Products in bf16 learn as those in f32 do, and give the same bits on any number of threads.
+#[test]
+fn products_in_bf16_learn_as_well() {
+    let folder = Folder::new();
+    let model = Model { batches: "stream(rows: 6, steps: 5)", length: "epochs: 80", ..TINY };
+    folder.write("tiny.lstm", model.text());
+    folder.train("f32", &[]);
+    folder.write("tiny.lstm", Model { more: "precision: bf16", ..model }.text());
+    let train = |threads: &str| {
+        folder.ok(&["train", "tiny.lstm", "--threads", threads, "--out", threads]);
+        folder.trained(threads)
+    };
+    let one = train("1");
+    let loss = |run: &Run, row: usize| number(&run.metrics()[row], "valid_loss");
+    let wide = folder.trained("f32");
+    let last = wide.metrics().len() - 1;
+    assert!(loss(&wide, 0) > 1.5 && loss(&wide, last) < 0.05, "f32 does not learn: {}", loss(&wide, last));
+    // Operands are off by up to 2^-9, which no step lets grow: early losses differ by as much, and the last by little.
+    assert!((loss(&one, 0) / loss(&wide, 0) - 1.0).abs() < 0.01, "{} {}", loss(&one, 0), loss(&wide, 0));
+    assert!(loss(&one, last) < 0.06, "{}", loss(&one, last));
+    assert_ne!(one.tensors(), wide.tensors());
+    for threads in ["2", "3"] {
+        let run = train(threads);
+        assert_eq!((run.tensors(), run.timeless()), (one.tensors(), one.timeless()), "{threads} threads");
     }
 }
 

@@ -49,6 +49,8 @@ pub type Entry = unsafe extern "C" fn(run: *mut Run, worker: u32);
 pub struct GemmShape {
     /// 0 NN, 1 NT, 2 TN.
     pub form: u32,
+    /// [`format_word`] of the format that A and B are rounded to.
+    pub precision: u32,
     pub m: u32,
     pub n: u32,
     pub k: u32,

@@ -4,6 +4,8 @@
 //! widened to `f32` when it is read, and sums are `f32` in the order of any other product. Nothing but the weights is
 //! rounded, and every machine rounds and widens them alike.
 
+use crate::model::Precision;
+
 /// Columns of a packed panel; the same on every machine so that memory plans are too.
 pub const PANEL: usize = 16;
 
@@ -12,7 +14,7 @@ pub const PANEL: usize = 16;
 pub enum Format {
     #[default]
     F32,
-    /// The upper half of an `f32`, rounded to nearest, ties to even.
+    /// The upper half of an `f32`, rounded to nearest, ties to even; subnormal numbers are zero.
     Bf16,
     /// A whole number from -127 to 127 times its column's scale: the column's largest magnitude over 127.
     Int8,
@@ -29,17 +31,18 @@ impl Format {
         }
     }
 
-    /// Elements of 4 bytes of one panel of `k` rows. A panel of [`Format::Int8`] begins with its columns' scales.
+    /// Elements of 4 bytes of one panel of `k` rows. A panel of [`Format::Bf16`] has its rows in pairs: an element's lower
+    /// half is of the first row, its upper half of the second. A panel of [`Format::Int8`] begins with its columns' scales.
     pub fn panel_len(self, k: usize) -> usize {
         match self {
             Format::F32 => PANEL * k,
-            Format::Bf16 => PANEL / 2 * k,
+            Format::Bf16 => PANEL * k.div_ceil(2),
             Format::Int8 => PANEL + PANEL / 4 * k,
         }
     }
 
     /// Elements of 4 bytes of the packed form of a `[k, n]` operand: panels of [`PANEL`] columns, the last one padded
-    /// with zeros, each `k` rows of [`PANEL`] weights.
+    /// with zeros, each `k` rows of [`PANEL`] weights. A row that makes the last pair whole is zero.
     pub fn packed_len(self, k: usize, n: usize) -> usize {
         n.div_ceil(PANEL) * self.panel_len(k)
     }
@@ -53,6 +56,32 @@ impl Format {
                 let scale = int8_scale(column.iter().fold(0.0, |most, &x| larger(most, x)));
                 column.iter_mut().for_each(|x| *x = int8_value(int8_bits(*x, scale), scale));
             }
+        }
+    }
+}
+
+/// How a module keeps its weights and multiplies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Numbers {
+    /// The format of packed weights that no step changes.
+    pub weights: Format,
+    /// Of the products, where they gain from it.
+    pub products: Precision,
+}
+
+impl Numbers {
+    /// Weights in a format, products in `f32`.
+    pub fn weights_in(weights: Format) -> Self {
+        Self { weights, ..Self::default() }
+    }
+}
+
+impl From<Precision> for Format {
+    /// The format that operands are rounded to.
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::F32 => Format::F32,
+            Precision::Bf16 => Format::Bf16,
         }
     }
 }
@@ -74,7 +103,8 @@ impl std::fmt::Display for Format {
 /// [`Format::Bf16`] of a number.
 #[inline(always)]
 pub fn bf16_bits(x: f32) -> u16 {
-    let bits = x.to_bits();
+    // Machines that round in one instruction take subnormal numbers for zero.
+    let bits = if x.abs() < f32::MIN_POSITIVE { x.to_bits() & 1 << 31 } else { x.to_bits() };
     // The carry of a number that is no number could make it infinite.
     let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
     let kept = if x.is_nan() { bits | 1 << 22 } else { rounded };
@@ -128,6 +158,7 @@ mod tests {
         assert_eq!(rounded(1.0 + 1.5 * step), 1.0 + 2.0 * step);
         assert_eq!(rounded(1.0 + 0.501 * step), 1.0 + step);
         assert_eq!(rounded(f32::MAX), f32::INFINITY);
+        assert_eq!(rounded(f32::from_bits(0x807f_ffff)).to_bits(), (-0.0f32).to_bits());
         assert!(rounded(f32::from_bits(0x7f80_0001)).is_nan());
         assert!(rounded(f32::from_bits(0xffff_ffff)).is_nan());
     }
@@ -162,7 +193,7 @@ mod tests {
     #[test]
     fn panels_have_room_for_their_weights() {
         assert_eq!(Format::F32.packed_len(3, 17), 2 * 16 * 3);
-        assert_eq!(4 * Format::Bf16.packed_len(3, 17), 2 * (2 * 16 * 3));
+        assert_eq!(4 * Format::Bf16.packed_len(3, 17), 2 * (2 * 16 * 4));
         assert_eq!(4 * Format::Int8.packed_len(3, 17), 2 * (4 * 16 + 16 * 3));
         for format in Format::ALL {
             assert_eq!(format.name().parse(), Ok(format));

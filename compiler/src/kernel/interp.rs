@@ -284,7 +284,8 @@ impl<R: Real> Run<'_, R> {
             }
             None => self.right(gemm.form, &gemm.b, k, n)?,
         };
-        let product = a.dot(&b);
+        let format = Format::from(gemm.precision);
+        let product = rounded(a, format).dot(&rounded(b, format));
         if m == 0 || n == 0 {
             return Ok(());
         }
@@ -310,17 +311,7 @@ impl<R: Real> Run<'_, R> {
     }
 
     fn pack(&mut self, pack: &Pack) -> Result<(), String> {
-        let mut right = self.right(pack.form, &pack.b, pack.k, pack.n)?;
-        if pack.format != Format::F32 {
-            for mut column in right.columns_mut() {
-                let mut rounded: Vec<f32> = column.iter().map(|&value| Real::to_f64(value) as f32).collect();
-                pack.format.round(&mut rounded);
-                column
-                    .iter_mut()
-                    .zip(rounded)
-                    .for_each(|(value, rounded)| *value = R::of(f64::from(rounded)));
-            }
-        }
+        let right = rounded(self.right(pack.form, &pack.b, pack.k, pack.n)?, pack.format);
         *self.real_buffer(pack.to)? = right.iter().copied().collect();
         Ok(())
     }
@@ -352,6 +343,18 @@ impl<R: Real> Run<'_, R> {
         }
         Ok(())
     }
+}
+
+/// A matrix with each column rounded to a format.
+fn rounded<R: Real>(mut matrix: Array2<R>, format: Format) -> Array2<R> {
+    if format != Format::F32 {
+        for mut column in matrix.columns_mut() {
+            let mut rounded: Vec<f32> = column.iter().map(|&value| Real::to_f64(value) as f32).collect();
+            format.round(&mut rounded);
+            column.iter_mut().zip(rounded).for_each(|(value, rounded)| *value = R::of(f64::from(rounded)));
+        }
+    }
+    matrix
 }
 
 impl<R: Real> Frame<'_, R> {

@@ -20,7 +20,7 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
-pub use format::{Format, PANEL, bf16_bits, bf16_value, int8_bits, int8_scale, int8_value, larger};
+pub use format::{Format, Numbers, PANEL, bf16_bits, bf16_value, int8_bits, int8_scale, int8_value, larger};
 pub use interp::{Machine, run};
 pub use lower::lower;
 pub use parse::{ParseError, parse};
@@ -29,6 +29,7 @@ pub use verify::verify;
 use std::collections::HashSet;
 
 pub use crate::graph::{Elem, Form, InputRole, OutputRole, Part, Reduce};
+pub use crate::model::Precision;
 use crate::scalar::Scalar;
 
 /// One function over buffers, such as a whole training step.
@@ -180,15 +181,20 @@ pub enum Expr {
 ///
 /// As they lie in memory: NN has A `[m, k]` and B `[k, n]`; NT has A `[m, k]` and B `[n, k]`; TN has A `[k, m]` and
 /// B `[k, n]`.
+///
+/// With [`Precision::Bf16`] the elements of A and B are rounded to [`Format::Bf16`] first. A product of two such numbers
+/// is an `f32`, and sums are `f32`; in what order they are added up, and whether subnormal sums are kept, is the
+/// machine's affair, so that results agree between machines within the rounding of `f32` sums only.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gemm {
     pub form: Form,
+    pub precision: Precision,
     pub m: usize,
     pub n: usize,
     pub k: usize,
     pub a: Matrix,
     /// With `packed`, the buffer that a [`Pack`] of the same `form`, `k`, `n` and format wrote (its stride is then
-    /// unused).
+    /// unused). The format of a product in [`Precision::Bf16`] is [`Format::Bf16`].
     pub b: Matrix,
     pub packed: Option<Format>,
     pub c: Matrix,

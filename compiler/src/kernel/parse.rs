@@ -2,8 +2,8 @@
 
 use super::{
     Address, Axis, Buffer, BufferId, BufferKind, Elem, Expr, Fold, For, Form, Format, Gather, Gemm, Index,
-    InputRole, Item, Kernel, Matrix, Module, OutputRole, Pack, Part, Reduce, Scatter, Stmt, Time, TimeLoop,
-    Var,
+    InputRole, Item, Kernel, Matrix, Module, OutputRole, Pack, Part, Precision, Reduce, Scatter, Stmt, Time,
+    TimeLoop, Var,
 };
 use crate::scalar::Scalar;
 
@@ -356,6 +356,7 @@ impl<'a> Words<'a> {
     fn gemm(&mut self) -> Result<Gemm, String> {
         let form = self.form()?;
         let [m, n, k] = self.extents()?;
+        let precision = if self.accept("bf16") { Precision::Bf16 } else { Precision::F32 };
         self.expect(":")?;
         let c = self.matrix()?;
         let accumulate = self.accept("+");
@@ -365,7 +366,7 @@ impl<'a> Words<'a> {
         let packed = if self.accept("packed") { Some(self.format()) } else { None };
         let b = self.matrix()?;
         self.end()?;
-        Ok(Gemm { form, m, n, k, a, b, packed, c, accumulate })
+        Ok(Gemm { form, precision, m, n, k, a, b, packed, c, accumulate })
     }
 
     fn pack(&mut self) -> Result<Pack, String> {

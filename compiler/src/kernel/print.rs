@@ -27,7 +27,7 @@
 //! ```
 //!
 //! The extents of a product are `m x n x k`, those of a packing `k x n`. A packed operand of a format other than `f32`
-//! names it: `@ packed bf16 %7`. There is no prologue where it would be empty.
+//! names it: `@ packed bf16 %7`. So does a product of another precision, behind its extents: `20x800x200 bf16`. There is no prologue where it would be empty.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -198,10 +198,11 @@ fn suffix(format: Format) -> String {
 
 impl Display for Gemm {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Gemm { form, m, n, k, a, b, packed, c, accumulate } = self;
+        let Gemm { form, precision, m, n, k, a, b, packed, c, accumulate } = self;
         let assign = if *accumulate { "+=" } else { "=" };
         let packed = packed.map_or(String::new(), |format| format!("packed{} ", suffix(format)));
-        write!(f, "gemm {} {m}x{n}x{k}: {c} {assign} {a} @ {packed}{b}", form_name(*form))
+        let (form, precision) = (form_name(*form), suffix((*precision).into()));
+        write!(f, "gemm {form} {m}x{n}x{k}{precision}: {c} {assign} {a} @ {packed}{b}")
     }
 }
 

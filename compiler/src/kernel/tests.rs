@@ -303,6 +303,24 @@ fn a_prologue_runs_before_the_step() {
 }
 
 #[test]
+fn a_product_in_bf16_rounds_both_operands() {
+    let text = PREPARED.replace("2x20x6:", "2x20x6 bf16:").replace(" int8", " bf16");
+    let module = parse(&text).unwrap();
+    verify(&module).unwrap();
+    assert_eq!(module.to_string(), text);
+    let mut machine = Machine::<f64>::new(&module);
+    let step = 1.0 / 128.0;
+    machine.get_mut("x").unwrap()[..6].fill(1.0 + 0.4 * step);
+    // Twice this is a tie, which goes to the even neighbour.
+    machine.get_mut("w").unwrap().fill(0.5 + 0.75 * step);
+    run(&module, &mut machine, 0, 0).unwrap();
+    assert_eq!(machine.get("p").unwrap()[..20], [6.0 * (1.0 + 2.0 * step); 20]);
+    let other = text.replace(" bf16: %2", " int8: %2").replace("packed bf16", "packed int8");
+    let error = verify(&parse(&other).unwrap()).unwrap_err();
+    assert!(error.contains("another precision than the product"), "{error}");
+}
+
+#[test]
 fn verify_wants_a_prologue_that_no_step_undoes() {
     let rejects = |from: &str, to: &str, message: &str| {
         assert!(PREPARED.contains(from), "{from}");

@@ -113,7 +113,27 @@ pub struct Train {
     /// Global-norm clipping of all gradients (Pascanu et al. 2013), if any.
     pub clip: Option<f64>,
     pub schedule: Schedule,
+    pub precision: Precision,
     pub report: Vec<Metric>,
+}
+
+/// What the operands of a training step's products are rounded to. Everything else is `f32`: parameters, what products
+/// add up, and whatever is computed from it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    #[default]
+    F32,
+    /// The upper half of an `f32`.
+    Bf16,
+}
+
+impl Precision {
+    pub fn name(self) -> &'static str {
+        match self {
+            Precision::F32 => "f32",
+            Precision::Bf16 => "bf16",
+        }
+    }
 }
 
 /// Cross-entropy of the output against the targets, averaged over the rows.

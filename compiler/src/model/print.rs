@@ -2,7 +2,7 @@
 
 use super::{
     BatchKind, Batches, Body, Expr, ExprId, ExprOp, Init, Layer, Length, Loss, Metric, Model, Optimizer,
-    Schedule, Source, Start, State, Targets, TokenKind, Tokens, Train,
+    Precision, Schedule, Source, Start, State, Targets, TokenKind, Tokens, Train,
 };
 use crate::scalar::Scalar;
 use crate::syntax::number;
@@ -63,6 +63,9 @@ fn print_train(out: &mut String, train: &Train) {
     }
     if let Schedule::Decay { factor, after } = train.schedule {
         line(out, &format!("schedule: decay({}, after: {after})", number(factor)));
+    }
+    if train.precision != Precision::F32 {
+        line(out, &format!("precision: {}", train.precision.name()));
     }
     match train.length {
         Length::Epochs(count) => line(out, &format!("epochs: {count}")),

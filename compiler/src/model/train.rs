@@ -3,7 +3,7 @@
 use super::eval::Scope;
 use super::init::InitSpec;
 use super::settings::{Keyed, choice, positive, whole, word};
-use super::{Length, Loss, Metric, Schedule, Train};
+use super::{Length, Loss, Metric, Precision, Schedule, Train};
 use crate::diag::{Diagnostic, Span};
 use crate::syntax::ast::{Expr, Settings};
 
@@ -20,8 +20,18 @@ pub(super) struct TrainBlock<'a> {
 const INTERVAL: usize = 1000;
 
 pub(super) fn read<'a>(block: &'a Settings, errors: &mut Vec<Diagnostic>) -> TrainBlock<'a> {
-    let keys =
-        ["loss", "optimizer", "clip", "schedule", "init", "epochs", "iterations", "report_every", "report"];
+    let keys = [
+        "loss",
+        "optimizer",
+        "clip",
+        "schedule",
+        "init",
+        "precision",
+        "epochs",
+        "iterations",
+        "report_every",
+        "report",
+    ];
     let keyed = Keyed::block("the train block", block.span, &block.entries, &keys, errors);
     let loss = keyed.require("loss", "write `loss: cross_entropy`", errors);
     let loss = loss.and_then(|expr| read_loss(expr, errors));
@@ -29,6 +39,7 @@ pub(super) fn read<'a>(block: &'a Settings, errors: &mut Vec<Diagnostic>) -> Tra
     let clip = keyed.get("clip", errors).map(|expr| read_clip(expr, errors));
     let schedule = keyed.get("schedule", errors).map(|expr| read_schedule(expr, errors));
     let init = keyed.get("init", errors).and_then(|expr| read_init(expr, errors));
+    let precision = keyed.get("precision", errors).map(|expr| read_precision(expr, errors));
     let length = read_length(&keyed, block.span, errors);
     let report = read_report(&keyed, errors);
     let train = (|| {
@@ -37,6 +48,7 @@ pub(super) fn read<'a>(block: &'a Settings, errors: &mut Vec<Diagnostic>) -> Tra
             length: length?,
             clip: clip.map_or(Some(None), |clip| clip.map(Some))?,
             schedule: schedule.unwrap_or(Some(Schedule::Constant))?,
+            precision: precision.unwrap_or(Some(Precision::F32))?,
             report,
         })
     })();
@@ -75,6 +87,13 @@ fn read_init(expr: &Expr, errors: &mut Vec<Diagnostic>) -> Option<InitSpec> {
     let spec = scope.eval(expr).and_then(|value| scope.initializer(value, expr.span));
     errors.append(&mut scope.errors);
     spec.ok()
+}
+
+fn read_precision(expr: &Expr, errors: &mut Vec<Diagnostic>) -> Option<Precision> {
+    match word("precision", expr, &["f32", "bf16"], errors)? {
+        "bf16" => Some(Precision::Bf16),
+        _ => Some(Precision::F32),
+    }
 }
 
 fn read_length(keyed: &Keyed, span: Span, errors: &mut Vec<Diagnostic>) -> Option<Length> {

@@ -32,7 +32,8 @@ pub(super) fn of_gemm(gemm: &Gemm, workers: usize, in_loop: bool) -> Split {
     if workers == 1 {
         return Split::Whole;
     }
-    let small_weight = gemm.k * gemm.n * 4 <= SHARED_WEIGHT_BYTES;
+    let format = gemm.packed.unwrap_or_default();
+    let small_weight = 4 * format.packed_len(gemm.k, gemm.n) <= SHARED_WEIGHT_BYTES;
     if in_loop && gemm.m >= 4 * workers && small_weight {
         return Split::Rows;
     }

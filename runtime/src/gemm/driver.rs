@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use lstmc_compiler::kernel::PANEL;
+use lstmc_compiler::kernel::{PANEL, Precision};
 
-use super::micro::{Isa, Tile};
+use super::micro::{Isa, Pairs, Tile, Tiles};
 use super::stream::Panels;
 use super::{packing, scratch};
 
@@ -23,10 +23,52 @@ pub enum Right {
     Rows { at: *const f32, apart: usize },
     /// Columns of `k` elements, `apart` elements from one to the next.
     Columns { at: *const f32, apart: usize },
-    /// Panels of `k` rows of [`PANEL`] elements, `apart` elements from one to the next.
+    /// Panels of rows of [`PANEL`] words, `apart` words from one to the next.
     Panels { at: *const f32, apart: usize },
     /// Panels of a format that is widened block by block.
     Reduced(Panels),
+}
+
+/// What register tiles multiply. A and B are packed as words of 4 bytes, each a number or two.
+#[derive(Clone, Copy)]
+pub enum Operands {
+    Numbers,
+    /// Numbers rounded to `bf16`.
+    Rounded,
+    /// Two numbers in `bf16` that follow each other along the contraction.
+    Pairs(&'static Pairs),
+}
+
+impl Operands {
+    /// Of products in this precision.
+    pub fn of(isa: &'static Isa, precision: Precision) -> Self {
+        match (precision, &isa.pairs) {
+            (Precision::F32, _) => Operands::Numbers,
+            (Precision::Bf16, Some(pairs)) => Operands::Pairs(pairs),
+            (Precision::Bf16, None) => Operands::Rounded,
+        }
+    }
+
+    /// Words of a contraction of length `k`.
+    pub fn words(self, k: usize) -> usize {
+        k.div_ceil(self.per_word())
+    }
+
+    /// The elements of these words, where there are `k`.
+    pub fn elements(self, words: &Range<usize>, k: usize) -> Range<usize> {
+        words.start * self.per_word()..(words.end * self.per_word()).min(k)
+    }
+
+    fn per_word(self) -> usize {
+        if matches!(self, Operands::Pairs(_)) { 2 } else { 1 }
+    }
+
+    fn tiles(self, isa: &Isa) -> &Tiles {
+        match self {
+            Operands::Pairs(pairs) => &pairs.tiles,
+            Operands::Numbers | Operands::Rounded => &isa.tiles,
+        }
+    }
 }
 
 /// One worker's share of a product.
@@ -34,7 +76,8 @@ pub struct Product {
     pub m: usize,
     pub n: usize,
     pub k: usize,
-    /// [`k_block`] of `k`.
+    pub operands: Operands,
+    /// [`k_block`] of the words of `k`.
     pub k_block: usize,
     pub a: Left,
     pub b: Right,
@@ -63,9 +106,9 @@ fn part(len: usize, max: usize, unit: usize) -> usize {
     len.div_ceil(parts).next_multiple_of(unit).max(unit)
 }
 
-/// The length of the contraction's blocks, a function of `k` alone on one instruction set.
-pub fn k_block(isa: &Isa, k: usize) -> usize {
-    part(k, isa.k_block, 8)
+/// The length of the contraction's blocks, a function of its length alone on one instruction set; in words.
+pub fn k_block(isa: &Isa, words: usize) -> usize {
+    part(words, isa.k_block, 8)
 }
 
 pub fn cut(range: Range<usize>, len: usize) -> impl Iterator<Item = Range<usize>> {
@@ -91,10 +134,11 @@ pub unsafe fn product(isa: &Isa, p: &Product) {
         return;
     }
     let packed = matches!(p.b, Right::Panels { .. });
-    let plan = Plan::new(isa, (p.m, p.n, p.k), p.a.step == 1, packed);
+    let words = p.operands.words(p.k);
+    let plan = Plan::new(isa, p.operands, (p.m, p.n, words), p.a.step == 1, packed);
     scratch::with(plan.left_len + plan.right_len, |memory| {
         for rows in cut(0..p.m, plan.rows) {
-            for span in cut(0..p.k, plan.span) {
+            for span in cut(0..words, plan.span) {
                 let left = Blocks {
                     at: memory,
                     k: span.clone(),
@@ -115,8 +159,14 @@ pub unsafe fn product(isa: &Isa, p: &Product) {
 }
 
 /// Elements of scratch that a worker needs for a product; see [`Plan::new`].
-pub fn scratch(isa: &Isa, shape: (usize, usize, usize), contiguous: bool, packed: bool) -> usize {
-    let plan = Plan::new(isa, shape, contiguous, packed);
+pub fn scratch(
+    isa: &Isa,
+    operands: Operands,
+    (m, n, k): (usize, usize, usize),
+    contiguous: bool,
+    packed: bool,
+) -> usize {
+    let plan = Plan::new(isa, operands, (m, n, operands.words(k)), contiguous, packed);
     plan.left_len + plan.right_len
 }
 
@@ -131,7 +181,7 @@ unsafe fn clear(p: &Product) {
     }
 }
 
-/// The sizes of blocks for one product.
+/// The sizes of blocks for one product; lengths along the contraction are in words.
 struct Plan {
     /// The highest tile.
     height: usize,
@@ -148,15 +198,24 @@ struct Plan {
 }
 
 impl Plan {
-    /// For `m`, `n` and `k` of a product; `contiguous`: rows of A lie one element after the other; `packed`: B is.
-    fn new(isa: &Isa, (m, n, k): (usize, usize, usize), contiguous: bool, packed: bool) -> Plan {
+    /// For `m`, `n` and the words of `k` of a product; `contiguous`: rows of A lie one element after the other; `packed`: B
+    /// is.
+    fn new(
+        isa: &Isa,
+        operands: Operands,
+        (m, n, k): (usize, usize, usize),
+        contiguous: bool,
+        packed: bool,
+    ) -> Plan {
+        let set = operands.tiles(isa);
         let k_block = k_block(isa, k);
         // Tiles of one panel that hold all rows read a B that comes from memory once.
-        let tall = m > isa.rows() && m <= isa.rows() + isa.tall.len();
+        let tall = m > set.rows() && m <= set.rows() + set.tall.len();
         let streams = tall && packed && k * n * size_of::<f32>() > CACHED_WEIGHT;
-        let pack_left = !contiguous || m > AS_IT_LIES;
-        let height = if streams { m } else { isa.rows() };
-        let rows = if pack_left { part(m, PACKED_LEFT / isa.k_block, isa.rows()) } else { m };
+        let as_it_lies = contiguous && matches!(operands, Operands::Numbers);
+        let pack_left = !as_it_lies || m > AS_IT_LIES;
+        let height = if streams { m } else { set.rows() };
+        let rows = if pack_left { part(m, PACKED_LEFT / isa.k_block, set.rows()) } else { m };
         let span = if pack_left { (PACKED_LEFT / rows / k_block).max(1) * k_block } else { k };
         let column_block = match m {
             ..=NARROW if packed => usize::MAX,
@@ -166,12 +225,12 @@ impl Plan {
         let left_len =
             if pack_left { (rows * span.min(k) + packing::OVERRUN).next_multiple_of(16) } else { 0 };
         let right_len = if packed { 0 } else { column_block * k_block };
-        let row_block = part(rows, ROW_BLOCK, isa.rows());
+        let row_block = part(rows, ROW_BLOCK, set.rows());
         Plan { height, k_block, pack_left, rows, span, row_block, column_block, left_len, right_len }
     }
 }
 
-/// Rows `rows` of A over the part `k` of the contraction: packed at `at`, or as they lie.
+/// Rows `rows` of A over the words `k` of the contraction: packed at `at`, or as they lie.
 struct Blocks {
     at: *mut f32,
     rows: Range<usize>,
@@ -198,15 +257,10 @@ impl Blocks {
             for block in cut(self.rows.clone(), plan.row_block) {
                 for rows in tiles(block, plan.height) {
                     let to = self.tile(p, &rows, &k).at.cast_mut();
-                    let from = p.a.at.wrapping_add(rows.start * p.a.row + k.start * p.a.step);
+                    let k = p.operands.elements(&k, p.k);
+                    let at = p.a.at.wrapping_add(rows.start * p.a.row + k.start * p.a.step);
                     // SAFETY: `to` has room for the tile and what follows it is written later or is the overrun.
-                    unsafe {
-                        if p.a.step == 1 {
-                            packing::tile(isa, from, p.a.row, rows.len(), k.len(), to);
-                        } else {
-                            packing::rows(from, p.a.step, rows.len(), k.len(), to);
-                        }
-                    }
+                    unsafe { packing::left(isa, p.operands, Left { at, ..p.a }, rows.len(), k.len(), to) };
                 }
             }
         }
@@ -223,8 +277,9 @@ unsafe fn sweep(isa: &Isa, p: &Product, plan: &Plan, left: &Blocks, memory: *mut
                 }
                 source => {
                     let source = source.at_column(columns.start);
+                    let elements = p.operands.elements(&k, p.k);
                     // SAFETY: the scratch has room for the block; the source holds its elements.
-                    unsafe { packing::panels(isa, source, columns.len(), k.clone(), memory) };
+                    unsafe { packing::panels(isa, p.operands, source, columns.len(), elements, memory) };
                     (memory.cast_const(), k.len() * PANEL)
                 }
             };
@@ -262,8 +317,9 @@ unsafe fn block(
     k: &Range<usize>,
     (b, apart): (*const f32, usize),
 ) {
-    let tall = left.height > isa.rows();
-    let group = if tall { 1 } else { isa.panels(rows.len()) };
+    let set = p.operands.tiles(isa);
+    let tall = left.height > set.rows();
+    let group = if tall { 1 } else { set.panels(rows.len()) };
     let mut column = columns.start;
     while column < columns.end {
         let panels = if columns.end - column >= group * PANEL { group } else { 1 };
@@ -286,8 +342,8 @@ unsafe fn block(
                 add: p.add || k.start > 0,
             };
             let kernel = match tall {
-                true => isa.tall[tile.len() - isa.rows() - 1],
-                false => isa.tile(tile.len(), panels, left.packed),
+                true => set.tall[tile.len() - set.rows() - 1],
+                false => set.tile(tile.len(), panels, left.packed),
             };
             // SAFETY: the tile lies within C, and A and B hold its operands.
             unsafe { kernel(&args) };

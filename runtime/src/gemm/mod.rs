@@ -13,6 +13,12 @@
 //! (`driver::k_block`); within a block the products are added in order of `k`, starting from zero; the blocks' sums are
 //! added in order. Nor does packing B change a bit, except in the form NT of up to [`dots::MAX_ROWS`] rows, whose sums by
 //! an unpacked B are in lanes.
+//!
+//! **Precision.** Products in `bf16` ([`Precision`]) have their operands rounded as they are packed. An instruction set
+//! that multiplies pairs of `bf16` ([`micro::Pairs`]) has them packed two to a word, and the same blocking goes over
+//! words; the pair's products are added to a sum in an order and with a treatment of subnormal numbers of its own. Every
+//! other one has them packed as rounded `f32`. Results are the same bits for any cut on one instruction set, and not
+//! across them.
 
 mod direct;
 mod dots;
@@ -28,12 +34,12 @@ mod tests;
 use std::ops::Range;
 
 use lstmc_compiler::backend::abi::{GemmShape, PackShape, format_word};
-use lstmc_compiler::kernel::{Form, Format, Gemm, PANEL};
+use lstmc_compiler::kernel::{Form, Format, Gemm, PANEL, Precision};
 use lstmc_compiler::plan::{COLUMN_GRAIN, Program, Split, Step, share};
 
 pub use scatter::scatter;
 
-use driver::{Left, Product, Right};
+use driver::{Left, Operands, Product, Right};
 use micro::Isa;
 use stream::Panels;
 
@@ -80,6 +86,16 @@ pub unsafe extern "C" fn gemm(
     unsafe { gemm_on(micro::best(), shape, a, b, c, worker, workers) };
 }
 
+/// The name of the instruction set that products use on this machine.
+pub fn instructions() -> &'static str {
+    micro::best().name
+}
+
+/// The format whose panels tiles of these operands read as they lie.
+fn words_of(operands: Operands) -> Format {
+    if matches!(operands, Operands::Pairs(_)) { Format::Bf16 } else { Format::F32 }
+}
+
 /// Bytes of scratch that the products of `program` need, all workers together.
 pub fn scratch_bytes(program: &Program) -> u64 {
     let isa = micro::best();
@@ -92,23 +108,24 @@ pub fn scratch_bytes(program: &Program) -> u64 {
             None if gemm.form == Form::NT => gemm.m <= dots::MAX_ROWS,
             None => m <= direct::MAX_ROWS,
         };
-        let as_lies = gemm.packed == Some(Format::F32);
-        match streams && contiguous {
+        let operands = Operands::of(isa, gemm.precision);
+        let as_lies = gemm.packed == Some(words_of(operands));
+        match streams && contiguous && gemm.precision == Precision::F32 {
             true => 0,
-            false => driver::scratch(isa, (m, n, gemm.k), contiguous, as_lies),
+            false => driver::scratch(isa, operands, (m, n, gemm.k), contiguous, as_lies),
         }
     };
-    fn largest(steps: &[Step], of: &impl Fn(&Gemm, Split) -> usize) -> usize {
+    fn largest(isa: &Isa, steps: &[Step], of: &impl Fn(&Gemm, Split) -> usize) -> usize {
         let each = steps.iter().map(|step| match step {
             Step::Gemm(gemm, split) => of(gemm, *split),
-            Step::Pack(pack, _) => packing::scratch(pack.format, pack.k),
+            Step::Pack(pack, _) => packing::scratch(isa, pack.format, pack.k),
             Step::Scatter(scatter, _) => scatter::scratch(scatter),
-            Step::Loop { body, .. } => largest(body, of),
+            Step::Loop { body, .. } => largest(isa, body, of),
             _ => 0,
         });
         each.max().unwrap_or(0)
     }
-    let most = largest(&program.prologue, &of).max(largest(&program.schedule, &of));
+    let most = largest(isa, &program.prologue, &of).max(largest(isa, &program.schedule, &of));
     (most * program.workers * size_of::<f32>()) as u64
 }
 
@@ -122,7 +139,7 @@ fn reads_columns(form: u32, m: usize) -> bool {
 /// # Safety
 /// As [`gemm`], and the CPU must have `isa`.
 unsafe fn gemm_on(
-    isa: &Isa,
+    isa: &'static Isa,
     shape: &GemmShape,
     a: *const f32,
     b: *const f32,
@@ -136,6 +153,9 @@ unsafe fn gemm_on(
         return;
     }
     let (k, first) = (shape.k as usize, columns.start);
+    let precision =
+        if format(shape.precision) == Some(Format::Bf16) { Precision::Bf16 } else { Precision::F32 };
+    let operands = Operands::of(isa, precision);
     let (a_stride, b_stride, c_stride) =
         (shape.a_stride as usize, shape.b_stride as usize, shape.c_stride as usize);
     let (row, step) = if shape.form == TN { (1, a_stride) } else { (a_stride, 1) };
@@ -146,13 +166,17 @@ unsafe fn gemm_on(
             m: rows.len(),
             n: columns.len(),
             k,
-            k_block: driver::k_block(isa, k),
+            operands,
+            k_block: driver::k_block(isa, operands.words(k)),
             a: Left { at: a.wrapping_add(rows.start * row), row, step },
             b: match (format(shape.packed), shape.form) {
-                (Some(Format::F32), _) => Right::Panels { at: b.wrapping_add(first * k), apart: PANEL * k },
                 (Some(format), _) => {
                     let apart = format.panel_len(k);
-                    Right::Reduced(Panels { at: b.wrapping_add(first / PANEL * apart), apart, format })
+                    let at = b.wrapping_add(first / PANEL * apart);
+                    match format == words_of(operands) {
+                        true => Right::Panels { at, apart },
+                        false => Right::Reduced(Panels { at, apart, format }),
+                    }
                 }
                 (None, NT) => Right::Columns { at: b.wrapping_add(first * b_stride), apart: b_stride },
                 (None, _) => Right::Rows { at: b.wrapping_add(first), apart: b_stride },
@@ -165,6 +189,7 @@ unsafe fn gemm_on(
     // SAFETY: the product's pointers are valid for its extents by the caller's promise.
     unsafe {
         match product.b {
+            _ if precision == Precision::Bf16 => driver::product(isa, &product),
             // By all rows, not the worker's: the order of the sums must not depend on the cut.
             Right::Columns { at, apart } if reads_columns(shape.form, shape.m as usize) => {
                 (isa.dots)(&product, at, apart);

@@ -2,21 +2,63 @@
 
 use std::ops::Range;
 
-use lstmc_compiler::kernel::{Format, PANEL, bf16_bits, int8_bits, int8_scale, larger};
+use lstmc_compiler::kernel::{Format, PANEL, bf16_bits, bf16_value, int8_bits, int8_scale, larger};
 
-use super::driver::Right;
-use super::micro::Isa;
+use super::driver::{Left, Operands, Right};
+use super::micro::{InterleaveFn, Isa, Pairs};
 use super::scratch;
 use super::stream::{self, Panels};
 
 /// How many elements past a tile's end packing may write.
 pub const OVERRUN: usize = 16;
 
-/// Rows `k` of `n` columns of `source` in panels of [`PANEL`] columns, the last one padded with zeros.
+/// Rows `k` of `n` columns of `source` in panels of [`PANEL`] columns, the last one padded with zeros, as words.
 ///
 /// # Safety
-/// `source` must hold the elements, `to` have room for `n` rounded up to panels times `k.len()`, and the CPU have `isa`.
-pub unsafe fn panels(isa: &Isa, source: Right, n: usize, k: Range<usize>, to: *mut f32) {
+/// `source` must hold the elements, `to` have room for `n` rounded up to panels times the words of `k.len()`, and the CPU
+/// have `isa` and be that of `operands`.
+pub unsafe fn panels(isa: &Isa, operands: Operands, source: Right, n: usize, k: Range<usize>, to: *mut f32) {
+    // SAFETY: as the caller promised.
+    unsafe {
+        match operands {
+            Operands::Numbers => panels_of_numbers(isa, source, n, k, to),
+            Operands::Rounded => {
+                let len = n.next_multiple_of(PANEL) * k.len();
+                panels_of_numbers(isa, source, n, k, to);
+                round_all(to, len);
+            }
+            Operands::Pairs(pairs) => panels_of_pairs(pairs, source, n, k, to),
+        }
+    }
+}
+
+/// Rounds what has been packed.
+unsafe fn round_all(at: *mut f32, len: usize) {
+    // SAFETY: the caller has written `len` elements here.
+    for x in unsafe { std::slice::from_raw_parts_mut(at, len) } {
+        *x = bf16_value(bf16_bits(*x));
+    }
+}
+
+unsafe fn panels_of_pairs(pairs: &Pairs, source: Right, n: usize, k: Range<usize>, to: *mut f32) {
+    match source {
+        Right::Rows { at, apart } => {
+            // SAFETY: as the caller promised.
+            unsafe { (pairs.panels)(at.wrapping_add(k.start * apart), apart, n, k.len(), to) }
+        }
+        Right::Columns { at, apart } => {
+            for column in (0..n).step_by(PANEL) {
+                let from = at.wrapping_add(column * apart + k.start);
+                let to = to.wrapping_add(column * k.len().div_ceil(2));
+                // SAFETY: there are as many columns as asked for; with PANEL elements a row nothing is overrun.
+                unsafe { (pairs.interleave)(from, apart, PANEL.min(n - column), k.len(), to, PANEL) };
+            }
+        }
+        Right::Reduced(_) | Right::Panels { .. } => unreachable!("packed pairs are read as they lie"),
+    }
+}
+
+unsafe fn panels_of_numbers(isa: &Isa, source: Right, n: usize, k: Range<usize>, to: *mut f32) {
     match source {
         // SAFETY: as the caller promised.
         Right::Rows { at, apart } => unsafe {
@@ -60,8 +102,13 @@ unsafe fn widened(panels: Panels, panel: usize, k: Range<usize>, to: *mut [f32; 
 const ROUNDED: usize = SIDE_BY_SIDE;
 
 /// Elements of scratch that [`packed`] needs.
-pub fn scratch(format: Format, k: usize) -> usize {
-    if format == Format::F32 { 0 } else { ROUNDED * PANEL * k }
+pub fn scratch(isa: &Isa, format: Format, k: usize) -> usize {
+    if lies_packed(isa, format) { 0 } else { ROUNDED * PANEL * k }
+}
+
+/// Whether panels of a format are made in one go.
+fn lies_packed(isa: &Isa, format: Format) -> bool {
+    format == Format::F32 || format == Format::Bf16 && isa.pairs.is_some()
 }
 
 /// [`panels`] of all `k` rows, in any format.
@@ -69,15 +116,18 @@ pub fn scratch(format: Format, k: usize) -> usize {
 /// # Safety
 /// As [`panels`], with room for [`Format::packed_len`] elements; `to` is aligned as an `f32`.
 pub unsafe fn packed(isa: &Isa, source: Right, n: usize, k: usize, format: Format, to: *mut f32) {
-    if format == Format::F32 {
+    match (format, &isa.pairs) {
         // SAFETY: as the caller promised.
-        return unsafe { panels(isa, source, n, 0..k, to) };
+        (Format::F32, _) => return unsafe { panels_of_numbers(isa, source, n, 0..k, to) },
+        // SAFETY: as the caller promised.
+        (Format::Bf16, Some(pairs)) => return unsafe { panels_of_pairs(pairs, source, n, 0..k, to) },
+        _ => {}
     }
-    scratch::with(scratch(format, k), |wide| {
+    scratch::with(scratch(isa, format, k), |wide| {
         for column in (0..n).step_by(ROUNDED * PANEL) {
             let width = (ROUNDED * PANEL).min(n - column);
             // SAFETY: the scratch has room for these panels, and `to` for their rounded form.
-            unsafe { panels(isa, source.at_column(column), width, 0..k, wide) };
+            unsafe { panels_of_numbers(isa, source.at_column(column), width, 0..k, wide) };
             for panel in 0..width.div_ceil(PANEL) {
                 // SAFETY: `panels` has written k rows of it; `to` has `panel_len` elements for each.
                 unsafe {
@@ -97,8 +147,11 @@ fn round(format: Format, rows: &[[f32; PANEL]], to: &mut [u8]) {
         Format::F32 => to.chunks_exact_mut(4).zip(rows.as_flattened()).for_each(|(to, x)| {
             to.copy_from_slice(&x.to_ne_bytes());
         }),
-        Format::Bf16 => to.chunks_exact_mut(2).zip(rows.as_flattened()).for_each(|(to, &x)| {
-            to.copy_from_slice(&bf16_bits(x).to_ne_bytes());
+        Format::Bf16 => to.chunks_exact_mut(4 * PANEL).zip(rows.chunks(2)).for_each(|(to, rows)| {
+            for (j, to) in to.chunks_exact_mut(4).enumerate() {
+                let half = |i: usize| rows.get(i).map_or(0, |row| u32::from(bf16_bits(row[j])));
+                to.copy_from_slice(&(half(0) | half(1) << 16).to_ne_bytes());
+            }
         }),
         Format::Int8 => {
             let mut most = [0.0f32; PANEL];
@@ -151,24 +204,39 @@ unsafe fn panels_of_rows(from: *const f32, apart: usize, n: usize, k: usize, to:
     }
 }
 
-/// `rows` rows of A, which lie `row` elements apart, in columns: `to[p * rows + i]` is element (i, p).
+/// A tile of `rows` rows of A, `[rows, k]`, in columns of words: `to[p * rows + i]` is word (i, p).
 ///
 /// # Safety
-/// `from` must hold `rows` rows of `k` elements, `to` have room for them and [`OVERRUN`] more, and the CPU have `isa`.
-pub unsafe fn tile(isa: &Isa, from: *const f32, row: usize, rows: usize, k: usize, to: *mut f32) {
+/// `from` must hold the elements, `to` have room for the words and [`OVERRUN`] more, and the CPU have `isa` and be that of
+/// `operands`; rows or columns of A lie one element after the other.
+pub unsafe fn left(isa: &Isa, operands: Operands, from: Left, rows: usize, k: usize, to: *mut f32) {
+    let Left { at, row, step } = from;
+    // SAFETY: as the caller promised.
+    unsafe {
+        match (operands, step) {
+            (Operands::Pairs(pairs), 1) => tile(pairs.interleave, at, row, rows, k, to),
+            (Operands::Pairs(pairs), _) => (pairs.rows)(at, step, rows, k, to),
+            (_, 1) => tile(isa.interleave, at, row, rows, k, to),
+            _ => copy_rows(at, step, rows, k, to),
+        }
+        if matches!(operands, Operands::Rounded) {
+            round_all(to, rows * k);
+        }
+    }
+}
+
+/// `rows` rows of A, which lie `row` elements apart, in columns.
+unsafe fn tile(interleave: InterleaveFn, from: *const f32, row: usize, rows: usize, k: usize, to: *mut f32) {
     // From below, since a group of less than 16 rows spills over into the next column's first rows.
     for start in (0..rows).step_by(16).rev() {
         let count = (rows - start).min(16);
         // SAFETY: the group's rows are there, and its columns lie within `to`.
-        unsafe { (isa.interleave)(from.add(start * row), row, count, k, to.add(start), rows) };
+        unsafe { interleave(from.add(start * row), row, count, k, to.add(start), rows) };
     }
 }
 
-/// `k` rows of `width` elements, `apart` elements from one to the next, one after the other.
-///
-/// # Safety
-/// `from` must hold the rows and `to` have room for them; `width` is at most 24.
-pub unsafe fn rows(from: *const f32, apart: usize, width: usize, k: usize, to: *mut f32) {
+/// `k` rows of `width` elements, at most 24, `apart` elements from one to the next, one after the other.
+unsafe fn copy_rows(from: *const f32, apart: usize, width: usize, k: usize, to: *mut f32) {
     // A copy of known length is a few moves; of unknown length, a call.
     macro_rules! copy {
         ($($width:literal)*) => {

@@ -40,14 +40,8 @@ pub struct Panel {
     pub rows: *const u8,
 }
 
-/// Bytes of a panel's row.
-pub const fn row_bytes(format: Format) -> usize {
-    match format {
-        Format::F32 => 4 * PANEL,
-        Format::Bf16 => 2 * PANEL,
-        Format::Int8 => PANEL,
-    }
-}
+/// Bytes of a row, or of a pair of rows of a format that has pairs.
+const LINE: usize = 4 * PANEL;
 
 /// Row `p` of a panel, widened.
 ///
@@ -55,14 +49,22 @@ pub const fn row_bytes(format: Format) -> usize {
 /// The panel is of this format and has such a row.
 #[inline(always)]
 pub unsafe fn row(format: Format, panel: Panel, p: usize) -> [f32; PANEL] {
-    let at = panel.rows.wrapping_add(p * row_bytes(format));
+    let at = |bytes: usize| panel.rows.wrapping_add(bytes);
     // SAFETY: the row has PANEL weights, and a panel of int8 as many scales; packing aligns them.
     unsafe {
         match format {
-            Format::F32 => *at.cast::<[f32; PANEL]>(),
-            Format::Bf16 => (*at.cast::<[u16; PANEL]>()).map(bf16_value),
+            Format::F32 => *at(p * LINE).cast::<[f32; PANEL]>(),
+            Format::Bf16 => {
+                let pairs = *at(p / 2 * LINE).cast::<[u32; PANEL]>();
+                if p.is_multiple_of(2) {
+                    pairs.map(|pair| bf16_value(pair as u16))
+                } else {
+                    pairs.map(|pair| bf16_value((pair >> 16) as u16))
+                }
+            }
             Format::Int8 => {
-                let (bits, scales) = (*at.cast::<[i8; PANEL]>(), *panel.scales.cast::<[f32; PANEL]>());
+                let bits = *at(p * PANEL).cast::<[i8; PANEL]>();
+                let scales = *panel.scales.cast::<[f32; PANEL]>();
                 std::array::from_fn(|j| int8_value(bits[j], scales[j]))
             }
         }

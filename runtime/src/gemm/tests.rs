@@ -1,7 +1,8 @@
 //! Products on every instruction set of this CPU against sums in f64, and bit for bit against each other.
 
 use lstmc_compiler::backend::abi::{GemmShape, PackShape, ScatterShape, format_word};
-use lstmc_compiler::kernel::Format;
+use lstmc_compiler::kernel::Precision::{self, Bf16, F32};
+use lstmc_compiler::kernel::{Format, bf16_bits, bf16_value};
 use lstmc_compiler::scalar::random;
 use ndarray::Array2;
 use proptest::prelude::*;
@@ -21,6 +22,7 @@ struct Case {
     k: usize,
     gap: usize,
     accumulate: bool,
+    precision: Precision,
 }
 
 fn numbers(key: u32, len: usize) -> Vec<f32> {
@@ -38,6 +40,7 @@ impl Case {
         let (a, b) = self.lie();
         GemmShape {
             form: self.form,
+            precision: format_word(self.precision.into()),
             m: self.m as u32,
             n: self.n as u32,
             k: self.k as u32,
@@ -59,7 +62,7 @@ impl Case {
         (numbers(1, a[0] * (a[1] + self.gap)), numbers(2, b[0] * (b[1] + self.gap)), c)
     }
 
-    fn packed(&self, isa: &Isa, b: &[f32], format: Format, split: u32, workers: u32) -> Vec<f32> {
+    fn packed(&self, isa: &'static Isa, b: &[f32], format: Format, split: u32, workers: u32) -> Vec<f32> {
         let shape = PackShape {
             form: self.form,
             k: self.k as u32,
@@ -76,7 +79,7 @@ impl Case {
         to
     }
 
-    fn run(&self, isa: &Isa, packed: Option<Format>, split: u32, workers: u32) -> Vec<f32> {
+    fn run(&self, isa: &'static Isa, packed: Option<Format>, split: u32, workers: u32) -> Vec<f32> {
         let mut b = self.operands().1;
         if let Some(format) = packed {
             b = self.packed(isa, &b, format, COLUMNS, workers);
@@ -85,7 +88,14 @@ impl Case {
     }
 
     /// The product with this B in the place of the case's own.
-    fn run_on(&self, isa: &Isa, b: &[f32], packed: Option<Format>, split: u32, workers: u32) -> Vec<f32> {
+    fn run_on(
+        &self,
+        isa: &'static Isa,
+        b: &[f32],
+        packed: Option<Format>,
+        split: u32,
+        workers: u32,
+    ) -> Vec<f32> {
         let (a, _, mut c) = self.operands();
         let shape = self.shape(packed, split);
         for worker in 0..workers {
@@ -114,8 +124,12 @@ impl Case {
         let view = |data: &[f32], [rows, columns]: [usize; 2]| {
             Array2::from_shape_fn((rows, columns), |(i, j)| f64::from(data[i * (columns + self.gap) + j]))
         };
+        let operand = |data: &[f32], sizes| {
+            let round = |x: &f32| if self.precision == Bf16 { bf16_value(bf16_bits(*x)) } else { *x };
+            view(&data.iter().map(round).collect::<Vec<_>>(), sizes)
+        };
         let (la, lb) = self.lie();
-        let (mut a, mut b, mut c) = (view(&a, la), view(&b, lb), view(&c, [self.m, self.n]));
+        let (mut a, mut b, mut c) = (operand(&a, la), operand(&b, lb), view(&c, [self.m, self.n]));
         if self.form == TN {
             a = a.reversed_axes();
         }
@@ -128,9 +142,9 @@ impl Case {
         (a.dot(&b) + &c, a.mapv(f64::abs).dot(&b.mapv(f64::abs)) + c.mapv(f64::abs))
     }
 
-    fn check(&self, isa: &Isa, c: &[f32]) {
-        let (value, size) = self.expected();
-        // Each of k + 1 additions and k products rounds by at most 2^-24 of a partial sum (Higham 2002, section 3.1).
+    fn check(&self, isa: &'static Isa, c: &[f32], (value, size): &(Array2<f64>, Array2<f64>)) {
+        // Each of k + 1 additions and k products rounds by at most 2^-24 of a partial sum (Higham 2002, section 3.1), in
+        // whatever order they are added up. Products of bf16 are exact.
         let bound = (2 * self.k + 2) as f64 * f64::from(f32::EPSILON) / 2.0;
         let stride = self.n + self.gap;
         for ((i, j), &expected) in value.indexed_iter() {
@@ -153,13 +167,15 @@ fn bits(c: &[f32]) -> Vec<u32> {
 }
 
 fn check_all(case: &Case) {
+    let expected = case.expected();
     for isa in micro::available() {
         let whole = case.run(isa, None, 0, 1);
-        case.check(isa, &whole);
-        let packed = (case.form != TN).then(|| case.run(isa, Some(Format::F32), 0, 1));
+        case.check(isa, &whole, &expected);
+        let format = Format::from(case.precision);
+        let packed = (case.form != TN).then(|| case.run(isa, Some(format), 0, 1));
         if let Some(packed) = &packed {
-            case.check(isa, packed);
-            if !reads_columns(case.form, case.m) {
+            case.check(isa, packed, &expected);
+            if case.precision == Bf16 || !reads_columns(case.form, case.m) {
                 assert_eq!(bits(packed), bits(&whole), "{} {case:?}: packing changed the sums", isa.name);
             }
         }
@@ -167,18 +183,18 @@ fn check_all(case: &Case) {
             let label = format!("{} {case:?}: split {split}, {workers} workers", isa.name);
             assert_eq!(bits(&case.run(isa, None, split, workers)), bits(&whole), "{label}");
             if let Some(packed) = &packed {
-                let found = case.run(isa, Some(Format::F32), split, workers);
+                let found = case.run(isa, Some(format), split, workers);
                 assert_eq!(bits(&found), bits(packed), "{label}, packed");
             }
         }
-        if case.form != TN {
+        if case.form != TN && case.precision == F32 {
             check_formats(case, isa);
         }
     }
 }
 
 /// A product by weights in a format is the product by weights rounded to it, however it is cut.
-fn check_formats(case: &Case, isa: &Isa) {
+fn check_formats(case: &Case, isa: &'static Isa) {
     for format in [Format::Bf16, Format::Int8] {
         let rounded = case.packed(isa, &case.rounded(format), Format::F32, 0, 1);
         let expected = bits(&case.run_on(isa, &rounded, Some(Format::F32), 0, 1));
@@ -191,8 +207,18 @@ fn check_formats(case: &Case, isa: &Isa) {
 }
 
 fn case() -> impl Strategy<Value = Case> {
-    (0..3u32, 0..40usize, 0..80usize, 0..90usize, 0..3usize, any::<bool>())
-        .prop_map(|(form, m, n, k, gap, accumulate)| Case { form, m, n, k, gap: gap * 5, accumulate })
+    let precision = prop_oneof![Just(Precision::F32), Just(Precision::Bf16)];
+    (0..3u32, 0..40usize, 0..80usize, 0..90usize, 0..3usize, any::<bool>(), precision).prop_map(
+        |(form, m, n, k, gap, accumulate, precision)| Case {
+            form,
+            m,
+            n,
+            k,
+            gap: gap * 5,
+            accumulate,
+            precision,
+        },
+    )
 }
 
 proptest! {
@@ -210,8 +236,8 @@ fn products_longer_than_every_block_are_right_and_independent_of_the_split() {
         [(253, 301, 700), (70, 1100, 530), (3, 2100, 777), (1, 530, 1030), (5, 40, 1500), (65, 33, 20_000)];
     for (m, n, k) in sizes {
         for form in [0, NT, TN] {
-            for accumulate in [false, true] {
-                check_all(&Case { form, m, n, k, gap: 3, accumulate });
+            for (precision, accumulate) in [(F32, false), (F32, true), (Bf16, true)] {
+                check_all(&Case { form, m, n, k, gap: 3, accumulate, precision });
             }
         }
     }
@@ -219,21 +245,22 @@ fn products_longer_than_every_block_are_right_and_independent_of_the_split() {
 
 #[test]
 fn a_weight_larger_than_the_caches_is_read_by_tiles_of_all_rows() {
-    for m in [13, 20, 24, 25] {
-        for form in [0, NT] {
-            check_all(&Case { form, m, n: 1500, k: 1501, gap: 2, accumulate: false });
-        }
+    for (m, form) in [(13, 0), (20, NT), (24, 0), (24, NT), (25, 0)] {
+        check_all(&Case { form, m, n: 1500, k: 1501, gap: 2, accumulate: false, precision: F32 });
+        check_all(&Case { form, m, n: 1500, k: 2801, gap: 2, accumulate: false, precision: Bf16 });
     }
 }
 
 #[test]
 fn more_rows_than_are_packed_at_a_time() {
-    check_all(&Case { form: TN, m: 4200, n: 17, k: 20, gap: 1, accumulate: true });
+    for precision in [F32, Bf16] {
+        check_all(&Case { form: TN, m: 4200, n: 17, k: 20, gap: 1, accumulate: true, precision });
+    }
 }
 
 #[test]
 fn empty_products_write_what_they_should() {
-    let case = Case { form: 0, m: 3, n: 5, k: 0, gap: 2, accumulate: false };
+    let case = Case { form: 0, m: 3, n: 5, k: 0, gap: 2, accumulate: false, precision: F32 };
     for isa in micro::available() {
         let c = case.run(isa, None, 0, 1);
         assert!(c.chunks(7).all(|row| row[..5] == [0.0; 5] && row[5..] == [UNTOUCHED; 2]));
@@ -248,7 +275,7 @@ fn empty_products_write_what_they_should() {
 #[test]
 fn a_product_in_the_packed_layout_ignores_what_pads_it() {
     // An infinity in A times the padding's zeros is not a number; it must not reach C.
-    let case = Case { form: 0, m: 5, n: 3, k: 2, gap: 0, accumulate: false };
+    let case = Case { form: 0, m: 5, n: 3, k: 2, gap: 0, accumulate: false, precision: F32 };
     let shape = case.shape(Some(Format::F32), 0);
     for isa in micro::available() {
         let b = case.packed(isa, &[1.0; 6], Format::F32, 0, 1);
@@ -261,7 +288,7 @@ fn a_product_in_the_packed_layout_ignores_what_pads_it() {
 
 #[test]
 fn panels_are_laid_out_as_the_kernel_form_says() {
-    let case = Case { form: NT, m: 1, n: 21, k: 11, gap: 4, accumulate: false };
+    let case = Case { form: NT, m: 1, n: 21, k: 11, gap: 4, accumulate: false, precision: F32 };
     let (_, b, _) = case.operands();
     for isa in micro::available() {
         let packed = case.packed(isa, &b, Format::F32, COLUMNS, 2);

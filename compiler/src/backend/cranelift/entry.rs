@@ -180,6 +180,7 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
     fn gemm(&mut self, gemm: &Gemm, split: Split) -> Result<(), Error> {
         let shape = GemmShape {
             form: form(gemm.form),
+            precision: format_word(gemm.precision.into()),
             m: word(gemm.m),
             n: word(gemm.n),
             k: word(gemm.k),
@@ -190,8 +191,9 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
             packed: gemm.packed.map_or(0, format_word),
             split: cut(split),
         };
-        let GemmShape { form, m, n, k, a_stride, b_stride, c_stride, accumulate, packed, split } = shape;
-        let words = [form, m, n, k, a_stride, b_stride, c_stride, accumulate, packed, split];
+        let GemmShape { form, precision, m, n, k, a_stride, b_stride, c_stride, accumulate, packed, split } =
+            shape;
+        let words = [form, precision, m, n, k, a_stride, b_stride, c_stride, accumulate, packed, split];
         let data = self.assembly.constant(&words)?;
         let operands = [&gemm.a.at, &gemm.b.at, &gemm.c.at].map(|at| self.address(at));
         self.library(self.assembly.imports.gemm, data, &operands, split);

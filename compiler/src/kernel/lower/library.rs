@@ -3,7 +3,10 @@
 use super::Lowering;
 use super::storage::View;
 use crate::graph::{Form, Node, Op, Value};
-use crate::kernel::{Gather, Gemm, Item, Matrix, Scatter};
+use crate::kernel::{Gather, Gemm, Item, Matrix, Precision, Scatter};
+
+/// A product of fewer rows takes as long as reading B, which lies in `f32`: rounding would lose digits and gain nothing.
+const MIN_ROWS: usize = 5;
 
 impl Lowering<'_> {
     /// A product or scatter, with copies before it for operands that are no evenly spaced matrix, and after it for
@@ -61,7 +64,8 @@ impl Lowering<'_> {
         let Some(c) = target.matrix() else {
             unreachable!("internal error: the product's target is a matrix")
         };
-        items.push(Item::Gemm(Gemm { form, m, n, k, a, b, packed: None, c, accumulate: false }));
+        let precision = if m < MIN_ROWS { Precision::F32 } else { self.numbers.products };
+        items.push(Item::Gemm(Gemm { form, precision, m, n, k, a, b, packed: None, c, accumulate: false }));
     }
 
     /// Adds rows to a table of zeros, or to `table`: where that lies if the result is wanted there, to a copy otherwise.

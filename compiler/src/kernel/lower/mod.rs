@@ -23,17 +23,17 @@ mod tidy;
 
 use std::collections::HashMap;
 
-use super::{BufferId, BufferKind, Elem, Format, Item, Module, Time};
+use super::{BufferId, BufferKind, Elem, Item, Module, Numbers, Time};
 use crate::graph::{Graph, Node, Op, OutputRole, Value};
 use cluster::{Clusters, Slot};
 use storage::View;
 
-/// Lowers a verified graph. `weights` is the format in which the graph's constant weights are packed: those that no step
-/// changes, so that training's are `f32` whatever it says.
-pub fn lower(graph: &Graph, weights: Format) -> Module {
+/// Lowers a verified graph.
+pub fn lower(graph: &Graph, numbers: Numbers) -> Module {
     let graph = &regions::one_axis_reductions(graph);
     let mut lowering = Lowering {
         graph,
+        numbers,
         definers: HashMap::new(),
         uses: HashMap::new(),
         homes: HashMap::new(),
@@ -46,12 +46,13 @@ pub fn lower(graph: &Graph, weights: Format) -> Module {
     lowering.run();
     tidy::tidy(&mut lowering.module);
     prologue::hoist(&mut lowering.module);
-    pack::pack_weights(&mut lowering.module, weights);
+    pack::pack_weights(&mut lowering.module, numbers.weights);
     lowering.module
 }
 
 struct Lowering<'a> {
     graph: &'a Graph,
+    numbers: Numbers,
     /// The node that defines each value; absent for inputs and loop parameters.
     definers: HashMap<Value, &'a Node>,
     /// How each value is used, in all regions.

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use super::prologue;
 use crate::kernel::{
-    Address, Buffer, BufferId, BufferKind, Elem, Form, Format, Gemm, Item, Matrix, Module, Pack,
+    Address, Buffer, BufferId, BufferKind, Elem, Form, Format, Gemm, Item, Matrix, Module, Pack, Precision,
 };
 
 /// In a training step's loop fewer rows than this use the weight as it lies: packing would cost more than it saves.
@@ -43,7 +43,8 @@ impl Packing<'_> {
                 Item::Gemm(gemm) => {
                     let pays = self.format != Format::F32 || times > 1 || gemm.m < MANY_ROWS;
                     if can_pack(gemm) && self.constants.contains(&gemm.b.at.buffer) && pays {
-                        self.pack(gemm, self.format, prologue);
+                        let format = self.format_for(gemm, self.format);
+                        self.pack(gemm, format, prologue);
                     }
                 }
                 Item::Kernel(_) | Item::Pack(_) | Item::Scatter(_) => {}
@@ -65,10 +66,16 @@ impl Packing<'_> {
                 && gemm.m >= MIN_ROWS
                 && !written.contains(&gemm.b.at.buffer)
             {
-                self.pack(gemm, Format::F32, &mut packs);
+                let format = self.format_for(gemm, Format::F32);
+                self.pack(gemm, format, &mut packs);
             }
         }
         before.append(&mut packs);
+    }
+
+    /// `usual`, unless the product asks for another.
+    fn format_for(&self, gemm: &Gemm, usual: Format) -> Format {
+        if gemm.precision == Precision::F32 { usual } else { gemm.precision.into() }
     }
 
     /// Has a product read its packed weight, which one of `packs` makes.

@@ -7,7 +7,7 @@ use super::Lowering;
 use super::emit::{At, Emitter};
 use super::storage::View;
 use crate::graph::{Form, Node, Reduce};
-use crate::kernel::{Gemm, Item, Kernel};
+use crate::kernel::{Gemm, Item, Kernel, Precision};
 
 /// Smaller matrices stay in the caches while a loop nest walks them.
 const MIN_ELEMENTS: usize = 1 << 16;
@@ -36,7 +36,10 @@ impl Lowering<'_> {
             }
         };
         let a = ones.matrix()?;
-        items.push(Item::Gemm(Gemm { form: Form::NN, m: 1, n, k, a, b, packed: None, c, accumulate: false }));
+        let precision = Precision::F32;
+        let product =
+            Gemm { form: Form::NN, precision, m: 1, n, k, a, b, packed: None, c, accumulate: false };
+        items.push(Item::Gemm(product));
         items.extend(homes[1..].iter().map(|view| self.copy(node.result(), view.clone())));
         Some(items)
     }

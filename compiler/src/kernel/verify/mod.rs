@@ -11,7 +11,7 @@ use nest::Nest;
 
 use super::{
     Address, Buffer, BufferId, BufferKind, Elem, Form, Format, Gather, Gemm, Index, InputRole, Item, Matrix,
-    Module, Pack, Scatter, Time, TimeLoop,
+    Module, Pack, Precision, Scatter, Time, TimeLoop,
 };
 
 /// Whether the module keeps every promise of its representation; the first one broken, if not.
@@ -106,6 +106,9 @@ impl<'m> Verifier<'m> {
         let b = (&gemm.b, b_rows, b_columns);
         let c = (&gemm.c, m, n);
         self.read(a)?;
+        if gemm.precision == Precision::Bf16 && gemm.packed.is_some_and(|format| format != Format::Bf16) {
+            return Err("the packed operand has another precision than the product".into());
+        }
         match gemm.packed {
             Some(format) => self.packed_operand(gemm, format)?,
             None => self.read(b)?,

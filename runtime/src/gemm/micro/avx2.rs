@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use lstmc_compiler::kernel::PANEL;
 
-use super::{Isa, Tile, heights};
+use super::{Isa, Tile, Tiles, heights};
 use crate::gemm::driver::Product;
 use crate::gemm::stream::{self, Panels};
 use crate::gemm::{direct, dots};
@@ -12,8 +12,8 @@ use crate::gemm::{direct, dots};
 pub static ISA: Isa = Isa {
     name: "avx2",
     k_block: 384,
-    heights: heights![1 x 6, 2 x 3, 3 x 2, 4 x 1, 5 x 1, 6 x 1],
-    tall: &[],
+    tiles: Tiles { heights: heights![1 x 6, 2 x 3, 3 x 2, 4 x 1, 5 x 1, 6 x 1], tall: &[] },
+    pairs: None,
     interleave,
     direct,
     dots,

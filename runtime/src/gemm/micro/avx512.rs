@@ -4,90 +4,112 @@ use std::arch::x86_64::*;
 
 use lstmc_compiler::kernel::PANEL;
 
-use super::{Isa, Tile, heights};
+use super::{Isa, Tile, Tiles};
 use crate::gemm::driver::Product;
 use crate::gemm::{direct, dots};
 
+/// The tiles of all sizes: `tile::<rows, panels, packed>` must be in scope.
+macro_rules! all_tiles {
+    () => {
+        crate::gemm::micro::Tiles {
+            heights: crate::gemm::micro::heights![
+                1 x 12, 2 x 6, 3 x 4, 4 x 2, 5 x 2, 6 x 2, 7 x 2, 8 x 2, 9 x 2, 10 x 2, 11 x 2, 12 x 2,
+            ],
+            tall: &[
+                tile::<13, 1, true>,
+                tile::<14, 1, true>,
+                tile::<15, 1, true>,
+                tile::<16, 1, true>,
+                tile::<17, 1, true>,
+                tile::<18, 1, true>,
+                tile::<19, 1, true>,
+                tile::<20, 1, true>,
+                tile::<21, 1, true>,
+                tile::<22, 1, true>,
+                tile::<23, 1, true>,
+                tile::<24, 1, true>,
+            ],
+        }
+    };
+}
+pub(super) use all_tiles;
+
+/// The function `tile`, for instructions that multiply and add 512 bits of A, B and sums.
+macro_rules! tile_function {
+    ($features:literal, $multiply_add:expr) => {
+        #[target_feature(enable = $features)]
+        unsafe fn tile<const ROWS: usize, const PANELS: usize, const PACKED: bool>(t: &Tile) {
+            let (a_row, a_step) = if PACKED { (1, ROWS) } else { (t.a_row, t.a_step) };
+            let mut sums = [[_mm512_setzero_ps(); ROWS]; PANELS];
+            let (mut a, mut b) = (t.a, t.b);
+            for i in 0..ROWS {
+                // C is wanted at the end; asking for it now hides the wait. A prefetch cannot fault.
+                for panel in 0..PANELS {
+                    _mm_prefetch::<_MM_HINT_T0>(t.c.wrapping_add(i * t.c_row + panel * PANEL).cast());
+                }
+            }
+            let mut ahead = t.ahead;
+            for _ in 0..t.k {
+                _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
+                ahead = ahead.wrapping_add(PANEL);
+                // SAFETY: A has ROWS rows and B PANELS panels of k elements; a and b stay within them.
+                unsafe {
+                    // The columns first, so that a row's element lives for its own multiply-adds only: with the loops the other
+                    // way round all rows are kept for the second panel, and sums are spilled to make room for them.
+                    let columns: [__m512; PANELS] =
+                        std::array::from_fn(|panel| _mm512_loadu_ps(b.add(panel * t.b_panel)));
+                    for i in 0..ROWS {
+                        let row = _mm512_set1_ps(*a.add(i * a_row));
+                        for (sums, &columns) in sums.iter_mut().zip(&columns) {
+                            sums[i] = ($multiply_add)(row, columns, sums[i]);
+                        }
+                    }
+                }
+                a = a.wrapping_add(a_step);
+                b = b.wrapping_add(PANEL);
+            }
+            for (panel, sums) in sums.iter().enumerate() {
+                let left = t.columns.saturating_sub(panel * PANEL).min(PANEL);
+                let mask = ((1u32 << left) - 1) as __mmask16;
+                for (i, &sum) in sums.iter().enumerate() {
+                    let c = t.c.wrapping_add(i * t.c_row + panel * PANEL);
+                    // SAFETY: the mask lets through the `left` columns of C that start here.
+                    unsafe {
+                        let before = if t.add { _mm512_maskz_loadu_ps(mask, c) } else { _mm512_setzero_ps() };
+                        let after = if t.add { _mm512_add_ps(before, sum) } else { sum };
+                        _mm512_mask_storeu_ps(c, mask, after);
+                    }
+                }
+            }
+        }
+    };
+}
+pub(super) use tile_function;
+
+tile_function!("avx512f", _mm512_fmadd_ps);
+
 pub static ISA: Isa = Isa {
     name: "avx512",
-    k_block: 704,
-    heights: heights![
-        1 x 12, 2 x 6, 3 x 4, 4 x 2, 5 x 2, 6 x 2, 7 x 2, 8 x 2, 9 x 2, 10 x 2, 11 x 2, 12 x 2,
-    ],
-    tall: &[
-        tile::<13, 1, true>,
-        tile::<14, 1, true>,
-        tile::<15, 1, true>,
-        tile::<16, 1, true>,
-        tile::<17, 1, true>,
-        tile::<18, 1, true>,
-        tile::<19, 1, true>,
-        tile::<20, 1, true>,
-        tile::<21, 1, true>,
-        tile::<22, 1, true>,
-        tile::<23, 1, true>,
-        tile::<24, 1, true>,
-    ],
+    k_block: K_BLOCK,
+    tiles: TILES,
+    pairs: None,
     interleave: super::avx2::interleave,
     direct,
     dots,
     stream: super::avx512_stream::stream,
 };
 
-#[target_feature(enable = "avx512f")]
-unsafe fn tile<const ROWS: usize, const PANELS: usize, const PACKED: bool>(t: &Tile) {
-    let (a_row, a_step) = if PACKED { (1, ROWS) } else { (t.a_row, t.a_step) };
-    let mut sums = [[_mm512_setzero_ps(); ROWS]; PANELS];
-    let (mut a, mut b) = (t.a, t.b);
-    for i in 0..ROWS {
-        // C is wanted at the end; asking for it now hides the wait. A prefetch cannot fault.
-        for panel in 0..PANELS {
-            _mm_prefetch::<_MM_HINT_T0>(t.c.wrapping_add(i * t.c_row + panel * PANEL).cast());
-        }
-    }
-    let mut ahead = t.ahead;
-    for _ in 0..t.k {
-        _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
-        ahead = ahead.wrapping_add(PANEL);
-        // SAFETY: A has ROWS rows and B PANELS panels of k elements; a and b stay within them.
-        unsafe {
-            // The columns first, so that a row's element lives for its own multiply-adds only: with the loops the other
-            // way round all rows are kept for the second panel, and sums are spilled to make room for them.
-            let columns: [__m512; PANELS] =
-                std::array::from_fn(|panel| _mm512_loadu_ps(b.add(panel * t.b_panel)));
-            for i in 0..ROWS {
-                let row = _mm512_set1_ps(*a.add(i * a_row));
-                for (sums, &columns) in sums.iter_mut().zip(&columns) {
-                    sums[i] = _mm512_fmadd_ps(row, columns, sums[i]);
-                }
-            }
-        }
-        a = a.wrapping_add(a_step);
-        b = b.wrapping_add(PANEL);
-    }
-    for (panel, sums) in sums.iter().enumerate() {
-        let left = t.columns.saturating_sub(panel * PANEL).min(PANEL);
-        let mask = ((1u32 << left) - 1) as __mmask16;
-        for (i, &sum) in sums.iter().enumerate() {
-            let c = t.c.wrapping_add(i * t.c_row + panel * PANEL);
-            // SAFETY: the mask lets through the `left` columns of C that start here.
-            unsafe {
-                let before = if t.add { _mm512_maskz_loadu_ps(mask, c) } else { _mm512_setzero_ps() };
-                let after = if t.add { _mm512_add_ps(before, sum) } else { sum };
-                _mm512_mask_storeu_ps(c, mask, after);
-            }
-        }
-    }
-}
+pub const K_BLOCK: usize = 704;
+pub const TILES: Tiles = all_tiles!();
 
 #[target_feature(enable = "avx512f")]
-unsafe fn direct(p: &Product, b: *const f32, apart: usize) {
+pub unsafe fn direct(p: &Product, b: *const f32, apart: usize) {
     // SAFETY: as the caller promised.
     unsafe { direct::run::<true>(p, b, apart) };
 }
 
 #[target_feature(enable = "avx512f")]
-unsafe fn dots(p: &Product, b: *const f32, apart: usize) {
+pub unsafe fn dots(p: &Product, b: *const f32, apart: usize) {
     // SAFETY: as the caller promised.
     unsafe { dots::run::<true>(p, b, apart) };
 }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use lstmc_compiler::kernel::{Format, PANEL};
 
 use crate::gemm::driver::{Product, cut};
-use crate::gemm::stream::{Panels, row_bytes};
+use crate::gemm::stream::Panels;
 
 const F32: u32 = 0;
 const BF16: u32 = 1;
@@ -93,10 +93,10 @@ unsafe fn columns<const ROWS: usize, const PANELS: usize, const FORMAT: u32>(
     block: Range<usize>,
     scales: &[__m512; PANELS],
 ) {
-    let bytes = row_bytes(b.format);
-    let per_line = LINE / bytes;
+    let per_line = const { rows_per_line(FORMAT) };
     let apart = 4 * b.apart;
-    let mut at = b.panel(first).rows.wrapping_add(block.start * bytes);
+    // Blocks start at whole lines.
+    let mut at = b.panel(first).rows.wrapping_add(block.start / per_line * LINE);
     let mut a = p.a.at.wrapping_add(block.start * p.a.step);
     let mut sums = [[_mm512_setzero_ps(); ROWS]; PANELS];
     let mut left = block.len();
@@ -105,19 +105,19 @@ unsafe fn columns<const ROWS: usize, const PANELS: usize, const FORMAT: u32>(
             _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(panel * apart + AHEAD).cast());
         }
         let count = per_line.min(left);
-        for _ in 0..count {
+        for row in 0..count {
             for (panel, (sums, scale)) in sums.iter_mut().zip(scales).enumerate() {
                 // SAFETY: the panel has this row, and A has ROWS rows.
                 unsafe {
-                    let weights = widen::<FORMAT>(at.wrapping_add(panel * apart), *scale);
+                    let weights = widen::<FORMAT>(at.wrapping_add(panel * apart), row, *scale);
                     for (i, sum) in sums.iter_mut().enumerate() {
                         *sum = _mm512_fmadd_ps(_mm512_set1_ps(*a.wrapping_add(i * p.a.row)), weights, *sum);
                     }
                 }
             }
-            at = at.wrapping_add(bytes);
             a = a.wrapping_add(p.a.step);
         }
+        at = at.wrapping_add(LINE);
         left -= count;
     }
     let add = p.add || block.start > 0;
@@ -135,22 +135,31 @@ unsafe fn columns<const ROWS: usize, const PANELS: usize, const FORMAT: u32>(
     }
 }
 
-/// A panel's row.
+const fn rows_per_line(format: u32) -> usize {
+    match format {
+        BF16 => 2,
+        INT8 => LINE / PANEL,
+        _ => 1,
+    }
+}
+
+/// A row of the line of a panel that lies here.
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn widen<const FORMAT: u32>(row: *const u8, scales: __m512) -> __m512 {
+unsafe fn widen<const FORMAT: u32>(line: *const u8, row: usize, scales: __m512) -> __m512 {
     // SAFETY: the caller says that a row of this format lies here.
     unsafe {
         match FORMAT {
             BF16 => {
-                let bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256(row.cast()));
-                _mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits))
+                let pairs = _mm512_loadu_si512(line.cast());
+                let upper = _mm512_and_si512(pairs, _mm512_set1_epi32(0xffff_0000_u32 as i32));
+                _mm512_castsi512_ps(if row == 0 { _mm512_slli_epi32::<16>(pairs) } else { upper })
             }
             INT8 => {
-                let whole = _mm512_cvtepi8_epi32(_mm_loadu_si128(row.cast()));
+                let whole = _mm512_cvtepi8_epi32(_mm_loadu_si128(line.wrapping_add(row * PANEL).cast()));
                 _mm512_mul_ps(_mm512_cvtepi32_ps(whole), scales)
             }
-            _ => _mm512_loadu_ps(row.cast()),
+            _ => _mm512_loadu_ps(line.cast()),
         }
     }
 }

@@ -5,6 +5,8 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 #[cfg(target_arch = "x86_64")]
+mod avx512_bf16;
+#[cfg(target_arch = "x86_64")]
 mod avx512_stream;
 mod portable;
 
@@ -13,7 +15,8 @@ use std::sync::OnceLock;
 use super::driver::Product;
 use super::stream::Panels;
 
-/// What a register tile works on: `C[..rows, ..columns]` becomes, or grows by, `k` products of A and B.
+/// What a register tile works on: `C[..rows, ..columns]` becomes, or grows by, `k` products of A and B. Elements of A and B
+/// are `f32`, or pairs of `bf16` for the tiles of [`Pairs`].
 pub struct Tile {
     /// Element (i, p) of A at `a[i * a_row + p * a_step]`.
     pub a: *const f32,
@@ -52,6 +55,10 @@ pub type DirectFn = unsafe fn(&Product, *const f32, usize);
 /// [`super::stream::run`] on one instruction set.
 pub type StreamFn = unsafe fn(&Product, Panels);
 
+/// Numbers in [`super::packing::Layout::Pairs`] from rows of `f32`: `(from, apart, width, k, to)`, of `k` rows of `width`
+/// numbers that lie `apart` from one to the next. The last pair of an odd `k` is with zero.
+pub type PairFn = unsafe fn(*const f32, usize, usize, usize, *mut f32);
+
 /// The tiles of one height.
 pub struct Height {
     /// Panels that `wide` takes at once: more for low tiles, whose few sums would wait for each other.
@@ -67,25 +74,46 @@ pub struct Forms {
     pub packed: TileFn,
 }
 
+/// Register tiles, by height.
+pub struct Tiles {
+    /// From 1 on.
+    pub heights: &'static [Height],
+    /// Higher tiles of one panel, from one more than the highest of `heights` on; may be none. They read a weight that lies
+    /// in memory once where two tiles would read it twice. A is packed.
+    pub tall: &'static [TileFn],
+}
+
+/// Products of numbers that are rounded to `bf16` and lie in pairs, two that follow each other along the contraction in
+/// the place of one `f32`: the lower half is the first.
+pub struct Pairs {
+    pub tiles: Tiles,
+    /// As [`Isa::interleave`] of `k` numbers in each row, which become `k / 2` pairs, rounded up: of a last one alone the
+    /// upper half is zero.
+    pub interleave: InterleaveFn,
+    /// Panels of `width` columns, the last one padded with zeros.
+    pub panels: PairFn,
+    /// Rows of at most 24 pairs one after the other; up to [`super::packing::OVERRUN`] elements after the last are
+    /// overwritten.
+    pub rows: PairFn,
+}
+
 /// An instruction set's kernels.
 pub struct Isa {
     pub name: &'static str,
     /// The longest block of the contraction. Fewer blocks load and store C less often, but a panel of B that is as deep
     /// should stay in the first-level cache while all tiles of A go over it, unless the second level keeps up.
     pub k_block: usize,
-    /// By height, from 1 on.
-    pub heights: &'static [Height],
-    /// Higher tiles of one panel, by height from one more than the highest of `heights` on; may be none. They read a
-    /// weight that lies in memory once where two tiles would read it twice. A is packed.
-    pub tall: &'static [TileFn],
+    pub tiles: Tiles,
+    /// If there are instructions for it; otherwise rounded numbers are multiplied as `f32`.
+    pub pairs: Option<Pairs>,
     pub interleave: InterleaveFn,
     pub direct: DirectFn,
     pub dots: DirectFn,
     pub stream: StreamFn,
 }
 
-impl Isa {
-    /// The highest tile.
+impl Tiles {
+    /// The highest tile but for `tall`.
     pub fn rows(&self) -> usize {
         self.heights.len()
     }
@@ -97,14 +125,10 @@ impl Isa {
         self.heights[height.max(1) - 1].panels
     }
 
-    /// The kernel for a tile of `rows` by `panels`, which is [`Isa::panels`] or 1; `packed` says whether A is.
+    /// The kernel for a tile of `rows` by `panels`, which is [`Tiles::panels`] or 1; `packed` says whether A is.
     pub fn tile(&self, rows: usize, panels: usize, packed: bool) -> TileFn {
         let height = &self.heights[rows - 1];
-        debug_assert!(
-            panels == 1 || panels == height.panels,
-            "{} has no tile of {rows} x {panels}",
-            self.name
-        );
+        debug_assert!(panels == 1 || panels == height.panels, "there is no tile of {rows} x {panels}");
         let forms = if panels == 1 { &height.single } else { &height.wide };
         if packed { forms.packed } else { forms.strided }
     }
@@ -116,6 +140,9 @@ pub fn available() -> Vec<&'static Isa> {
     #[cfg(target_arch = "x86_64")]
     {
         if is_x86_feature_detected!("avx512f") {
+            if is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("avx512bw") {
+                found.push(&avx512_bf16::ISA);
+            }
             found.push(&avx512::ISA);
         }
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {

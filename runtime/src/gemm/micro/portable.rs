@@ -2,7 +2,7 @@
 
 use lstmc_compiler::kernel::PANEL;
 
-use super::{Isa, Tile, heights};
+use super::{Isa, Tile, Tiles, heights};
 use crate::gemm::driver::Product;
 use crate::gemm::stream::{self, Panels};
 use crate::gemm::{direct, dots};
@@ -13,12 +13,15 @@ const FUSED: bool = cfg!(target_arch = "aarch64");
 pub static ISA: Isa = Isa {
     name: "portable",
     k_block: 384,
-    // Sixteen registers of four lanes hold two rows of a panel, thirty-two six.
-    #[cfg(not(target_arch = "aarch64"))]
-    heights: heights![1 x 2, 2 x 1],
-    #[cfg(target_arch = "aarch64")]
-    heights: heights![1 x 4, 2 x 2, 3 x 2, 4 x 1, 5 x 1, 6 x 1],
-    tall: &[],
+    tiles: Tiles {
+        // Sixteen registers of four lanes hold two rows of a panel, thirty-two six.
+        #[cfg(not(target_arch = "aarch64"))]
+        heights: heights![1 x 2, 2 x 1],
+        #[cfg(target_arch = "aarch64")]
+        heights: heights![1 x 4, 2 x 2, 3 x 2, 4 x 1, 5 x 1, 6 x 1],
+        tall: &[],
+    },
+    pairs: None,
     interleave,
     direct,
     dots,

@@ -286,6 +286,26 @@ fn time_runs_forwards_and_backwards() {
     agree(&module, &machine, &["h", "dx", "dtable", "dr"], TOLERANCE);
 }
 
+#[test]
+fn products_in_bf16_round_their_operands() {
+    let mut text = RECURRENT.to_owned();
+    for extents in ["3x20x20:", "20x20x12:", "pack nn 20x20:", "pack nt 20x20:"] {
+        text = text.replace(extents, &extents.replace(':', " bf16:"));
+    }
+    let module = module(&text.replace("@ packed", "@ packed bf16"));
+    let mut machine = Machine::new(&module);
+    fill(&mut machine, &["table", "r"]);
+    machine.get_mut("r").unwrap().iter_mut().for_each(|r| *r *= 0.3);
+    machine.ids_mut("tokens").unwrap().copy_from_slice(&[1, 10, 3, 3, 3, 0, 7, 7, 9, 1, 2, 3]);
+    // What differs by the rounding of f32 may be rounded the other way, by 2^-8, when it is an operand next.
+    agree(&module, &machine, &["h", "dx", "dtable", "dr"], 4e-3);
+    let mut exact = machine.clone();
+    run(&module, &mut machine, 0, 0).unwrap();
+    run(&self::module(RECURRENT), &mut exact, 0, 0).unwrap();
+    let off = |(a, b): (&f32, &f32)| (a - b).abs() > 1e-4;
+    assert!(machine.get("dr").unwrap().iter().zip(exact.get("dr").unwrap()).any(off), "nothing was rounded");
+}
+
 /// Each step adds to a state what the prologue has made of a parameter.
 const PREPARED: &str = r#"module prepared {
   buffer %0: f[20, 20] input "w" param parts "w" 0 20

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::backend::abi::{GemmShape, Library, PackShape, Run, ScatterShape, VectorMath};
 use crate::backend::cranelift::{Native, compile};
 use crate::backend::elementary;
-use crate::kernel::{Axis, BufferKind, Elem, For, Item, Kernel, Machine, Module, PANEL, Stmt};
+use crate::kernel::{
+    Axis, BufferKind, Elem, For, Item, Kernel, Machine, Module, PANEL, Stmt, bf16_bits, bf16_value,
+};
 use crate::plan::{COLUMN_GRAIN, Program, Split, Step, share};
 use crate::scalar;
 
@@ -182,6 +184,11 @@ fn ranges(m: u32, n: u32, split: u32, worker: u32, workers: u32) -> (Range<usize
     }
 }
 
+/// Where element (l, j) of a packed operand of `k` rows lies: two rows beside each other. The machine is little-endian.
+fn bf16_place(k: usize, l: usize, j: usize) -> usize {
+    2 * (j / PANEL * PANEL * k.div_ceil(2) + l / 2 * PANEL + j % PANEL) + l % 2
+}
+
 unsafe extern "C" fn gemm(
     shape: *const GemmShape,
     a: *const f32,
@@ -199,15 +206,17 @@ unsafe extern "C" fn gemm(
             for j in columns.clone() {
                 let to = c.add(i * s.c_stride as usize + j);
                 let mut sum = if s.accumulate == 1 { *to } else { 0.0 };
+                let round = |x: f32| if s.precision == 2 { bf16_value(bf16_bits(x)) } else { x };
                 for l in 0..k {
                     let left =
                         if s.form == 2 { l * s.a_stride as usize + i } else { i * s.a_stride as usize + l };
                     let right = match (s.packed, s.form) {
-                        (1, _) => j / PANEL * PANEL * k + l * PANEL + j % PANEL,
-                        (_, 1) => j * s.b_stride as usize + l,
-                        _ => l * s.b_stride as usize + j,
+                        (1, _) => *b.add(j / PANEL * PANEL * k + l * PANEL + j % PANEL),
+                        (2, _) => bf16_value(*b.cast::<u16>().add(bf16_place(k, l, j))),
+                        (_, 1) => *b.add(j * s.b_stride as usize + l),
+                        _ => *b.add(l * s.b_stride as usize + j),
                     };
-                    sum += *a.add(left) * *b.add(right);
+                    sum += round(*a.add(left)) * round(right);
                 }
                 *to = sum;
             }
@@ -226,7 +235,10 @@ unsafe extern "C" fn pack(shape: *const PackShape, b: *const f32, to: *mut f32, 
                 let from =
                     if s.form == 1 { j * s.b_stride as usize + l } else { l * s.b_stride as usize + j };
                 let value = if j < n { *b.add(from) } else { 0.0 };
-                *to.add(j / PANEL * PANEL * k + l * PANEL + j % PANEL) = value;
+                match s.format {
+                    2 => *to.cast::<u16>().add(bf16_place(k, l, j)) = bf16_bits(value),
+                    _ => *to.add(j / PANEL * PANEL * k + l * PANEL + j % PANEL) = value,
+                }
             }
         }
     }
