@@ -139,7 +139,8 @@ pub fn training(model: &Model, threads: Threads) -> Result<Training> {
     }
     let started = Instant::now();
     let graph = pipeline::graph_of(model, Purpose::Evaluate, &mut |_, _| {});
-    let kernels = pipeline::kernels_of(&graph, Format::F32);
+    let numbers = pipeline::numbers_of(model, Purpose::Evaluate, Format::F32);
+    let kernels = pipeline::kernels_of(&graph, numbers);
     let (program, shared) = pipeline::plan_beside(kernels, train.executable.program());
     let threads = program.workers;
     let executable = Executable::compile(program)?;
@@ -170,7 +171,7 @@ impl Training {
     pub fn sessions(self) -> Result<(Session, Option<Session>)> {
         let train = self.train.session()?;
         let evaluate = match self.evaluate {
-            Some(guest) if self.shared => Some(Session::guest(guest.executable)?),
+            Some(guest) if self.shared => Some(Session::guest(guest.executable)?.pinned(pins(guest.threads))),
             own => own.map(Compiled::session).transpose()?,
         };
         Ok((train, evaluate))
@@ -183,8 +184,14 @@ impl Compiled {
     /// # Errors
     /// The machine does not have enough memory.
     pub fn session(self) -> Result<Session> {
-        Ok(Session::new(self.executable)?)
+        Ok(Session::new(self.executable)?.pinned(pins(self.threads)))
     }
+}
+
+/// Whether so many workers are pinned each to its core: where they are all that there are. Of fewer, those of two
+/// programs would be pinned to the same.
+fn pins(threads: usize) -> bool {
+    threads > 1 && threads == workers::default_workers()
 }
 
 /// What [`emit`] prints.

@@ -347,7 +347,8 @@ fn evaluation_leaves_training_what_it_needs() {
         let host = training(name, 10_000, 2);
         let model = checked(&text(name), 10_000).unwrap_or_else(|errors| panic!("{errors}"));
         let graph = pipeline::graph_of(&model, Purpose::Evaluate, &mut |_, _| {});
-        let (guest, shared) = pipeline::plan_beside(pipeline::kernels_of(&graph, Format::F32), &host);
+        let numbers = pipeline::numbers_of(&model, Purpose::Evaluate, Format::F32);
+        let (guest, shared) = pipeline::plan_beside(pipeline::kernels_of(&graph, numbers), &host);
         assert!(shared && guest.workers == host.workers, "{name}");
         let alive = host.module.buffers.iter().zip(&host.offsets);
         let alive = alive.filter(|(buffer, _)| !matches!(buffer.kind, BufferKind::Temp | BufferKind::Packed));
