@@ -16,6 +16,7 @@ use lstmc_compiler::scalar::random_key;
 
 use crate::arena::Arena;
 use crate::error::Result;
+use crate::marks::{Marks, Spent};
 use crate::{gemm, vector_math, workers};
 
 /// The host's part of each step. Called by one worker while the others wait.
@@ -45,6 +46,7 @@ pub enum Control {
 pub struct Executable {
     program: Program,
     native: Native,
+    marks: Option<Marks>,
 }
 
 impl Executable {
@@ -52,7 +54,17 @@ impl Executable {
     /// [`crate::Error::Backend`] if the machine cannot run compiled code or has no memory for it.
     pub fn compile(program: Program) -> Result<Self> {
         let native = cranelift::compile(&program, &library())?;
-        Ok(Self { program, native })
+        Ok(Self { program, native, marks: None })
+    }
+
+    /// [`Executable::compile`], with marks: see [`Session::take_spent`].
+    ///
+    /// # Errors
+    /// As [`Executable::compile`].
+    pub fn compile_with_marks(program: Program) -> Result<Self> {
+        let native = cranelift::compile_with_marks(&program, &library())?;
+        let marks = Some(Marks::new(&program));
+        Ok(Self { program, native, marks })
     }
 
     /// Bytes that the program needs while it runs: its arena, and what the products pack into.
@@ -69,6 +81,8 @@ pub struct Session {
     workers: usize,
     pin: bool,
     arena: Arena,
+    /// Where the code marks what it does, if it does.
+    marks: Option<Marks>,
 }
 
 impl std::fmt::Debug for Session {
@@ -83,10 +97,11 @@ impl Session {
     /// # Errors
     /// [`crate::Error::Memory`] if the machine does not have enough.
     pub fn new(executable: Executable) -> Result<Self> {
-        let Executable { program, native } = executable;
+        let Executable { program, native, marks } = executable;
         // SAFETY: `native` is the code of exactly this program, made by the back end that defines the protocol, and is
         // kept as long as the session.
-        unsafe { Self::from_parts(&program, native.entry(), Box::new(native)) }
+        let session = unsafe { Self::from_parts(&program, native.entry(), Box::new(native)) }?;
+        Ok(Self { marks, ..session })
     }
 
     /// Memory for `program`, whose code `entry` is; `code` is kept as long as the session.
@@ -104,6 +119,7 @@ impl Session {
             workers: program.workers.max(1),
             pin: false,
             arena: Arena::new(program)?,
+            marks: None,
         })
     }
 
@@ -121,6 +137,14 @@ impl Session {
         &mut self.arena
     }
 
+    /// What the parts of all steps have taken since the last call; nothing for code without marks.
+    pub fn take_spent(&mut self) -> Option<Spent> {
+        let marks = self.marks.as_mut()?;
+        let spent = marks.spent();
+        marks.clear();
+        Some(spent)
+    }
+
     /// Runs at most `rounds` steps and returns how many were run to their end.
     ///
     /// # Errors
@@ -131,7 +155,9 @@ impl Session {
     pub fn run(&mut self, rounds: u64, seed: u64, driver: &mut dyn Driver) -> Result<u64> {
         let base = self.arena.base();
         let prepared = self.arena.prepare();
+        let marks = self.marks.as_ref();
         let host = Host {
+            marks,
             barrier: workers::Barrier::new(self.workers),
             seed,
             update: AtomicU64::new(0),
@@ -156,6 +182,9 @@ impl Session {
         let entry = self.entry;
         workers::run(self.workers, self.pin, &|worker| {
             let run = shared.get();
+            if let Some(marks) = marks {
+                marks.begin(worker);
+            }
             // SAFETY: `from_parts` promises that the entry belongs to the arena's program; `run` and `host` outlive the
             // workers, which have all returned when `workers::run` returns.
             unsafe { entry(run, worker) }
@@ -171,6 +200,7 @@ impl Session {
 
 /// What the callbacks find behind [`Run::host`].
 struct Host<'a> {
+    marks: Option<&'a Marks>,
     barrier: workers::Barrier,
     seed: u64,
     update: AtomicU64,
@@ -232,6 +262,7 @@ pub fn library() -> Library {
         begin_step,
         end_step,
         random_key: key,
+        mark,
         math: vector_math::best(),
     }
 }
@@ -279,6 +310,13 @@ unsafe extern "C" fn key(run: *mut Run, stream: u32) -> u32 {
     // SAFETY: compiled code passes its own run on.
     let host = unsafe { host(run) };
     random_key(host.seed, host.update.load(Ordering::Relaxed), stream)
+}
+
+unsafe extern "C" fn mark(run: *mut Run, worker: u32, number: u32) {
+    // SAFETY: compiled code passes its own run on.
+    if let Some(marks) = unsafe { host(run) }.marks {
+        marks.mark(worker, number);
+    }
 }
 
 #[cfg(test)]

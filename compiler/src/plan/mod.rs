@@ -63,6 +63,34 @@ pub enum Split {
     Columns,
 }
 
+/// A step that is no loop, where it stands in a schedule.
+#[derive(Clone, Copy, Debug)]
+pub struct Leaf<'p> {
+    pub step: &'p Step,
+    /// How often it runs each time that the schedule does.
+    pub rounds: usize,
+    pub in_loop: bool,
+}
+
+impl Program {
+    /// The steps of the schedule that are no loops, in order, but those of loops without rounds. A leaf's number is its
+    /// place here.
+    pub fn leaves(&self) -> Vec<Leaf<'_>> {
+        fn collect<'p>(steps: &'p [Step], rounds: usize, in_loop: bool, found: &mut Vec<Leaf<'p>>) {
+            for step in steps {
+                match step {
+                    Step::Loop { steps: 0, .. } => {}
+                    Step::Loop { steps, body, .. } => collect(body, rounds * steps, true, found),
+                    _ => found.push(Leaf { step, rounds, in_loop }),
+                }
+            }
+        }
+        let mut found = Vec::new();
+        collect(&self.schedule, 1, false, &mut found);
+        found
+    }
+}
+
 /// Column ranges start at multiples of this many elements, so that no two workers write one cache line or panel.
 pub const COLUMN_GRAIN: usize = 16;
 
@@ -82,6 +110,11 @@ impl Split {
             _ => 1,
         }
     }
+}
+
+/// Why one worker computes all of a kernel; `None` if it can be cut among `workers`.
+pub fn why_whole(kernel: &Kernel, workers: usize) -> Option<&'static str> {
+    partition::cut(kernel, workers).err()
 }
 
 /// Plans a module for `workers` workers.

@@ -1,25 +1,33 @@
 //! How each item is cut among the workers.
 
 use super::{COLUMN_GRAIN, Split, Step};
-use crate::kernel::{Gemm, Kernel, Stmt};
+use crate::kernel::{Axis, Gemm, Kernel, Stmt};
 
 /// A kernel is cut along the outermost loop, if that is parallel and all of the kernel.
 pub(super) fn of_kernel(kernel: &Kernel, workers: usize) -> Split {
+    cut(kernel, workers).map_or(Split::Whole, Split::Axis)
+}
+
+/// The axis that a kernel is cut along, or why it is not cut.
+pub(super) fn cut(kernel: &Kernel, workers: usize) -> Result<Axis, &'static str> {
     let mut loops = vec![];
     for stmt in &kernel.body {
         match stmt {
             Stmt::For(inner) => loops.push(inner),
-            Stmt::Store { .. } => return Split::Whole,
+            Stmt::Store { .. } => return Err("it stores outside its loop"),
             Stmt::Let { .. } => {}
         }
     }
-    let [only] = loops[..] else { return Split::Whole };
+    let [only] = loops[..] else { return Err("it has more than one loop, or none") };
+    if !only.parallel || !only.folds.is_empty() {
+        return Err("its iterations depend on each other");
+    }
     let extent = kernel.axes[only.axis.0 as usize];
     let grain = Split::Axis(only.axis).grain(kernel.is_vector_axis(only.axis));
-    if workers > 1 && only.parallel && only.folds.is_empty() && extent >= workers * grain {
-        return Split::Axis(only.axis);
+    if workers < 2 || extent < workers * grain {
+        return Err("its loop is too short to be cut");
     }
-    Split::Whole
+    Ok(only.axis)
 }
 
 /// Beyond this size a weight that every worker reads whole no longer fits the caches beside the rest.
