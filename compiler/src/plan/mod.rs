@@ -112,9 +112,19 @@ impl Split {
     }
 }
 
-/// Why one worker computes all of a kernel; `None` if it can be cut among `workers`.
-pub fn why_whole(kernel: &Kernel, workers: usize) -> Option<&'static str> {
-    partition::cut(kernel, workers).err()
+impl Leaf<'_> {
+    /// Why the plan for so many workers cuts it as it does.
+    pub fn reason(&self, workers: usize) -> &'static str {
+        match self.step {
+            Step::Kernel(kernel, _) => match partition::cut(kernel, workers) {
+                Ok(_) => "its outermost loop is parallel",
+                Err(reason) => reason,
+            },
+            Step::Gemm(gemm, _) => partition::cut_of_gemm(gemm, workers, self.in_loop).1,
+            Step::Pack(..) | Step::Scatter(..) => "workers write columns of their own",
+            Step::Loop { .. } | Step::Barrier => "",
+        }
+    }
 }
 
 /// Plans a module for `workers` workers.

@@ -37,20 +37,28 @@ const SHARED_WEIGHT_BYTES: usize = 8 << 20;
 /// needs no barrier, unless the rows are too few or the weight too large to be read by every worker. Other products are
 /// cut along the longer side of the result.
 pub(super) fn of_gemm(gemm: &Gemm, workers: usize, in_loop: bool) -> Split {
+    cut_of_gemm(gemm, workers, in_loop).0
+}
+
+/// How a product is cut, and why.
+pub(super) fn cut_of_gemm(gemm: &Gemm, workers: usize, in_loop: bool) -> (Split, &'static str) {
     if workers == 1 {
-        return Split::Whole;
+        return (Split::Whole, "there is one worker");
     }
     let small_weight = gemm.k * gemm.n * 4 <= SHARED_WEIGHT_BYTES;
     if in_loop && gemm.m >= 4 * workers && small_weight {
-        return Split::Rows;
+        return (
+            Split::Rows,
+            "a worker keeps its rows of the batch through the loop, and reads the whole weight",
+        );
     }
     if gemm.n >= gemm.m && gemm.n >= workers * COLUMN_GRAIN {
-        return Split::Columns;
+        return (Split::Columns, "the result is no higher than wide");
     }
     if gemm.m >= workers {
-        return Split::Rows;
+        return (Split::Rows, "the result is higher than wide, or too narrow for columns");
     }
-    Split::Whole
+    (Split::Whole, "the result has too few rows and columns")
 }
 
 /// Work between two barriers, in floating-point operations, from which on a second worker gains more than waiting for
