@@ -3,14 +3,11 @@
 //! Peak and bandwidth are measured first, in the same process. Every time is the best of many short rounds, since other
 //! work on the machine only adds to it; the operands of a product stay in the caches that they fit.
 
-#[path = "support/machine.rs"]
-mod machine;
-
 use lstmc_compiler::backend::abi::{GemmShape, PackShape, format_word};
 use lstmc_compiler::kernel::Format;
 use lstmc_runtime::gemm::{gemm, pack};
+use lstmc_runtime::machine::{self, Reading, seconds};
 use lstmc_runtime::workers::{self, Barrier};
-use machine::{Reading, seconds};
 
 const ROUNDS: usize = 41;
 

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use lstmc_compiler::kernel::Format;
 
+use crate::profile::Order;
+
 /// A compiler for recurrent language models: from a .lstm file to a native training loop.
 #[derive(Debug, Parser)]
 #[command(
@@ -45,6 +47,11 @@ pub enum Command {
     #[command(after_help = "Examples:\n  lstmc emit models/aesop.lstm --stage graph\n  \
         lstmc emit models/ptb-small.lstm --vocab 10000 --stage opt --dump-after hoist")]
     Emit(Emit),
+    /// Where a training step's time goes, and what keeps its parts from the fast path.
+    #[command(after_help = "Examples:\n  lstmc profile models/aesop.lstm\n  \
+        lstmc profile models/ptb-small.lstm --vocab 10000 --threads 2\n  \
+        lstmc profile models/ptb-small.lstm --data ptb --order schedule")]
+    Profile(Profile),
     /// Compare every parameter's gradient with central differences in f64.
     #[command(after_help = "Example:\n  lstmc gradcheck models/first-lstm.lstm")]
     Gradcheck(Gradcheck),
@@ -256,6 +263,24 @@ pub struct Emit {
     /// Worker threads that the plan is for.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: u16,
+}
+
+#[derive(Debug, Args)]
+pub struct Profile {
+    #[command(flatten)]
+    pub file: ModelFile,
+    /// Worker threads [default: as many as the processor has cores].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// How many steps to measure [default: as many as take a second].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub steps: Option<u64>,
+    /// In which order to list what a step does.
+    #[arg(long, value_enum, default_value_t = Order::Time)]
+    pub order: Order,
+    /// Print one JSON object instead of tables, with all rows; times are seconds per step, of each worker.
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -10,6 +10,7 @@ use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::kernel::Format;
 use lstmc_compiler::model::{self, Data, Model};
 use lstmc_compiler::pipeline::{self, PASSES};
+use lstmc_compiler::plan::Program;
 use lstmc_compiler::syntax::{self, ast};
 use lstmc_runtime::session::{self, Executable, Session};
 use lstmc_runtime::train::needs_evaluation;
@@ -103,18 +104,23 @@ pub enum Threads {
     UpTo(usize),
 }
 
+/// The plan of a model for one purpose; `weights` as for [`compile`].
+pub fn program(model: &Model, purpose: Purpose, weights: Format, threads: Threads) -> Program {
+    let graph = pipeline::graph_of(model, purpose, &mut |_, _| {});
+    let kernels = pipeline::kernels_of(&graph, pipeline::numbers_of(model, purpose, weights));
+    match threads {
+        Threads::Exactly(workers) => pipeline::plan_of(kernels, workers),
+        Threads::UpTo(available) => pipeline::plan_up_to(kernels, available),
+    }
+}
+
 /// Compiles a model for one purpose. `weights` is the format that weights are packed in, where they are not trained.
 ///
 /// # Errors
 /// The machine cannot run compiled code.
 pub fn compile(model: &Model, purpose: Purpose, weights: Format, threads: Threads) -> Result<Compiled> {
     let started = Instant::now();
-    let graph = pipeline::graph_of(model, purpose, &mut |_, _| {});
-    let kernels = pipeline::kernels_of(&graph, pipeline::numbers_of(model, purpose, weights));
-    let program = match threads {
-        Threads::Exactly(workers) => pipeline::plan_of(kernels, workers),
-        Threads::UpTo(available) => pipeline::plan_up_to(kernels, available),
-    };
+    let program = program(model, purpose, weights, threads);
     let threads = program.workers;
     let executable = Executable::compile(program)?;
     Ok(Compiled { memory: executable.memory(), executable, threads, time: started.elapsed() })

@@ -6,6 +6,7 @@ mod args;
 mod commands;
 mod compile;
 mod gradients;
+mod profile;
 mod progress;
 mod project;
 mod show;
@@ -45,6 +46,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Generate(args) => commands::generate::run(&args),
         Command::Check(args) => commands::check::run(&args),
         Command::Emit(args) => commands::emit::run(&args),
+        Command::Profile(args) => commands::profile::run(&args),
         Command::Gradcheck(args) => commands::gradcheck::run(&args),
     }
 }

@@ -8,12 +8,12 @@ use lstmc_compiler::kernel::Format;
 use lstmc_compiler::model::Model;
 use lstmc_compiler::pipeline;
 use lstmc_runtime::generate::{Request, generate};
+use lstmc_runtime::machine::{self, Reading};
 use lstmc_runtime::monitor::Monitor;
 use lstmc_runtime::sample::Sampler;
 use lstmc_runtime::session::Session;
 use lstmc_runtime::train::initialise;
 
-use crate::machine::{self, Reading};
 use crate::work::Work;
 use crate::{Case, THREADS, compile, median};
 

@@ -10,8 +10,6 @@
 
 mod compile;
 mod generate;
-#[path = "../support/machine.rs"]
-mod machine;
 mod memory;
 mod precision;
 mod serve;

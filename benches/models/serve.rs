@@ -17,12 +17,13 @@ use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::kernel::Format;
 use lstmc_compiler::model::Model;
 use lstmc_compiler::pipeline;
+use lstmc_runtime::machine;
 use lstmc_runtime::text::{Corpus, Tokenizer};
 use serde_json::{Value, json};
 
 use crate::train::Training;
 use crate::work::Work;
-use crate::{compile, generate, machine, median};
+use crate::{compile, generate, median};
 
 /// Rounds of 5 ms in which the machine is measured each time.
 const MACHINE_ROUNDS: usize = 7;

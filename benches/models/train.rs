@@ -7,14 +7,11 @@ use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::kernel::Format;
 use lstmc_compiler::model::Model;
 use lstmc_compiler::pipeline;
-use lstmc_runtime::arena::Arena;
-use lstmc_runtime::batches::{self, Batcher};
-use lstmc_runtime::error::Error;
-use lstmc_runtime::random::Random;
-use lstmc_runtime::session::{Control, Driver, Session};
+use lstmc_runtime::feed::{Feed, random_ids};
+use lstmc_runtime::machine::{self, Reading};
+use lstmc_runtime::session::Session;
 use lstmc_runtime::train::initialise;
 
-use crate::machine::{self, Reading};
 use crate::work::Work;
 use crate::{Case, THREADS, compile, median};
 
@@ -139,7 +136,7 @@ fn print(case: &Case, bound: &Bound, samples: &[Vec<Sample>]) {
 pub fn trainings(model: &Model) -> Result<Vec<Training>> {
     let mut trainings: Vec<Training> = Vec::new();
     for threads in THREADS {
-        let text = random_text(model.vocab);
+        let text = random_ids(model.vocab, TOKENS, SEED);
         let training = match trainings.first() {
             Some(first) => Training::with_parameters_of(first, model, threads, text)?,
             None => Training::new(model, threads, text)?,
@@ -147,11 +144,6 @@ pub fn trainings(model: &Model) -> Result<Vec<Training>> {
         trainings.push(training);
     }
     Ok(trainings)
-}
-
-fn random_text(vocabulary: usize) -> Vec<u32> {
-    let random = Random::new(SEED, "text");
-    (0..TOKENS as u64).map(|position| random.below(position, vocabulary as u64) as u32).collect()
 }
 
 pub struct Training {
@@ -167,23 +159,23 @@ impl Training {
     pub fn new(model: &Model, threads: u32, ids: Vec<u32>) -> Result<Self> {
         let mut session = compile::session(model, Purpose::Train, Format::F32, threads)?;
         initialise(model, SEED, session.arena_mut())?;
-        Ok(Self { threads, steps: 1, session, feed: Feed::new(model, ids)? })
+        Ok(Self { threads, steps: 1, session, feed: Feed::new(model, ids, SEED)? })
     }
 
     fn with_parameters_of(first: &Self, model: &Model, threads: u32, ids: Vec<u32>) -> Result<Self> {
         let mut session = compile::session(model, Purpose::Train, Format::F32, threads)?;
         session.arena_mut().copy_params_from(first.session.arena())?;
-        Ok(Self { threads, steps: 1, session, feed: Feed::new(model, ids)? })
+        Ok(Self { threads, steps: 1, session, feed: Feed::new(model, ids, SEED)? })
     }
 
     /// The sum of the steps' mean losses since it was last asked for.
     pub fn take_loss(&mut self) -> f64 {
-        std::mem::take(&mut self.feed.loss)
+        self.feed.take_loss()
     }
 
     /// Words of a step.
     pub fn words(&self) -> f64 {
-        self.feed.batches.predictions() as f64
+        self.feed.predictions() as f64
     }
 
     /// Seconds per step of `steps` steps.
@@ -199,45 +191,5 @@ impl Training {
         let once = self.run(1)?;
         self.steps = (ROUND_SECONDS / once).ceil().max(1.0) as u64;
         Ok(())
-    }
-}
-
-/// The host's part of each step, as in real training.
-struct Feed {
-    ids: Vec<u32>,
-    batches: Batcher,
-    rate: f32,
-    /// Updates made.
-    done: u64,
-    /// The sum of their mean losses.
-    loss: f64,
-}
-
-impl Feed {
-    fn new(model: &Model, ids: Vec<u32>) -> Result<Self> {
-        let batches =
-            Batcher::new(&model.data.batches, ids.len(), batches::Purpose::Train, SEED, "training")?;
-        Ok(Self { ids, batches, rate: model.optimizer.rate as f32, done: 0, loss: 0.0 })
-    }
-}
-
-impl Driver for Feed {
-    fn begin(&mut self, _: u64, arena: &mut Arena) -> lstmc_runtime::Result<Control> {
-        let (epoch, step) = (self.done / self.batches.per_epoch(), self.done % self.batches.per_epoch());
-        if step == 0 || !self.batches.carries_state() {
-            arena.reset_carried();
-        }
-        let (tokens, targets) = arena.batch_mut()?;
-        self.batches.fill(&self.ids, epoch, step, tokens, targets);
-        arena.set_rate_and_step(self.rate, self.done + 1);
-        Ok(Control::Step(self.done + 1))
-    }
-
-    fn end(&mut self, _: u64, arena: &mut Arena) -> lstmc_runtime::Result<()> {
-        self.done += 1;
-        let loss = f64::from(arena.loss()?);
-        self.loss += loss;
-        // The arithmetic of infinities and of what is no number takes another time.
-        if loss.is_finite() { Ok(()) } else { Err(Error::Diverged { loss, epoch: 1, step: self.done }) }
     }
 }

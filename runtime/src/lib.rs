@@ -9,21 +9,25 @@
 //! workers                  the threads that run it
 //! session                  compiled code with its arena, its workers and the host's part of each step
 //! train, evaluate, generate, sample, monitor    the loops: what is fed to each step, and what is read from it
+//! machine, marks, feed     what the machine can do, what the parts of a step take, steps for measuring
 //! checkpoint, run_dir      what a run leaves on the disk
 //! ```
 //!
 //! It does all file I/O. `unsafe` is in `arena` (typed views of one block), `session` (calling compiled code, and its
-//! callbacks), `gemm`, and `workers` (the processor's floating-point mode).
+//! callbacks), `gemm`, `machine` (its arithmetic), and `workers` (the processor's floating-point mode).
 
 pub mod arena;
 pub mod batches;
 pub mod checkpoint;
 pub mod error;
 pub mod evaluate;
+pub mod feed;
 mod files;
 pub mod gemm;
 pub mod generate;
 pub mod init;
+pub mod machine;
+pub mod marks;
 pub mod memory;
 pub mod monitor;
 mod pages;

@@ -16,6 +16,7 @@ use lstmc_compiler::scalar::random_key;
 
 use crate::arena::Arena;
 use crate::error::Result;
+use crate::marks::{Marks, Spent};
 use crate::{gemm, vector_math, workers};
 
 /// The host's part of each step. Called by one worker while the others wait.
@@ -45,6 +46,7 @@ pub enum Control {
 pub struct Executable {
     program: Program,
     native: Native,
+    marks: Option<Marks>,
 }
 
 impl Executable {
@@ -52,7 +54,17 @@ impl Executable {
     /// [`crate::Error::Backend`] if the machine cannot run compiled code or has no memory for it.
     pub fn compile(program: Program) -> Result<Self> {
         let native = cranelift::compile(&program, &library())?;
-        Ok(Self { program, native })
+        Ok(Self { program, native, marks: None })
+    }
+
+    /// [`Executable::compile`], with marks: see [`Session::take_spent`].
+    ///
+    /// # Errors
+    /// As [`Executable::compile`].
+    pub fn compile_with_marks(program: Program) -> Result<Self> {
+        let native = cranelift::compile_with_marks(&program, &library())?;
+        let marks = Some(Marks::new(&program));
+        Ok(Self { program, native, marks })
     }
 
     pub fn program(&self) -> &Program {
@@ -80,6 +92,8 @@ pub struct Session {
     arena: Arena,
     /// Whether the arena has memory only while another session lends it.
     guest: bool,
+    /// Where the code marks what it does, if it does.
+    marks: Option<Marks>,
 }
 
 impl std::fmt::Debug for Session {
@@ -94,10 +108,11 @@ impl Session {
     /// # Errors
     /// [`crate::Error::Memory`] if the machine does not have enough.
     pub fn new(executable: Executable) -> Result<Self> {
-        let Executable { program, native } = executable;
+        let Executable { program, native, marks } = executable;
         // SAFETY: `native` is the code of exactly this program, made by the back end that defines the protocol, and is
         // kept as long as the session.
-        unsafe { Self::from_parts(&program, native.entry(), Box::new(native)) }
+        let session = unsafe { Self::from_parts(&program, native.entry(), Box::new(native)) }?;
+        Ok(Self { marks, ..session })
     }
 
     /// A compiled program that was planned for the arena of another one, and runs in that one's memory; see
@@ -106,7 +121,7 @@ impl Session {
     /// # Errors
     /// [`crate::Error::Memory`] if the machine has none at all.
     pub fn guest(executable: Executable) -> Result<Self> {
-        let Executable { program, native } = executable;
+        let Executable { program, native, marks } = executable;
         Ok(Self {
             entry: native.entry(),
             _code: Box::new(native),
@@ -114,6 +129,7 @@ impl Session {
             pin: false,
             arena: Arena::without_memory(&program)?,
             guest: true,
+            marks,
         })
     }
 
@@ -153,6 +169,7 @@ impl Session {
             pin: false,
             arena: Arena::new(program)?,
             guest: false,
+            marks: None,
         })
     }
 
@@ -170,6 +187,14 @@ impl Session {
         &mut self.arena
     }
 
+    /// What the parts of all steps have taken since the last call; nothing for code without marks.
+    pub fn take_spent(&mut self) -> Option<Spent> {
+        let marks = self.marks.as_mut()?;
+        let spent = marks.spent();
+        marks.clear();
+        Some(spent)
+    }
+
     /// Runs at most `rounds` steps and returns how many were run to their end.
     ///
     /// # Errors
@@ -180,7 +205,9 @@ impl Session {
     pub fn run(&mut self, rounds: u64, seed: u64, driver: &mut dyn Driver) -> Result<u64> {
         let base = self.arena.base();
         let prepared = self.arena.prepare();
+        let marks = self.marks.as_ref();
         let host = Host {
+            marks,
             barrier: workers::Barrier::new(self.workers),
             seed,
             update: AtomicU64::new(0),
@@ -205,6 +232,9 @@ impl Session {
         let entry = self.entry;
         workers::run(self.workers, self.pin, &|worker| {
             let run = shared.get();
+            if let Some(marks) = marks {
+                marks.begin(worker);
+            }
             // SAFETY: `from_parts` promises that the entry belongs to the arena's program; `run` and `host` outlive the
             // workers, which have all returned when `workers::run` returns.
             unsafe { entry(run, worker) }
@@ -220,6 +250,7 @@ impl Session {
 
 /// What the callbacks find behind [`Run::host`].
 struct Host<'a> {
+    marks: Option<&'a Marks>,
     barrier: workers::Barrier,
     seed: u64,
     update: AtomicU64,
@@ -281,6 +312,7 @@ pub fn library() -> Library {
         begin_step,
         end_step,
         random_key: key,
+        mark,
         math: vector_math::best(),
     }
 }
@@ -328,6 +360,13 @@ unsafe extern "C" fn key(run: *mut Run, stream: u32) -> u32 {
     // SAFETY: compiled code passes its own run on.
     let host = unsafe { host(run) };
     random_key(host.seed, host.update.load(Ordering::Relaxed), stream)
+}
+
+unsafe extern "C" fn mark(run: *mut Run, worker: u32, number: u32) {
+    // SAFETY: compiled code passes its own run on.
+    if let Some(marks) = unsafe { host(run) }.marks {
+        marks.mark(worker, number);
+    }
 }
 
 #[cfg(test)]

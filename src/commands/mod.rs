@@ -6,4 +6,5 @@ pub mod eval;
 pub mod generate;
 pub mod gradcheck;
 pub mod predict;
+pub mod profile;
 pub mod train;

@@ -3,6 +3,7 @@
 mod bad_input;
 mod gradients;
 mod interruption;
+mod profile;
 mod stages;
 mod support;
 mod training;

@@ -17,6 +17,11 @@
 //! }
 //! ```
 //!
+//! Code that is compiled with marks also calls `mark(run, worker, number)`: after each step of the schedule that is no
+//! loop, with its number in [`crate::plan::Program::leaves`]; after the barrier that ends the schedule, with the number of
+//! leaves; and where the schedule begins, with the number after that. So the time since a worker's last mark is the time
+//! of what is marked.
+//!
 //! Library functions never unwind; they report failure through `begin_step`'s result or abort.
 
 use std::ffi::c_void;
@@ -142,5 +147,6 @@ pub struct Library {
     pub end_step: unsafe extern "C" fn(run: *mut Run, step: u64),
     /// [`crate::scalar::random_key`] of the run's seed, the current update's number and this stream.
     pub random_key: unsafe extern "C" fn(run: *mut Run, stream: u32) -> u32,
+    pub mark: unsafe extern "C" fn(run: *mut Run, worker: u32, number: u32),
     pub math: VectorMath,
 }

@@ -65,6 +65,34 @@ pub enum Split {
     Columns,
 }
 
+/// A step that is no loop, where it stands in a schedule.
+#[derive(Clone, Copy, Debug)]
+pub struct Leaf<'p> {
+    pub step: &'p Step,
+    /// How often it runs each time that the schedule does.
+    pub rounds: usize,
+    pub in_loop: bool,
+}
+
+impl Program {
+    /// The steps of the schedule that are no loops, in order, but those of loops without rounds. A leaf's number is its
+    /// place here.
+    pub fn leaves(&self) -> Vec<Leaf<'_>> {
+        fn collect<'p>(steps: &'p [Step], rounds: usize, in_loop: bool, found: &mut Vec<Leaf<'p>>) {
+            for step in steps {
+                match step {
+                    Step::Loop { steps: 0, .. } => {}
+                    Step::Loop { steps, body, .. } => collect(body, rounds * steps, true, found),
+                    _ => found.push(Leaf { step, rounds, in_loop }),
+                }
+            }
+        }
+        let mut found = Vec::new();
+        collect(&self.schedule, 1, false, &mut found);
+        found
+    }
+}
+
 /// Column ranges start at multiples of this many elements, so that no two workers write one cache line or panel.
 pub const COLUMN_GRAIN: usize = 16;
 
@@ -82,6 +110,21 @@ impl Split {
             Split::Columns => COLUMN_GRAIN,
             Split::Axis(_) if vector_axis => COLUMN_GRAIN,
             _ => 1,
+        }
+    }
+}
+
+impl Leaf<'_> {
+    /// Why the plan for so many workers cuts it as it does.
+    pub fn reason(&self, workers: usize) -> &'static str {
+        match self.step {
+            Step::Kernel(kernel, _) => match partition::cut(kernel, workers) {
+                Ok(_) => "its outermost loop is parallel",
+                Err(reason) => reason,
+            },
+            Step::Gemm(gemm, _) => partition::cut_of_gemm(gemm, workers, self.in_loop).1,
+            Step::Pack(..) | Step::Scatter(..) => "workers write columns of their own",
+            Step::Loop { .. } | Step::Barrier => "",
         }
     }
 }

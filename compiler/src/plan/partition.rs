@@ -1,25 +1,33 @@
 //! How each item is cut among the workers.
 
 use super::{COLUMN_GRAIN, Split, Step};
-use crate::kernel::{Gemm, Kernel, Stmt};
+use crate::kernel::{Axis, Gemm, Kernel, Stmt};
 
 /// A kernel is cut along the outermost loop, if that is parallel and all of the kernel.
 pub(super) fn of_kernel(kernel: &Kernel, workers: usize) -> Split {
+    cut(kernel, workers).map_or(Split::Whole, Split::Axis)
+}
+
+/// The axis that a kernel is cut along, or why it is not cut.
+pub(super) fn cut(kernel: &Kernel, workers: usize) -> Result<Axis, &'static str> {
     let mut loops = vec![];
     for stmt in &kernel.body {
         match stmt {
             Stmt::For(inner) => loops.push(inner),
-            Stmt::Store { .. } => return Split::Whole,
+            Stmt::Store { .. } => return Err("it stores outside its loop"),
             Stmt::Let { .. } => {}
         }
     }
-    let [only] = loops[..] else { return Split::Whole };
+    let [only] = loops[..] else { return Err("it has more than one loop, or none") };
+    if !only.parallel || !only.folds.is_empty() {
+        return Err("its iterations depend on each other");
+    }
     let extent = kernel.axes[only.axis.0 as usize];
     let grain = Split::Axis(only.axis).grain(kernel.is_vector_axis(only.axis));
-    if workers > 1 && only.parallel && only.folds.is_empty() && extent >= workers * grain {
-        return Split::Axis(only.axis);
+    if workers < 2 || extent < workers * grain {
+        return Err("its loop is too short to be cut");
     }
-    Split::Whole
+    Ok(only.axis)
 }
 
 /// Beyond this size a weight that every worker reads whole no longer fits the caches beside the rest.
@@ -29,21 +37,29 @@ const SHARED_WEIGHT_BYTES: usize = 8 << 20;
 /// needs no barrier, unless the rows are too few or the weight too large to be read by every worker. Other products are
 /// cut along the longer side of the result.
 pub(super) fn of_gemm(gemm: &Gemm, workers: usize, in_loop: bool) -> Split {
+    cut_of_gemm(gemm, workers, in_loop).0
+}
+
+/// How a product is cut, and why.
+pub(super) fn cut_of_gemm(gemm: &Gemm, workers: usize, in_loop: bool) -> (Split, &'static str) {
     if workers == 1 {
-        return Split::Whole;
+        return (Split::Whole, "there is one worker");
     }
     let format = gemm.packed.unwrap_or_default();
     let small_weight = 4 * format.packed_len(gemm.k, gemm.n) <= SHARED_WEIGHT_BYTES;
     if in_loop && gemm.m >= 4 * workers && small_weight {
-        return Split::Rows;
+        return (
+            Split::Rows,
+            "a worker keeps its rows of the batch through the loop, and reads the whole weight",
+        );
     }
     if gemm.n >= gemm.m && gemm.n >= workers * COLUMN_GRAIN {
-        return Split::Columns;
+        return (Split::Columns, "the result is no higher than wide");
     }
     if gemm.m >= workers {
-        return Split::Rows;
+        return (Split::Rows, "the result is higher than wide, or too narrow for columns");
     }
-    Split::Whole
+    (Split::Whole, "the result has too few rows and columns")
 }
 
 /// Work between two barriers, in floating-point operations, from which on a second worker gains more than waiting for

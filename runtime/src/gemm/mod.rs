@@ -86,14 +86,46 @@ pub unsafe extern "C" fn gemm(
     unsafe { gemm_on(micro::best(), shape, a, b, c, worker, workers) };
 }
 
-/// The name of the instruction set that products use on this machine.
-pub fn instructions() -> &'static str {
-    micro::best().name
-}
-
 /// The format whose panels tiles of these operands read as they lie.
 fn words_of(operands: Operands) -> Format {
     if matches!(operands, Operands::Pairs(_)) { Format::Bf16 } else { Format::F32 }
+}
+
+/// Whether a product of `all` rows, of which a worker has `m`, reads B once, from one end to the other, and not in blocks;
+/// `nt` is its form.
+fn streams(packed: Option<Format>, nt: bool, all: usize, m: usize) -> bool {
+    match packed {
+        Some(_) => m <= stream::MAX_ROWS,
+        // By all rows, not the worker's: the order of the sums must not depend on the cut.
+        None if nt => all <= dots::MAX_ROWS,
+        None => m <= direct::MAX_ROWS,
+    }
+}
+
+/// What a product does with its right side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RightSide {
+    /// Reads it once, from one end to the other, as it lies or packed beforehand.
+    Streamed,
+    /// Goes over panels that were packed beforehand.
+    Packed,
+    /// Packs it block by block, each time.
+    Blocks,
+}
+
+/// What the library does with the right side of a product that is cut like this.
+pub fn right_side(gemm: &Gemm, split: Split, workers: usize) -> RightSide {
+    let m = if split == Split::Rows { gemm.m.div_ceil(workers) } else { gemm.m };
+    match gemm.packed {
+        packed if streams(packed, gemm.form == Form::NT, gemm.m, m) => RightSide::Streamed,
+        Some(_) => RightSide::Packed,
+        None => RightSide::Blocks,
+    }
+}
+
+/// The instruction set of the products here, and the widest that there are kernels for.
+pub fn instruction_sets() -> (&'static str, &'static str) {
+    (micro::best().name, micro::WIDEST)
 }
 
 /// Bytes of scratch that the products of `program` need, all workers together.
@@ -103,14 +135,10 @@ pub fn scratch_bytes(program: &Program) -> u64 {
         let m = if split == Split::Rows { gemm.m.div_ceil(program.workers) } else { gemm.m };
         let n = if split == Split::Columns { gemm.n.div_ceil(program.workers) } else { gemm.n };
         let contiguous = gemm.form != Form::TN;
-        let streams = match gemm.packed {
-            Some(_) => m <= stream::MAX_ROWS,
-            None if gemm.form == Form::NT => gemm.m <= dots::MAX_ROWS,
-            None => m <= direct::MAX_ROWS,
-        };
         let operands = Operands::of(isa, gemm.precision);
         let as_lies = gemm.packed == Some(words_of(operands));
-        match streams && contiguous && gemm.precision == Precision::F32 {
+        let f32s = gemm.precision == Precision::F32;
+        match f32s && streams(gemm.packed, gemm.form == Form::NT, gemm.m, m) && contiguous {
             true => 0,
             false => driver::scratch(isa, operands, (m, n, gemm.k), contiguous, as_lies),
         }
@@ -127,11 +155,6 @@ pub fn scratch_bytes(program: &Program) -> u64 {
     }
     let most = largest(isa, &program.prologue, &of).max(largest(isa, &program.schedule, &of));
     (most * program.workers * size_of::<f32>()) as u64
-}
-
-/// Whether a product of `m` rows in this form takes B's columns one by one, unless B is packed.
-fn reads_columns(form: u32, m: usize) -> bool {
-    form == NT && m <= dots::MAX_ROWS
 }
 
 /// [`gemm`] on the given instruction set.
@@ -186,21 +209,17 @@ unsafe fn gemm_on(
             add: shape.accumulate != 0,
         }
     };
+    let streams = k > 0 && streams(format(shape.packed), shape.form == NT, shape.m as usize, product.m);
     // SAFETY: the product's pointers are valid for its extents by the caller's promise.
     unsafe {
         match product.b {
             _ if precision == Precision::Bf16 => driver::product(isa, &product),
-            // By all rows, not the worker's: the order of the sums must not depend on the cut.
-            Right::Columns { at, apart } if reads_columns(shape.form, shape.m as usize) => {
-                (isa.dots)(&product, at, apart);
-            }
-            Right::Rows { at, apart } if product.m <= direct::MAX_ROWS => (isa.direct)(&product, at, apart),
-            Right::Panels { at, apart } if product.m <= stream::MAX_ROWS && k > 0 => {
+            Right::Columns { at, apart } if streams => (isa.dots)(&product, at, apart),
+            Right::Rows { at, apart } if streams => (isa.direct)(&product, at, apart),
+            Right::Panels { at, apart } if streams => {
                 (isa.stream)(&product, Panels { at, apart, format: Format::F32 });
             }
-            Right::Reduced(panels) if product.m <= stream::MAX_ROWS && k > 0 => {
-                (isa.stream)(&product, panels)
-            }
+            Right::Reduced(panels) if streams => (isa.stream)(&product, panels),
             _ => driver::product(isa, &product),
         }
     }

@@ -5,7 +5,7 @@ use cranelift_codegen::ir::{AbiParam, Signature, Type, types};
 use cranelift_frontend::FunctionBuilderContext;
 use cranelift_module::{DataDescription, DataId, FuncId, Linkage, Module, ModuleError};
 
-use super::{Error, Text, entry, kernel, math, target};
+use super::{Error, Text, Wanted, entry, kernel, math, target};
 use crate::backend::abi::Library;
 use crate::plan::Program;
 
@@ -22,6 +22,7 @@ pub(super) struct Imports {
     pub begin_step: FuncId,
     pub end_step: FuncId,
     pub random_key: FuncId,
+    pub mark: FuncId,
     pub log: FuncId,
     pub pow: FuncId,
     pub exp: FuncId,
@@ -31,7 +32,7 @@ pub(super) struct Imports {
 }
 
 /// Where each import lies in this process, by the name that the module imports it under.
-pub(super) fn symbols(library: &Library) -> [(&'static str, *const u8); 13] {
+pub(super) fn symbols(library: &Library) -> [(&'static str, *const u8); 14] {
     [
         ("lstmc_gemm", library.gemm as *const u8),
         ("lstmc_pack", library.pack as *const u8),
@@ -40,6 +41,7 @@ pub(super) fn symbols(library: &Library) -> [(&'static str, *const u8); 13] {
         ("lstmc_begin_step", library.begin_step as *const u8),
         ("lstmc_end_step", library.end_step as *const u8),
         ("lstmc_random_key", library.random_key as *const u8),
+        ("lstmc_mark", library.mark as *const u8),
         ("lstmc_log", math::log as *const u8),
         ("lstmc_pow", math::pow as *const u8),
         ("lstmc_exp", library.math.exp as *const u8),
@@ -56,18 +58,20 @@ pub(super) struct Assembly<'m, M: Module> {
     pub fma: bool,
     /// Whether vectors wider than Cranelift's are worth a call.
     pub wide: bool,
+    /// Whether the entry calls `mark`.
+    pub marks: bool,
     context: Context,
     builder: FunctionBuilderContext,
     text: Option<Text>,
 }
 
-/// Defines the program in `module` and returns its entry, with the program's text if that is wanted.
+/// Defines the program in `module` and returns its entry, with the program's text.
 pub(super) fn emit<M: Module>(
     module: &mut M,
     program: &Program,
-    with_text: bool,
+    wanted: Wanted,
 ) -> Result<(FuncId, Text), Error> {
-    let mut assembly = Assembly::new(module, with_text);
+    let mut assembly = Assembly::new(module, wanted);
     let signature = assembly.signature(&[types::I64, types::I32], None);
     let id = assembly.declare(ENTRY, Linkage::Export, &signature);
     let kernels = assembly.define(ENTRY, id, signature, |assembly, context, builder| {
@@ -83,7 +87,7 @@ pub(super) fn emit<M: Module>(
 }
 
 impl<'m, M: Module> Assembly<'m, M> {
-    fn new(module: &'m mut M, with_text: bool) -> Self {
+    fn new(module: &'m mut M, wanted: Wanted) -> Self {
         let pointer = types::I64;
         let word = types::I32;
         let mut import = |name: &str, params: &[Type], result: Option<Type>| {
@@ -98,6 +102,7 @@ impl<'m, M: Module> Assembly<'m, M> {
             begin_step: import("lstmc_begin_step", &[pointer, types::I64], Some(word)),
             end_step: import("lstmc_end_step", &[pointer, types::I64], None),
             random_key: import("lstmc_random_key", &[pointer, word], Some(word)),
+            mark: import("lstmc_mark", &[pointer, word, word], None),
             log: import("lstmc_log", &[types::F32], Some(types::F32)),
             pow: import("lstmc_pow", &[types::F32, types::F32], Some(types::F32)),
             exp: import("lstmc_exp", &[pointer, types::I64], None),
@@ -108,8 +113,17 @@ impl<'m, M: Module> Assembly<'m, M> {
         let fma = target::has_fma(module.isa());
         let wide = target::has_wide_vectors(module.isa());
         let context = module.make_context();
-        let text = with_text.then(Text::default);
-        Self { module, imports, fma, wide, context, builder: FunctionBuilderContext::new(), text }
+        let text = wanted.text.then(Text::default);
+        Self {
+            module,
+            imports,
+            fma,
+            wide,
+            marks: wanted.marks,
+            context,
+            builder: FunctionBuilderContext::new(),
+            text,
+        }
     }
 
     pub fn signature(&self, params: &[Type], result: Option<Type>) -> Signature {

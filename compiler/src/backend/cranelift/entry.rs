@@ -37,6 +37,8 @@ struct Entry<'e, 'f, 'm, 'p, M: Module> {
     shares: HashMap<(usize, usize), (Value, Value)>,
     times: Vec<(Time, Value)>,
     kernels: Vec<KernelCall<'p>>,
+    /// The number of the next leaf, where marks are wanted.
+    next_mark: Option<u32>,
 }
 
 /// Generates the entry; returns the kernels that it calls.
@@ -64,6 +66,7 @@ pub(super) fn build<'p, M: Module>(
         shares: HashMap::new(),
         times: Vec::new(),
         kernels: Vec::new(),
+        next_mark: None,
     };
     entry.all_shares(&program.prologue);
     entry.all_shares(&program.schedule);
@@ -112,8 +115,13 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
         self.b.switch_to_block(stop);
         self.b.ins().return_(&[]);
         self.b.switch_to_block(work);
+        if self.assembly.marks {
+            self.mark(word(self.program.leaves().len() + 1));
+            self.next_mark = Some(0);
+        }
         self.schedule(&self.program.schedule)?;
         self.barrier();
+        self.mark_next();
         self.on_first_worker(|entry| {
             entry.call(entry.assembly.imports.end_step, &[entry.run, step]);
         });
@@ -124,15 +132,31 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
     fn schedule(&mut self, steps: &'p [Step]) -> Result<(), Error> {
         for step in steps {
             match step {
+                Step::Loop { time, steps, reverse, body } => {
+                    self.time_loop(*time, *steps, *reverse, body)?;
+                    continue;
+                }
                 Step::Kernel(kernel, split) => self.kernel(kernel, *split),
                 Step::Gemm(gemm, split) => self.gemm(gemm, *split)?,
                 Step::Pack(pack, split) => self.pack(pack, *split)?,
                 Step::Scatter(scatter, split) => self.scatter(scatter, *split)?,
-                Step::Loop { time, steps, reverse, body } => self.time_loop(*time, *steps, *reverse, body)?,
                 Step::Barrier => self.barrier(),
             }
+            self.mark_next();
         }
         Ok(())
+    }
+
+    fn mark_next(&mut self) {
+        if let Some(number) = self.next_mark {
+            self.mark(number);
+            self.next_mark = Some(number + 1);
+        }
+    }
+
+    fn mark(&mut self, number: u32) {
+        let number = self.b.ins().iconst(types::I32, i64::from(number));
+        self.call(self.assembly.imports.mark, &[self.run, self.worker, number]);
     }
 
     fn time_loop(&mut self, time: Time, steps: usize, reverse: bool, body: &'p [Step]) -> Result<(), Error> {

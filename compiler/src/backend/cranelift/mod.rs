@@ -54,24 +54,33 @@ struct Text {
     asm: String,
 }
 
+/// What is compiled beside the program itself.
+#[derive(Clone, Copy, Debug, Default)]
+struct Wanted {
+    text: bool,
+    marks: bool,
+}
+
 /// Compiles a verified program against these library functions.
 ///
 /// Fails only where the machine does; panics, naming the kernel, on a program that `verify` should have refused.
 pub fn compile(program: &Program, library: &Library) -> Result<Native, Error> {
-    build(target::isa(&[]).map_err(Error::Unsupported)?, program, library, false)
+    build(target::isa(&[]).map_err(Error::Unsupported)?, program, library, Wanted::default())
 }
 
 /// [`compile`], and keeps the program's text for [`Native::clif`] and [`Native::asm`].
 pub fn compile_with_text(program: &Program, library: &Library) -> Result<Native, Error> {
-    build(target::isa(&[]).map_err(Error::Unsupported)?, program, library, true)
+    let wanted = Wanted { text: true, ..Wanted::default() };
+    build(target::isa(&[]).map_err(Error::Unsupported)?, program, library, wanted)
 }
 
-fn build(
-    isa: OwnedTargetIsa,
-    program: &Program,
-    library: &Library,
-    with_text: bool,
-) -> Result<Native, Error> {
+/// [`compile`], with calls of [`Library::mark`] between the steps of the schedule; see [`abi`].
+pub fn compile_with_marks(program: &Program, library: &Library) -> Result<Native, Error> {
+    let wanted = Wanted { marks: true, ..Wanted::default() };
+    build(target::isa(&[]).map_err(Error::Unsupported)?, program, library, wanted)
+}
+
+fn build(isa: OwnedTargetIsa, program: &Program, library: &Library, wanted: Wanted) -> Result<Native, Error> {
     let memory =
         ArenaMemoryProvider::new_with_size(CODE_BYTES).map_err(|error| Error::Memory(error.to_string()))?;
     let mut builder = JITBuilder::with_isa(isa, default_libcall_names());
@@ -80,7 +89,7 @@ fn build(
         builder.symbol(name, address);
     }
     let mut module = JITModule::new(builder);
-    let (id, text) = assemble::emit(&mut module, program, with_text)?;
+    let (id, text) = assemble::emit(&mut module, program, wanted)?;
     module.finalize_definitions().map_err(|error| Error::Memory(error.to_string()))?;
     let address = module.get_finalized_function(id);
     // SAFETY: `address` is the start of finished code that `assemble::emit` generated with the signature of

@@ -134,6 +134,12 @@ impl Tiles {
     }
 }
 
+/// The name of the widest instruction set that there are kernels for on processors of this kind.
+#[cfg(target_arch = "x86_64")]
+pub const WIDEST: &str = avx512::ISA.name;
+#[cfg(not(target_arch = "x86_64"))]
+pub const WIDEST: &str = portable::ISA.name;
+
 /// Every instruction set that this CPU has, the best one first.
 pub fn available() -> Vec<&'static Isa> {
     let mut found = Vec::new();

@@ -4,8 +4,9 @@ use std::sync::atomic::Ordering;
 
 use super::support::{Host, execute, execute_steps, library, plan};
 use super::{agree, bits, fill, module};
-use crate::backend::cranelift::{Native, compile, compile_with_text, supported};
+use crate::backend::cranelift::{Native, compile, compile_with_marks, compile_with_text, supported};
 use crate::kernel::{Machine, run};
+use crate::plan::Step;
 
 /// Rounding of sums of up to a few hundred numbers below 1, and of the approximated functions.
 const TOLERANCE: f64 = 1e-5;
@@ -365,6 +366,44 @@ fn the_host_ends_a_run_early() {
     let host = Host::new(3, 0, 10).ending_at(12);
     execute_steps(&native, &program, &mut machine, &host, 100);
     assert_eq!(host.finished.load(Ordering::SeqCst), 2);
+}
+
+/// The numbers of leaves as one run of the schedule passes them; `next` is that of the first.
+fn passed(steps: &[Step], next: &mut u32) -> Vec<u32> {
+    let mut numbers = Vec::new();
+    for step in steps {
+        if let Step::Loop { steps, body, .. } = step {
+            numbers.append(&mut passed(body, next).repeat(*steps));
+        } else {
+            numbers.push(*next);
+            *next += 1;
+        }
+    }
+    numbers
+}
+
+#[test]
+fn each_worker_marks_each_leaf_in_order() {
+    let module = module(RECURRENT);
+    for workers in 1..=2 {
+        let program = plan(&module, workers);
+        let mut count = 0;
+        let schedule = passed(&program.schedule, &mut count);
+        assert_eq!(count as usize, program.leaves().len());
+        assert_eq!(schedule.len(), program.leaves().iter().map(|leaf| leaf.rounds).sum::<usize>());
+        let step = [&[count + 1], &schedule[..], &[count]].concat();
+        let run = |native: Native| {
+            let host = Host::new(workers, 0, 0);
+            execute_steps(&native, &program, &mut Machine::new(&module), &host, 2);
+            host.marks.into_inner().unwrap()
+        };
+        let marks = run(compile_with_marks(&program, &library()).unwrap());
+        for worker in 0..workers as u32 {
+            let own: Vec<u32> = marks.iter().filter(|mark| mark.0 == worker).map(|mark| mark.1).collect();
+            assert_eq!(own, step.repeat(2), "worker {worker} of {workers}");
+        }
+        assert_eq!(run(compile(&program, &library()).unwrap()), []);
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::support::{Host, execute_steps, library, plan};
 use super::{bits, module};
-use crate::backend::cranelift::{build, target};
+use crate::backend::cranelift::{Wanted, build, target};
 use crate::kernel::Machine;
 use crate::scalar::{Scalar, eval};
 
@@ -72,7 +72,7 @@ fn results(op: Scalar, operands: &[Vec<f32>; 3], without: &[&str]) -> (Vec<f32>,
         machine.get_mut(name).unwrap().copy_from_slice(values);
     }
     let program = plan(&module, 2);
-    let native = build(target::isa(without).unwrap(), &program, &library(), false).unwrap();
+    let native = build(target::isa(without).unwrap(), &program, &library(), Wanted::default()).unwrap();
     execute_steps(&native, &program, &mut machine, &Host::new(2, 0, 0), 1);
     let get = |name: &str| machine.get(name).unwrap().to_vec();
     (get("vector"), get("single"))

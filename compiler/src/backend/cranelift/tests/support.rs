@@ -2,8 +2,8 @@
 
 use std::ffi::c_void;
 use std::ops::Range;
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Barrier, Mutex};
 
 use crate::backend::abi::{GemmShape, Library, PackShape, Run, ScatterShape, VectorMath};
 use crate::backend::cranelift::{Native, compile};
@@ -73,6 +73,8 @@ pub struct Host {
     /// `begin_step` ends the run here.
     last_step: u64,
     pub finished: AtomicU64,
+    /// (worker, number) of each mark.
+    pub marks: Mutex<Vec<(u32, u32)>>,
 }
 
 impl Host {
@@ -84,6 +86,7 @@ impl Host {
             now: AtomicU64::new(first_step),
             last_step: u64::MAX,
             finished: AtomicU64::new(0),
+            marks: Mutex::new(Vec::new()),
         }
     }
 
@@ -158,7 +161,7 @@ fn copy_out(program: &Program, machine: &mut Machine<f32>, arena: *const u8) {
 
 pub fn library() -> Library {
     let math = VectorMath { exp, sigmoid, tanh, log };
-    Library { gemm, pack, scatter, barrier, begin_step, end_step, random_key, math }
+    Library { gemm, pack, scatter, barrier, begin_step, end_step, random_key, mark, math }
 }
 
 macro_rules! vector_functions {
@@ -302,4 +305,9 @@ unsafe extern "C" fn random_key(run: *mut Run, stream: u32) -> u32 {
     // SAFETY: called by compiled code with its run.
     let host = unsafe { host(run) };
     scalar::random_key(host.seed, host.now.load(Ordering::SeqCst), stream)
+}
+
+unsafe extern "C" fn mark(run: *mut Run, worker: u32, number: u32) {
+    // SAFETY: called by compiled code with its run.
+    unsafe { host(run) }.marks.lock().unwrap().push((worker, number));
 }

@@ -1,10 +1,10 @@
 //! What this machine can do: arithmetic, reading, and the time of one call on several workers.
 
 use std::hint::black_box;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use lstmc_runtime::workers::{self, Barrier};
+use crate::workers::{self, Barrier};
 
 /// Seconds that one round should last at least.
 const ROUND_SECONDS: f64 = 0.005;
@@ -21,6 +21,7 @@ pub const MEMORY: usize = 1 << 27;
 pub struct Reading(Vec<u64>);
 
 impl Reading {
+    /// Of so many bytes.
     pub fn new(bytes: usize) -> Self {
         Self(vec![1; bytes / size_of::<u64>()])
     }
@@ -41,6 +42,7 @@ impl Reading {
 pub fn seconds(threads: u32, rounds: usize, f: &(dyn Fn(u32) + Sync)) -> f64 {
     let barrier = Barrier::new(threads as usize);
     let times = Mutex::new(Vec::new());
+    let record = |time| times.lock().unwrap_or_else(PoisonError::into_inner).push(time);
     workers::run(threads as usize, true, &|worker| {
         f(worker);
         // Every worker must repeat as often as the others: worker 0 measures, and tells them.
@@ -50,10 +52,10 @@ pub fn seconds(threads: u32, rounds: usize, f: &(dyn Fn(u32) + Sync)) -> f64 {
         barrier.wait(worker);
         if worker == 0 {
             let once = started.elapsed().as_secs_f64();
-            times.lock().expect("no worker panics").push((ROUND_SECONDS / once).ceil().max(1.0));
+            record((ROUND_SECONDS / once).ceil().max(1.0));
         }
         barrier.wait(worker);
-        let repeats = times.lock().expect("no worker panics")[0] as usize;
+        let repeats = times.lock().unwrap_or_else(PoisonError::into_inner)[0] as usize;
         for _ in 0..rounds {
             barrier.wait(worker);
             let started = Instant::now();
@@ -63,11 +65,11 @@ pub fn seconds(threads: u32, rounds: usize, f: &(dyn Fn(u32) + Sync)) -> f64 {
             barrier.wait(worker);
             if worker == 0 {
                 let mean = started.elapsed().as_secs_f64() / repeats as f64;
-                times.lock().expect("no worker panics").push(mean);
+                record(mean);
             }
         }
     });
-    let times = times.into_inner().expect("no worker panics");
+    let times = times.into_inner().unwrap_or_else(PoisonError::into_inner);
     times[1..].iter().copied().fold(f64::INFINITY, f64::min)
 }
 

@@ -1,0 +1,66 @@
+//! The host's part of training steps that nobody keeps: for measuring, on any token ids.
+
+use lstmc_compiler::model::Model;
+
+use crate::arena::Arena;
+use crate::batches::{Batcher, Purpose};
+use crate::error::{Error, Result};
+use crate::random::Random;
+use crate::session::{Control, Driver};
+
+/// `count` ids below `vocabulary`, all alike likely, as a function of the seed.
+pub fn random_ids(vocabulary: usize, count: usize, seed: u64) -> Vec<u32> {
+    let random = Random::new(seed, "text");
+    (0..count as u64).map(|position| random.below(position, vocabulary as u64) as u32).collect()
+}
+
+/// Gives each step its batch, as training does, and adds up the losses.
+pub struct Feed {
+    ids: Vec<u32>,
+    batches: Batcher,
+    rate: f32,
+    /// Updates made.
+    done: u64,
+    /// The sum of their mean losses.
+    loss: f64,
+}
+
+impl Feed {
+    /// # Errors
+    /// [`Error::ShortCorpus`] if the ids do not fill one batch.
+    pub fn new(model: &Model, ids: Vec<u32>, seed: u64) -> Result<Self> {
+        let batches = Batcher::new(&model.data.batches, ids.len(), Purpose::Train, seed, "training")?;
+        Ok(Self { ids, batches, rate: model.optimizer.rate as f32, done: 0, loss: 0.0 })
+    }
+
+    /// Tokens that one step predicts.
+    pub fn predictions(&self) -> u64 {
+        self.batches.predictions()
+    }
+
+    /// The sum of the steps' mean losses since it was last asked for.
+    pub fn take_loss(&mut self) -> f64 {
+        std::mem::take(&mut self.loss)
+    }
+}
+
+impl Driver for Feed {
+    fn begin(&mut self, _: u64, arena: &mut Arena) -> Result<Control> {
+        let (epoch, step) = (self.done / self.batches.per_epoch(), self.done % self.batches.per_epoch());
+        if step == 0 || !self.batches.carries_state() {
+            arena.reset_carried();
+        }
+        let (tokens, targets) = arena.batch_mut()?;
+        self.batches.fill(&self.ids, epoch, step, tokens, targets);
+        arena.set_rate_and_step(self.rate, self.done + 1);
+        Ok(Control::Step(self.done + 1))
+    }
+
+    fn end(&mut self, _: u64, arena: &mut Arena) -> Result<()> {
+        self.done += 1;
+        let loss = f64::from(arena.loss()?);
+        self.loss += loss;
+        // The arithmetic of infinities and of what is no number takes another time.
+        if loss.is_finite() { Ok(()) } else { Err(Error::Diverged { loss, epoch: 1, step: self.done }) }
+    }
+}

@@ -1,0 +1,147 @@
+//! The time of each part of a step, on each worker: what `mark` of [`lstmc_compiler::backend::abi`] adds up.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use lstmc_compiler::plan::Program;
+
+/// Counters of one worker, on cache lines of their own (processors fetch them in pairs).
+#[derive(Default)]
+#[repr(align(128))]
+struct Line([AtomicU64; LINE]);
+
+const LINE: usize = 16;
+
+/// Where each worker notes how long what it has done took.
+///
+/// A worker touches its own counters only, so they are atomic for the compiler's sake and not ordered.
+pub struct Marks {
+    started: Instant,
+    /// Of each worker: the time of its last mark, then a sum for each number.
+    workers: Vec<Box<[Line]>>,
+    numbers: usize,
+}
+
+/// Seconds, by number as in [`lstmc_compiler::plan::Program::leaves`] and by worker.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spent {
+    pub leaves: Vec<Vec<f64>>,
+    /// At the barrier that ends the schedule.
+    pub end: Vec<f64>,
+    /// From there to the next run of the schedule: the host's part, and waiting for it.
+    pub host: Vec<f64>,
+}
+
+impl Marks {
+    /// For a program that is compiled with marks.
+    pub fn new(program: &Program) -> Self {
+        let numbers = program.leaves().len() + 2;
+        let lines = || (0..(numbers + 1).div_ceil(LINE)).map(|_| Line::default()).collect();
+        Self { started: Instant::now(), workers: (0..program.workers).map(|_| lines()).collect(), numbers }
+    }
+
+    /// What comes next on this worker is timed from now on.
+    pub fn begin(&self, worker: u32) {
+        self.begin_at(worker, self.now());
+    }
+
+    /// What this worker has done since its last mark was number `number`.
+    pub fn mark(&self, worker: u32, number: u32) {
+        self.mark_at(worker, number, self.now());
+    }
+
+    /// Forgets all sums.
+    pub fn clear(&mut self) {
+        for line in self.workers.iter_mut().flatten() {
+            line.0.iter_mut().for_each(|counter| *counter.get_mut() = 0);
+        }
+    }
+
+    /// The sums.
+    pub fn spent(&self) -> Spent {
+        let of = |number: usize| -> Vec<f64> {
+            let sum = |worker| self.counter(worker, number + 1).load(Ordering::Relaxed);
+            (0..self.workers.len()).map(|worker| 1e-9 * sum(worker) as f64).collect()
+        };
+        let leaves = self.numbers - 2;
+        Spent { leaves: (0..leaves).map(of).collect(), end: of(leaves), host: of(leaves + 1) }
+    }
+
+    /// Nanoseconds since some moment.
+    fn now(&self) -> u64 {
+        self.started.elapsed().as_nanos() as u64
+    }
+
+    fn counter(&self, worker: usize, index: usize) -> &AtomicU64 {
+        &self.workers[worker][index / LINE].0[index % LINE]
+    }
+
+    fn begin_at(&self, worker: u32, now: u64) {
+        self.counter(worker as usize, 0).store(now, Ordering::Relaxed);
+    }
+
+    fn mark_at(&self, worker: u32, number: u32, now: u64) {
+        let (last, sum) =
+            (self.counter(worker as usize, 0), self.counter(worker as usize, number as usize + 1));
+        let spent = now.saturating_sub(last.load(Ordering::Relaxed));
+        sum.store(sum.load(Ordering::Relaxed) + spent, Ordering::Relaxed);
+        last.store(now, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lstmc_compiler::plan::Step;
+
+    use super::*;
+    use crate::testing::program;
+
+    fn marks(leaves: usize, workers: usize) -> Marks {
+        let mut program = program("test", Vec::new());
+        program.workers = workers;
+        program.schedule = vec![Step::Barrier; leaves];
+        Marks::new(&program)
+    }
+
+    fn seconds(nanoseconds: [u64; 2]) -> Vec<f64> {
+        nanoseconds.map(|n| 1e-9 * n as f64).to_vec()
+    }
+
+    #[test]
+    fn time_belongs_to_what_is_marked_at_its_end() {
+        let mut marks = marks(2, 2);
+        marks.begin_at(0, 100);
+        marks.begin_at(1, 1000);
+        // Two runs of the schedule on worker 0, one on worker 1.
+        let one_run = [(3, 5), (0, 10), (1, 30), (2, 1)];
+        let mut now = 100;
+        for (number, spent) in one_run.into_iter().chain(one_run) {
+            now += spent;
+            marks.mark_at(0, number, now);
+        }
+        marks.mark_at(1, 3, 1007);
+        marks.mark_at(1, 0, 1010);
+        let spent = marks.spent();
+        assert_eq!(spent.leaves, [seconds([20, 3]), seconds([60, 0])]);
+        assert_eq!((spent.end, spent.host), (seconds([2, 0]), seconds([10, 7])));
+        marks.clear();
+        assert_eq!(marks.spent().leaves, [seconds([0, 0]), seconds([0, 0])]);
+    }
+
+    #[test]
+    fn the_sums_are_all_of_the_time() {
+        // Numbers on both sides of a cache line's end.
+        let marks = marks(40, 1);
+        marks.begin_at(0, 7);
+        let mut now = 7;
+        for number in (0..42).chain([15, 14, 41]) {
+            now += 3 * u64::from(number) + 1;
+            marks.mark_at(0, number, now);
+        }
+        let spent = marks.spent();
+        let sum: f64 = spent.leaves.iter().chain([&spent.end, &spent.host]).flatten().sum();
+        assert!((sum - 1e-9 * (now - 7) as f64).abs() < 1e-15, "{sum}");
+        // Number 15 was marked twice.
+        assert!((spent.leaves[15][0] - 2e-9 * 46.0).abs() < 1e-15);
+    }
+}

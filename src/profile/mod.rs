@@ -1,0 +1,134 @@
+//! Where a training step's time goes: the step's parts, how long each takes, and what was chosen for it.
+
+mod print;
+mod rows;
+mod work;
+
+use std::time::Instant;
+
+use anyhow::Result;
+use lstmc_compiler::model::Model;
+use lstmc_compiler::plan::Program;
+use lstmc_runtime::feed::Feed;
+use lstmc_runtime::machine::{self, Reading};
+use lstmc_runtime::marks::Spent;
+use lstmc_runtime::session::{Executable, Session};
+use lstmc_runtime::train::initialise;
+use serde::Serialize;
+
+pub use print::{Order, json, text};
+use rows::Row;
+
+const SEED: u64 = 0;
+/// Seconds that steps are measured for, with marks and without, unless a number of steps is given.
+const SECONDS: f64 = 1.0;
+/// Steps with marks and without take turns, so that other work on the machine hits both.
+const TURNS: u64 = 5;
+/// Rounds of 5 ms in which the machine is measured.
+const MACHINE_ROUNDS: usize = 21;
+
+/// A profile of training steps. Times are seconds per step, of each worker where there are several.
+#[derive(Debug, Serialize)]
+pub struct Profile {
+    pub threads: usize,
+    /// Threads that the plan could have had.
+    pub available: usize,
+    /// The instruction set of the products, and the widest that there are kernels for.
+    pub instructions: &'static str,
+    pub widest: &'static str,
+    /// f32 multiply-adds of all threads, in floating-point operations a second.
+    pub peak: f64,
+    /// Bytes a second that all threads read from memory.
+    pub bandwidth: f64,
+    pub steps: u64,
+    /// Tokens that one step predicts.
+    pub predictions: u64,
+    /// A step of the program that is trained with.
+    pub step: f64,
+    /// A step of the same program with marks, which is what the rest are parts of.
+    pub step_with_marks: f64,
+    pub rows: Vec<Row>,
+    /// Barriers that a step passes, those around the schedule included.
+    pub barriers: usize,
+    pub waiting: Vec<f64>,
+    /// From the end of one schedule to the start of the next: the batch, and what is read of the results.
+    pub host: Vec<f64>,
+}
+
+/// Runs `steps` steps of the program as it is and with marks, or as many as take [`SECONDS`].
+///
+/// # Errors
+/// Too little memory; ids that fill no batch; a loss that is no number.
+pub fn measure(
+    model: &Model,
+    program: &Program,
+    ids: Vec<u32>,
+    available: usize,
+    steps: Option<u64>,
+) -> Result<Profile> {
+    let threads = program.workers as u32;
+    let peak = machine::peak(threads, MACHINE_ROUNDS);
+    let bandwidth = Reading::new(machine::MEMORY).bandwidth(threads, MACHINE_ROUNDS);
+    let mut plain = Run::new(model, Executable::compile(program.clone())?, ids.clone())?;
+    let mut marked = Run::new(model, Executable::compile_with_marks(program.clone())?, ids)?;
+    let once = plain.run(1)?.max(marked.run(1)?);
+    marked.session.take_spent();
+    let steps = steps.unwrap_or((SECONDS / once).ceil() as u64).max(1);
+    let (mut step, mut step_with_marks) = (0.0, 0.0);
+    for turn in 0..TURNS {
+        let count = steps * (turn + 1) / TURNS - steps * turn / TURNS;
+        if count > 0 {
+            step += plain.run(count)? / steps as f64;
+            step_with_marks += marked.run(count)? / steps as f64;
+        }
+    }
+    let spent = marked.session.take_spent().map(|spent| per_step(spent, steps));
+    let spent = spent.unwrap_or(Spent { leaves: vec![], end: vec![], host: vec![] });
+    let (instructions, widest) = lstmc_runtime::gemm::instruction_sets();
+    Ok(Profile {
+        threads: program.workers,
+        available,
+        instructions,
+        widest,
+        peak,
+        bandwidth,
+        steps,
+        predictions: plain.feed.predictions(),
+        step,
+        step_with_marks,
+        rows: rows::rows(program, &spent),
+        barriers: rows::barriers(program),
+        waiting: rows::waiting(program, &spent),
+        host: spent.host,
+    })
+}
+
+fn per_step(mut spent: Spent, steps: u64) -> Spent {
+    let all = spent.leaves.iter_mut().chain([&mut spent.end, &mut spent.host]);
+    all.flatten().for_each(|seconds| *seconds /= steps as f64);
+    spent
+}
+
+/// A training that is measured.
+struct Run {
+    session: Session,
+    feed: Feed,
+}
+
+impl Run {
+    fn new(model: &Model, executable: Executable, ids: Vec<u32>) -> Result<Self> {
+        let mut session = Session::new(executable)?;
+        initialise(model, SEED, session.arena_mut())?;
+        let mut run = Self { session, feed: Feed::new(model, ids, SEED)? };
+        // The first step touches all memory for the first time.
+        run.run(1)?;
+        Ok(run)
+    }
+
+    /// Seconds that `steps` steps take.
+    fn run(&mut self, steps: u64) -> Result<f64> {
+        let started = Instant::now();
+        self.session.run(steps, SEED, &mut self.feed)?;
+        Ok(started.elapsed().as_secs_f64())
+    }
+}

@@ -1,0 +1,317 @@
+//! A profile as text and as JSON.
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use super::Profile;
+use super::rows::{Kind, Row};
+use crate::show;
+
+/// Columns of the widest line.
+const WIDTH: usize = 100;
+/// Rows and misses with a smaller share of the step are only counted.
+const SMALL_ROW: f64 = 0.005;
+const SMALL_MISS: f64 = 0.001;
+
+/// In which order the rows stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Order {
+    /// What takes longest first.
+    Time,
+    /// As a step runs them.
+    Schedule,
+}
+
+/// One object.
+///
+/// # Errors
+/// None that a profile can cause.
+pub fn json(profile: &Profile) -> Result<String> {
+    Ok(serde_json::to_string(profile)? + "\n")
+}
+
+/// Tables and lines of at most [`WIDTH`] columns.
+pub fn text(profile: &Profile, order: Order) -> String {
+    [facts(profile), table(profile, order), chosen(profile), missed(profile)]
+        .into_iter()
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+fn facts(profile: &Profile) -> String {
+    let Profile { step, step_with_marks, .. } = *profile;
+    let machine = format!(
+        "{}, {}: {:.0} GFLOP/s of f32 at the peak, {:.1} GB/s read from memory",
+        profile.instructions,
+        show::threads(profile.threads),
+        1e-9 * profile.peak,
+        1e-9 * profile.bandwidth
+    );
+    let steps = format!(
+        "{}, {} predictions/s; {} with marks ({} steps of each)",
+        milliseconds(step),
+        show::count((profile.predictions as f64 / step) as u64),
+        milliseconds(step_with_marks),
+        profile.steps
+    );
+    let products = profile.rows.iter().filter(|row| row.kind == Kind::Product);
+    let (flop, seconds) =
+        products.fold((0.0, 0.0), |(flop, seconds), row| (flop + row.flop, seconds + row.slowest()));
+    let products = format!(
+        "{} ({}) at {:.0} GFLOP/s, {} of the peak; over the whole step {}",
+        milliseconds(seconds),
+        percent(seconds / step_with_marks),
+        1e-9 * flop / seconds,
+        percent(flop / seconds / profile.peak),
+        percent(flop / step / profile.peak)
+    );
+    let each = profile.waiting.iter().enumerate();
+    let each = each.map(|(worker, seconds)| {
+        format!("worker {worker} {} ({})", milliseconds(*seconds), percent(seconds / step_with_marks))
+    });
+    let waiting = format!("{} at {} barriers", each.collect::<Vec<_>>().join(", "), profile.barriers);
+    let mut lines = vec![("machine", machine), ("step", steps)];
+    if flop > 0.0 {
+        lines.push(("products", products));
+    }
+    if profile.threads > 1 {
+        lines.push(("waiting", waiting));
+    }
+    lines.iter().map(|(name, value)| format!("{name:<9} {value}\n")).collect()
+}
+
+fn table(profile: &Profile, order: Order) -> String {
+    let mut rows: Vec<&Row> = profile.rows.iter().collect();
+    if order == Order::Time {
+        rows.sort_by(|a, b| b.first().total_cmp(&a.first()));
+    }
+    let whole = profile.step_with_marks;
+    let (shown, small): (Vec<&Row>, Vec<&Row>) =
+        rows.into_iter().partition(|row| row.first() >= SMALL_ROW * whole);
+    let mut out = line(["ms", "share", "rate", "peak", "cut", "way", "times", "what"]);
+    for row in &shown {
+        let (rate, share) = rate(row, profile);
+        let times = row.rounds.to_string();
+        let (ms, part) = time(row.first(), whole);
+        out += &line([&ms, &part, &rate, &share, &row.cut, row.way, &times, &row.name]);
+    }
+    let mut rest = |seconds: f64, what: &str| {
+        let (ms, part) = time(seconds, whole);
+        out += &line([&ms, &part, "", "", "", "", "", what]);
+    };
+    if !small.is_empty() {
+        let seconds = small.iter().map(|row| row.first()).sum();
+        rest(seconds, &format!("{} more of less than {} each", small.len(), percent(SMALL_ROW)));
+    }
+    let first = |of: &[f64]| of.first().copied().unwrap_or(0.0);
+    let (waiting, host) = (first(&profile.waiting), first(&profile.host));
+    rest(waiting, "waiting at barriers");
+    rest(host, "the batch, and starting a step");
+    rest(profile.rows.iter().map(Row::first).sum::<f64>() + waiting + host, "all of worker 0's time");
+    out
+}
+
+fn line(cells: [&str; 8]) -> String {
+    let [ms, share, rate, of_peak, cut, way, times, what] = cells;
+    let line = format!("{ms:>8} {share:>6} {rate:>9} {of_peak:>6}  {cut:<7} {way:<8} {times:>5}  {what}");
+    show::head(line.trim_end(), WIDTH) + "\n"
+}
+
+/// How fast a row is, and the share of what the machine can do.
+fn rate(row: &Row, profile: &Profile) -> (String, String) {
+    let (work, limit, unit) = match row.memory_bound {
+        true => (row.bytes, profile.bandwidth, "GB/s"),
+        false => (row.flop, profile.peak, "GF/s"),
+    };
+    let rate = work / row.slowest();
+    if !rate.is_finite() {
+        return Default::default();
+    }
+    (format!("{:.0} {unit}", 1e-9 * rate), percent(rate / limit))
+}
+
+/// What was chosen for products and kernels, and why: a line for all that have a choice and its reason in common.
+fn chosen(profile: &Profile) -> String {
+    let mut groups: Vec<(String, usize, f64)> = Vec::new();
+    for row in &profile.rows {
+        let Some(choice) = choice(row) else { continue };
+        match groups.iter_mut().find(|group| group.0 == choice) {
+            Some(group) => (group.1, group.2) = (group.1 + 1, group.2 + row.first()),
+            None => groups.push((choice, 1, row.first())),
+        }
+    }
+    groups.sort_by(|a, b| b.2.total_cmp(&a.2));
+    let line = |(choice, count, seconds): &(String, usize, f64)| {
+        wrap(&format!("{count} {choice}: {}", milliseconds(*seconds)))
+    };
+    "chosen:\n".to_owned() + &groups.iter().map(line).collect::<String>()
+}
+
+fn choice(row: &Row) -> Option<String> {
+    let cut = match row.cut.as_str() {
+        "whole" => "done by one worker",
+        "rows" | "columns" => &format!("cut by {}", row.cut),
+        _ => "cut along an axis",
+    };
+    let (what, way) = match (row.kind, row.way) {
+        (Kind::Product, "packed") => ("products", "right side in panels that were packed before"),
+        (Kind::Product, "blocks") => ("products", "right side packed block by block, for many rows"),
+        (Kind::Product, _) => ("products", "right side read once from end to end, for few rows"),
+        (Kind::Kernel, "lanes") => ("kernels", "in vector lanes"),
+        (Kind::Kernel, _) => ("kernels", "one element at a time"),
+        _ => return None,
+    };
+    Some(format!("{what} {cut} ({}), {way}", row.reason))
+}
+
+/// A line for each thing that misses the fast path, the most expensive first.
+fn missed(profile: &Profile) -> String {
+    let mut lines: Vec<String> = machine_misses(profile);
+    let mut rows: Vec<&Row> = profile.rows.iter().filter(|row| !row.misses.is_empty()).collect();
+    rows.sort_by(|a, b| b.slowest().total_cmp(&a.slowest()));
+    let (large, small): (Vec<&Row>, Vec<&Row>) =
+        rows.into_iter().partition(|row| row.slowest() >= SMALL_MISS * profile.step_with_marks);
+    for row in large {
+        for miss in &row.misses {
+            lines.push(format!("{}, {}: {miss}", row.name, milliseconds(row.slowest())));
+        }
+    }
+    if !small.is_empty() {
+        let seconds = small.iter().map(|row| row.slowest()).sum();
+        let more = if lines.is_empty() { "items" } else { "more" };
+        let what = format!("{} {more} of less than {} of the step each", small.len(), percent(SMALL_MISS));
+        lines.push(format!("{what}: {} together; --json lists them", milliseconds(seconds)));
+    }
+    if lines.is_empty() {
+        return String::new();
+    }
+    "off the fast path:\n".to_owned() + &lines.iter().map(|line| wrap(line)).collect::<String>()
+}
+
+/// What the machine itself lacks, or is not used of it.
+fn machine_misses(profile: &Profile) -> Vec<String> {
+    let mut found = Vec::new();
+    let Profile { instructions, widest, threads, available, .. } = profile;
+    if *instructions == "portable" {
+        found.push("products run on portable code: there are no kernels for this processor's vectors".into());
+    } else if instructions != widest {
+        found.push(format!("products run on {instructions}: this processor has no {widest}"));
+    }
+    if threads < available {
+        found.push(format!(
+            "{} of {available}: the step is too small to gain from more",
+            show::threads(*threads)
+        ));
+    }
+    found
+}
+
+/// A line that is indented, and goes on in the next where it is too long.
+fn wrap(text: &str) -> String {
+    let (mut out, mut line) = (String::new(), String::from(" "));
+    for word in text.split(' ') {
+        if line.chars().count() + 1 + word.chars().count() > WIDTH {
+            out += &(line + "\n");
+            line = String::from("   ");
+        }
+        line = line + " " + word;
+    }
+    out + &line + "\n"
+}
+
+fn time(seconds: f64, whole: f64) -> (String, String) {
+    (format!("{:.3}", 1e3 * seconds), percent(seconds / whole))
+}
+
+fn milliseconds(seconds: f64) -> String {
+    format!("{:.3} ms", 1e3 * seconds)
+}
+
+/// With one decimal below 10 %.
+fn percent(share: f64) -> String {
+    let decimals = if share < 0.0995 { 1 } else { 0 };
+    format!("{:.decimals$} %", 100.0 * share)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(name: &str, kind: Kind, seconds: [f64; 2]) -> Row {
+        Row {
+            kind,
+            name: name.into(),
+            rounds: 35,
+            cut: "columns".into(),
+            way: "streamed",
+            reason: "it is so",
+            memory_bound: kind != Kind::Product,
+            flop: 2e9,
+            bytes: 1e6,
+            seconds: seconds.into(),
+            misses: vec![],
+        }
+    }
+
+    fn profile(rows: Vec<Row>) -> Profile {
+        Profile {
+            threads: 2,
+            available: 2,
+            instructions: "avx512",
+            widest: "avx512",
+            peak: 500e9,
+            bandwidth: 50e9,
+            steps: 10,
+            predictions: 700,
+            step: 0.0199,
+            step_with_marks: 0.020,
+            rows,
+            barriers: 7,
+            waiting: vec![0.003, 0.001],
+            host: vec![0.001, 0.001],
+        }
+    }
+
+    #[test]
+    fn rows_are_sorted_and_add_up() {
+        let rows = vec![
+            row("small", Kind::Kernel, [0.00001, 0.00001]),
+            row("kernel", Kind::Kernel, [0.006, 0.006]),
+            row("nn 20x2600x650 x @ W", Kind::Product, [0.008, 0.010]),
+        ];
+        let profile = profile(rows);
+        let out = text(&profile, Order::Time);
+        let at = |what: &str| out.find(what).unwrap_or_else(|| panic!("{what}: {out}"));
+        assert!(at("nn 20x2600x650") < at("kernel") && at("kernel") < at("1 more of less"), "{out}");
+        // 2 GFLOP in 10 ms, the slower worker's; 1 MB in 6 ms.
+        assert!(out.contains(" 200 GF/s   40 %") && out.contains("   0 GB/s  0.3 %"), "{out}");
+        assert!(out.contains("  18.010   90 %") && out.contains("worker 1 1.000 ms (5.0 %)"), "{out}");
+        assert!(!out.contains("off the fast path"), "{out}");
+        assert!(out.contains("1 products cut by columns (it is so), right side read once"), "{out}");
+        let out = text(&profile, Order::Schedule);
+        assert!(out.find("kernel").unwrap() < out.find("nn 20x2600x650").unwrap(), "{out}");
+    }
+
+    #[test]
+    fn no_line_is_too_wide() {
+        let mut wide = row(&"long_name_".repeat(20), Kind::Product, [0.008, 0.010]);
+        wide.misses = vec!["because ".repeat(30)];
+        let out = text(&profile(vec![wide]), Order::Time);
+        let words = |line: &str| line.trim().contains(' ');
+        for line in out.lines() {
+            assert!(line.chars().count() <= WIDTH || !words(line), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_machine_without_the_kernels_is_said() {
+        let mut profile = profile(vec![]);
+        profile.instructions = "avx2";
+        assert!(text(&profile, Order::Time).contains("run on avx2: this processor has no avx512"));
+        profile.instructions = "portable";
+        assert!(text(&profile, Order::Time).contains("portable code"));
+        profile.available = 8;
+        assert!(text(&profile, Order::Time).contains("2 threads of 8"));
+    }
+}

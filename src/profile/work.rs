@@ -1,0 +1,137 @@
+//! How much a step of a schedule has to do: floating-point operations and bytes.
+
+use std::collections::{BTreeSet, HashMap};
+
+use lstmc_compiler::kernel::{Address, Expr, Form, Gather, Gemm, Index, Kernel, Stmt, Var};
+use lstmc_compiler::plan::Step;
+
+/// Floating-point operations of a product, a multiply-add counted as two; other steps have none that count.
+pub fn flop(step: &Step) -> f64 {
+    match step {
+        Step::Gemm(gemm, _) => 2.0 * gemm.m as f64 * gemm.n as f64 * gemm.k as f64,
+        _ => 0.0,
+    }
+}
+
+/// Bytes that the step must read and write once each, from caches or memory. What it reads again is not counted again.
+pub fn bytes(step: &Step) -> usize {
+    4 * match step {
+        Step::Kernel(kernel, _) => elements(kernel),
+        Step::Gemm(gemm, _) => gemm.m * gemm.k + right(gemm) + gemm.m * gemm.n,
+        Step::Pack(pack, _) => pack.k * pack.n + pack.format.packed_len(pack.k, pack.n),
+        Step::Scatter(scatter, _) => {
+            // Rows that are read, and for each one that is read and written; and clearing the table.
+            let cleared = if scatter.gather == Gather::Add { 0 } else { scatter.table_rows() };
+            (cleared + 3 * scatter.count) * scatter.n
+        }
+        Step::Loop { .. } | Step::Barrier => 0,
+    }
+}
+
+/// Elements of 4 bytes of a product's right side.
+fn right(gemm: &Gemm) -> usize {
+    gemm.packed.map_or(gemm.k * gemm.n, |format| format.packed_len(gemm.k, gemm.n))
+}
+
+/// `NN 20x2600x650`: the form, and m, n and k.
+pub fn shape(gemm: &Gemm) -> String {
+    let form = match gemm.form {
+        Form::NN => "nn",
+        Form::NT => "nt",
+        Form::TN => "tn",
+    };
+    format!("{form} {}x{}x{}", gemm.m, gemm.n, gemm.k)
+}
+
+/// Different elements that a kernel reads, and that it writes.
+fn elements(kernel: &Kernel) -> usize {
+    let mut touched = Touched { kernel, ids: HashMap::new(), seen: Vec::new(), elements: 0 };
+    touched.walk(&kernel.body);
+    touched.elements
+}
+
+struct Touched<'k> {
+    kernel: &'k Kernel,
+    /// The axes that an id depends on.
+    ids: HashMap<Var, BTreeSet<u32>>,
+    /// What has been counted, reads and writes apart.
+    seen: Vec<(&'k Address, bool)>,
+    elements: usize,
+}
+
+impl<'k> Touched<'k> {
+    fn walk(&mut self, stmts: &'k [Stmt]) {
+        for stmt in stmts {
+            match stmt {
+                Stmt::Let { expr: Expr::Load(at), .. } => self.count(at, false),
+                Stmt::Let { var, expr: Expr::LoadId(at) } => {
+                    self.ids.insert(*var, self.axes(at));
+                    self.count(at, false);
+                }
+                Stmt::Let { .. } => {}
+                Stmt::Store { to, .. } => self.count(to, true),
+                Stmt::For(inner) => self.walk(&inner.body),
+            }
+        }
+    }
+
+    fn count(&mut self, at: &'k Address, write: bool) {
+        if !self.seen.contains(&(at, write)) {
+            self.seen.push((at, write));
+            self.elements +=
+                self.axes(at).iter().map(|&axis| self.kernel.axes[axis as usize]).product::<usize>();
+        }
+    }
+
+    /// The axes that an address depends on.
+    fn axes(&self, at: &Address) -> BTreeSet<u32> {
+        let mut axes = BTreeSet::new();
+        for (index, _) in &at.terms {
+            match index {
+                Index::Axis(axis) => _ = axes.insert(axis.0),
+                Index::Id(var) => axes.extend(self.ids.get(var).into_iter().flatten()),
+                Index::Time(_) => {}
+            }
+        }
+        axes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lstmc_compiler::kernel::parse;
+    use lstmc_compiler::plan::plan;
+
+    use super::*;
+
+    #[test]
+    fn what_is_touched_is_counted_once() {
+        let text = r#"module test {
+  buffer %0: f[9, 16] input "table" carried start 0.0
+  buffer %1: id[6] input "tokens" tokens
+  buffer %2: f[6, 16] temp "rows"
+  buffer %3: f[6] temp "sum"
+  kernel "take" axes 6 16 {
+    for a0 parallel {
+      v0 = load_id %1 + 1*a0
+      for a1 vector fold v4 = sum v2 {
+        v1 = load %0 + 1*a1 + 16*v0
+        v2 = load %0 + 1*a1 + 16*v0
+        v3 = add v1 v2
+        store %2 + 16*a0 + 1*a1 = v3
+      }
+      store %3 + 1*a0 = v4
+    }
+  }
+  gemm nt 6x9x16: %2 stride 16 = %2 stride 16 @ %0 stride 16
+}
+"#;
+        let program = plan(parse(text).unwrap(), 1);
+        let steps: Vec<&Step> = program.leaves().iter().map(|leaf| leaf.step).collect();
+        // Six ids, six rows read and written, six sums.
+        assert_eq!((flop(steps[0]), bytes(steps[0])), (0.0, 4 * (6 + 6 * 16 + 6 * 16 + 6)));
+        assert_eq!((flop(steps[1]), bytes(steps[1])), (2.0 * 864.0, 4 * (6 * 16 + 9 * 16 + 6 * 9)));
+        let Step::Gemm(gemm, _) = steps[1] else { panic!() };
+        assert_eq!(shape(gemm), "nt 6x9x16");
+    }
+}
