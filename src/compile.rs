@@ -161,8 +161,13 @@ pub fn training(model: &Model, threads: Threads) -> Result<Training> {
 impl Training {
     /// Bytes that both programs need while they run.
     pub fn memory(&self) -> u64 {
-        let evaluate = self.evaluate.as_ref().map_or(0, |evaluate| evaluate.memory);
-        if self.shared { self.train.memory.max(evaluate) } else { self.train.memory + evaluate }
+        self.train.memory + self.evaluation_memory().unwrap_or(0)
+    }
+
+    /// Bytes that evaluation needs beside what training does, if there is one.
+    pub fn evaluation_memory(&self) -> Option<u64> {
+        let evaluate = self.evaluate.as_ref()?;
+        Some(if self.shared { evaluate.memory.saturating_sub(self.train.memory) } else { evaluate.memory })
     }
 
     /// How long compiling took.

@@ -35,10 +35,12 @@ pub fn run(args: &Check) -> Result<ExitCode> {
     writeln!(out, "vocabulary  {} ids", show::count(model.vocab as u64))?;
     writeln!(out, "batches     {} rows of {} steps, {kind}", shape.rows, shape.steps)?;
     writeln!(out, "parameters  {}", show::count(parameters(&model)))?;
-    let parts = [
-        format!("{} training and evaluation", bytes(training.memory())),
-        format!("{} lstmc itself", bytes(own)),
-    ];
+    let mut parts = vec![format!("{} training", bytes(training.train.memory))];
+    parts.extend(training.evaluation_memory().map(|memory| match memory {
+        0 => "evaluation in the same memory".to_owned(),
+        own => format!("{} evaluation", bytes(own)),
+    }));
+    parts.push(format!("{} lstmc itself", bytes(own)));
     writeln!(out, "memory      {} at the peak", bytes(needed))?;
     writeln!(out, "            {}", parts.join(", "))?;
     let time = show::duration(training.time().as_secs_f64());

@@ -35,7 +35,8 @@ pub(super) struct Beside {
 impl Beside {
     /// In the arena of `host`, with the same parameters; none if it does not have them all, each as one buffer.
     pub fn of(module: &Module, host: &Program) -> Option<Self> {
-        let bytes = |index: usize| host.module.buffers[index].len() * ELEMENT_BYTES;
+        let bytes =
+            |index: usize| (host.module.buffers[index].len() * ELEMENT_BYTES).next_multiple_of(ALIGNMENT);
         let stays = |buffer: &&Buffer| matches!(buffer.kind, BufferKind::Input(_) | BufferKind::Output(_));
         let hosts = || host.module.buffers.iter().enumerate().filter(|(_, buffer)| stays(buffer));
         let mut shared = HashMap::new();
