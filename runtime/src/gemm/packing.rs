@@ -5,7 +5,7 @@ use std::ops::Range;
 use lstmc_compiler::kernel::{Format, PANEL, bf16_bits, bf16_value, int8_bits, int8_scale, larger};
 
 use super::driver::{Left, Operands, Right};
-use super::micro::{InterleaveFn, Isa, Pairs};
+use super::micro::{AHEAD, InterleaveFn, Isa, Pairs};
 use super::scratch;
 use super::stream::{self, Panels};
 
@@ -175,12 +175,25 @@ fn round(format: Format, rows: &[[f32; PANEL]], to: &mut [u8]) {
 /// Panels that are filled side by side, so that each visit to a row of the source reads several cache lines.
 const SIDE_BY_SIDE: usize = 4;
 
+/// Asks for the cache line at `at`, which need not exist.
+#[inline(always)]
+fn prefetch(at: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every x86-64 processor has the instruction, and it cannot fault.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}
+
 unsafe fn panels_of_rows(from: *const f32, apart: usize, n: usize, k: usize, to: *mut f32) {
     let mut column = 0;
     while column + PANEL * SIDE_BY_SIDE <= n {
         for p in 0..k {
             for panel in 0..SIDE_BY_SIDE {
                 let offset = column + panel * PANEL;
+                prefetch(from.wrapping_add((p + AHEAD) * apart + offset));
                 // SAFETY: the panel is whole: PANEL elements can be read here and written there.
                 unsafe {
                     let (from, to) = (from.add(p * apart + offset), to.add(offset * k + p * PANEL));
@@ -242,6 +255,7 @@ unsafe fn copy_rows(from: *const f32, apart: usize, width: usize, k: usize, to: 
         ($($width:literal)*) => {
             match width {
                 $($width => for p in 0..k {
+                    prefetch(from.wrapping_add((p + AHEAD) * apart));
                     // SAFETY: as the caller promised.
                     unsafe { std::ptr::copy_nonoverlapping(from.add(p * apart), to.add(p * $width), $width) };
                 })*

@@ -6,7 +6,7 @@ use std::arch::x86_64::*;
 use lstmc_compiler::kernel::PANEL;
 
 use super::avx512::{self, all_tiles, tile_function};
-use super::{Isa, Pairs, Tile};
+use super::{AHEAD, Isa, Pairs, Tile};
 
 pub static ISA: Isa = Isa {
     name: "avx512bf16",
@@ -46,8 +46,6 @@ fn first(count: usize) -> __mmask16 {
     ((1u32 << count.min(PANEL)) - 1) as __mmask16
 }
 
-/// Rows of the source that are asked for before they are read.
-const AHEAD: usize = 8;
 /// Panels that are filled side by side, so that each visit to a row of the source reads several cache lines.
 const SIDE_BY_SIDE: usize = 4;
 

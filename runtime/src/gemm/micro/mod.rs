@@ -37,6 +37,9 @@ pub struct Tile {
     pub add: bool,
 }
 
+/// Rows of a source that packing asks for before it reads them: each may be on a page of its own.
+pub const AHEAD: usize = 8;
+
 /// Computes a [`Tile`] of a fixed number of rows and panels.
 ///
 /// Each comes in two forms. In one, rows and steps of A are wherever the tile says. In the other, A is packed: its rows
