@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use lstmc_compiler::model::Precision;
-use lstmc_runtime::gemm::instruction_sets;
+use lstmc_runtime::gemm::instructions;
 
 use crate::train::{Training, trainings};
 use crate::{Case, THREADS, compile, median};
@@ -14,7 +14,7 @@ use crate::{Case, THREADS, compile, median};
 pub fn report(cases: &[&Case]) -> Result<()> {
     println!(
         "precision: words/s of whole steps with products in f32 and, for `precision: bf16`, in bf16, by {}",
-        instruction_sets().0
+        instructions().name
     );
     println!("{:12} {:>7} {:>10} {:>10}  {:>6}", "", "threads", "f32", "bf16", "ratio");
     cases.iter().try_for_each(|case| {

@@ -10,6 +10,7 @@ use anyhow::Result;
 use lstmc_compiler::model::Model;
 use lstmc_compiler::plan::Program;
 use lstmc_runtime::feed::Feed;
+use lstmc_runtime::gemm::{self, Instructions};
 use lstmc_runtime::machine::{self, Reading};
 use lstmc_runtime::marks::Spent;
 use lstmc_runtime::session::{Executable, Session};
@@ -33,9 +34,12 @@ pub struct Profile {
     pub threads: usize,
     /// Threads that the plan could have had.
     pub available: usize,
-    /// The instruction set of the products, and the widest that there are kernels for.
+    /// The instruction set of the products.
     pub instructions: &'static str,
-    pub widest: &'static str,
+    /// The widest vectors that there are kernels for, if this machine has narrower ones.
+    pub lacks: Option<&'static str>,
+    /// Whether operands in bf16 are multiplied as such.
+    pub multiplies_bf16: bool,
     /// f32 multiply-adds of all threads, in floating-point operations a second.
     pub peak: f64,
     /// Bytes a second that all threads read from memory.
@@ -84,12 +88,13 @@ pub fn measure(
     }
     let spent = marked.session.take_spent().map(|spent| per_step(spent, steps));
     let spent = spent.unwrap_or(Spent { leaves: vec![], end: vec![], host: vec![] });
-    let (instructions, widest) = lstmc_runtime::gemm::instruction_sets();
+    let Instructions { name: instructions, lacks, multiplies_bf16 } = gemm::instructions();
     Ok(Profile {
         threads: program.workers,
         available,
         instructions,
-        widest,
+        lacks,
+        multiplies_bf16,
         peak,
         bandwidth,
         steps,

@@ -59,7 +59,7 @@ fn facts(profile: &Profile) -> String {
     let (flop, seconds) =
         products.fold((0.0, 0.0), |(flop, seconds), row| (flop + row.flop, seconds + row.slowest()));
     let products = format!(
-        "{} ({}) at {:.0} GFLOP/s, {} of the peak; over the whole step {}",
+        "{} ({}) at {:.0} GFLOP/s, {} of the f32 peak; over the whole step {}",
         milliseconds(seconds),
         percent(seconds / step_with_marks),
         1e-9 * flop / seconds,
@@ -192,11 +192,14 @@ fn missed(profile: &Profile) -> String {
 /// What the machine itself lacks, or is not used of it.
 fn machine_misses(profile: &Profile) -> Vec<String> {
     let mut found = Vec::new();
-    let Profile { instructions, widest, threads, available, .. } = profile;
+    let Profile { instructions, lacks, threads, available, .. } = profile;
+    if profile.rows.iter().any(|row| row.bf16) && !profile.multiplies_bf16 {
+        found.push(format!("products of bf16 run as products of f32: {instructions} has none of its own"));
+    }
     if *instructions == "portable" {
         found.push("products run on portable code: there are no kernels for this processor's vectors".into());
-    } else if instructions != widest {
-        found.push(format!("products run on {instructions}: this processor has no {widest}"));
+    } else if let Some(lacks) = lacks {
+        found.push(format!("products run on {instructions}: this processor has no {lacks}"));
     }
     if threads < available {
         found.push(format!(
@@ -247,6 +250,7 @@ mod tests {
             way: "streamed",
             reason: "it is so",
             memory_bound: kind != Kind::Product,
+            bf16: false,
             flop: 2e9,
             bytes: 1e6,
             seconds: seconds.into(),
@@ -259,7 +263,8 @@ mod tests {
             threads: 2,
             available: 2,
             instructions: "avx512",
-            widest: "avx512",
+            lacks: None,
+            multiplies_bf16: false,
             peak: 500e9,
             bandwidth: 50e9,
             steps: 10,
@@ -306,11 +311,14 @@ mod tests {
 
     #[test]
     fn a_machine_without_the_kernels_is_said() {
-        let mut profile = profile(vec![]);
-        profile.instructions = "avx2";
+        let mut profile = profile(vec![row("nn 2x2x2", Kind::Product, [0.01, 0.01])]);
+        assert!(!text(&profile, Order::Time).contains("off the fast path"));
+        (profile.instructions, profile.lacks) = ("avx2", Some("avx512"));
         assert!(text(&profile, Order::Time).contains("run on avx2: this processor has no avx512"));
         profile.instructions = "portable";
         assert!(text(&profile, Order::Time).contains("portable code"));
+        profile.rows[0].bf16 = true;
+        assert!(text(&profile, Order::Time).contains("run as products of f32"));
         profile.available = 8;
         assert!(text(&profile, Order::Time).contains("2 threads of 8"));
     }

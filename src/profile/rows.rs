@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use lstmc_compiler::kernel::{Axis, Buffer, BufferId, BufferKind, InputRole, Kernel, Matrix};
+use lstmc_compiler::kernel::{Axis, Buffer, BufferId, BufferKind, InputRole, Kernel, Matrix, Precision};
 use lstmc_compiler::plan::{Leaf, Program, Split, Step};
 use lstmc_runtime::gemm::{RightSide, right_side};
 use lstmc_runtime::marks::Spent;
@@ -38,6 +38,8 @@ pub struct Row {
     pub reason: &'static str,
     /// Whether memory bounds it, and not arithmetic.
     pub memory_bound: bool,
+    /// Whether it multiplies numbers that are rounded to bf16.
+    pub bf16: bool,
     /// Floating-point operations of products, per step.
     pub flop: f64,
     /// Bytes read and written once each, per step.
@@ -109,6 +111,7 @@ fn row(program: &Program, names: &Names, leaf: &Leaf<'_>, seconds: &[f64]) -> Op
         way,
         reason: leaf.reason(workers),
         memory_bound: kind != Kind::Product || way == "streamed",
+        bf16: matches!(leaf.step, Step::Gemm(gemm, _) if gemm.precision == Precision::Bf16),
         flop: rounds as f64 * work::flop(leaf.step),
         bytes: rounds as f64 * work::bytes(leaf.step) as f64,
         seconds: seconds.to_vec(),

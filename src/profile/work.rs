@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use lstmc_compiler::kernel::{Address, Expr, Form, Gather, Gemm, Index, Kernel, Stmt, Var};
+use lstmc_compiler::kernel::{Address, Expr, Form, Gather, Gemm, Index, Kernel, Precision, Stmt, Var};
 use lstmc_compiler::plan::Step;
 
 /// Floating-point operations of a product, a multiply-add counted as two; other steps have none that count.
@@ -33,14 +33,15 @@ fn right(gemm: &Gemm) -> usize {
     gemm.packed.map_or(gemm.k * gemm.n, |format| format.packed_len(gemm.k, gemm.n))
 }
 
-/// `NN 20x2600x650`: the form, and m, n and k.
+/// `nn 20x2600x650 bf16`: the form, m, n and k, and what operands are rounded to.
 pub fn shape(gemm: &Gemm) -> String {
     let form = match gemm.form {
         Form::NN => "nn",
         Form::NT => "nt",
         Form::TN => "tn",
     };
-    format!("{form} {}x{}x{}", gemm.m, gemm.n, gemm.k)
+    let precision = if gemm.precision == Precision::Bf16 { " bf16" } else { "" };
+    format!("{form} {}x{}x{}{precision}", gemm.m, gemm.n, gemm.k)
 }
 
 /// Different elements that a kernel reads, and that it writes.

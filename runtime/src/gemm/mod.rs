@@ -93,8 +93,9 @@ fn words_of(operands: Operands) -> Format {
 
 /// Whether a product of `all` rows, of which a worker has `m`, reads B once, from one end to the other, and not in blocks;
 /// `nt` is its form.
-fn streams(packed: Option<Format>, nt: bool, all: usize, m: usize) -> bool {
+fn streams(precision: Precision, packed: Option<Format>, nt: bool, all: usize, m: usize) -> bool {
     match packed {
+        _ if precision == Precision::Bf16 => false,
         Some(_) => m <= stream::MAX_ROWS,
         // By all rows, not the worker's: the order of the sums must not depend on the cut.
         None if nt => all <= dots::MAX_ROWS,
@@ -117,15 +118,27 @@ pub enum RightSide {
 pub fn right_side(gemm: &Gemm, split: Split, workers: usize) -> RightSide {
     let m = if split == Split::Rows { gemm.m.div_ceil(workers) } else { gemm.m };
     match gemm.packed {
-        packed if streams(packed, gemm.form == Form::NT, gemm.m, m) => RightSide::Streamed,
+        packed if streams(gemm.precision, packed, gemm.form == Form::NT, gemm.m, m) => RightSide::Streamed,
         Some(_) => RightSide::Packed,
         None => RightSide::Blocks,
     }
 }
 
-/// The instruction set of the products here, and the widest that there are kernels for.
-pub fn instruction_sets() -> (&'static str, &'static str) {
-    (micro::best().name, micro::WIDEST)
+/// What the products of this machine run on.
+#[derive(Clone, Copy, Debug)]
+pub struct Instructions {
+    pub name: &'static str,
+    /// The widest vectors that there are kernels for, if this machine has narrower ones.
+    pub lacks: Option<&'static str>,
+    /// Whether numbers that are rounded to bf16 are multiplied as such, and not widened.
+    pub multiplies_bf16: bool,
+}
+
+/// The best instruction set of this CPU.
+pub fn instructions() -> Instructions {
+    let isa = micro::best();
+    let lacks = (isa.lanes < micro::WIDEST.lanes).then_some(micro::WIDEST.name);
+    Instructions { name: isa.name, lacks, multiplies_bf16: isa.pairs.is_some() }
 }
 
 /// Bytes of scratch that the products of `program` need, all workers together.
@@ -137,8 +150,7 @@ pub fn scratch_bytes(program: &Program) -> u64 {
         let contiguous = gemm.form != Form::TN;
         let operands = Operands::of(isa, gemm.precision);
         let as_lies = gemm.packed == Some(words_of(operands));
-        let f32s = gemm.precision == Precision::F32;
-        match f32s && streams(gemm.packed, gemm.form == Form::NT, gemm.m, m) && contiguous {
+        match contiguous && streams(gemm.precision, gemm.packed, gemm.form == Form::NT, gemm.m, m) {
             true => 0,
             false => driver::scratch(isa, operands, (m, n, gemm.k), contiguous, as_lies),
         }
@@ -209,11 +221,11 @@ unsafe fn gemm_on(
             add: shape.accumulate != 0,
         }
     };
-    let streams = k > 0 && streams(format(shape.packed), shape.form == NT, shape.m as usize, product.m);
+    let streams =
+        k > 0 && streams(precision, format(shape.packed), shape.form == NT, shape.m as usize, product.m);
     // SAFETY: the product's pointers are valid for its extents by the caller's promise.
     unsafe {
         match product.b {
-            _ if precision == Precision::Bf16 => driver::product(isa, &product),
             Right::Columns { at, apart } if streams => (isa.dots)(&product, at, apart),
             Right::Rows { at, apart } if streams => (isa.direct)(&product, at, apart),
             Right::Panels { at, apart } if streams => {

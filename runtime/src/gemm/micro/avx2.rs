@@ -11,6 +11,7 @@ use crate::gemm::{direct, dots};
 
 pub static ISA: Isa = Isa {
     name: "avx2",
+    lanes: 8,
     k_block: 384,
     tiles: Tiles { heights: heights![1 x 6, 2 x 3, 3 x 2, 4 x 1, 5 x 1, 6 x 1], tall: &[] },
     pairs: None,

@@ -90,6 +90,7 @@ tile_function!("avx512f", _mm512_fmadd_ps);
 
 pub static ISA: Isa = Isa {
     name: "avx512",
+    lanes: 16,
     k_block: K_BLOCK,
     tiles: TILES,
     pairs: None,

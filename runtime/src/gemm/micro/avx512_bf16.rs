@@ -10,6 +10,7 @@ use super::{AHEAD, Isa, Pairs, Tile};
 
 pub static ISA: Isa = Isa {
     name: "avx512bf16",
+    lanes: 16,
     k_block: avx512::K_BLOCK,
     tiles: avx512::TILES,
     pairs: Some(Pairs { tiles: all_tiles!(), interleave, panels, rows }),

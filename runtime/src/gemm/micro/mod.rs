@@ -103,6 +103,8 @@ pub struct Pairs {
 /// An instruction set's kernels.
 pub struct Isa {
     pub name: &'static str,
+    /// Numbers in a vector.
+    pub lanes: usize,
     /// The longest block of the contraction. Fewer blocks load and store C less often, but a panel of B that is as deep
     /// should stay in the first-level cache while all tiles of A go over it, unless the second level keeps up.
     pub k_block: usize,
@@ -137,11 +139,11 @@ impl Tiles {
     }
 }
 
-/// The name of the widest instruction set that there are kernels for on processors of this kind.
+/// The first of the widest instruction sets that there are kernels for on processors of this kind.
 #[cfg(target_arch = "x86_64")]
-pub const WIDEST: &str = avx512::ISA.name;
+pub static WIDEST: &Isa = &avx512::ISA;
 #[cfg(not(target_arch = "x86_64"))]
-pub const WIDEST: &str = portable::ISA.name;
+pub static WIDEST: &Isa = &portable::ISA;
 
 /// Every instruction set that this CPU has, the best one first.
 pub fn available() -> Vec<&'static Isa> {

@@ -12,6 +12,7 @@ const FUSED: bool = cfg!(target_arch = "aarch64");
 
 pub static ISA: Isa = Isa {
     name: "portable",
+    lanes: 4,
     k_block: 384,
     tiles: Tiles {
         // Sixteen registers of four lanes hold two rows of a panel, thirty-two six.
