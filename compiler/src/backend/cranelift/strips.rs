@@ -81,15 +81,9 @@ impl<'k> Phases<'k> {
         let count = 1 + analysis.phase.values().max()?;
         let mut phases: Vec<Phase> = (0..count).map(|_| Phase::default()).collect();
         for (index, phase) in phases.iter_mut().enumerate() {
-            analysis.fill(index, phase);
             phase.folds =
                 inner.folds.iter().filter(|fold| analysis.needed_in(fold.value) == index).copied().collect();
-            for fold in &phase.folds {
-                if analysis.definitions.contains_key(&fold.value) && !analysis.computed_in(fold.value, index)
-                {
-                    phase.reads.insert(fold.value);
-                }
-            }
+            analysis.fill(index, phase);
         }
         let reads: Vec<(usize, Var)> = phases
             .iter()
@@ -163,9 +157,12 @@ impl<'k> Analysis<'k> {
         self.repeated.contains(&var) || (!self.called.contains(&var) && self.phase.get(&var) == Some(&phase))
     }
 
-    /// The statements, reads and calls of one phase.
+    /// The statements, reads and calls of one phase, whose folds are known.
     fn fill(&self, index: usize, phase: &mut Phase<'k>) {
         let mut places = BTreeSet::new();
+        for fold in phase.folds.clone() {
+            self.want(fold.value, index, phase, &mut places);
+        }
         for (place, stmt) in self.stmts.iter().enumerate() {
             match stmt {
                 Stmt::Let { var, expr: Expr::Map(op, args) }

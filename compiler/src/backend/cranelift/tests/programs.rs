@@ -57,6 +57,44 @@ fn softmax_rows_of_any_width() {
     }
 }
 
+/// Folds of every kind of value in a loop with calls: loaded again where it is needed, computed before and after a
+/// call, the call's own result, and what does not vary; rows shorter and longer than a strip.
+#[test]
+fn loops_with_calls_fold_what_they_load_and_compute() {
+    for columns in [16, 40, 256, 600] {
+        let text = format!(
+            r#"module folds {{
+  buffer %0: f[3, {columns}] input "x" carried start 0.0
+  buffer %1: f[3, {columns}] input "z" carried start 0.0
+  buffer %2: f[3, 5] temp "y"
+  kernel "folds" axes 3 {columns} {{
+    for a0 parallel {{
+      v0 = load %0 + {columns}*a0
+      for a1 vector fold v10 = sum v1, v11 = max v3, v12 = sum v4, v13 = sum v6, v14 = max v0 {{
+        v1 = load %1 + {columns}*a0 + 1*a1
+        v2 = load %0 + {columns}*a0 + 1*a1
+        v3 = mul v2 v0
+        v4 = tanh v3
+        v5 = sigmoid v4
+        v6 = mul v5 v2
+      }}
+      store %2 + 5*a0 = v10
+      store %2 + 1 + 5*a0 = v11
+      store %2 + 2 + 5*a0 = v12
+      store %2 + 3 + 5*a0 = v13
+      store %2 + 4 + 5*a0 = v14
+    }}
+  }}
+}}
+"#
+        );
+        let module = module(&text);
+        let mut machine = Machine::new(&module);
+        fill(&mut machine, &["x", "z"]);
+        agree(&module, &machine, &["y"], TOLERANCE);
+    }
+}
+
 #[test]
 fn columns_are_summed_in_lanes() {
     for (rows, columns) in [(1, 1), (5, 3), (9, 16), (4, 50), (20, 101)] {
