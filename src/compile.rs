@@ -7,7 +7,7 @@ use anyhow::{Result, anyhow, bail};
 use lstmc_compiler::backend::cranelift;
 use lstmc_compiler::diag::{Diagnostics, SourceId, SourceMap};
 use lstmc_compiler::graph::Purpose;
-use lstmc_compiler::kernel::Format;
+use lstmc_compiler::kernel::{Format, Module};
 use lstmc_compiler::model::{self, Data, Model};
 use lstmc_compiler::pipeline::{self, PASSES};
 use lstmc_compiler::plan::Program;
@@ -106,8 +106,7 @@ pub enum Threads {
 
 /// The plan of a model for one purpose; `weights` as for [`compile`].
 pub fn program(model: &Model, purpose: Purpose, weights: Format, threads: Threads) -> Program {
-    let graph = pipeline::graph_of(model, purpose, &mut |_, _| {});
-    let kernels = pipeline::kernels_of(&graph, pipeline::numbers_of(model, purpose, weights));
+    let kernels = kernels(model, purpose, weights);
     match threads {
         Threads::Exactly(workers) => pipeline::plan_of(kernels, workers),
         Threads::UpTo(available) => pipeline::plan_up_to(kernels, available),
@@ -120,10 +119,20 @@ pub fn program(model: &Model, purpose: Purpose, weights: Format, threads: Thread
 /// The machine cannot run compiled code.
 pub fn compile(model: &Model, purpose: Purpose, weights: Format, threads: Threads) -> Result<Compiled> {
     let started = Instant::now();
-    let program = program(model, purpose, weights, threads);
+    native(program(model, purpose, weights, threads), started)
+}
+
+/// A plan's machine code; making both took since `started`.
+fn native(program: Program, started: Instant) -> Result<Compiled> {
     let threads = program.workers;
     let executable = Executable::compile(program)?;
     Ok(Compiled { memory: executable.memory(), executable, threads, time: started.elapsed() })
+}
+
+/// The kernels of a model for one purpose.
+fn kernels(model: &Model, purpose: Purpose, weights: Format) -> Module {
+    let graph = pipeline::graph_of(model, purpose, &mut |_, _| {});
+    pipeline::kernels_of(&graph, pipeline::numbers_of(model, purpose, weights))
 }
 
 /// What training runs: the step, and the program that the model is measured with, if it is.
@@ -144,17 +153,13 @@ pub fn training(model: &Model, threads: Threads) -> Result<Training> {
         return Ok(Training { train, evaluate: None, shared: false });
     }
     let started = Instant::now();
-    let graph = pipeline::graph_of(model, Purpose::Evaluate, &mut |_, _| {});
-    let numbers = pipeline::numbers_of(model, Purpose::Evaluate, Format::F32);
-    let kernels = pipeline::kernels_of(&graph, numbers);
+    let kernels = kernels(model, Purpose::Evaluate, Format::F32);
     let (program, shared) = pipeline::plan_beside(kernels, train.executable.program());
-    let threads = program.workers;
-    let executable = Executable::compile(program)?;
+    let evaluate = native(program, started)?;
     if shared {
-        train.executable.share_with(&executable);
+        train.executable.share_with(&evaluate.executable);
         train.memory = train.executable.memory();
     }
-    let evaluate = Compiled { memory: executable.memory(), executable, threads, time: started.elapsed() };
     Ok(Training { train, evaluate: Some(evaluate), shared })
 }
 

@@ -1,9 +1,9 @@
 //! The order of the stages and passes, and nothing else.
 //!
 //! ```text
-//! lower  simplify-1 merge_products hoist simplify-2   the forward graph
-//!        gradients update simplify-3 sink sparse_rows simplify-4  training only
-//! kernel plan                                          then a back end, which the caller chooses
+//! lower  simplify-1 merge_products hoist simplify-2              the forward graph
+//!        gradients update simplify-3 sink sparse_rows simplify-4 training only
+//! kernel plan                                                    then a back end, which the caller chooses
 //! ```
 //!
 //! The forward graph is merged and hoisted before it is differentiated, so that the backward graph comes out merged and

@@ -122,15 +122,9 @@ impl Session {
     /// [`crate::Error::Memory`] if the machine has none at all.
     pub fn guest(executable: Executable) -> Result<Self> {
         let Executable { program, native, marks } = executable;
-        Ok(Self {
-            entry: native.entry(),
-            _code: Box::new(native),
-            workers: program.workers.max(1),
-            pin: false,
-            arena: Arena::without_memory(&program)?,
-            guest: true,
-            marks,
-        })
+        let arena = Arena::without_memory(&program)?;
+        let session = Self::in_arena(&program, native.entry(), Box::new(native), arena);
+        Ok(Self { guest: true, marks, ..session })
     }
 
     /// Calls `run` with this session, when it has the parameters that `other` has now: in the memory of `other` if it
@@ -162,15 +156,12 @@ impl Session {
     /// # Errors
     /// [`crate::Error::Memory`] if the machine does not have enough.
     pub unsafe fn from_parts(program: &Program, entry: Entry, code: Box<dyn Any + Send>) -> Result<Self> {
-        Ok(Self {
-            entry,
-            _code: code,
-            workers: program.workers.max(1),
-            pin: false,
-            arena: Arena::new(program)?,
-            guest: false,
-            marks: None,
-        })
+        Ok(Self::in_arena(program, entry, code, Arena::new(program)?))
+    }
+
+    fn in_arena(program: &Program, entry: Entry, code: Box<dyn Any + Send>, arena: Arena) -> Self {
+        let workers = program.workers.max(1);
+        Self { entry, _code: code, workers, pin: false, arena, guest: false, marks: None }
     }
 
     /// Pins each worker to a core of its own.

@@ -162,10 +162,6 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    pub fn memory(&self) -> usize {
-        self.session.arena().bytes() + self.evaluation.as_ref().map_or(0, |session| session.arena().bytes())
-    }
-
     /// The trained parameters.
     pub fn arena(&self) -> &Arena {
         self.session.arena()

@@ -23,13 +23,17 @@ const WORTHWHILE: usize = 2;
 
 /// The graph with sparse gradients in place of such tables.
 pub fn sparse_rows(graph: &Graph) -> Graph {
-    let roots: Vec<Root> = graph.body.iter().filter_map(|node| Root::of(graph, node)).collect();
+    let scalars = broadcast_scalars(graph);
+    let roots: Vec<Root> = graph.body.iter().filter_map(|node| Root::of(graph, node, &scalars)).collect();
     rewrite(graph, &mut |rewriter: &mut Rewriter, node: &Node| {
         let &result = node.results.first()?;
         let (root, part) = roots.iter().find_map(|root| Some((root, root.parts.get(&result)?)))?;
-        Some(vec![root.sparse(rewriter, node, *part)])
+        Some(vec![root.sparse(rewriter, node, *part, &scalars)])
     })
 }
+
+/// The values that are one number in every element, and that number.
+type Scalars = HashMap<Value, Value>;
 
 /// A gradient that is zero in most rows, and all that is made of it.
 struct Root {
@@ -49,16 +53,15 @@ enum Part {
 
 impl Root {
     /// The gradient that `node` gives, if everything that is made of it is one of the [`Part`]s.
-    fn of(graph: &Graph, node: &Node) -> Option<Self> {
+    fn of(graph: &Graph, node: &Node, scalars: &Scalars) -> Option<Self> {
         let Op::Scatter { rows } = node.op else { return None };
         if rows < WORTHWHILE * graph.ty(node.args[0]).len() {
             return None;
         }
-        let scalars = broadcast_scalars(graph);
         let mut root = Self { ids: node.args[0], parts: HashMap::from([(node.result(), Part::Rows)]) };
         for node in &graph.body {
             if node.operands().iter().any(|value| root.is_rows(value)) {
-                let part = root.part(graph, node, &scalars)?;
+                let part = root.part(graph, node, scalars)?;
                 root.parts.insert(node.result(), part);
             }
         }
@@ -71,7 +74,7 @@ impl Root {
     }
 
     /// What a node that reads rows makes of them.
-    fn part(&self, graph: &Graph, node: &Node, scalars: &HashMap<Value, Value>) -> Option<Part> {
+    fn part(&self, graph: &Graph, node: &Node, scalars: &Scalars) -> Option<Part> {
         let rows: Vec<bool> = node.args.iter().map(|arg| self.is_rows(arg)).collect();
         let fits = |place: usize| rows[place] || scalars.contains_key(&node.args[place]);
         match (&node.op, &rows[..]) {
@@ -91,7 +94,7 @@ impl Root {
     }
 
     /// The node's result in the new graph, where rows have their compact form.
-    fn sparse(&self, rewriter: &mut Rewriter, node: &Node, part: Part) -> Value {
+    fn sparse(&self, rewriter: &mut Rewriter, node: &Node, part: Part, scalars: &Scalars) -> Value {
         let ids = rewriter.get(self.ids);
         match (&node.op, part) {
             (Op::Scatter { rows }, _) => {
@@ -113,7 +116,6 @@ impl Root {
                 rewriter.new.op(Op::AddRows, &[table, ids, g])
             }
             (op, _) => {
-                let scalars = broadcast_scalars(rewriter.old);
                 let rows = node.args.iter().find(|arg| self.is_rows(arg)).map(|&arg| rewriter.get(arg));
                 let shape = rows.map_or(vec![], |rows| rewriter.new.shape(rows));
                 let args: Vec<Value> = node
@@ -133,8 +135,7 @@ impl Root {
     }
 }
 
-/// The values that are one number in every element, and that number.
-fn broadcast_scalars(graph: &Graph) -> HashMap<Value, Value> {
+fn broadcast_scalars(graph: &Graph) -> Scalars {
     let of = |node: &Node| match &node.op {
         Op::Broadcast { axes, .. } if axes.is_empty() => Some((node.result(), node.args[0])),
         _ => None,

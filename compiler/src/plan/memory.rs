@@ -35,8 +35,6 @@ pub(super) struct Beside {
 impl Beside {
     /// In the arena of `host`, with the same parameters; none if it does not have them all, each as one buffer.
     pub fn of(module: &Module, host: &Program) -> Option<Self> {
-        let bytes =
-            |index: usize| (host.module.buffers[index].len() * ELEMENT_BYTES).next_multiple_of(ALIGNMENT);
         let stays = |buffer: &&Buffer| matches!(buffer.kind, BufferKind::Input(_) | BufferKind::Output(_));
         let hosts = || host.module.buffers.iter().enumerate().filter(|(_, buffer)| stays(buffer));
         let mut shared = HashMap::new();
@@ -46,8 +44,8 @@ impl Beside {
                 shared.insert(index, host.offsets[own]);
             }
         }
-        let taken =
-            hosts().map(|(index, _)| (host.offsets[index], host.offsets[index] + bytes(index))).collect();
+        let range = |index: usize, buffer| (host.offsets[index], host.offsets[index] + bytes_of(buffer));
+        let taken = hosts().map(|(index, buffer)| range(index, buffer)).collect();
         Some(Self { shared, taken, bytes: host.arena_bytes })
     }
 }
@@ -63,14 +61,20 @@ fn items(module: &Module) -> impl Iterator<Item = (usize, &Item)> {
     module.prologue.iter().chain(&module.items).enumerate()
 }
 
+/// What a buffer takes of the arena: whole lines.
+fn bytes_of(buffer: &Buffer) -> usize {
+    (buffer.len() * ELEMENT_BYTES).next_multiple_of(ALIGNMENT)
+}
+
 /// The byte offset of each buffer, and the size of the arena.
 pub(super) fn place(module: &Module, beside: &Beside) -> (Vec<usize>, usize) {
     let mut lives = lives(module);
     let owner = share(module, &mut lives);
-    let bytes = |index: usize| (module.buffers[index].len() * ELEMENT_BYTES).next_multiple_of(ALIGNMENT);
-    let mut order: Vec<usize> =
-        (0..module.buffers.len()).filter(|&index| owner[index] == index && lives[index].is_some()).collect();
-    order.retain(|index| !beside.shared.contains_key(index));
+    let bytes = |index: usize| bytes_of(&module.buffers[index]);
+    let own_place = |index: &usize| owner[*index] == *index && lives[*index].is_some();
+    let mut order: Vec<usize> = (0..module.buffers.len())
+        .filter(|index| own_place(index) && !beside.shared.contains_key(index))
+        .collect();
     order.sort_by_key(|&index| (std::cmp::Reverse(bytes(index)), index));
     let mut offsets = vec![0; module.buffers.len()];
     let mut placed: Vec<usize> = vec![];

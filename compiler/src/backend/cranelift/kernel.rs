@@ -205,15 +205,14 @@ impl<'f> Emitter<'_, 'f> {
         let outer = self.copies();
         let start: Vec<Value> = inner.folds.iter().map(|fold| self.neutral(fold.kind)).collect();
         let inside_vector = self.vectors.is_some();
-        let body = Body::of(inner);
         let results = if inner.vector && !inside_vector {
             match self.phases(inner) {
-                Some(phases) => self.strips(inner.axis, &phases, inner, bounds, &start),
-                None => self.vector_loop(&body, bounds, &start),
+                Some(phases) => self.strips(&phases, inner, bounds, &start),
+                None => self.vector_loop(&Body::of(inner), bounds, &start),
             }
         } else {
             let accumulators = start.iter().flat_map(|&value| vec![value; outer]).collect();
-            self.section(&body, bounds, 1, accumulators)
+            self.section(&Body::of(inner), bounds, 1, accumulators)
         };
         for (fold, values) in inner.folds.iter().zip(results.chunks(outer)) {
             let lanes = Lanes { values: values.to_vec(), varying: inside_vector };

@@ -36,7 +36,7 @@ const STRIP: i64 = 256;
 const MIN_EXTENT: usize = 16;
 
 /// Whether [`crate::backend::abi::VectorMath`] has the operation.
-pub(super) fn has_function(op: Scalar) -> bool {
+fn has_function(op: Scalar) -> bool {
     matches!(op, Scalar::Exp | Scalar::Sigmoid | Scalar::Tanh | Scalar::Log)
 }
 
@@ -66,7 +66,7 @@ struct Analysis<'k> {
     /// does not change, positions.
     repeated: HashSet<Var>,
     /// Results of calls.
-    called: HashSet<Var>,
+    called: BTreeSet<Var>,
     /// The phase in which each other variable is computed, and from which on a call's result can be read.
     phase: HashMap<Var, usize>,
 }
@@ -82,18 +82,13 @@ impl<'k> Phases<'k> {
         let mut phases: Vec<Phase> = (0..count).map(|_| Phase::default()).collect();
         for (index, phase) in phases.iter_mut().enumerate() {
             phase.folds =
-                inner.folds.iter().filter(|fold| analysis.needed_in(fold.value) == index).copied().collect();
+                inner.folds.iter().filter(|fold| analysis.known_in(fold.value) == index).copied().collect();
             analysis.fill(index, phase);
         }
-        let reads: Vec<(usize, Var)> = phases
-            .iter()
-            .enumerate()
-            .flat_map(|(index, phase)| phase.reads.iter().map(move |&var| (index, var)))
-            .collect();
-        for (_, var) in reads {
-            if !analysis.called.contains(&var) {
-                phases[analysis.phase[&var]].writes.insert((var, var));
-            }
+        // What a call leaves in a strip is there already; the rest is left there by the phase that computes it.
+        let read: BTreeSet<Var> = phases.iter().flat_map(|phase| phase.reads.iter().copied()).collect();
+        for &var in read.difference(&analysis.called) {
+            phases[analysis.phase[&var]].writes.insert((var, var));
         }
         Some(Self { phases })
     }
@@ -105,7 +100,7 @@ impl<'k> Analysis<'k> {
             stmts: inner.body.iter().collect(),
             definitions: HashMap::new(),
             repeated: HashSet::new(),
-            called: HashSet::new(),
+            called: BTreeSet::new(),
             phase: HashMap::new(),
         };
         let mut varying = HashSet::new();
@@ -147,8 +142,8 @@ impl<'k> Analysis<'k> {
         operands(expr).filter_map(|var| self.phase.get(&var)).copied().max().unwrap_or(0)
     }
 
-    /// The phase in which a variable is first known.
-    fn needed_in(&self, var: Var) -> usize {
+    /// The phase from which on a variable is known.
+    fn known_in(&self, var: Var) -> usize {
         self.phase.get(&var).copied().unwrap_or(0)
     }
 
@@ -175,7 +170,7 @@ impl<'k> Analysis<'k> {
                 Stmt::Let { var, .. } if self.phase.contains_key(var) && self.computed_in(*var, index) => {
                     self.want(*var, index, phase, &mut places);
                 }
-                Stmt::Store { value, .. } if self.needed_in(*value) == index => {
+                Stmt::Store { value, .. } if self.known_in(*value) == index => {
                     self.want_operands(stmt, index, phase, &mut places);
                     places.insert(place);
                 }
@@ -252,7 +247,6 @@ impl Emitter<'_, '_> {
     /// A vector loop in strips; returns its folds, the strips' joined in order.
     pub fn strips(
         &mut self,
-        axis: Axis,
         phases: &Phases<'_>,
         inner: &For,
         bounds: Bounds,
@@ -281,7 +275,7 @@ impl Emitter<'_, '_> {
         let mut totals = rounds.carried.clone();
         for phase in &phases.phases {
             let body = Body {
-                axis,
+                axis: inner.axis,
                 folds: phase.folds.clone(),
                 stmts: phase.stmts.clone(),
                 reads: phase.reads.iter().map(|var| (*var, strips[var])).collect(),

@@ -29,9 +29,7 @@ impl Lowering<'_> {
         self.homes.insert(result, order.clone());
         match &node.op {
             Op::MatMul(form) => self.product(*form, node, &target, items),
-            Op::Scatter { .. } => self.scatter(Gather::Table, None, node, &target, items),
-            Op::Combine { .. } => self.scatter(Gather::Combine, None, node, &target, items),
-            Op::AddRows => self.scatter(Gather::Add, Some(node.args[0]), node, &target, items),
+            Op::Scatter { .. } | Op::Combine { .. } | Op::AddRows => self.scatter(node, &target, items),
             op => unreachable!("internal error: {} is no library call", op.name()),
         }
         for view in &order[1..] {
@@ -68,23 +66,17 @@ impl Lowering<'_> {
         items.push(Item::Gemm(Gemm { form, precision, m, n, k, a, b, packed: None, c, accumulate: false }));
     }
 
-    /// Adds rows to a table of zeros, or to `table`: where that lies if the result is wanted there, to a copy otherwise.
-    fn scatter(
-        &mut self,
-        gather: Gather,
-        table: Option<Value>,
-        node: &Node,
-        target: &View,
-        items: &mut Vec<Item>,
-    ) {
-        let [.., ids, g] = node.args[..] else { return };
+    /// Adds rows to a table of zeros, or to one that is given: where that lies if the result is wanted there, to a copy
+    /// otherwise.
+    fn scatter(&mut self, node: &Node, target: &View, items: &mut Vec<Item>) {
+        let (gather, rows, table, ids, g) = match (&node.op, &node.args[..]) {
+            (Op::Scatter { rows }, &[ids, g]) => (Gather::Table, *rows, None, ids, g),
+            (Op::Combine { rows }, &[ids, g]) => (Gather::Combine, *rows, None, ids, g),
+            (Op::AddRows, &[table, ids, g]) => (Gather::Add, self.graph.shape(table)[0], Some(table), ids, g),
+            (op, args) => unreachable!("internal error: {} of {} operands", op.name(), args.len()),
+        };
         let count = self.graph.ty(ids).len();
         let n = self.graph.shape(g).last().copied().unwrap_or(1);
-        let rows = match (&node.op, table) {
-            (Op::Scatter { rows } | Op::Combine { rows }, _) => *rows,
-            (_, Some(table)) => self.graph.shape(table)[0],
-            (_, None) => 0,
-        };
         let ids = self.materialise(ids, items).start();
         let g = self.operand(g, items);
         // A table inside a wider buffer is no dense table: it is made apart and copied.

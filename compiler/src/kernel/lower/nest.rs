@@ -147,7 +147,7 @@ pub(super) struct Passes {
     /// Members on `[rows..]` that need no pass.
     known_at_once: Vec<Value>,
     /// Members on `[rows..]` that go to memory and are known before the last pass, which may overwrite what they read.
-    pub early_row_stores: Vec<Value>,
+    early_row_stores: Vec<Value>,
     /// The others.
     row_stores: Vec<Value>,
 }

@@ -267,7 +267,10 @@ impl<'a> Lowering<'a> {
             self.place(stacked.value, view.at_time(time), &clusters, &mut copies);
             self.homes.insert(stacked.result, vec![view]);
         }
+        // What a loop of no rounds fills is not there after it.
+        let ones = self.ones.clone();
         let mut body = self.items(&inner.body, clusters);
+        self.ones = ones;
         for (value, view) in copies {
             body.push(self.copy(value, view));
         }
