@@ -29,6 +29,15 @@ pub enum Right {
     Reduced(Panels),
 }
 
+/// How a [`Right`] lies, as far as the blocking depends on it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Lies {
+    /// In rows, or in panels that are widened block by block.
+    Rows,
+    Columns,
+    Panels,
+}
+
 /// What register tiles multiply. A and B are packed as words of 4 bytes, each a number or two.
 #[derive(Clone, Copy)]
 pub enum Operands {
@@ -91,11 +100,12 @@ pub struct Product {
 const ROW_BLOCK: usize = 168;
 /// Columns of B that are packed at a time.
 const COLUMN_BLOCK: usize = 256;
+/// The same where B's columns lie one element after the other: then C is narrow as a rule, and A, which is long, is read
+/// once for all of them.
+const COLUMN_BLOCK_NT: usize = 1024;
 /// A packed B of more bytes than this is read from memory each time.
 const CACHED_WEIGHT: usize = 8 << 20;
-/// Up to so many rows A is read as it lies: there is little of it.
-const AS_IT_LIES: usize = 4;
-/// Up to so many rows C is computed panel by panel.
+/// Up to so many rows C is computed one group of panels after the other.
 const NARROW: usize = 64;
 /// Elements of A that are packed at a time; they live in the last-level cache.
 const PACKED_LEFT: usize = 1 << 20;
@@ -116,11 +126,16 @@ pub fn cut(range: Range<usize>, len: usize) -> impl Iterator<Item = Range<usize>
     range.step_by(len).map(move |start| start..(start + len).min(end))
 }
 
-/// The heights of register tiles over `rows`: as few as possible, as equal as possible.
+/// The register tiles over `rows`: as few as possible, as equal as possible, the higher ones first.
 pub fn tiles(rows: Range<usize>, max: usize) -> impl Iterator<Item = Range<usize>> {
-    let (start, len) = (rows.start, rows.len());
-    let count = len.div_ceil(max);
-    (0..count).map(move |i| start + len * i / count..start + len * (i + 1) / count)
+    let count = rows.len().div_ceil(max);
+    let (height, higher) = (rows.len() / count.max(1), rows.len() % count.max(1));
+    let mut end = rows.start;
+    (0..count).map(move |i| {
+        let start = end;
+        end += height + usize::from(i < higher);
+        start..end
+    })
 }
 
 /// Computes `p`.
@@ -133,9 +148,8 @@ pub unsafe fn product(isa: &Isa, p: &Product) {
         unsafe { clear(p) };
         return;
     }
-    let packed = matches!(p.b, Right::Panels { .. });
     let words = p.operands.words(p.k);
-    let plan = Plan::new(isa, p.operands, (p.m, p.n, words), p.a.step == 1, packed);
+    let plan = Plan::new(isa, p.operands, (p.m, p.n, words), p.a.step == 1, p.b.lies());
     scratch::with(plan.left_len + plan.right_len, |memory| {
         for rows in cut(0..p.m, plan.rows) {
             for span in cut(0..words, plan.span) {
@@ -164,9 +178,9 @@ pub fn scratch(
     operands: Operands,
     (m, n, k): (usize, usize, usize),
     contiguous: bool,
-    packed: bool,
+    right: Lies,
 ) -> usize {
-    let plan = Plan::new(isa, operands, (m, n, operands.words(k)), contiguous, packed);
+    let plan = Plan::new(isa, operands, (m, n, operands.words(k)), contiguous, right);
     plan.left_len + plan.right_len
 }
 
@@ -198,28 +212,30 @@ struct Plan {
 }
 
 impl Plan {
-    /// For `m`, `n` and the words of `k` of a product; `contiguous`: rows of A lie one element after the other; `packed`: B
-    /// is.
+    /// For `m`, `n` and the words of `k` of a product; `contiguous`: rows of A lie one element after the other; `right`: and
+    /// B.
     fn new(
         isa: &Isa,
         operands: Operands,
         (m, n, k): (usize, usize, usize),
         contiguous: bool,
-        packed: bool,
+        right: Lies,
     ) -> Plan {
+        let packed = right == Lies::Panels;
         let set = operands.tiles(isa);
         let k_block = k_block(isa, k);
         // Tiles of one panel that hold all rows read a B that comes from memory once.
         let tall = m > set.rows() && m <= set.rows() + set.tall.len();
         let streams = tall && packed && k * n * size_of::<f32>() > CACHED_WEIGHT;
         let as_it_lies = contiguous && matches!(operands, Operands::Numbers);
-        let pack_left = !as_it_lies || m > AS_IT_LIES;
+        let pack_left = !as_it_lies || streams;
         let height = if streams { m } else { set.rows() };
         let rows = if pack_left { part(m, PACKED_LEFT / isa.k_block, set.rows()) } else { m };
         let span = if pack_left { (PACKED_LEFT / rows / k_block).max(1) * k_block } else { k };
         let column_block = match m {
             ..=NARROW if packed => usize::MAX,
-            ..=NARROW => PANEL,
+            ..=NARROW => set.panels(m) * PANEL,
+            _ if right == Lies::Columns => part(n, COLUMN_BLOCK_NT, PANEL),
             _ => COLUMN_BLOCK,
         };
         let left_len =
@@ -271,27 +287,78 @@ impl Blocks {
 unsafe fn sweep(isa: &Isa, p: &Product, plan: &Plan, left: &Blocks, memory: *mut f32) {
     for columns in cut(0..p.n, plan.column_block) {
         for k in cut(left.k.clone(), plan.k_block) {
-            let (b, apart) = match p.b {
-                Right::Panels { at, apart } => {
-                    (at.wrapping_add(columns.start / PANEL * apart + k.start * PANEL), apart)
-                }
-                source => {
-                    let source = source.at_column(columns.start);
-                    let elements = p.operands.elements(&k, p.k);
-                    // SAFETY: the scratch has room for the block; the source holds its elements.
-                    unsafe { packing::panels(isa, p.operands, source, columns.len(), elements, memory) };
-                    (memory.cast_const(), k.len() * PANEL)
-                }
-            };
+            let next = if k.end < left.k.end { (k.end, columns.start) } else { (left.k.start, columns.end) };
+            // SAFETY: the scratch has room for the block; B holds its elements.
+            let mut right = unsafe { RightBlock::new(isa, p, &columns, &k, next, memory) };
             for rows in cut(left.rows.clone(), plan.row_block) {
                 // SAFETY: the block lies within C; A and B hold what it needs.
-                unsafe { block(isa, p, left, &rows, &columns, &k, (b, apart)) };
+                unsafe { block(isa, p, left, &rows, &columns, &k, &right) };
+                right.rows = None;
+            }
+        }
+    }
+}
+
+/// A block of B in panels.
+struct RightBlock {
+    at: *mut f32,
+    /// Elements from one panel to the next.
+    apart: usize,
+    /// What the panels are still to be copied from, by the first tile that reads each.
+    rows: Option<Rows>,
+}
+
+/// Rows of B as they lie.
+struct Rows {
+    /// The block's first element.
+    at: *const f32,
+    /// That of the block which is wanted after it. Need not exist.
+    next: *const f32,
+    apart: usize,
+}
+
+impl RightBlock {
+    /// Columns `columns` and words `k` of B, packed into `memory` if no tile can do it; `next`: the word and the column at
+    /// which the next block starts.
+    unsafe fn new(
+        isa: &Isa,
+        p: &Product,
+        columns: &Range<usize>,
+        k: &Range<usize>,
+        next: (usize, usize),
+        memory: *mut f32,
+    ) -> Self {
+        let packed = k.len() * PANEL;
+        match p.b {
+            Right::Panels { at, apart } => {
+                let at = at.wrapping_add(columns.start / PANEL * apart + k.start * PANEL);
+                RightBlock { at: at.cast_mut(), apart, rows: None }
+            }
+            Right::Rows { at, apart } if matches!(p.operands, Operands::Numbers) => {
+                let place = |(row, column): (usize, usize)| at.wrapping_add(row * apart + column);
+                let rows = Rows { at: place((k.start, columns.start)), next: place(next), apart };
+                RightBlock { at: memory, apart: packed, rows: Some(rows) }
+            }
+            source => {
+                let source = source.at_column(columns.start);
+                let elements = p.operands.elements(k, p.k);
+                // SAFETY: as the caller promised.
+                unsafe { packing::panels(isa, p.operands, source, columns.len(), elements, memory) };
+                RightBlock { at: memory, apart: packed, rows: None }
             }
         }
     }
 }
 
 impl Right {
+    fn lies(&self) -> Lies {
+        match self {
+            Right::Rows { .. } | Right::Reduced(_) => Lies::Rows,
+            Right::Columns { .. } => Lies::Columns,
+            Right::Panels { .. } => Lies::Panels,
+        }
+    }
+
     pub fn at_column(self, column: usize) -> Right {
         match self {
             Right::Rows { at, apart } => Right::Rows { at: at.wrapping_add(column), apart },
@@ -307,6 +374,41 @@ impl Right {
     }
 }
 
+/// Panels that tiles take at once.
+struct Group {
+    /// Where the panels are or will be.
+    at: *mut f32,
+    /// Their rows as they lie, and the elements from one to the next, if the first tile is to copy them.
+    rows: Option<(*const f32, usize)>,
+    /// The group that is wanted next, and the elements from one of its rows, and of its panels, to the next.
+    ahead: *const f32,
+    ahead_row: usize,
+    ahead_panel: usize,
+}
+
+impl RightBlock {
+    /// The panels of `columns`, counted from the block's first; `last`: they are its last ones. If there are fewer of them
+    /// than a tile `copies`, they are packed now.
+    unsafe fn group(&self, isa: &Isa, columns: &Range<usize>, k: usize, last: bool, copies: usize) -> Group {
+        let at = self.at.wrapping_add(columns.start / PANEL * self.apart);
+        let Some(rows) = &self.rows else {
+            let ahead = at.wrapping_add(columns.len().div_ceil(PANEL) * self.apart);
+            return Group { at, rows: None, ahead, ahead_row: PANEL, ahead_panel: self.apart };
+        };
+        let from = rows.at.wrapping_add(columns.start);
+        let ahead = if last { rows.next } else { rows.at.wrapping_add(columns.end) };
+        let mut group =
+            Group { at, rows: Some((from, rows.apart)), ahead, ahead_row: rows.apart, ahead_panel: PANEL };
+        if columns.len() < copies * PANEL {
+            let source = Right::Rows { at: from, apart: rows.apart };
+            // SAFETY: the block has these columns and as many rows, and there is room for them.
+            unsafe { packing::panels(isa, Operands::Numbers, source, columns.len(), 0..k, at) };
+            group.rows = None;
+        }
+        group
+    }
+}
+
 /// One block of C by one block of the contraction: all register tiles of a group of panels, then the next group.
 unsafe fn block(
     isa: &Isa,
@@ -315,35 +417,42 @@ unsafe fn block(
     rows: &Range<usize>,
     columns: &Range<usize>,
     k: &Range<usize>,
-    (b, apart): (*const f32, usize),
+    right: &RightBlock,
 ) {
     let set = p.operands.tiles(isa);
     let tall = left.height > set.rows();
-    let group = if tall { 1 } else { set.panels(rows.len()) };
-    let mut column = columns.start;
-    while column < columns.end {
-        let panels = if columns.end - column >= group * PANEL { group } else { 1 };
-        let width = (panels * PANEL).min(columns.end - column);
-        let b = b.wrapping_add((column - columns.start) / PANEL * apart);
+    let wide = if tall { 1 } else { set.panels(rows.len()) };
+    let mut column = 0;
+    while column < columns.len() {
+        let panels = if columns.len() - column >= wide * PANEL { wide } else { 1 };
+        let width = (panels * PANEL).min(columns.len() - column);
+        let last = column + width == columns.len();
+        // SAFETY: the block has these columns.
+        let group = unsafe { right.group(isa, &(column..column + width), k.len(), last, wide) };
         for (i, tile) in tiles(rows.clone(), left.height).enumerate() {
+            let copied = if i == 0 { group.rows } else { None };
+            let (b, b_row) = copied.unwrap_or((group.at, PANEL));
             let a = left.tile(p, &tile, k);
             let args = Tile {
                 a: a.at,
                 a_row: a.row,
-                a_step: a.step,
                 b,
-                // Of the next group of panels, each tile asks for one.
-                ahead: b.wrapping_add((panels + i % panels) * apart),
-                b_panel: apart,
+                b_row,
+                b_panel: right.apart,
+                copy: group.at,
+                // Each tile asks for one panel.
+                ahead: group.ahead.wrapping_add(i % panels * group.ahead_panel),
+                ahead_row: group.ahead_row,
                 k: k.len(),
-                c: p.c.wrapping_add(tile.start * p.c_row + column),
+                c: p.c.wrapping_add(tile.start * p.c_row + columns.start + column),
                 c_row: p.c_row,
                 columns: width,
                 add: p.add || k.start > 0,
             };
-            let kernel = match tall {
-                true => set.tall[tile.len() - set.rows() - 1],
-                false => set.tile(tile.len(), panels, left.packed),
+            let kernel = match copied {
+                Some(_) => set.copying(tile.len(), left.packed),
+                None if tall => set.tall[tile.len() - set.rows() - 1],
+                None => set.tile(tile.len(), panels, left.packed),
             };
             // SAFETY: the tile lies within C, and A and B hold its operands.
             unsafe { kernel(&args) };

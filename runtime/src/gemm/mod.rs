@@ -39,7 +39,7 @@ use lstmc_compiler::plan::{COLUMN_GRAIN, Program, Split, Step, share};
 
 pub use scatter::scatter;
 
-use driver::{Left, Operands, Product, Right};
+use driver::{Left, Lies, Operands, Product, Right};
 use micro::Isa;
 use stream::Panels;
 
@@ -149,10 +149,14 @@ pub fn scratch_bytes(program: &Program) -> u64 {
         let n = if split == Split::Columns { gemm.n.div_ceil(program.workers) } else { gemm.n };
         let contiguous = gemm.form != Form::TN;
         let operands = Operands::of(isa, gemm.precision);
-        let as_lies = gemm.packed == Some(words_of(operands));
+        let right = match gemm.packed {
+            Some(format) if format == words_of(operands) => Lies::Panels,
+            None if gemm.form == Form::NT => Lies::Columns,
+            _ => Lies::Rows,
+        };
         match contiguous && streams(gemm.precision, gemm.packed, gemm.form == Form::NT, gemm.m, m) {
             true => 0,
-            false => driver::scratch(isa, operands, (m, n, gemm.k), contiguous, as_lies),
+            false => driver::scratch(isa, operands, (m, n, gemm.k), contiguous, right),
         }
     };
     fn largest(isa: &Isa, steps: &[Step], of: &impl Fn(&Gemm, Split) -> usize) -> usize {

@@ -13,7 +13,7 @@ pub static ISA: Isa = Isa {
     name: "avx2",
     lanes: 8,
     k_block: 384,
-    tiles: Tiles { heights: heights![1 x 6, 2 x 3, 3 x 2, 4 x 1, 5 x 1, 6 x 1], tall: &[] },
+    tiles: Tiles { heights: heights![copying: 1 x 6, 2 x 3, 3 x 2, 4 x 1, 5 x 1, 6 x 1], tall: &[] },
     pairs: None,
     interleave,
     direct,
@@ -24,8 +24,8 @@ pub static ISA: Isa = Isa {
 const LANES: usize = 8;
 
 #[target_feature(enable = "avx2,fma")]
-unsafe fn tile<const ROWS: usize, const PANELS: usize, const PACKED: bool>(t: &Tile) {
-    let (a_row, a_step) = if PACKED { (1, ROWS) } else { (t.a_row, t.a_step) };
+unsafe fn tile<const ROWS: usize, const PANELS: usize, const PACKED: bool, const COPIES: bool>(t: &Tile) {
+    let (a_row, a_step) = if PACKED { (1, ROWS) } else { (t.a_row, 1) };
     let mut sums = [[[_mm256_setzero_ps(); 2]; ROWS]; PANELS];
     let (mut a, mut b) = (t.a, t.b);
     for i in 0..ROWS {
@@ -33,15 +33,21 @@ unsafe fn tile<const ROWS: usize, const PANELS: usize, const PACKED: bool>(t: &T
         _mm_prefetch::<_MM_HINT_T0>(t.c.wrapping_add(i * t.c_row).cast());
         _mm_prefetch::<_MM_HINT_T0>(t.c.wrapping_add(i * t.c_row + PANEL - 1).cast());
     }
-    let mut ahead = t.ahead;
+    let (mut ahead, mut copy) = (t.ahead, t.copy);
+    let (b_row, b_panel) = if COPIES { (t.b_row, PANEL) } else { (PANEL, t.b_panel) };
     for _ in 0..t.k {
         _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
-        ahead = ahead.wrapping_add(PANEL);
+        ahead = ahead.wrapping_add(t.ahead_row);
         for (panel, sums) in sums.iter_mut().enumerate() {
-            // SAFETY: A has ROWS rows and B PANELS panels of k elements; a and b stay within them.
+            // SAFETY: A has ROWS rows and B PANELS panels of k elements; a and b stay within them, and copy within as many.
             unsafe {
-                let from = b.add(panel * t.b_panel);
+                let from = b.add(panel * b_panel);
                 let columns = [_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(LANES))];
+                if COPIES {
+                    let to = copy.add(panel * t.k * PANEL);
+                    _mm256_storeu_ps(to, columns[0]);
+                    _mm256_storeu_ps(to.add(LANES), columns[1]);
+                }
                 for (i, sums) in sums.iter_mut().enumerate() {
                     let row = _mm256_broadcast_ss(&*a.add(i * a_row));
                     for (sum, &columns) in sums.iter_mut().zip(&columns) {
@@ -51,7 +57,8 @@ unsafe fn tile<const ROWS: usize, const PANELS: usize, const PACKED: bool>(t: &T
             }
         }
         a = a.wrapping_add(a_step);
-        b = b.wrapping_add(PANEL);
+        b = b.wrapping_add(b_row);
+        copy = copy.wrapping_add(PANEL);
     }
     for (panel, sums) in sums.iter().enumerate() {
         let left = t.columns.saturating_sub(panel * PANEL);

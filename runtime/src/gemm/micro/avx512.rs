@@ -1,6 +1,7 @@
 //! AVX-512: thirty-two registers of sixteen lanes, a panel is one of them wide.
 
 use std::arch::x86_64::*;
+use std::hint::black_box;
 
 use lstmc_compiler::kernel::PANEL;
 
@@ -8,26 +9,26 @@ use super::{Isa, Tile, Tiles};
 use crate::gemm::driver::Product;
 use crate::gemm::{direct, dots};
 
-/// The tiles of all sizes: `tile::<rows, panels, packed>` must be in scope.
+/// The tiles of all sizes, `copying` among them or `plain`: `tile::<rows, panels, packed, copies>` must be in scope.
 macro_rules! all_tiles {
-    () => {
+    ($copying:ident) => {
         crate::gemm::micro::Tiles {
-            heights: crate::gemm::micro::heights![
+            heights: crate::gemm::micro::heights![$copying:
                 1 x 12, 2 x 6, 3 x 4, 4 x 2, 5 x 2, 6 x 2, 7 x 2, 8 x 2, 9 x 2, 10 x 2, 11 x 2, 12 x 2,
             ],
             tall: &[
-                tile::<13, 1, true>,
-                tile::<14, 1, true>,
-                tile::<15, 1, true>,
-                tile::<16, 1, true>,
-                tile::<17, 1, true>,
-                tile::<18, 1, true>,
-                tile::<19, 1, true>,
-                tile::<20, 1, true>,
-                tile::<21, 1, true>,
-                tile::<22, 1, true>,
-                tile::<23, 1, true>,
-                tile::<24, 1, true>,
+                tile::<13, 1, true, false>,
+                tile::<14, 1, true, false>,
+                tile::<15, 1, true, false>,
+                tile::<16, 1, true, false>,
+                tile::<17, 1, true, false>,
+                tile::<18, 1, true, false>,
+                tile::<19, 1, true, false>,
+                tile::<20, 1, true, false>,
+                tile::<21, 1, true, false>,
+                tile::<22, 1, true, false>,
+                tile::<23, 1, true, false>,
+                tile::<24, 1, true, false>,
             ],
         }
     };
@@ -38,8 +39,15 @@ pub(super) use all_tiles;
 macro_rules! tile_function {
     ($features:literal, $multiply_add:expr) => {
         #[target_feature(enable = $features)]
-        unsafe fn tile<const ROWS: usize, const PANELS: usize, const PACKED: bool>(t: &Tile) {
-            let (a_row, a_step) = if PACKED { (1, ROWS) } else { (t.a_row, t.a_step) };
+        unsafe fn tile<const ROWS: usize, const PANELS: usize, const PACKED: bool, const COPIES: bool>(
+            t: &Tile,
+        ) {
+            // Rows that lie apart have a pointer to every third, the others one or two times `a_row` from it, which an address
+            // may hold. The compiler must not know how they hang together: it would add up a chain instead.
+            let mut bases: [*const f32; 4] = std::array::from_fn(|i| match PACKED {
+                true => t.a,
+                false => black_box(t.a.wrapping_add(3 * i * t.a_row)),
+            });
             let mut sums = [[_mm512_setzero_ps(); ROWS]; PANELS];
             let (mut a, mut b) = (t.a, t.b);
             for i in 0..ROWS {
@@ -48,25 +56,35 @@ macro_rules! tile_function {
                     _mm_prefetch::<_MM_HINT_T0>(t.c.wrapping_add(i * t.c_row + panel * PANEL).cast());
                 }
             }
-            let mut ahead = t.ahead;
+            let (mut ahead, mut copy) = (t.ahead, t.copy);
+            let (b_row, b_panel) = if COPIES { (t.b_row, PANEL) } else { (PANEL, t.b_panel) };
             for _ in 0..t.k {
                 _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
-                ahead = ahead.wrapping_add(PANEL);
-                // SAFETY: A has ROWS rows and B PANELS panels of k elements; a and b stay within them.
+                ahead = ahead.wrapping_add(t.ahead_row);
+                // SAFETY: A has ROWS rows and B PANELS panels of k elements; a and b stay within them, and copy within
+                // as many.
                 unsafe {
                     // The columns first, so that a row's element lives for its own multiply-adds only: with the loops the other
                     // way round all rows are kept for the second panel, and sums are spilled to make room for them.
                     let columns: [__m512; PANELS] =
-                        std::array::from_fn(|panel| _mm512_loadu_ps(b.add(panel * t.b_panel)));
+                        std::array::from_fn(|panel| _mm512_loadu_ps(b.add(panel * b_panel)));
+                    if COPIES {
+                        for (panel, &columns) in columns.iter().enumerate() {
+                            _mm512_storeu_ps(copy.add(panel * t.k * PANEL), columns);
+                        }
+                    }
                     for i in 0..ROWS {
-                        let row = _mm512_set1_ps(*a.add(i * a_row));
+                        let at = if PACKED { a.add(i) } else { bases[i / 3 % 4].add(i % 3 * t.a_row) };
+                        let row = _mm512_set1_ps(*at);
                         for (sums, &columns) in sums.iter_mut().zip(&columns) {
                             sums[i] = ($multiply_add)(row, columns, sums[i]);
                         }
                     }
                 }
-                a = a.wrapping_add(a_step);
-                b = b.wrapping_add(PANEL);
+                a = a.wrapping_add(ROWS);
+                bases = bases.map(|base| base.wrapping_add(1));
+                b = b.wrapping_add(b_row);
+                copy = copy.wrapping_add(PANEL);
             }
             for (panel, sums) in sums.iter().enumerate() {
                 let left = t.columns.saturating_sub(panel * PANEL).min(PANEL);
@@ -101,7 +119,7 @@ pub static ISA: Isa = Isa {
 };
 
 pub const K_BLOCK: usize = 704;
-pub const TILES: Tiles = all_tiles!();
+pub const TILES: Tiles = all_tiles!(copying);
 
 #[target_feature(enable = "avx512f")]
 pub unsafe fn direct(p: &Product, b: *const f32, apart: usize) {

@@ -2,6 +2,7 @@
 //! to the lane's sum.
 
 use std::arch::x86_64::*;
+use std::hint::black_box;
 
 use lstmc_compiler::kernel::PANEL;
 
@@ -13,7 +14,7 @@ pub static ISA: Isa = Isa {
     lanes: 16,
     k_block: avx512::K_BLOCK,
     tiles: avx512::TILES,
-    pairs: Some(Pairs { tiles: all_tiles!(), interleave, panels, rows }),
+    pairs: Some(Pairs { tiles: all_tiles!(plain), interleave, panels, rows }),
     interleave: super::avx2::interleave,
     direct: avx512::direct,
     dots: avx512::dots,

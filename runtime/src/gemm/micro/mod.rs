@@ -18,17 +18,22 @@ use super::stream::Panels;
 /// What a register tile works on: `C[..rows, ..columns]` becomes, or grows by, `k` products of A and B. Elements of A and B
 /// are `f32`, or pairs of `bf16` for the tiles of [`Pairs`].
 pub struct Tile {
-    /// Element (i, p) of A at `a[i * a_row + p * a_step]`.
+    /// Element (i, p) of A at `a[i * a_row + p]`, or where A is packed at `a[p * rows + i]`.
     pub a: *const f32,
     pub a_row: usize,
-    pub a_step: usize,
-    /// `k` rows of a panel of B, one after the other.
+    /// `k` rows of a panel of B.
     pub b: *const f32,
+    /// Elements from one row of a panel to the next: [`PANEL`], except for a tile that copies.
+    pub b_row: usize,
     /// Elements from one panel of B to the next.
     pub b_panel: usize,
     pub k: usize,
+    /// Where a tile that copies lays B out: the panels one after the other, each `k` rows of [`PANEL`].
+    pub copy: *mut f32,
     /// A panel of B that will be wanted soon: row `p` of it is prefetched in round `p`. Need not exist.
     pub ahead: *const f32,
+    /// Elements from one row of that panel to the next.
+    pub ahead_row: usize,
     pub c: *mut f32,
     pub c_row: usize,
     /// Columns of C, counted over all panels: more than in one panel less than there are.
@@ -42,9 +47,8 @@ pub const AHEAD: usize = 8;
 
 /// Computes a [`Tile`] of a fixed number of rows and panels.
 ///
-/// Each comes in two forms. In one, rows and steps of A are wherever the tile says. In the other, A is packed: its rows
-/// lie side by side, so that an element's place is a constant and not one more addition in a chain as long as the tile is
-/// high.
+/// Each comes in two forms: for rows of A that lie one element after the other, and for packed A, where an element's place
+/// is a constant.
 pub type TileFn = unsafe fn(&Tile);
 
 /// `to[p * apart + i] = from[i * row + p]` for `i < rows <= 16` and `p < k`: `(from, row, rows, k, to, apart)`, where
@@ -69,12 +73,21 @@ pub struct Height {
     pub wide: Forms,
     /// Takes one panel.
     pub single: Forms,
+    /// As `wide`, of panels whose rows lie apart: copies them as it goes, one after the other. The loads of B are there
+    /// anyway, and there is time for the stores. Where B is not packed as it is, there is none.
+    pub copying: Option<Forms>,
 }
 
 /// A tile for A as it lies, and for packed A.
 pub struct Forms {
     pub strided: TileFn,
     pub packed: TileFn,
+}
+
+impl Forms {
+    fn of(&self, packed: bool) -> TileFn {
+        if packed { self.packed } else { self.strided }
+    }
 }
 
 /// Register tiles, by height.
@@ -135,7 +148,16 @@ impl Tiles {
         let height = &self.heights[rows - 1];
         debug_assert!(panels == 1 || panels == height.panels, "there is no tile of {rows} x {panels}");
         let forms = if panels == 1 { &height.single } else { &height.wide };
-        if packed { forms.packed } else { forms.strided }
+        forms.of(packed)
+    }
+
+    /// The same of [`Height::panels`] panels, which it copies.
+    ///
+    /// # Panics
+    /// If B is to be packed as something else than it is: [`Height::copying`].
+    pub fn copying(&self, rows: usize, packed: bool) -> TileFn {
+        let forms = self.heights[rows - 1].copying.as_ref();
+        forms.expect("tiles of numbers copy B").of(packed)
     }
 }
 
@@ -170,20 +192,25 @@ pub fn best() -> &'static Isa {
     BEST.get_or_init(|| available()[0])
 }
 
-/// A table of heights: `rows x panels` for each. `tile::<rows, panels, packed>` must be in scope.
+/// A table of heights: `rows x panels` for each. `tile::<rows, panels, packed, copies>` must be in scope.
 macro_rules! heights {
-    ($($rows:literal x $panels:literal),* $(,)?) => {
+    ($copying:ident: $($rows:literal x $panels:literal),* $(,)?) => {
         &[$(crate::gemm::micro::Height {
             panels: $panels,
-            wide: crate::gemm::micro::Forms {
-                strided: tile::<$rows, $panels, false>,
-                packed: tile::<$rows, $panels, true>,
-            },
-            single: crate::gemm::micro::Forms {
-                strided: tile::<$rows, 1, false>,
-                packed: tile::<$rows, 1, true>,
-            },
+            wide: crate::gemm::micro::forms!($rows, $panels, false),
+            single: crate::gemm::micro::forms!($rows, 1, false),
+            copying: crate::gemm::micro::heights!(@$copying $rows, $panels),
         }),*]
     };
+    (@copying $rows:literal, $panels:literal) => { Some(crate::gemm::micro::forms!($rows, $panels, true)) };
+    (@plain $rows:literal, $panels:literal) => { None };
 }
-use heights;
+macro_rules! forms {
+    ($rows:literal, $panels:literal, $copies:literal) => {
+        crate::gemm::micro::Forms {
+            strided: tile::<$rows, $panels, false, $copies>,
+            packed: tile::<$rows, $panels, true, $copies>,
+        }
+    };
+}
+use {forms, heights};

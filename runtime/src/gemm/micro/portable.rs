@@ -17,9 +17,9 @@ pub static ISA: Isa = Isa {
     tiles: Tiles {
         // Sixteen registers of four lanes hold two rows of a panel, thirty-two six.
         #[cfg(not(target_arch = "aarch64"))]
-        heights: heights![1 x 2, 2 x 1],
+        heights: heights![copying: 1 x 2, 2 x 1],
         #[cfg(target_arch = "aarch64")]
-        heights: heights![1 x 4, 2 x 2, 3 x 2, 4 x 1, 5 x 1, 6 x 1],
+        heights: heights![copying: 1 x 4, 2 x 2, 3 x 2, 4 x 1, 5 x 1, 6 x 1],
         tall: &[],
     },
     pairs: None,
@@ -29,14 +29,19 @@ pub static ISA: Isa = Isa {
     stream,
 };
 
-unsafe fn tile<const ROWS: usize, const PANELS: usize, const PACKED: bool>(t: &Tile) {
-    let (a_row, a_step) = if PACKED { (1, ROWS) } else { (t.a_row, t.a_step) };
+unsafe fn tile<const ROWS: usize, const PANELS: usize, const PACKED: bool, const COPIES: bool>(t: &Tile) {
+    let (a_row, a_step) = if PACKED { (1, ROWS) } else { (t.a_row, 1) };
     let mut sums = [[[0.0f32; PANEL]; PANELS]; ROWS];
-    let (mut a, mut b) = (t.a, t.b);
+    let (mut a, mut b, mut copy) = (t.a, t.b, t.copy);
+    let (b_row, b_panel) = if COPIES { (t.b_row, PANEL) } else { (PANEL, t.b_panel) };
     for _ in 0..t.k {
         for panel in 0..PANELS {
             // SAFETY: B has PANELS panels of k rows of PANEL elements.
-            let columns: &[f32; PANEL] = unsafe { &*b.add(panel * t.b_panel).cast() };
+            let columns: &[f32; PANEL] = unsafe { &*b.add(panel * b_panel).cast() };
+            if COPIES {
+                // SAFETY: and there is room for as many.
+                unsafe { *copy.add(panel * t.k * PANEL).cast() = *columns };
+            }
             for i in 0..ROWS {
                 // SAFETY: A has ROWS rows of k elements.
                 let row = unsafe { *a.add(i * a_row) };
@@ -48,7 +53,8 @@ unsafe fn tile<const ROWS: usize, const PANELS: usize, const PACKED: bool>(t: &T
             }
         }
         a = a.wrapping_add(a_step);
-        b = b.wrapping_add(PANEL);
+        b = b.wrapping_add(b_row);
+        copy = copy.wrapping_add(PANEL);
     }
     for (i, row) in sums.iter().enumerate() {
         // SAFETY: C has `columns` columns in each row.
