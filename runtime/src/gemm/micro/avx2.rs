@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use lstmc_compiler::kernel::PANEL;
 
-use super::{Isa, Tile, Tiles, heights};
+use super::{Isa, Tile, Tiles, heights, thirds};
 use crate::gemm::driver::Product;
 use crate::gemm::stream::{self, Panels};
 use crate::gemm::{direct, dots};
@@ -25,7 +25,7 @@ const LANES: usize = 8;
 
 #[target_feature(enable = "avx2,fma")]
 unsafe fn tile<const ROWS: usize, const PANELS: usize, const PACKED: bool, const COPIES: bool>(t: &Tile) {
-    let (a_row, a_step) = if PACKED { (1, ROWS) } else { (t.a_row, 1) };
+    let mut bases: [*const f32; 2] = if PACKED { [t.a; 2] } else { thirds(t.a, t.a_row) };
     let mut sums = [[[_mm256_setzero_ps(); 2]; ROWS]; PANELS];
     let (mut a, mut b) = (t.a, t.b);
     for i in 0..ROWS {
@@ -49,14 +49,16 @@ unsafe fn tile<const ROWS: usize, const PANELS: usize, const PACKED: bool, const
                     _mm256_storeu_ps(to.add(LANES), columns[1]);
                 }
                 for (i, sums) in sums.iter_mut().enumerate() {
-                    let row = _mm256_broadcast_ss(&*a.add(i * a_row));
+                    let at = if PACKED { a.add(i) } else { bases[i / 3].add(i % 3 * t.a_row) };
+                    let row = _mm256_broadcast_ss(&*at);
                     for (sum, &columns) in sums.iter_mut().zip(&columns) {
                         *sum = _mm256_fmadd_ps(row, columns, *sum);
                     }
                 }
             }
         }
-        a = a.wrapping_add(a_step);
+        a = a.wrapping_add(ROWS);
+        bases = bases.map(|base| base.wrapping_add(1));
         b = b.wrapping_add(b_row);
         copy = copy.wrapping_add(PANEL);
     }

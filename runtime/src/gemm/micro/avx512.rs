@@ -1,11 +1,10 @@
 //! AVX-512: thirty-two registers of sixteen lanes, a panel is one of them wide.
 
 use std::arch::x86_64::*;
-use std::hint::black_box;
 
 use lstmc_compiler::kernel::PANEL;
 
-use super::{Isa, Tile, Tiles};
+use super::{Isa, Tile, Tiles, thirds};
 use crate::gemm::driver::Product;
 use crate::gemm::{direct, dots};
 
@@ -42,12 +41,7 @@ macro_rules! tile_function {
         unsafe fn tile<const ROWS: usize, const PANELS: usize, const PACKED: bool, const COPIES: bool>(
             t: &Tile,
         ) {
-            // Rows that lie apart have a pointer to every third, the others one or two times `a_row` from it, which an address
-            // may hold. The compiler must not know how they hang together: it would add up a chain instead.
-            let mut bases: [*const f32; 4] = std::array::from_fn(|i| match PACKED {
-                true => t.a,
-                false => black_box(t.a.wrapping_add(3 * i * t.a_row)),
-            });
+            let mut bases: [*const f32; 4] = if PACKED { [t.a; 4] } else { thirds(t.a, t.a_row) };
             let mut sums = [[_mm512_setzero_ps(); ROWS]; PANELS];
             let (mut a, mut b) = (t.a, t.b);
             for i in 0..ROWS {

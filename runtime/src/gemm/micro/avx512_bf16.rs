@@ -2,12 +2,11 @@
 //! to the lane's sum.
 
 use std::arch::x86_64::*;
-use std::hint::black_box;
 
 use lstmc_compiler::kernel::PANEL;
 
 use super::avx512::{self, all_tiles, tile_function};
-use super::{AHEAD, Isa, Pairs, Tile};
+use super::{AHEAD, Isa, Pairs, Tile, thirds};
 
 pub static ISA: Isa = Isa {
     name: "avx512bf16",

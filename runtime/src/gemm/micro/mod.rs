@@ -10,6 +10,7 @@ mod avx512_bf16;
 mod avx512_stream;
 mod portable;
 
+use std::hint::black_box;
 use std::sync::OnceLock;
 
 use super::driver::Product;
@@ -44,6 +45,14 @@ pub struct Tile {
 
 /// Rows of a source that packing asks for before it reads them: each may be on a page of its own.
 pub const AHEAD: usize = 8;
+
+/// Every third of the rows of an A whose rows lie `a_row` apart. The others lie once or twice `a_row` from one of these,
+/// which the address of an operand can say. The compiler must not know how the pointers hang together: it would make one
+/// chain of additions of them, as long as the tile is high.
+#[inline(always)]
+fn thirds<const N: usize>(a: *const f32, a_row: usize) -> [*const f32; N] {
+    std::array::from_fn(|i| black_box(a.wrapping_add(3 * i * a_row)))
+}
 
 /// Computes a [`Tile`] of a fixed number of rows and panels.
 ///
