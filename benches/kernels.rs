@@ -142,6 +142,9 @@ fn product(&(_, form, m, n, k, packed, split): &Row, threads: u32) -> f64 {
     let right = panels.as_ref().unwrap_or(&b);
     seconds(threads, ROUNDS, &|worker| {
         // SAFETY: the operands have the lengths that the shape asks for; each worker writes its own part of C.
-        unsafe { gemm(&shape, a.pointer(), right.pointer(), c.pointer(), worker, threads) };
+        unsafe {
+            let all = std::ptr::null();
+            gemm(&shape, a.pointer(), right.pointer(), c.pointer(), all, worker, threads);
+        };
     })
 }

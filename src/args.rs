@@ -251,7 +251,8 @@ pub struct Emit {
     #[arg(long, value_enum)]
     pub stage: Stage,
     /// Print the graph of the stages graph, grad and opt as it is after this pass: lower, simplify-1, merge_products,
-    /// hoist, simplify-2, gradients, update, simplify-3, sink, sparse_rows, simplify-4 (after simplify-2 for training only).
+    /// hoist, distinct_rows, simplify-2, gradients, update, simplify-3, sink, sparse_rows, simplify-4 (after simplify-2 for
+    /// training only).
     #[arg(long, value_name = "PASS")]
     pub dump_after: Option<String>,
     /// What the model is compiled for.

@@ -22,7 +22,6 @@ use lstmc_runtime::text::{Corpus, Tokenizer};
 use serde_json::{Value, json};
 
 use crate::train::Training;
-use crate::work::Work;
 use crate::{compile, generate, median};
 
 /// Rounds of 5 ms in which the machine is measured each time.
@@ -63,8 +62,8 @@ fn corpus(text: &str, data: &Path) -> Result<(Model, Vec<u32>)> {
 
 fn training(text: &str, data: &Path, threads: u32) -> Result<()> {
     let (model, ids) = corpus(text, data)?;
-    let flop = Work::of(&pipeline::program_of(&model, Purpose::Train, 1)).flop;
     let mut training = Training::new(&model, threads, ids)?;
+    let flop = training.flop(&pipeline::program_of(&model, Purpose::Train, 1));
     answer(&json!({ "flop": flop }), |command, number| {
         Ok(match command {
             "run" => {

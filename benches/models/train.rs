@@ -7,12 +7,13 @@ use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::kernel::Format;
 use lstmc_compiler::model::Model;
 use lstmc_compiler::pipeline;
+use lstmc_compiler::plan::Program;
 use lstmc_runtime::feed::{Feed, random_ids};
 use lstmc_runtime::machine::{self, Reading};
 use lstmc_runtime::session::Session;
 use lstmc_runtime::train::initialise;
 
-use crate::work::Work;
+use crate::work::{self, Work};
 use crate::{Case, THREADS, compile, median};
 
 /// Seconds of training per round and number of threads; at least one step.
@@ -20,6 +21,8 @@ const ROUND_SECONDS: f64 = 0.4;
 /// Rounds of 5 ms in which the machine is measured each time.
 const MACHINE_ROUNDS: usize = 7;
 const SEED: u64 = 0;
+/// Steps whose tokens are looked at to know how much there is to multiply.
+const COUNTED_STEPS: u64 = 64;
 /// The length of the random text.
 const TOKENS: usize = 200_000;
 
@@ -41,13 +44,14 @@ pub fn report(cases: &[&Case]) -> Result<()> {
     );
     cases.iter().try_for_each(|case| {
         let model = compile::front_end(&compile::source(case.model)?, case.vocabulary)?;
-        let work = Work::of(&pipeline::program_of(&model, Purpose::Train, 1));
+        let program = pipeline::program_of(&model, Purpose::Train, 1);
+        let work = Work::of(&program);
+        let trainings = trainings(&model)?;
         let bound = if model.data.batches.rows == 1 {
             Bound::Memory { bytes: 2 * work.state_bytes, reading: Reading::new(work.state_bytes) }
         } else {
-            Bound::Arithmetic { flop: work.flop }
+            Bound::Arithmetic { flop: trainings[0].flop(&program) }
         };
-        let trainings = trainings(&model)?;
         print(case, &bound, &measure(case.rounds, &bound, trainings)?);
         Ok(())
     })
@@ -171,6 +175,11 @@ impl Training {
     /// The sum of the steps' mean losses since it was last asked for.
     pub fn take_loss(&mut self) -> f64 {
         self.feed.take_loss()
+    }
+
+    /// Of a step of `program`, which trains the same model, on average over the first steps.
+    pub fn flop(&self, program: &Program) -> f64 {
+        work::flop(program, self.feed.distinct_tokens(COUNTED_STEPS))
     }
 
     /// Words of a step.

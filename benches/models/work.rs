@@ -1,11 +1,26 @@
 //! The work of a program that no implementation can leave out.
 
-use lstmc_compiler::kernel::{BufferKind, InputRole};
+use lstmc_compiler::kernel::{BufferKind, Form, InputRole};
 use lstmc_compiler::plan::{Program, Step};
 
+/// Floating-point operations of all products of one step, a multiply-add counted as two, where its tokens are `distinct`
+/// different ones: products of looked-up rows are of so many.
+pub fn flop(program: &Program, distinct: f64) -> f64 {
+    let of = |step: &Step| match step {
+        Step::Gemm(gemm, _) => {
+            let (m, n, k) = (gemm.m as f64, gemm.n as f64, gemm.k as f64);
+            2.0 * match (&gemm.prefix, gemm.form) {
+                (None, _) => m * n * k,
+                (Some(_), Form::TN) => m * n * k.min(distinct),
+                (Some(_), Form::NN | Form::NT) => m.min(distinct) * n * k,
+            }
+        }
+        _ => 0.0,
+    };
+    program.leaves().iter().map(|leaf| leaf.rounds as f64 * of(leaf.step)).sum()
+}
+
 pub struct Work {
-    /// Floating-point operations of all products, a multiply-add counted as two.
-    pub flop: f64,
     /// Bytes of the weights, packed or as they lie, that products read as their right side, each as often as it is read.
     pub weight_bytes: usize,
     /// Bytes of all parameters and of the optimizer's state.
@@ -15,8 +30,16 @@ pub struct Work {
 impl Work {
     /// Of one step.
     pub fn of(program: &Program) -> Self {
-        let mut work = Self { flop: 0.0, weight_bytes: 0, state_bytes: 0 };
-        work.add(program, &program.schedule, 1);
+        let mut work = Self { weight_bytes: 0, state_bytes: 0 };
+        for leaf in program.leaves() {
+            let Step::Gemm(gemm, _) = leaf.step else { continue };
+            let elements = match (gemm.packed, &program.module.buffer(gemm.b.at.buffer).kind) {
+                (Some(format), _) => format.packed_len(gemm.k, gemm.n),
+                (None, BufferKind::Input(InputRole::Param { .. })) => gemm.k * gemm.n,
+                (None, _) => 0,
+            };
+            work.weight_bytes += 4 * leaf.rounds * elements;
+        }
         for buffer in &program.module.buffers {
             if let BufferKind::Input(InputRole::Param { .. } | InputRole::OptimizerState { .. }) = buffer.kind
             {
@@ -24,24 +47,5 @@ impl Work {
             }
         }
         work
-    }
-
-    fn add(&mut self, program: &Program, schedule: &[Step], times: usize) {
-        for step in schedule {
-            match step {
-                Step::Gemm(gemm, _) => {
-                    self.flop += 2.0 * times as f64 * gemm.m as f64 * gemm.n as f64 * gemm.k as f64;
-                    let right = &program.module.buffer(gemm.b.at.buffer).kind;
-                    let elements = match (gemm.packed, right) {
-                        (Some(format), _) => format.packed_len(gemm.k, gemm.n),
-                        (None, BufferKind::Input(InputRole::Param { .. })) => gemm.k * gemm.n,
-                        (None, _) => 0,
-                    };
-                    self.weight_bytes += 4 * times * elements;
-                }
-                Step::Loop { steps, body, .. } => self.add(program, body, times * steps),
-                Step::Kernel(..) | Step::Pack(..) | Step::Scatter(..) | Step::Barrier => {}
-            }
-        }
     }
 }

@@ -8,7 +8,8 @@
 //!   | model       names, widths and layers resolved and checked                  model::Model
 //!   | graph       tensor IR in SSA form with a structured time loop              graph::Graph
 //!   | grad        reverse mode, clipping and the update: graph -> graph          graph::Graph
-//!   | opt         merge_products, hoist, sink, sparse_rows, simplify             graph::Graph
+//!   | opt         merge_products, hoist, distinct_rows, sink, sparse_rows,
+//!   |             simplify                                                       graph::Graph
 //!   | kernel      fused loop nests and library calls over flat buffers           kernel::Module
 //!   | plan        one arena with static offsets, worker partition, barriers      plan::Program
 //!   v backend     cranelift: machine code in memory                              backend::cranelift::Native

@@ -1,13 +1,13 @@
 //! The order of the stages and passes, and nothing else.
 //!
 //! ```text
-//! lower  simplify-1 merge_products hoist simplify-2              the forward graph
-//!        gradients update simplify-3 sink sparse_rows simplify-4 training only
-//! kernel plan                                                    then a back end, which the caller chooses
+//! lower  simplify-1 merge_products hoist distinct_rows simplify-2 the forward graph
+//!        gradients update simplify-3 sink sparse_rows simplify-4  training only
+//! kernel plan                                                     then a back end, which the caller chooses
 //! ```
 //!
-//! The forward graph is merged and hoisted before it is differentiated, so that the backward graph comes out merged and
-//! hoisted too. In debug builds every pass's result is verified, and a broken one names the pass.
+//! The forward graph is merged and hoisted, and what is alike computed once, before it is differentiated, so that the
+//! backward graph comes out so too. In debug builds every pass's result is verified, and a broken one names the pass.
 
 use crate::graph::{self, Graph, Purpose};
 use crate::kernel::{self, Format, Module, Numbers};
@@ -16,11 +16,12 @@ use crate::plan::{self, Program};
 use crate::{grad, opt};
 
 /// Every pass after which [`graph_of`] shows the graph, in order.
-pub const PASSES: [&str; 11] = [
+pub const PASSES: [&str; 12] = [
     "lower",
     "simplify-1",
     "merge_products",
     "hoist",
+    "distinct_rows",
     "simplify-2",
     "gradients",
     "update",
@@ -63,6 +64,7 @@ impl Stage<'_> {
         self.pass("simplify-1", opt::simplify);
         self.pass("merge_products", opt::merge_products);
         self.pass("hoist", opt::hoist);
+        self.pass("distinct_rows", opt::distinct_rows);
         self.pass("simplify-2", opt::simplify);
     }
 

@@ -93,10 +93,11 @@ fn training(
     let plain = grad::update(&grad::gradients(forward), optimizer, clip);
     let case = Case::new(&plain, values, feed)?;
     let mut graph = forward.clone();
-    let before: [Pass; 4] = [
+    let before: [Pass; 5] = [
         ("simplify-1", opt::simplify),
         ("merge_products", opt::merge_products),
         ("hoist", opt::hoist),
+        ("distinct_rows", opt::distinct_rows),
         ("simplify-2", opt::simplify),
     ];
     for (name, pass) in before {
@@ -117,7 +118,8 @@ fn training(
 fn forward(graph: &Graph, values: Start, feed: Feed) -> Result<(), String> {
     let case = Case::new(graph, values, feed)?;
     case.kernels(graph)?;
-    let optimised = opt::simplify(&opt::hoist(&opt::merge_products(&opt::simplify(graph))));
+    let hoisted = opt::hoist(&opt::merge_products(&opt::simplify(graph)));
+    let optimised = opt::simplify(&opt::distinct_rows(&hoisted));
     case.graph(&optimised, "the passes")?;
     case.kernels(&optimised)
 }

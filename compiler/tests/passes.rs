@@ -19,6 +19,7 @@ type Pass = fn(&Graph) -> Graph;
 fn pass(name: &str) -> Option<Pass> {
     match name {
         "gradients" => Some(grad::gradients),
+        "distinct_rows" => Some(opt::distinct_rows),
         "hoist" => Some(opt::hoist),
         "identity" => Some(Graph::clone),
         "merge_products" => Some(opt::merge_products),

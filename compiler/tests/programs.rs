@@ -56,7 +56,7 @@ fn counts(steps: &[Step]) -> Counts {
             Step::Gemm(..) => counts.gemms += 1,
             Step::Kernel(..) => counts.kernels += 1,
             Step::Barrier => counts.barriers += 1,
-            Step::Pack(..) | Step::Scatter(..) => counts.others += 1,
+            Step::Pack(..) | Step::Scatter(..) | Step::Distinct(..) => counts.others += 1,
             Step::Loop { body, .. } => {
                 let inner = self::counts(body);
                 counts.gemms += inner.gemms;
@@ -108,6 +108,26 @@ fn a_training_step_has_the_products_of_its_equations() {
     let lstms = 2 * (2 + 4);
     let counts = counts(&program.schedule);
     assert_eq!((counts.gemms, counts.sums), (lstms + 3, 2 * 4 + 1));
+}
+
+/// Each looked-up row is multiplied once in each direction, and the time loop finds it by itself: what it reads is laid out
+/// for no place.
+#[test]
+fn looked_up_rows_are_multiplied_once() {
+    let program = training("ptb-keras.lstm", 10_000, 2);
+    let of = |step: &Step| match step {
+        Step::Gemm(gemm, _) if gemm.prefix.is_some() => Some((gemm.form, gemm.m, gemm.n, gemm.k)),
+        _ => None,
+    };
+    let products: Vec<_> = program.schedule.iter().filter_map(of).collect();
+    let expected = [(Form::NN, 600, 2000, 500), (Form::NT, 600, 500, 2000), (Form::TN, 500, 2000, 600)];
+    assert!(products.len() == 3 && expected.iter().all(|one| products.contains(one)), "{products:?}");
+    assert_eq!(program.schedule.iter().filter(|step| matches!(step, Step::Distinct(_))).count(), 1);
+    let wide = |step: &&Step| match step {
+        Step::Kernel(kernel, _) => kernel.axes.iter().product::<usize>() == 600 * 2000,
+        _ => false,
+    };
+    assert_eq!(program.schedule.iter().filter(wide).count(), 0);
 }
 
 /// The kernels outside loops that touch the `len` elements of the arena from byte `place` on.

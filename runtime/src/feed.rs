@@ -1,5 +1,7 @@
 //! The host's part of training steps that nobody keeps: for measuring, on any token ids.
 
+use std::collections::HashSet;
+
 use lstmc_compiler::model::Model;
 
 use crate::arena::Arena;
@@ -36,6 +38,20 @@ impl Feed {
     /// Tokens that one step predicts.
     pub fn predictions(&self) -> u64 {
         self.batches.predictions()
+    }
+
+    /// How many different tokens a batch has, on average over the first `steps` steps.
+    pub fn distinct_tokens(&self, steps: u64) -> f64 {
+        let mut batches = self.batches.clone();
+        let mut tokens = vec![0; batches.rows() * batches.steps()];
+        let mut targets = vec![0; batches.predictions() as usize];
+        let mut sum = 0;
+        for done in 0..steps {
+            let (epoch, step) = (done / batches.per_epoch(), done % batches.per_epoch());
+            batches.fill(&self.ids, epoch, step, &mut tokens, &mut targets);
+            sum += tokens.iter().collect::<HashSet<_>>().len();
+        }
+        sum as f64 / steps.max(1) as f64
     }
 
     /// The sum of the steps' mean losses since it was last asked for.

@@ -299,6 +299,7 @@ pub fn library() -> Library {
         gemm: gemm::gemm,
         pack: gemm::pack,
         scatter: gemm::scatter,
+        distinct: gemm::distinct,
         barrier,
         begin_step,
         end_step,

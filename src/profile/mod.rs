@@ -88,6 +88,7 @@ pub fn measure(
     }
     let spent = marked.session.take_spent().map(|spent| per_step(spent, steps));
     let spent = spent.unwrap_or(Spent { leaves: vec![], end: vec![], host: vec![] });
+    let distinct = plain.feed.distinct_tokens(steps);
     let Instructions { name: instructions, lacks, multiplies_bf16 } = gemm::instructions();
     Ok(Profile {
         threads: program.workers,
@@ -101,7 +102,7 @@ pub fn measure(
         predictions: plain.feed.predictions(),
         step,
         step_with_marks,
-        rows: rows::rows(program, &spent),
+        rows: rows::rows(program, &spent, distinct),
         barriers: rows::barriers(program),
         waiting: rows::waiting(program, &spent),
         host: spent.host,

@@ -21,6 +21,7 @@ pub enum Kind {
     Kernel,
     Packing,
     Scatter,
+    Distinct,
 }
 
 /// An item of the schedule.
@@ -62,18 +63,18 @@ impl Row {
     }
 }
 
-/// The rows in order of the schedule.
-pub fn rows(program: &Program, spent: &Spent) -> Vec<Row> {
+/// The rows in order of the schedule; a step's tokens are `distinct` different ones on average.
+pub fn rows(program: &Program, spent: &Spent, distinct: f64) -> Vec<Row> {
     let names = Names::of(program);
     let leaves = program.leaves();
     leaves
         .iter()
         .zip(&spent.leaves)
-        .filter_map(|(leaf, seconds)| row(program, &names, leaf, seconds))
+        .filter_map(|(leaf, seconds)| row(program, &names, leaf, seconds, distinct))
         .collect()
 }
 
-fn row(program: &Program, names: &Names, leaf: &Leaf<'_>, seconds: &[f64]) -> Option<Row> {
+fn row(program: &Program, names: &Names, leaf: &Leaf<'_>, seconds: &[f64], distinct: f64) -> Option<Row> {
     let workers = program.workers;
     let (kind, name, split, way) = match leaf.step {
         Step::Kernel(kernel, split) => {
@@ -84,7 +85,7 @@ fn row(program: &Program, names: &Names, leaf: &Leaf<'_>, seconds: &[f64]) -> Op
         }
         Step::Gemm(gemm, split) => {
             let operands = format!("{} @ {}", names.matrix(&gemm.a), names.matrix(&gemm.b));
-            let name = format!("{} {operands}", work::shape(gemm));
+            let name = format!("{} {operands}", work::shape(gemm, distinct));
             let way = match right_side(gemm, *split, workers) {
                 RightSide::Streamed => "streamed",
                 RightSide::Packed => "packed",
@@ -100,6 +101,10 @@ fn row(program: &Program, names: &Names, leaf: &Leaf<'_>, seconds: &[f64]) -> Op
             let name = format!("scatter {} rows to {}x{}", scatter.count, scatter.table_rows(), scatter.n);
             (Kind::Scatter, name, split, "")
         }
+        Step::Distinct(distinct) => {
+            let name = format!("distinct ids of {} below {}", distinct.len, distinct.rows);
+            (Kind::Distinct, name, &Split::Whole, "")
+        }
         Step::Loop { .. } | Step::Barrier => return None,
     };
     let rounds = leaf.rounds;
@@ -112,8 +117,8 @@ fn row(program: &Program, names: &Names, leaf: &Leaf<'_>, seconds: &[f64]) -> Op
         reason: leaf.reason(workers),
         memory_bound: kind != Kind::Product || way == "streamed",
         bf16: matches!(leaf.step, Step::Gemm(gemm, _) if gemm.precision == Precision::Bf16),
-        flop: rounds as f64 * work::flop(leaf.step),
-        bytes: rounds as f64 * work::bytes(leaf.step) as f64,
+        flop: rounds as f64 * work::flop(leaf.step, distinct),
+        bytes: rounds as f64 * work::bytes(leaf.step, distinct),
         seconds: seconds.to_vec(),
         misses: misses(leaf, workers),
     })
@@ -267,7 +272,7 @@ mod tests {
     fn each_item_is_a_row_and_barriers_are_waiting() {
         let program = plan(parse(&STEP.replace("64*a0", "1*a0")).unwrap(), 2);
         let spent = spent(&program);
-        let rows = rows(&program, &spent);
+        let rows = rows(&program, &spent, 0.0);
         let names: Vec<&str> = rows.iter().map(|row| row.name.as_str()).collect();
         assert_eq!(names[..3], ["pack 32x64 l.W_*", "nn 40x64x32 x @ l.W_*", "nn 40x64x32 x @ l.W_*"]);
         assert_eq!(rows.iter().map(|row| row.rounds).collect::<Vec<_>>(), [1, 3, 3, 1]);
@@ -283,7 +288,7 @@ mod tests {
     #[test]
     fn what_misses_the_fast_path_is_said() {
         let program = plan(parse(STEP).unwrap(), 2);
-        let rows = rows(&program, &spent(&program));
+        let rows = rows(&program, &spent(&program), 0.0);
         assert!(rows[0].misses.is_empty() && rows[1].misses.is_empty(), "{rows:?}");
         assert_eq!(rows[2].misses, ["its right side is packed anew in each of 3 rounds"]);
         assert_eq!(rows[3].misses.len(), 2, "{rows:?}");

@@ -5,43 +5,68 @@ use std::collections::{BTreeSet, HashMap};
 use lstmc_compiler::kernel::{Address, Expr, Form, Gather, Gemm, Index, Kernel, Precision, Stmt, Var};
 use lstmc_compiler::plan::Step;
 
-/// Floating-point operations of a product, a multiply-add counted as two; other steps have none that count.
-pub fn flop(step: &Step) -> f64 {
+/// Floating-point operations of a product, a multiply-add counted as two; other steps have none that count. Products of
+/// the first rows only are of `distinct` rows.
+pub fn flop(step: &Step, distinct: f64) -> f64 {
     match step {
-        Step::Gemm(gemm, _) => 2.0 * gemm.m as f64 * gemm.n as f64 * gemm.k as f64,
+        Step::Gemm(gemm, _) => {
+            let (m, k) = rows(gemm, distinct);
+            2.0 * m * gemm.n as f64 * k
+        }
         _ => 0.0,
     }
 }
 
+/// `m` and `k` of what is multiplied.
+fn rows(gemm: &Gemm, distinct: f64) -> (f64, f64) {
+    let (m, k) = (gemm.m as f64, gemm.k as f64);
+    match (&gemm.prefix, gemm.form) {
+        (None, _) => (m, k),
+        (Some(_), Form::TN) => (m, k.min(distinct)),
+        (Some(_), Form::NN | Form::NT) => (m.min(distinct), k),
+    }
+}
+
 /// Bytes that the step must read and write once each, from caches or memory. What it reads again is not counted again.
-pub fn bytes(step: &Step) -> usize {
-    4 * match step {
+pub fn bytes(step: &Step, distinct: f64) -> f64 {
+    let elements = match step {
         Step::Kernel(kernel, _) => elements(kernel),
-        Step::Gemm(gemm, _) => gemm.m * gemm.k + right(gemm) + gemm.m * gemm.n,
+        Step::Gemm(gemm, _) => {
+            let (m, k) = rows(gemm, distinct);
+            return 4.0 * (m * k + right(gemm, k) + (gemm.m * gemm.n) as f64);
+        }
         Step::Pack(pack, _) => pack.k * pack.n + pack.format.packed_len(pack.k, pack.n),
         Step::Scatter(scatter, _) => {
             // Rows that are read, and for each one that is read and written; and clearing the table.
             let cleared = if scatter.gather == Gather::Add { 0 } else { scatter.table_rows() };
             (cleared + 3 * scatter.count) * scatter.n
         }
+        Step::Distinct(distinct) => 2 * distinct.len + distinct.most(),
         Step::Loop { .. } | Step::Barrier => 0,
-    }
+    };
+    4.0 * elements as f64
 }
 
-/// Elements of 4 bytes of a product's right side.
-fn right(gemm: &Gemm) -> usize {
-    gemm.packed.map_or(gemm.k * gemm.n, |format| format.packed_len(gemm.k, gemm.n))
+/// Elements of 4 bytes of a product's right side, of which `k` rows are read.
+fn right(gemm: &Gemm, k: f64) -> f64 {
+    gemm.packed.map_or(k * gemm.n as f64, |format| format.packed_len(gemm.k, gemm.n) as f64)
 }
 
-/// `nn 20x2600x650 bf16`: the form, m, n and k, and what operands are rounded to.
-pub fn shape(gemm: &Gemm) -> String {
+/// `nn 20x2600x650 bf16`: the form, m, n and k, and what operands are rounded to; `nn 319/600x2000x500`: of 600 rows the
+/// first `distinct`.
+pub fn shape(gemm: &Gemm, distinct: f64) -> String {
     let form = match gemm.form {
         Form::NN => "nn",
         Form::NT => "nt",
         Form::TN => "tn",
     };
     let precision = if gemm.precision == Precision::Bf16 { " bf16" } else { "" };
-    format!("{form} {}x{}x{}{precision}", gemm.m, gemm.n, gemm.k)
+    let extent = |some: f64, all: usize| match some < all as f64 {
+        true => format!("{some:.0}/{all}"),
+        false => all.to_string(),
+    };
+    let (m, k) = rows(gemm, distinct);
+    format!("{form} {}x{}x{}{precision}", extent(m, gemm.m), gemm.n, extent(k, gemm.k))
 }
 
 /// Different elements that a kernel reads, and that it writes.
@@ -106,6 +131,35 @@ mod tests {
     use super::*;
 
     #[test]
+    fn products_of_the_first_rows_count_those_rows() {
+        let text = r#"module test {
+  buffer %0: f[8, 16] input "x" carried start 0.0
+  buffer %1: f[8, 4] input "y" carried start 0.0
+  buffer %2: f[16, 4] input "w" carried start 0.0
+  buffer %3: id[8] input "tokens" tokens
+  buffer %4: id[8] temp "places"
+  buffer %5: id[8] temp "distinct"
+  buffer %6: id[] temp "count"
+  buffer %7: f[8, 4] temp "z"
+  buffer %8: f[16, 4] temp "dw"
+  distinct %4 %5 %6: %3 count 8 rows 100
+  gemm nn 8x4x16: %7 stride 4 = %0 stride 16 @ %2 stride 4 prefix %6
+  gemm tn 16x4x8: %8 stride 4 = %0 stride 16 @ %1 stride 4 prefix %6
+}
+"#;
+        let program = plan(parse(text).unwrap(), 1);
+        let steps: Vec<&Step> = program.leaves().iter().map(|leaf| leaf.step).collect();
+        let both = |step| (flop(step, 2.5), bytes(step, 2.5));
+        let work = 2.0 * 2.5 * 4.0 * 16.0;
+        assert_eq!(both(steps[1]), (work, 4.0 * (2.5 * 16.0 + 16.0 * 4.0 + 8.0 * 4.0)));
+        assert_eq!(both(steps[2]), (work, 4.0 * (2.5 * 16.0 + 2.5 * 4.0 + 16.0 * 4.0)));
+        // There cannot be more rows than there are.
+        assert_eq!(flop(steps[1], 9.0), 2.0 * 8.0 * 4.0 * 16.0);
+        let (Step::Gemm(nn, _), Step::Gemm(tn, _)) = (steps[1], steps[2]) else { panic!() };
+        assert_eq!((shape(nn, 2.6), shape(tn, 2.6)), ("nn 3/8x4x16".into(), "tn 16x4x3/8".into()));
+    }
+
+    #[test]
     fn what_is_touched_is_counted_once() {
         let text = r#"module test {
   buffer %0: f[9, 16] input "table" carried start 0.0
@@ -130,9 +184,10 @@ mod tests {
         let program = plan(parse(text).unwrap(), 1);
         let steps: Vec<&Step> = program.leaves().iter().map(|leaf| leaf.step).collect();
         // Six ids, six rows read and written, six sums.
-        assert_eq!((flop(steps[0]), bytes(steps[0])), (0.0, 4 * (6 + 6 * 16 + 6 * 16 + 6)));
-        assert_eq!((flop(steps[1]), bytes(steps[1])), (2.0 * 864.0, 4 * (6 * 16 + 9 * 16 + 6 * 9)));
+        let both = |step| (flop(step, 5.0), bytes(step, 5.0));
+        assert_eq!(both(steps[0]), (0.0, 4.0 * f64::from(6 + 6 * 16 + 6 * 16 + 6)));
+        assert_eq!(both(steps[1]), (2.0 * 864.0, 4.0 * f64::from(6 * 16 + 9 * 16 + 6 * 9)));
         let Step::Gemm(gemm, _) = steps[1] else { panic!() };
-        assert_eq!(shape(gemm), "nt 6x9x16");
+        assert_eq!(shape(gemm, 5.0), "nt 6x9x16");
     }
 }

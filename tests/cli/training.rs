@@ -178,17 +178,31 @@ fn iterations_with_random_starts_are_resumed_too() {
 
 #[test]
 fn any_number_of_threads_gives_the_same_bits() {
-    let folder = Folder::new();
-    let train = |threads: &str| {
-        let args = ["train", "tiny.lstm", "--epochs", "1", "--threads", threads, "--out", threads, "--json"];
-        let out = folder.ok(&args);
-        assert!(out.contains(&format!("\"threads\":{threads}")), "{out}");
-        let run = folder.trained(threads);
-        (run.tensors(), run.timeless())
+    // The second has more words, wider rows and more of them, so that each distinct row is multiplied once.
+    let many_words: String = (0..400).map(|at| format!("word{} ", at * at % 211 % 60)).collect();
+    let wide = Model {
+        batches: "stream(rows: 9, steps: 8)",
+        model: "tokens -> embedding(64) -> lstm(16) -> dense(vocab) -> softmax",
+        ..TINY
     };
-    let one = train("1");
-    for threads in ["2", "3"] {
-        assert_eq!(train(threads), one, "{threads} threads");
+    for (model, text) in [(TINY, None), (wide, Some(many_words))] {
+        let folder = Folder::new();
+        folder.write("tiny.lstm", model.text());
+        text.iter().for_each(|text| folder.write("text.txt", text));
+        let plan = folder.ok(&["emit", "tiny.lstm", "--stage", "plan"]);
+        assert_eq!(plan.contains("  distinct "), text.is_some(), "{plan}");
+        let train = |threads: &str| {
+            let args =
+                ["train", "tiny.lstm", "--epochs", "1", "--threads", threads, "--out", threads, "--json"];
+            let out = folder.ok(&args);
+            assert!(out.contains(&format!("\"threads\":{threads}")), "{out}");
+            let run = folder.trained(threads);
+            (run.tensors(), run.timeless())
+        };
+        let one = train("1");
+        for threads in ["2", "3"] {
+            assert_eq!(train(threads), one, "{threads} threads");
+        }
     }
 }
 

@@ -108,6 +108,14 @@ pub struct ScatterShape {
     pub split: u32,
 }
 
+/// The shape of a search for distinct ids, constant in compiled code. Field meanings as in [`crate::kernel::Distinct`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DistinctShape {
+    pub len: u32,
+    pub rows: u32,
+}
+
 /// Replaces each of `len` numbers by a function of it. A number's result does not depend on its place.
 pub type VectorFn = unsafe extern "C" fn(at: *mut f32, len: u64);
 
@@ -123,11 +131,13 @@ pub struct VectorMath {
 /// The functions that compiled code calls. `worker` and `workers` select the caller's share.
 #[derive(Clone, Copy)]
 pub struct Library {
+    /// `prefix` is null where all rows are to be multiplied.
     pub gemm: unsafe extern "C" fn(
         shape: *const GemmShape,
         a: *const f32,
         b: *const f32,
         c: *mut f32,
+        prefix: *const u32,
         worker: u32,
         workers: u32,
     ),
@@ -140,6 +150,14 @@ pub struct Library {
         table: *mut f32,
         worker: u32,
         workers: u32,
+    ),
+    /// Called by worker 0 alone.
+    pub distinct: unsafe extern "C" fn(
+        shape: *const DistinctShape,
+        ids: *const u32,
+        places: *mut u32,
+        distinct: *mut u32,
+        count: *mut u32,
     ),
     pub barrier: unsafe extern "C" fn(run: *mut Run, worker: u32),
     /// Non-zero: stop before this step.

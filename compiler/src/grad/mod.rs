@@ -156,7 +156,7 @@ impl Reverse {
 /// Whether gradients flow from an operation's result to its operands at all.
 fn is_smooth(op: &Op) -> bool {
     use Scalar::{Eq, Ge, Gt, Le, Lt, Ne};
-    !matches!(op, Op::Stop | Op::Number | Op::Map(Lt | Le | Gt | Ge | Eq | Ne))
+    !matches!(op, Op::Stop | Op::Number | Op::Distinct { .. } | Op::Map(Lt | Le | Gt | Ge | Eq | Ne))
 }
 
 /// Extends `active` by every value that depends on it.

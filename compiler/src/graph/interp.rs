@@ -126,6 +126,7 @@ impl<R: Real> Machine<'_, R> {
             match &node.op {
                 Op::Loop(inner) => self.run_loop(inner)?,
                 Op::Split { axis, sizes } => self.split(node, *axis, sizes)?,
+                Op::Distinct { rows } => self.distinct(node, *rows)?,
                 _ => {
                     let result = self.node(node)?;
                     self.set(node.result(), Tensor::Real(result));
@@ -176,6 +177,29 @@ impl<R: Real> Machine<'_, R> {
         Ok(())
     }
 
+    fn distinct(&mut self, node: &Node, rows: usize) -> Result<(), String> {
+        let ids = self.ids(node.args[0])?;
+        let len = self.graph.ty(node.results[1]).len();
+        let mut distinct: Vec<u32> = vec![];
+        let mut place_of: HashMap<u32, u32> = HashMap::new();
+        let mut places = ids.clone();
+        for place in &mut places {
+            index(*place, rows)?;
+            let next = distinct.len() as u32;
+            let known = *place_of.entry(*place).or_insert(next);
+            if known == next {
+                distinct.push(*place);
+            }
+            *place = known;
+        }
+        let count = distinct.len() as u32;
+        distinct.resize(len, 0);
+        self.set(node.results[0], Tensor::Id(places));
+        self.set(node.results[1], Tensor::Id(shaped(distinct, &[len])?));
+        self.set(node.results[2], Tensor::Id(shaped(vec![count], &[])?));
+        Ok(())
+    }
+
     /// The result of an operation that has one; all of those give reals.
     fn node(&self, node: &Node) -> Result<ArrayD<R>, String> {
         let real = |i: usize| self.real(node.args[i]);
@@ -195,6 +219,10 @@ impl<R: Real> Machine<'_, R> {
             },
             Op::Reduce { kind, axes } => reduce(real(0)?, *kind, axes),
             Op::MatMul(form) => product(*form, real(0)?, real(1)?, self.graph.shape(node.result()))?,
+            Op::MatMulPrefix(form) => {
+                let count = ids(2)?.first().copied().unwrap_or(0) as usize;
+                prefix_product(*form, real(0)?, real(1)?, count, self.graph.shape(node.result()))?
+            }
             Op::Take => take(real(0)?, ids(1)?)?,
             Op::Scatter { rows } => scatter(ids(0)?, real(1)?, *rows)?,
             Op::Combine { rows } => combine(ids(0)?, real(1)?, *rows)?,
@@ -222,7 +250,9 @@ impl<R: Real> Machine<'_, R> {
             Op::Column => real(0)?.clone().insert_axis(Axis(real(0)?.ndim())),
             Op::Uncolumn => real(0)?.index_axis(Axis(real(0)?.ndim() - 1), 0).to_owned(),
             Op::Stop => real(0)?.clone(),
-            Op::Split { .. } | Op::Loop(_) => return Err(format!("{} has several results", node.op.name())),
+            Op::Split { .. } | Op::Distinct { .. } | Op::Loop(_) => {
+                return Err(format!("{} has several results", node.op.name()));
+            }
         })
     }
 }
@@ -271,6 +301,25 @@ fn product<R: Real>(form: Form, a: &ArrayD<R>, b: &ArrayD<R>, shape: &[usize]) -
     };
     // The product may come in column order; elements are taken in index order.
     shaped(c.iter().copied().collect(), shape)
+}
+
+/// [`product`] of the first `count` rows of `a`.
+fn prefix_product<R: Real>(
+    form: Form,
+    a: &ArrayD<R>,
+    b: &ArrayD<R>,
+    count: usize,
+    shape: &[usize],
+) -> Result<ArrayD<R>, String> {
+    let mut prefix = a.clone();
+    prefix.axis_iter_mut(Axis(0)).skip(count).for_each(|mut row| row.fill(R::zero()));
+    if form != Form::TN {
+        return product(form, &prefix, b, shape);
+    }
+    // What is left out of a sum must not reach it, were it infinite.
+    let mut right = b.clone();
+    right.axis_iter_mut(Axis(0)).skip(count).for_each(|mut row| row.fill(R::zero()));
+    product(form, &prefix, &right, shape)
 }
 
 /// The id as an index below `len`.

@@ -120,8 +120,15 @@ pub enum Op {
     Reduce { kind: Reduce, axes: Vec<usize> },
     /// A matrix product; leading axes of a left operand are collapsed into rows. See [`Form`].
     MatMul(Form),
+    /// A product of the first rows only of a left operand of two axes: `count`, which is the third operand, or all of them
+    /// if there are no more. NN and NT give zero in the rows after them, and TN sums over them: `.., id[] -> ..`.
+    MatMulPrefix(Form),
     /// Rows of a table: `f[rows, n], id[..] -> f[.., n]`.
     Take,
+    /// Which ids there are, below `rows`, in the order in which each occurs first. Results: for each id its place among
+    /// them; the ids themselves, and 0 after the last; how many there are: `id[..] -> id[..], id[len], id[]`, where
+    /// `len` is the number of ids or `rows`, whichever is less. Belongs outside loops, which slice and read ids only.
+    Distinct { rows: usize },
     /// The adjoint of `take`: row `r` is the sum of the `g` at which `id == r`: `id[..], f[.., n] -> f[rows, n]`.
     Scatter { rows: usize },
     /// The rows of `g` that go to the same row of a table of `rows` rows, added up in place: at the first place of each
@@ -185,7 +192,11 @@ impl Op {
             Op::MatMul(Form::NN) => "matmul_nn",
             Op::MatMul(Form::NT) => "matmul_nt",
             Op::MatMul(Form::TN) => "matmul_tn",
+            Op::MatMulPrefix(Form::NN) => "matmul_prefix_nn",
+            Op::MatMulPrefix(Form::NT) => "matmul_prefix_nt",
+            Op::MatMulPrefix(Form::TN) => "matmul_prefix_tn",
             Op::Take => "take",
+            Op::Distinct { .. } => "distinct",
             Op::Scatter { .. } => "scatter",
             Op::Combine { .. } => "combine",
             Op::AddRows => "add_rows",
@@ -206,7 +217,7 @@ impl Op {
 }
 
 impl Node {
-    /// The node's only result. Loops and splits have several.
+    /// The node's only result. Loops, splits and distinct ids have several.
     pub fn result(&self) -> Value {
         self.results[0]
     }

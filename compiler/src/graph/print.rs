@@ -109,7 +109,7 @@ fn attributes(op: &Op) -> String {
         Op::Const(value) => write!(text, " {value:?}"),
         Op::Broadcast { axes, shape } => write!(text, " axes={axes:?} shape={shape:?}"),
         Op::Reduce { axes, .. } => write!(text, " axes={axes:?}"),
-        Op::Scatter { rows } | Op::Combine { rows } => write!(text, " rows={rows}"),
+        Op::Scatter { rows } | Op::Combine { rows } | Op::Distinct { rows } => write!(text, " rows={rows}"),
         Op::Spread { len } => write!(text, " len={len}"),
         Op::Random { stream, shape } => write!(text, " stream={stream} shape={shape:?}"),
         Op::Split { axis, sizes } => write!(text, " axis={axis} sizes={sizes:?}"),

@@ -89,6 +89,14 @@ pub fn infer(op: &Op, args: &[&Type]) -> Result<Vec<Type>, String> {
         (Op::MatMul(form), [a, b]) if a.is_real() && b.is_real() => {
             match_product(*form, a, b).map_or_else(wrong, one)
         }
+        (Op::MatMulPrefix(form), [a, b, count])
+            if a.is_real() && a.rank() == 2 && b.is_real() && **count == Type::id([]) =>
+        {
+            match_product(*form, a, b).map_or_else(wrong, one)
+        }
+        (Op::Distinct { rows }, [ids]) if !ids.is_real() => {
+            Ok(vec![(*ids).clone(), Type::id([ids.len().min(*rows)]), Type::id([])])
+        }
         (Op::Take, [table, ids]) if table.is_real() && table.rank() == 2 && !ids.is_real() => {
             one([&ids.shape[..], &table.shape[1..]].concat())
         }

@@ -180,6 +180,9 @@ impl<'a> Verifier<'a> {
     }
 
     fn plain(&mut self, node: &Node) -> Result<(), String> {
+        if self.in_loop && matches!(node.op, Op::Distinct { .. }) {
+            return Err("ids are made outside loops only".into());
+        }
         let args: Vec<&Type> = node.args.iter().map(|&arg| self.read(arg)).collect::<Result<_, _>>()?;
         let given = infer(&node.op, &args)?;
         if given.len() != node.results.len() {

@@ -9,8 +9,8 @@ use std::collections::HashMap;
 use ndarray::{Array2, ArrayView2, ShapeBuilder};
 
 use super::{
-    Address, BufferId, BufferKind, Elem, Expr, For, Form, Format, Gather, Gemm, Index, Item, Kernel, Matrix,
-    Module, Pack, Reduce, Scatter, Stmt, Time, TimeLoop, Var,
+    Address, BufferId, BufferKind, Distinct, Elem, Expr, For, Form, Format, Gather, Gemm, Index, Item,
+    Kernel, Matrix, Module, Pack, Reduce, Scatter, Stmt, Time, TimeLoop, Var,
 };
 use crate::scalar::{self, Real};
 
@@ -116,6 +116,9 @@ impl<R: Real> Run<'_, R> {
                 Item::Pack(pack) => self.pack(pack).map_err(|error| format!("pack: {error}"))?,
                 Item::Scatter(scatter) => {
                     self.scatter(scatter).map_err(|error| format!("scatter: {error}"))?
+                }
+                Item::Distinct(distinct) => {
+                    self.distinct(distinct).map_err(|error| format!("distinct: {error}"))?
                 }
                 Item::Loop(inner) => self.time_loop(inner)?,
             }
@@ -252,6 +255,39 @@ impl<R: Real> Run<'_, R> {
         }
     }
 
+    fn distinct(&mut self, distinct: &Distinct) -> Result<(), String> {
+        let ids = self.ids(&distinct.ids, distinct.len)?;
+        let (mut places, mut found) = (vec![], vec![]);
+        for id in ids {
+            if id as usize >= distinct.rows {
+                return Err(format!("id {id} in a table of {} rows", distinct.rows));
+            }
+            let known = found.iter().position(|&other| other == id);
+            places.push(known.unwrap_or(found.len()) as u32);
+            if known.is_none() {
+                found.push(id);
+            }
+        }
+        let count = found.len() as u32;
+        found.resize(distinct.most(), 0);
+        for (id, values) in
+            [(distinct.places, places), (distinct.distinct, found), (distinct.count, vec![count])]
+        {
+            match &mut self.buffers[id.0 as usize] {
+                Data::Id(to) if to.len() >= values.len() => to[..values.len()].copy_from_slice(&values),
+                _ => return Err(format!("buffer {:?} does not hold the ids", self.module.buffer(id).name)),
+            }
+        }
+        Ok(())
+    }
+
+    /// A copy of `count` ids from an address on.
+    fn ids(&self, at: &Address, count: usize) -> Result<Vec<u32>, String> {
+        let start = if count == 0 { 0 } else { self.element(at, None)? };
+        let ids = self.id_buffer(at.buffer)?.get(start..start + count);
+        Ok(ids.ok_or("the ids reach beyond their buffer")?.to_vec())
+    }
+
     fn id_buffer(&self, id: BufferId) -> Result<&[u32], String> {
         match &self.buffers[id.0 as usize] {
             Data::Id(ids) => Ok(ids),
@@ -285,7 +321,17 @@ impl<R: Real> Run<'_, R> {
             None => self.right(gemm.form, &gemm.b, k, n)?,
         };
         let format = Format::from(gemm.precision);
-        let product = rounded(a, format).dot(&rounded(b, format));
+        let (mut a, mut b) = (rounded(a, format), rounded(b, format));
+        if let Some(at) = &gemm.prefix {
+            let count = self.id_buffer(at.buffer)?[self.element(at, None)?] as usize;
+            if gemm.form == Form::TN {
+                a.columns_mut().into_iter().skip(count).for_each(|mut column| column.fill(R::zero()));
+                b.rows_mut().into_iter().skip(count).for_each(|mut row| row.fill(R::zero()));
+            } else {
+                a.rows_mut().into_iter().skip(count).for_each(|mut row| row.fill(R::zero()));
+            }
+        }
+        let product = a.dot(&b);
         if m == 0 || n == 0 {
             return Ok(());
         }
@@ -319,9 +365,7 @@ impl<R: Real> Run<'_, R> {
     fn scatter(&mut self, scatter: &Scatter) -> Result<(), String> {
         let (count, n) = (scatter.count, scatter.n);
         let g = self.matrix(&scatter.g, count, n)?;
-        let start = if count == 0 { 0 } else { self.element(&scatter.ids, None)? };
-        let ids = self.id_buffer(scatter.ids.buffer)?;
-        let ids = ids.get(start..start + count).ok_or("the ids reach beyond their buffer")?.to_vec();
+        let ids = self.ids(&scatter.ids, count)?;
         let table = self.real_buffer(scatter.table)?;
         let all = table.get_mut(..scatter.table_rows() * n).ok_or("the table reaches beyond its buffer")?;
         if scatter.gather != Gather::Add {

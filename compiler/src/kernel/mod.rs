@@ -76,6 +76,7 @@ pub enum Item {
     Gemm(Gemm),
     Pack(Pack),
     Scatter(Scatter),
+    Distinct(Distinct),
     Loop(TimeLoop),
 }
 
@@ -199,6 +200,10 @@ pub struct Gemm {
     pub packed: Option<Format>,
     pub c: Matrix,
     pub accumulate: bool,
+    /// Where it lies how many rows of A, as they lie in memory, there are to multiply; `m` (NN, NT) or `k` (TN) if that is
+    /// less, or if there is no such place. The rows after them count as zeros, whatever they hold, and those of B too
+    /// where they are summed over.
+    pub prefix: Option<Address>,
 }
 
 /// A matrix in a buffer: the address of its first element (terms in `Time` only) and the distance between its rows.
@@ -245,6 +250,28 @@ pub struct Scatter {
     /// Ids are below this.
     pub rows: usize,
     pub n: usize,
+}
+
+/// Which ids there are among `len`, in the order in which each occurs first; see [`crate::graph::Op::Distinct`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Distinct {
+    /// `len` ids below `rows` that lie one after the other.
+    pub ids: Address,
+    pub len: usize,
+    pub rows: usize,
+    /// `[len]`: the place of each id among the distinct ones.
+    pub places: BufferId,
+    /// As many as there can be: the distinct ids, then zeros.
+    pub distinct: BufferId,
+    /// `[]`: how many distinct ids there are.
+    pub count: BufferId,
+}
+
+impl Distinct {
+    /// How many distinct ids there can be.
+    pub fn most(&self) -> usize {
+        self.len.min(self.rows)
+    }
 }
 
 impl Scatter {
@@ -326,10 +353,12 @@ impl Item {
             Item::Kernel(kernel) => kernel.loaded(),
             Item::Gemm(gemm) => {
                 let c = gemm.accumulate.then_some(gemm.c.at.buffer);
-                [gemm.a.at.buffer, gemm.b.at.buffer].into_iter().chain(c).collect()
+                let prefix = gemm.prefix.as_ref().map(|at| at.buffer);
+                [gemm.a.at.buffer, gemm.b.at.buffer].into_iter().chain(c).chain(prefix).collect()
             }
             Item::Pack(pack) => HashSet::from([pack.b.at.buffer]),
             Item::Scatter(scatter) => HashSet::from([scatter.ids.buffer, scatter.g.at.buffer]),
+            Item::Distinct(distinct) => HashSet::from([distinct.ids.buffer]),
             Item::Loop(inner) => inner.items.iter().flat_map(Item::loaded).collect(),
         }
     }
@@ -341,6 +370,7 @@ impl Item {
             Item::Gemm(gemm) => HashSet::from([gemm.c.at.buffer]),
             Item::Pack(pack) => HashSet::from([pack.to]),
             Item::Scatter(scatter) => HashSet::from([scatter.table]),
+            Item::Distinct(distinct) => HashSet::from([distinct.places, distinct.distinct, distinct.count]),
             Item::Loop(inner) => inner.items.iter().flat_map(Item::stored).collect(),
         }
     }

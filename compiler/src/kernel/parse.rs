@@ -1,9 +1,9 @@
 //! Reads kernel text as [`super::print`] writes it.
 
 use super::{
-    Address, Axis, Buffer, BufferId, BufferKind, Elem, Expr, Fold, For, Form, Format, Gather, Gemm, Index,
-    InputRole, Item, Kernel, Matrix, Module, OutputRole, Pack, Part, Precision, Reduce, Scatter, Stmt, Time,
-    TimeLoop, Var,
+    Address, Axis, Buffer, BufferId, BufferKind, Distinct, Elem, Expr, Fold, For, Form, Format, Gather, Gemm,
+    Index, InputRole, Item, Kernel, Matrix, Module, OutputRole, Pack, Part, Precision, Reduce, Scatter, Stmt,
+    Time, TimeLoop, Var,
 };
 use crate::scalar::Scalar;
 
@@ -90,6 +90,7 @@ impl<'a> Lines<'a> {
             "scatter" => words.scatter(Gather::Table).map(Item::Scatter),
             "add_rows" => words.scatter(Gather::Add).map(Item::Scatter),
             "combine" => words.scatter(Gather::Combine).map(Item::Scatter),
+            "distinct" => words.distinct().map(Item::Distinct),
             "kernel" => self.kernel(words).map(Item::Kernel),
             "loop" => self.time_loop(words).map(Item::Loop),
             other => Err(format!("no item is called {other:?}")),
@@ -365,8 +366,9 @@ impl<'a> Words<'a> {
         self.expect("@")?;
         let packed = if self.accept("packed") { Some(self.format()) } else { None };
         let b = self.matrix()?;
+        let prefix = if self.accept("prefix") { Some(self.address()?) } else { None };
         self.end()?;
-        Ok(Gemm { form, precision, m, n, k, a, b, packed, c, accumulate })
+        Ok(Gemm { form, precision, m, n, k, a, b, packed, c, accumulate, prefix })
     }
 
     fn pack(&mut self) -> Result<Pack, String> {
@@ -392,6 +394,18 @@ impl<'a> Words<'a> {
         let g = self.matrix()?;
         self.end()?;
         Ok(Scatter { gather, ids, count, g, table, rows, n })
+    }
+
+    fn distinct(&mut self) -> Result<Distinct, String> {
+        let [places, distinct, count] = [self.buffer_id()?, self.buffer_id()?, self.buffer_id()?];
+        self.expect(":")?;
+        let ids = self.address()?;
+        self.expect("count")?;
+        let len = self.number()?;
+        self.expect("rows")?;
+        let rows = self.number()?;
+        self.end()?;
+        Ok(Distinct { ids, len, rows, places, distinct, count })
     }
 
     /// The line that opens a loop, without its first word.

@@ -26,14 +26,17 @@
 //! }
 //! ```
 //!
+//! A product of the first rows only says where their number lies: `@ %3 stride 800 prefix %9`. Of the ids `%1`, of which
+//! there are 60 below 10000, `distinct %7 %8 %9: %1 count 60 rows 10000` gives places, distinct ids and their number.
+//!
 //! The extents of a product are `m x n x k`, those of a packing `k x n`. A packed operand of a format other than `f32`
 //! names it: `@ packed bf16 %7`. So does a product of another precision, behind its extents: `20x800x200 bf16`. There is no prologue where it would be empty.
 
 use std::fmt::{self, Display, Formatter};
 
 use super::{
-    Address, Axis, Buffer, BufferId, BufferKind, Elem, Expr, For, Form, Format, Gather, Gemm, Index,
-    InputRole, Item, Kernel, Matrix, Module, OutputRole, Pack, Reduce, Scatter, Stmt, Time, Var,
+    Address, Axis, Buffer, BufferId, BufferKind, Distinct, Elem, Expr, For, Form, Format, Gather, Gemm,
+    Index, InputRole, Item, Kernel, Matrix, Module, OutputRole, Pack, Reduce, Scatter, Stmt, Time, Var,
 };
 
 impl Display for BufferId {
@@ -166,6 +169,7 @@ impl Item {
             Item::Gemm(gemm) => writeln!(f, "{indent}{gemm}"),
             Item::Pack(pack) => writeln!(f, "{indent}{pack}"),
             Item::Scatter(scatter) => writeln!(f, "{indent}{scatter}"),
+            Item::Distinct(distinct) => writeln!(f, "{indent}{distinct}"),
             Item::Loop(inner) => {
                 let reverse = if inner.reverse { " reverse" } else { "" };
                 writeln!(f, "{indent}loop {} in {}{reverse} {{", inner.time, inner.steps)?;
@@ -198,11 +202,12 @@ fn suffix(format: Format) -> String {
 
 impl Display for Gemm {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Gemm { form, precision, m, n, k, a, b, packed, c, accumulate } = self;
+        let Gemm { form, precision, m, n, k, a, b, packed, c, accumulate, prefix } = self;
         let assign = if *accumulate { "+=" } else { "=" };
         let packed = packed.map_or(String::new(), |format| format!("packed{} ", suffix(format)));
         let (form, precision) = (form_name(*form), suffix((*precision).into()));
-        write!(f, "gemm {form} {m}x{n}x{k}{precision}: {c} {assign} {a} @ {packed}{b}")
+        write!(f, "gemm {form} {m}x{n}x{k}{precision}: {c} {assign} {a} @ {packed}{b}")?;
+        prefix.as_ref().map_or(Ok(()), |at| write!(f, " prefix {at}"))
     }
 }
 
@@ -222,6 +227,13 @@ impl Display for Scatter {
             Gather::Combine => "combine",
         };
         write!(f, "{name} {table} [{rows}, {n}]: {ids} count {count} from {g}")
+    }
+}
+
+impl Display for Distinct {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Distinct { ids, len, rows, places, distinct, count } = self;
+        write!(f, "distinct {places} {distinct} {count}: {ids} count {len} rows {rows}")
     }
 }
 

@@ -19,6 +19,9 @@ const ALL: &str = r#"module all {
   buffer %12: f[6, 8] output "dw" gradient "w"
   buffer %13: f[2, 6] temp "dx"
   buffer %14: f[10, 8] temp "de"
+  buffer %15: id[6] temp "places"
+  buffer %16: id[6] temp "distinct"
+  buffer %17: id[] temp "count"
   pack nn 6x8: %10 = %0 stride 8
   kernel "x" axes 2 6 {
     for a0 parallel {
@@ -54,6 +57,8 @@ const ALL: &str = r#"module all {
   gemm nt 2x6x8: %13 stride 6 = %9 stride 8 @ %0 stride 8
   gemm nt 2x6x8: %13 stride 6 += %9 + 32 stride 8 @ %0 stride 8
   scatter %14 [10, 8]: %3 count 6 from %9 stride 8
+  distinct %15 %16 %17: %3 count 6 rows 10
+  gemm nn 6x8x6: %9 stride 8 = %14 stride 8 @ %1 stride 8 prefix %17
   kernel "update" axes 48 1 {
     v0 = load %5
     v1 = const 1e-7
@@ -89,10 +94,13 @@ fn the_interpreter_runs_every_kind_of_item() {
     machine.ids_mut("tokens").unwrap().copy_from_slice(&[1, 2, 3, 4, 9, 9]);
     run(&module, &mut machine, 1, 2).unwrap();
     // Every logit of a row is the same, so the difference from the row's maximum is 0 (chosen where the id is not 0).
-    assert_eq!(machine.get("tape").unwrap(), [0.0; 48]);
     assert_eq!(machine.get("loss").unwrap(), [0.25]);
     assert_eq!(machine.get("w").unwrap(), [0.5 + 1e-7; 48]);
     assert_eq!(machine.get("de").unwrap(), [0.0; 80]);
+    assert_eq!(machine.ids("places").unwrap(), [0, 1, 2, 3, 4, 4]);
+    assert_eq!(machine.ids("distinct").unwrap(), [1, 2, 3, 4, 9, 0]);
+    assert_eq!(machine.ids("count").unwrap(), [5]);
+    assert_eq!(machine.get("tape").unwrap(), [0.0; 48]);
 }
 
 #[test]
@@ -107,10 +115,10 @@ fn the_interpreter_checks_ids() {
 #[test]
 fn broken_text_names_the_line() {
     let cases = [
-        ("pack nn 6x8: %10 = %0 stride 8", "pack nn 6x8x2: %10 = %0 stride 8", 17, "not 2 extents"),
-        ("add v0 v1", "add v0", 23, "ends too early"),
-        ("add v0 v1", "plus v0 v1", 23, "no operation is called \"plus\""),
-        ("store %11 + 6*a0 + 1*a1 = v2", "store %11 + 6*a0 + 1*a1 = v2 v3", 24, "after the end"),
+        ("pack nn 6x8: %10 = %0 stride 8", "pack nn 6x8x2: %10 = %0 stride 8", 20, "not 2 extents"),
+        ("add v0 v1", "add v0", 26, "ends too early"),
+        ("add v0 v1", "plus v0 v1", 26, "no operation is called \"plus\""),
+        ("store %11 + 6*a0 + 1*a1 = v2", "store %11 + 6*a0 + 1*a1 = v2 v3", 27, "after the end"),
         ("buffer %1:", "buffer %2:", 3, "out of order"),
         ("\"p\" prob", "\"p prob", 10, "not closed"),
     ];
@@ -160,7 +168,7 @@ fn verify_wants_addresses_inside_their_buffers() {
     rejects("v1 = load_id %4 + 1*a0", "v1 = load_id %4 + 2*a0", "element 2 of \"targets\"");
     rejects("v0 = load_id %3 + 2*t0", "v0 = load_id %3 + 3*t0", "element 7 of \"tokens\"");
     rejects("%9 + 16*t0 stride 8 =", "%9 + 17*t0 stride 8 =", "element 49 of \"tape\"");
-    rejects("v0 = load %5", "v0 = load %15", "there is no buffer %15");
+    rejects("v0 = load %5", "v0 = load %18", "there is no buffer %18");
 }
 
 #[test]
@@ -217,6 +225,64 @@ fn verify_wants_scatters_inside_their_tables() {
     rejects("%3 count 6 from", "%3 count 7 from", "element 55 of \"tape\"");
     rejects("[10, 8]: %3 count 6", "[10, 8]: %9 count 6", "\"tape\" holds no ids");
     rejects("scatter %14 [10, 8]: %3 count", "scatter %9 [6, 8]: %3 count", "the table overlaps an operand");
+}
+
+#[test]
+fn verify_wants_distinct_ids_in_buffers_of_their_own() {
+    rejects("distinct %15 %16 %17: %3 count 6", "distinct %15 %16 %17: %9 count 6", "\"tape\" holds no ids");
+    rejects(
+        "distinct %15 %16 %17: %3 count 6",
+        "distinct %15 %16 %17: %3 count 7",
+        "element 6 of \"tokens\"",
+    );
+    rejects(
+        "distinct %15 %16 %17",
+        "distinct %15 %16 %16",
+        "\"distinct\" is written and also something else",
+    );
+    rejects("distinct %15 %16 %17", "distinct %15 %16 %14", "\"de\" is no temporary of ids");
+    rejects("distinct %15 %16 %17", "distinct %4 %16 %17", "\"targets\" is no temporary of ids");
+    rejects("id[6] temp \"places\"", "id[5] temp \"places\"", "element 5 of \"places\"");
+    rejects("prefix %17", "prefix %9", "\"tape\" holds no ids");
+    rejects("prefix %17", "prefix %17 + 1", "element 1 of \"count\"");
+    let late = "  distinct %15 %16 %17: %3 count 6 rows 10\n  gemm nn";
+    rejects(late, "  gemm nn", "\"count\" is read before it is written");
+}
+
+/// What is left out does not reach the result, were it no number.
+#[test]
+fn products_of_the_first_rows_leave_out_the_others() {
+    let text = r#"module first {
+  buffer %0: f[4, 3] input "a" carried start 0.0
+  buffer %1: f[4, 2] input "b" carried start 0.0
+  buffer %2: f[3, 2] input "w" carried start 0.0
+  buffer %3: id[4] input "tokens" tokens
+  buffer %4: id[4] temp "places"
+  buffer %5: id[4] temp "distinct"
+  buffer %6: id[] temp "count"
+  buffer %7: f[4, 2] temp "nn"
+  buffer %8: f[3, 2] temp "tn"
+  buffer %9: f[4, 3] temp "nt"
+  distinct %4 %5 %6: %3 count 4 rows 100
+  gemm nn 4x2x3: %7 stride 2 = %0 stride 3 @ %2 stride 2 prefix %6
+  gemm tn 3x2x4: %8 stride 2 = %0 stride 3 @ %1 stride 2 prefix %6
+  gemm nt 4x3x2: %9 stride 3 = %1 stride 2 @ %2 stride 2 prefix %6
+}
+"#;
+    let module = parse(text).unwrap();
+    verify(&module).unwrap();
+    let mut machine = Machine::<f64>::new(&module);
+    machine.ids_mut("tokens").unwrap().copy_from_slice(&[70, 5, 70, 5]);
+    for (name, columns) in [("a", 3), ("b", 2)] {
+        let values = machine.get_mut(name).unwrap();
+        values.fill(f64::NAN);
+        values[..2 * columns].fill(2.0);
+    }
+    machine.get_mut("w").unwrap().fill(3.0);
+    run(&module, &mut machine, 0, 0).unwrap();
+    assert_eq!(machine.get("nn").unwrap(), [18.0, 18.0, 18.0, 18.0, 0.0, 0.0, 0.0, 0.0]);
+    assert_eq!(machine.get("tn").unwrap(), [8.0; 6]);
+    assert_eq!(machine.get("nt").unwrap(), [[12.0; 6], [0.0; 6]].concat());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! side by side become one). `crate::pipeline` holds their order.
 
 mod dead;
+mod distinct_rows;
 mod hoist;
 mod merge_products;
 mod over_time;
@@ -11,6 +12,7 @@ mod sink;
 mod sparse_rows;
 
 pub use dead::remove_dead;
+pub use distinct_rows::distinct_rows;
 pub use hoist::hoist;
 pub use merge_products::merge_products;
 pub use simplify::simplify;

@@ -22,6 +22,9 @@ pub(super) fn buffers(item: &Item, see: &mut impl FnMut(BufferId, bool)) {
         Item::Gemm(gemm) => {
             see(gemm.a.at.buffer, false);
             see(gemm.b.at.buffer, false);
+            if let Some(prefix) = &gemm.prefix {
+                see(prefix.buffer, false);
+            }
             if gemm.accumulate {
                 see(gemm.c.at.buffer, false);
             }
@@ -38,6 +41,10 @@ pub(super) fn buffers(item: &Item, see: &mut impl FnMut(BufferId, bool)) {
                 see(scatter.table, false);
             }
             see(scatter.table, true);
+        }
+        Item::Distinct(distinct) => {
+            see(distinct.ids.buffer, false);
+            [distinct.places, distinct.distinct, distinct.count].into_iter().for_each(|to| see(to, true));
         }
         Item::Loop(inner) => inner.items.iter().for_each(|item| buffers(item, see)),
     }

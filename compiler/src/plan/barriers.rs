@@ -8,7 +8,7 @@
 use super::access::{self, Access, RowWise};
 use super::partition;
 use super::{Split, Step};
-use crate::kernel::{Axis, BufferId, Item, Kernel, Module, Time};
+use crate::kernel::{Axis, BufferId, Distinct, Item, Kernel, Module, Time};
 
 /// What one item touches: a byte range of the arena, and how it is cut.
 #[derive(Clone, Debug, PartialEq)]
@@ -109,15 +109,17 @@ impl Scheduler<'_> {
             }
             Item::Gemm(gemm) => {
                 let split = partition::of_gemm(gemm, self.workers, in_loop);
-                let cut = (split == Split::Rows).then_some((Axis(0), 1));
+                // How many rows of the first ones a worker has is known when they are counted.
+                let cut = (split == Split::Rows && gemm.prefix.is_none()).then_some((Axis(0), 1));
                 let left = access::of_matrix(&gemm.a, gemm.m, gemm.k, false);
                 let result = access::of_matrix(&gemm.c, gemm.m, gemm.n, true);
                 let whole = split == Split::Whole;
-                let touches = vec![
+                let mut touches = vec![
                     self.touch(&left, whole, cut.filter(|_| gemm.form != crate::kernel::Form::TN)),
                     self.all(gemm.b.at.buffer, false, whole),
                     self.touch(&result, whole, cut),
                 ];
+                touches.extend(gemm.prefix.as_ref().map(|at| self.all(at.buffer, false, whole)));
                 (Step::Gemm(gemm.clone(), split), touches)
             }
             Item::Pack(pack) => {
@@ -135,6 +137,12 @@ impl Scheduler<'_> {
                     self.all(scatter.table, true, whole),
                 ];
                 (Step::Scatter(scatter.clone(), split), touches)
+            }
+            Item::Distinct(distinct) => {
+                let Distinct { ids, places, distinct: found, count, .. } = distinct;
+                let results = [*places, *found, *count].map(|buffer| self.all(buffer, true, true));
+                let touches = [&[self.all(ids.buffer, false, true)], &results[..]].concat();
+                (Step::Distinct(distinct.clone()), touches)
             }
             Item::Loop(_) => unreachable!("internal error: loops are walked, not scheduled as items"),
         }

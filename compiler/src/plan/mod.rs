@@ -18,7 +18,7 @@ pub use verify::verify;
 
 use memory::Beside;
 
-use crate::kernel::{Axis, Gemm, Kernel, Module, Pack, Scatter, Time};
+use crate::kernel::{Axis, Distinct, Gemm, Kernel, Module, Pack, Scatter, Time};
 
 /// A module with its memory and its schedule for a number of workers.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,6 +42,8 @@ pub enum Step {
     Gemm(Gemm, Split),
     Pack(Pack, Split),
     Scatter(Scatter, Split),
+    /// Worker 0 does it.
+    Distinct(Distinct),
     Loop {
         time: Time,
         steps: usize,
@@ -124,6 +126,7 @@ impl Leaf<'_> {
             },
             Step::Gemm(gemm, _) => partition::cut_of_gemm(gemm, workers, self.in_loop).1,
             Step::Pack(..) | Step::Scatter(..) => "workers write columns of their own",
+            Step::Distinct(_) => "one id after the other",
             Step::Loop { .. } | Step::Barrier => "",
         }
     }

@@ -63,6 +63,7 @@ impl Step {
             Step::Gemm(gemm, split) => writeln!(f, "{indent}{gemm} {split}"),
             Step::Pack(pack, split) => writeln!(f, "{indent}{pack} {split}"),
             Step::Scatter(scatter, split) => writeln!(f, "{indent}{scatter} {split}"),
+            Step::Distinct(distinct) => writeln!(f, "{indent}{distinct} {}", Split::Whole),
             Step::Loop { time, steps, reverse, body } => {
                 let reverse = if *reverse { " reverse" } else { "" };
                 writeln!(f, "{indent}loop {time} in {steps}{reverse} {{")?;

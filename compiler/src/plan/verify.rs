@@ -4,7 +4,8 @@ use std::ops::RangeInclusive;
 
 use super::{Program, Split, Step, may_share};
 use crate::kernel::{
-    self, Address, Axis, BufferId, BufferKind, Expr, For, Gemm, Item, Kernel, Pack, Scatter, Stmt, TimeLoop,
+    self, Address, Axis, BufferId, BufferKind, Distinct, Expr, For, Gemm, Item, Kernel, Pack, Scatter, Stmt,
+    TimeLoop,
 };
 
 /// Buffers start at multiples of this many bytes: a cache line, and more than any vector.
@@ -39,6 +40,7 @@ fn items(steps: &[Step]) -> Vec<Item> {
         Step::Gemm(gemm, _) => Some(Item::Gemm(gemm.clone())),
         Step::Pack(pack, _) => Some(Item::Pack(pack.clone())),
         Step::Scatter(scatter, _) => Some(Item::Scatter(scatter.clone())),
+        Step::Distinct(distinct) => Some(Item::Distinct(distinct.clone())),
         Step::Loop { time, steps, reverse, body } => {
             Some(Item::Loop(TimeLoop { time: *time, steps: *steps, reverse: *reverse, items: items(body) }))
         }
@@ -55,6 +57,7 @@ fn splits(steps: &[Step]) -> Result<(), String> {
             | Step::Gemm(_, Split::Whole | Split::Rows | Split::Columns)
             | Step::Pack(_, Split::Whole | Split::Columns)
             | Step::Scatter(_, Split::Whole | Split::Columns)
+            | Step::Distinct(_)
             | Step::Barrier => {}
             Step::Loop { body, .. } => splits(body)?,
             Step::Kernel(kernel, split) => return Err(format!("kernel {:?}: {split}", kernel.name)),
@@ -181,12 +184,16 @@ fn visit_step(step: &Step, visit: &mut impl FnMut(BufferId)) {
         Step::Kernel(kernel, _) => {
             visit_block(&kernel.body, &mut |at, _, _| visit(at.buffer), &mut Vec::new())
         }
-        Step::Gemm(Gemm { a, b, c, .. }, _) => {
-            [a, b, c].map(|matrix| visit(matrix.at.buffer)).into_iter().collect()
+        Step::Gemm(Gemm { a, b, c, prefix, .. }, _) => {
+            let matrices = [a, b, c].map(|matrix| &matrix.at);
+            matrices.into_iter().chain(prefix).for_each(|at| visit(at.buffer));
         }
         Step::Pack(Pack { b, to, .. }, _) => [b.at.buffer, *to].map(visit).into_iter().collect(),
         Step::Scatter(Scatter { ids, g, table, .. }, _) => {
             [ids.buffer, g.at.buffer, *table].map(visit).into_iter().collect()
+        }
+        Step::Distinct(Distinct { ids, places, distinct, count, .. }) => {
+            [ids.buffer, *places, *distinct, *count].into_iter().for_each(visit)
         }
         Step::Loop { body, .. } => body.iter().for_each(|step| visit_step(step, visit)),
         Step::Barrier => {}

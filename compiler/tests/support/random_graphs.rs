@@ -74,6 +74,8 @@ struct Recipe {
     sizes: [usize; 4],
     /// The values that may be read here.
     pool: Vec<Known>,
+    /// What `distinct` has given outside loops.
+    distinct: Vec<[Value; 3]>,
 }
 
 fn pick<T: Copy>(list: &[T], code: u16) -> Option<T> {
@@ -87,7 +89,7 @@ fn bit(code: u16, place: usize) -> bool {
 impl Recipe {
     fn new(menu: Menu, sizes: Code) -> Self {
         let sizes = sizes.map(|size| 1 + usize::from(size) % 4);
-        let mut recipe = Self { menu, b: Builder::new("random"), sizes, pool: vec![] };
+        let mut recipe = Self { menu, b: Builder::new("random"), sizes, pool: vec![], distinct: vec![] };
         recipe.inputs();
         recipe
     }
@@ -210,6 +212,7 @@ impl Recipe {
             Self::product,
             Self::product,
             Self::lookup,
+            Self::first_rows,
             Self::adjoint_lookup,
             Self::number,
             Self::random,
@@ -391,6 +394,41 @@ impl Recipe {
             let value = self.b.op(Op::Pick, &[x.value, ids.value]);
             self.push(value, x.bound, x.exact);
         }
+    }
+
+    /// A product of as many rows as there are distinct ids; or a lookup of these, by rank or one for each.
+    fn first_rows(&mut self, x: Known, code: Code) {
+        let Some((ids, rows)) = self.distinct(code) else { return };
+        let tables = self.those(|ty| ty.is_real() && ty.rank() == 2 && ty.shape[0] >= rows);
+        if bit(code[3], 0) {
+            let Some(table) = pick(&tables, code[1]) else { return };
+            let value = self.b.op(Op::Take, &[table.value, ids[usize::from(bit(code[3], 1))]]);
+            return self.push(value, table.bound, table.exact);
+        }
+        let [_, height, n, m] = self.sizes;
+        let form = [Form::NN, Form::NT, Form::TN][usize::from(code[3] >> 1) % 3];
+        let (left, right, terms) = match form {
+            Form::NN => ([height, n], [n, m], n),
+            Form::NT => ([height, n], [m, n], n),
+            Form::TN => ([height, n], [height, m], height),
+        };
+        let y = self.second(x, code[1]);
+        let (x, y) = (self.fit(x, &left), self.fit(y, &right));
+        let (x, y) = (self.tame(x, 4.0), self.tame(y, 1.0));
+        let value = self.b.op(Op::MatMulPrefix(form), &[x.value, y.value, ids[2]]);
+        self.push(value, x.bound * y.bound * terms as f64, false);
+    }
+
+    /// The results of `distinct`, which are made before the loop that they are read in, and the rows that ids are of.
+    fn distinct(&mut self, code: Code) -> Option<(Vec<Value>, usize)> {
+        let rows = ID_BOUND as usize;
+        if let Some(known) = pick(&self.distinct, code[2]).filter(|_| self.b.in_loop()) {
+            return Some((known.to_vec(), rows));
+        }
+        let ids = pick(&self.ids(), code[2]).filter(|_| !self.b.in_loop())?;
+        let results = self.b.emit(Op::Distinct { rows }, &[ids.value]);
+        self.distinct.push([results[0], results[1], results[2]]);
+        Some((results, rows))
     }
 
     fn adjoint_lookup(&mut self, x: Known, code: Code) {

@@ -11,8 +11,8 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use lstmc_compiler::kernel::{
-    Address, Axis, BufferId, BufferKind, Elem, Expr, For, Form, Gemm, Index, Kernel, Matrix, PANEL, Pack,
-    Scatter, Stmt, Time, Var,
+    Address, Axis, BufferId, BufferKind, Distinct, Elem, Expr, For, Form, Gemm, Index, Kernel, Matrix, PANEL,
+    Pack, Scatter, Stmt, Time, Var,
 };
 use lstmc_compiler::plan::{COLUMN_GRAIN, Program, Split, Step, share};
 
@@ -62,7 +62,8 @@ struct Word {
 
 struct Simulator<'p> {
     program: &'p Program,
-    ids: &'p HashMap<String, Vec<u32>>,
+    /// The contents of the buffers of ids, by name: inputs, and what the program has made.
+    ids: HashMap<String, Vec<u32>>,
     order: Order,
     words: Vec<Word>,
     interval: u32,
@@ -84,10 +85,17 @@ struct Frame<'k> {
 }
 
 impl<'p> Simulator<'p> {
-    fn new(program: &'p Program, ids: &'p HashMap<String, Vec<u32>>, order: Order) -> Self {
+    fn new(program: &'p Program, ids: &HashMap<String, Vec<u32>>, order: Order) -> Self {
         let words = vec![Word::default(); program.arena_bytes / 4];
-        let mut new =
-            Self { program, ids, order, words, interval: 1, times: HashMap::new(), item: String::new() };
+        let mut new = Self {
+            program,
+            ids: ids.clone(),
+            order,
+            words,
+            interval: 1,
+            times: HashMap::new(),
+            item: String::new(),
+        };
         for (index, buffer) in program.module.buffers.iter().enumerate() {
             if matches!(buffer.kind, BufferKind::Input(_)) {
                 for element in 0..buffer.len() {
@@ -162,6 +170,7 @@ impl<'p> Simulator<'p> {
                 Step::Gemm(gemm, split) => self.gemm(gemm, *split)?,
                 Step::Pack(pack, split) => self.pack(pack, *split)?,
                 Step::Scatter(scatter, split) => self.scatter(scatter, *split)?,
+                Step::Distinct(distinct) => self.distinct(distinct)?,
                 Step::Loop { time, steps, reverse, body } => {
                     for round in 0..*steps {
                         self.times.insert(*time, if *reverse { steps - 1 - round } else { round });
@@ -300,12 +309,24 @@ impl<'p> Simulator<'p> {
     fn gemm(&mut self, gemm: &Gemm, split: Split) -> Result<(), String> {
         self.item = gemm.to_string();
         let mut calls = vec![];
+        let first = match &gemm.prefix {
+            Some(at) => self.id(at.buffer, self.base(at))? as usize,
+            None => usize::MAX,
+        };
+        let (m, k) = match gemm.form {
+            Form::TN => (gemm.m, gemm.k.min(first)),
+            Form::NN | Form::NT => (gemm.m.min(first), gemm.k),
+        };
         for worker in 0..self.program.workers {
-            let rows = self.range(gemm.m, split, Split::Rows, worker);
+            let rows = self.range(m, split, Split::Rows, worker);
+            let zeros = self.range(gemm.m - m, split, Split::Rows, worker);
             let columns = self.range(gemm.n, split, Split::Columns, worker);
-            let deep = 0..gemm.k;
-            if rows.is_empty() || columns.is_empty() {
+            let deep = 0..k;
+            if rows.len() + zeros.len() == 0 || columns.is_empty() {
                 continue;
+            }
+            if let Some(at) = &gemm.prefix {
+                self.read(worker, at.buffer, self.base(at))?;
             }
             let left = match gemm.form {
                 Form::NN | Form::NT => self.matrix(&gemm.a, &rows, &deep),
@@ -316,7 +337,9 @@ impl<'p> Simulator<'p> {
                 (None, Form::NN | Form::TN) => self.matrix(&gemm.b, &deep, &columns),
                 (None, Form::NT) => self.matrix(&gemm.b, &columns, &deep),
             };
-            let result = self.matrix(&gemm.c, &rows, &columns);
+            let zeros = m + zeros.start..m + zeros.end;
+            let result =
+                [self.matrix(&gemm.c, &rows, &columns), self.matrix(&gemm.c, &zeros, &columns)].concat();
             if gemm.accumulate {
                 for &(buffer, element) in &result {
                     self.read(worker, buffer, element)?;
@@ -358,6 +381,32 @@ impl<'p> Simulator<'p> {
             calls.push((worker, from, self.matrix(&table, &(0..scatter.table_rows()), &columns)));
         }
         self.library(calls)
+    }
+
+    fn distinct(&mut self, distinct: &Distinct) -> Result<(), String> {
+        self.item = distinct.to_string();
+        let start = self.base(&distinct.ids);
+        let ids: Vec<u32> = (start..start + distinct.len)
+            .map(|element| self.id(distinct.ids.buffer, element))
+            .collect::<Result<_, _>>()?;
+        let mut found: Vec<u32> = vec![];
+        let mut places = vec![];
+        for &id in &ids {
+            let known = found.iter().position(|&other| other == id);
+            places.push(known.unwrap_or(found.len()) as u32);
+            found.extend(known.is_none().then_some(id));
+        }
+        let count = vec![found.len() as u32];
+        found.resize(distinct.most(), 0);
+        let from = (start..start + distinct.len).map(|element| (distinct.ids.buffer, element)).collect();
+        let mut to = vec![];
+        for (buffer, values) in
+            [(distinct.places, places), (distinct.distinct, found), (distinct.count, count)]
+        {
+            to.extend((0..values.len()).map(|element| (buffer, element)));
+            self.ids.insert(self.name(buffer).to_owned(), values);
+        }
+        self.library(vec![(0, from, to)])
     }
 
     /// The calls of the workers that take part: what each reads and writes. The library reads its operands while it

@@ -1,7 +1,8 @@
 //! Matrix products at the shapes of recurrent models: the library calls of compiled code.
 //!
 //! [`gemm`], [`pack`] and [`scatter`] have the signatures of [`lstmc_compiler::backend::abi::Library`]; every worker
-//! calls them and computes only its own rows or columns, so that they need no synchronisation of their own.
+//! calls them and computes only its own rows or columns, so that they need no synchronisation of their own. [`distinct`]
+//! is done by one worker alone.
 //!
 //! The form is that of Goto and van de Geijn, "Anatomy of high-performance matrix multiplication" (2008): a register
 //! tile over panels of [`PANEL`] columns of B, blocked so that a panel stays in the first cache and rows of A in the
@@ -21,6 +22,7 @@
 //! across them.
 
 mod direct;
+mod distinct;
 mod dots;
 mod driver;
 mod micro;
@@ -37,6 +39,7 @@ use lstmc_compiler::backend::abi::{GemmShape, PackShape, format_word};
 use lstmc_compiler::kernel::{Form, Format, Gemm, PANEL, Precision};
 use lstmc_compiler::plan::{COLUMN_GRAIN, Program, Split, Step, share};
 
+pub use distinct::distinct;
 pub use scatter::scatter;
 
 use driver::{Left, Lies, Operands, Product, Right};
@@ -70,20 +73,47 @@ fn range(extent: usize, split: u32, by: u32, worker: u32, workers: u32) -> Range
 /// The worker's share of `C = op(A) @ op(B)` or `C += op(A) @ op(B)`; see [`lstmc_compiler::kernel::Gemm`].
 ///
 /// # Safety
-/// `a`, `b` and `c` must be valid for the elements that `shape` says, `c` must overlap neither, and no one else may
-/// write what is read or touch what is written here until the call returns. `worker < workers`.
+/// `a`, `b` and `c` must be valid for the elements that `shape` says, `c` must overlap neither, `prefix` must be null or
+/// valid, and no one else may write what is read or touch what is written here until the call returns.
+/// `worker < workers`.
 pub unsafe extern "C" fn gemm(
     shape: *const GemmShape,
     a: *const f32,
     b: *const f32,
     c: *mut f32,
+    prefix: *const u32,
     worker: u32,
     workers: u32,
 ) {
-    // SAFETY: the caller passes a valid shape.
-    let shape = unsafe { &*shape };
-    // SAFETY: the caller's promises are the callee's.
-    unsafe { gemm_on(micro::best(), shape, a, b, c, worker, workers) };
+    // SAFETY: the caller passes a valid shape, and a valid prefix if any.
+    let (mut shape, prefix) = unsafe { (*shape, prefix.as_ref()) };
+    // SAFETY: the caller's promises are the callees': a shorter product has fewer elements.
+    unsafe {
+        if let Some(&count) = prefix {
+            shape = first_rows(&shape, count, c, worker, workers);
+        }
+        gemm_on(micro::best(), &shape, a, b, c, worker, workers);
+    }
+}
+
+/// The product of the first `count` rows of A; clears the worker's share of the rows of C that it leaves out.
+///
+/// # Safety
+/// As [`gemm`].
+unsafe fn first_rows(shape: &GemmShape, count: u32, c: *mut f32, worker: u32, workers: u32) -> GemmShape {
+    if shape.form == TN {
+        return GemmShape { k: count.min(shape.k), ..*shape };
+    }
+    let m = count.min(shape.m);
+    let columns = range(shape.n as usize, shape.split, COLUMNS, worker, workers);
+    if shape.accumulate == 0 {
+        for row in range((shape.m - m) as usize, shape.split, ROWS, worker, workers) {
+            let at = (m as usize + row) * shape.c_stride as usize + columns.start;
+            // SAFETY: the columns lie within the row, which no other worker writes there.
+            unsafe { std::slice::from_raw_parts_mut(c.add(at), columns.len()).fill(0.0) };
+        }
+    }
+    GemmShape { m, ..*shape }
 }
 
 /// The format whose panels tiles of these operands read as they lie.
@@ -144,7 +174,7 @@ pub fn instructions() -> Instructions {
 /// Bytes of scratch that the products of `program` need, all workers together.
 pub fn scratch_bytes(program: &Program) -> u64 {
     let isa = micro::best();
-    let of = |gemm: &Gemm, split: Split| {
+    let whole = |gemm: &Gemm, split: Split| {
         let m = if split == Split::Rows { gemm.m.div_ceil(program.workers) } else { gemm.m };
         let n = if split == Split::Columns { gemm.n.div_ceil(program.workers) } else { gemm.n };
         let contiguous = gemm.form != Form::TN;
@@ -159,11 +189,22 @@ pub fn scratch_bytes(program: &Program) -> u64 {
             false => driver::scratch(isa, operands, (m, n, gemm.k), contiguous, right),
         }
     };
+    // Fewer rows may be cut into fewer and larger blocks.
+    let of = |gemm: &Gemm, split: Split| {
+        let rows = if gemm.form == Form::TN { gemm.k } else { gemm.m };
+        let least = if gemm.prefix.is_some() { 1 } else { rows };
+        let first = |rows: usize| match gemm.form {
+            Form::TN => Gemm { k: rows, ..gemm.clone() },
+            _ => Gemm { m: rows, ..gemm.clone() },
+        };
+        (least..=rows).map(|rows| whole(&first(rows), split)).max().unwrap_or(0)
+    };
     fn largest(isa: &Isa, steps: &[Step], of: &impl Fn(&Gemm, Split) -> usize) -> usize {
         let each = steps.iter().map(|step| match step {
             Step::Gemm(gemm, split) => of(gemm, *split),
             Step::Pack(pack, _) => packing::scratch(isa, pack.format, pack.k),
             Step::Scatter(scatter, _) => scatter::scratch(scatter),
+            Step::Distinct(distinct) => distinct.rows,
             Step::Loop { body, .. } => largest(isa, body, of),
             _ => 0,
         });

@@ -1,6 +1,6 @@
 //! Products on every instruction set of this CPU against sums in f64, and bit for bit against each other.
 
-use lstmc_compiler::backend::abi::{GemmShape, PackShape, ScatterShape, format_word};
+use lstmc_compiler::backend::abi::{DistinctShape, GemmShape, PackShape, ScatterShape, format_word};
 use lstmc_compiler::kernel::Precision::{self, Bf16, F32};
 use lstmc_compiler::kernel::{Format, bf16_bits, bf16_value};
 use lstmc_compiler::scalar::random;
@@ -8,7 +8,7 @@ use ndarray::Array2;
 use proptest::prelude::*;
 
 use super::micro::{self, Isa};
-use super::{COLUMNS, NT, ROWS, TN, gemm_on, pack_on, range, scatter, streams};
+use super::{COLUMNS, NT, ROWS, TN, distinct, gemm, gemm_on, pack_on, range, scatter, streams};
 
 /// Marks elements that no product may write.
 const UNTOUCHED: f32 = 1.0e30;
@@ -272,6 +272,52 @@ fn empty_products_write_what_they_should() {
     }
 }
 
+/// Of the first rows of A, which is what is written, whatever the other rows hold and however it is cut.
+#[test]
+fn products_of_the_first_rows_leave_out_the_others() {
+    let (m, n, k, gap) = (37, 70, 45, 2);
+    for (form, accumulate, precision) in [
+        (0, false, F32),
+        (0, true, F32),
+        (NT, false, F32),
+        (TN, false, F32),
+        (TN, true, F32),
+        (NT, false, Bf16),
+    ] {
+        let case = Case { form, m, n, k, gap, accumulate, precision };
+        let (mut a, mut b, c) = case.operands();
+        for count in [0, 1, 5, 20, 37, 1000] {
+            let shorter = if form == TN {
+                Case { k: k.min(count), ..case.clone() }
+            } else {
+                Case { m: m.min(count), ..case.clone() }
+            };
+            let first = shorter.run(micro::best(), None, 0, 1);
+            let mut expected = c.clone();
+            if !accumulate {
+                expected.chunks_mut(n + gap).for_each(|row| row[..n].fill(0.0));
+            }
+            expected[..first.len()].copy_from_slice(&first);
+            let stride = case.lie().0[1] + gap;
+            a.iter_mut().skip(count * stride).for_each(|x| *x = f32::NAN);
+            if form == TN {
+                b.iter_mut().skip(count * (n + gap)).for_each(|x| *x = f32::NAN);
+            }
+            for (split, workers) in [(0, 1), (0, 2), (ROWS, 2), (ROWS, 3), (COLUMNS, 2), (COLUMNS, 3)] {
+                let (shape, prefix, mut found) = (case.shape(None, split), count as u32, c.clone());
+                for worker in 0..workers {
+                    let (a, b, c) = (a.as_ptr(), b.as_ptr(), found.as_mut_ptr());
+                    // SAFETY: the operands have the lengths that the shape asks for.
+                    unsafe { gemm(&shape, a, b, c, &prefix, worker, workers) };
+                }
+                let label = format!("{case:?}: {count} rows, split {split}, {workers} workers");
+                assert_eq!(bits(&found), bits(&expected), "{label}");
+            }
+            (a, b) = (case.operands().0, case.operands().1);
+        }
+    }
+}
+
 #[test]
 fn a_product_in_the_packed_layout_ignores_what_pads_it() {
     // An infinity in A times the padding's zeros is not a number; it must not reach C.
@@ -335,6 +381,28 @@ fn scatter_adds_rows_in_order() {
             let label = format!("gather {gather}, split {split}, {workers} workers");
             assert_eq!(bits(&table[..written]), bits(&expected[..written]), "{label}");
             assert_eq!(bits(&table[written..]), bits(&before[written..]), "{label}: wrote past the rows");
+        }
+    }
+}
+
+#[test]
+fn distinct_ids_are_found_in_order_whatever_the_scratch_holds() {
+    let rows = 9;
+    for ids in [&[3u32, 0, 3, 8, 0, 7, 3][..], &[5; 20], &[8, 7, 6, 5, 4, 3, 2, 1, 0, 0], &[2], &[]] {
+        let mut expected: Vec<u32> = vec![];
+        ids.iter().for_each(|id| expected.extend((!expected.contains(id)).then_some(*id)));
+        // Once more finds what the first time has left in the scratch.
+        for _ in 0..2 {
+            let shape = DistinctShape { len: ids.len() as u32, rows };
+            let (mut places, mut count) = (vec![99; ids.len()], 99);
+            let mut found = vec![99; ids.len().min(rows as usize)];
+            let (to, at) = (found.as_mut_ptr(), places.as_mut_ptr());
+            // SAFETY: the buffers have the lengths that the shape asks for, and the ids are below `rows`.
+            unsafe { distinct(&shape, ids.as_ptr(), at, to, &mut count) };
+            assert_eq!(count as usize, expected.len(), "{ids:?}");
+            assert_eq!(found[..expected.len()], expected, "{ids:?}");
+            assert!(found[expected.len()..].iter().all(|&id| id == 0), "{ids:?}: {found:?}");
+            assert!(places.iter().zip(ids).all(|(&place, id)| found[place as usize] == *id), "{ids:?}");
         }
     }
 }

@@ -18,6 +18,7 @@ pub(super) struct Imports {
     pub gemm: FuncId,
     pub pack: FuncId,
     pub scatter: FuncId,
+    pub distinct: FuncId,
     pub barrier: FuncId,
     pub begin_step: FuncId,
     pub end_step: FuncId,
@@ -32,11 +33,12 @@ pub(super) struct Imports {
 }
 
 /// Where each import lies in this process, by the name that the module imports it under.
-pub(super) fn symbols(library: &Library) -> [(&'static str, *const u8); 14] {
+pub(super) fn symbols(library: &Library) -> [(&'static str, *const u8); 15] {
     [
         ("lstmc_gemm", library.gemm as *const u8),
         ("lstmc_pack", library.pack as *const u8),
         ("lstmc_scatter", library.scatter as *const u8),
+        ("lstmc_distinct", library.distinct as *const u8),
         ("lstmc_barrier", library.barrier as *const u8),
         ("lstmc_begin_step", library.begin_step as *const u8),
         ("lstmc_end_step", library.end_step as *const u8),
@@ -95,9 +97,10 @@ impl<'m, M: Module> Assembly<'m, M> {
             declare(module, name, Linkage::Import, &signature)
         };
         let imports = Imports {
-            gemm: import("lstmc_gemm", &[pointer, pointer, pointer, pointer, word, word], None),
+            gemm: import("lstmc_gemm", &[pointer, pointer, pointer, pointer, pointer, word, word], None),
             pack: import("lstmc_pack", &[pointer, pointer, pointer, word, word], None),
             scatter: import("lstmc_scatter", &[pointer, pointer, pointer, pointer, word, word], None),
+            distinct: import("lstmc_distinct", &[pointer; 5], None),
             barrier: import("lstmc_barrier", &[pointer, word], None),
             begin_step: import("lstmc_begin_step", &[pointer, types::I64], Some(word)),
             end_step: import("lstmc_end_step", &[pointer, types::I64], None),

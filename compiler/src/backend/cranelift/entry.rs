@@ -14,7 +14,7 @@ use super::assemble::Assembly;
 use super::counted::Counted;
 use super::kernel;
 use crate::backend::abi::{GemmShape, PackShape, Run, ScatterShape, format_word};
-use crate::kernel::{Address, Form, Gather, Gemm, Index, Kernel, Pack, Scatter, Time};
+use crate::kernel::{Address, Distinct, Form, Gather, Gemm, Index, Kernel, Pack, Scatter, Time};
 use crate::plan::{Program, Split, Step, share};
 
 /// A kernel that the entry calls and that is still to be defined.
@@ -140,6 +140,7 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
                 Step::Gemm(gemm, split) => self.gemm(gemm, *split)?,
                 Step::Pack(pack, split) => self.pack(pack, *split)?,
                 Step::Scatter(scatter, split) => self.scatter(scatter, *split)?,
+                Step::Distinct(distinct) => self.distinct(distinct)?,
                 Step::Barrier => self.barrier(),
             }
             self.mark_next();
@@ -219,8 +220,12 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
             shape;
         let words = [form, precision, m, n, k, a_stride, b_stride, c_stride, accumulate, packed, split];
         let data = self.assembly.constant(&words)?;
-        let operands = [&gemm.a.at, &gemm.b.at, &gemm.c.at].map(|at| self.address(at));
-        self.library(self.assembly.imports.gemm, data, &operands, split);
+        let [a, b, c] = [&gemm.a.at, &gemm.b.at, &gemm.c.at].map(|at| self.address(at));
+        let prefix = match &gemm.prefix {
+            Some(at) => self.address(at),
+            None => self.b.ins().iconst(types::I64, 0),
+        };
+        self.library(self.assembly.imports.gemm, data, &[a, b, c, prefix], split);
         Ok(())
     }
 
@@ -262,10 +267,28 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
         Ok(())
     }
 
+    fn distinct(&mut self, distinct: &Distinct) -> Result<(), Error> {
+        let data = self.assembly.constant(&[word(distinct.len), word(distinct.rows)])?;
+        let shape = self.shape(data);
+        let whole = |buffer| Address { buffer, offset: 0, terms: Vec::new() };
+        let results = [distinct.places, distinct.distinct, distinct.count].map(whole);
+        let [ids, places, found, count] =
+            [&distinct.ids, &results[0], &results[1], &results[2]].map(|at| self.address(at));
+        self.on_first_worker(|entry| {
+            entry.call(entry.assembly.imports.distinct, &[shape, ids, places, found, count]);
+        });
+        Ok(())
+    }
+
+    /// The address of a constant shape.
+    fn shape(&mut self, shape: DataId) -> Value {
+        let shape = self.assembly.module.declare_data_in_func(shape, self.b.func);
+        self.b.ins().symbol_value(types::I64, shape)
+    }
+
     /// Calls a library function with its shape, its operands and the caller's place among the workers.
     fn library(&mut self, function: FuncId, shape: DataId, operands: &[Value], split: u32) {
-        let shape = self.assembly.module.declare_data_in_func(shape, self.b.func);
-        let shape = self.b.ins().symbol_value(types::I64, shape);
+        let shape = self.shape(shape);
         let workers = self.b.ins().iconst(types::I32, self.program.workers as i64);
         let args = [&[shape], operands, &[self.worker, workers]].concat();
         let call = |entry: &mut Self| {

@@ -22,7 +22,7 @@ pub(super) fn local(cx: &mut Reverse, node: &Node) -> Vec<(Value, Value)> {
             let y_adj = cx.adjoint(node.result());
             match op {
                 Op::Map(scalar) => map::map(cx, *scalar, node, y_adj),
-                Op::MatMul(form) => products::matmul(cx, *form, node, y_adj),
+                Op::MatMul(form) | Op::MatMulPrefix(form) => products::matmul(cx, *form, node, y_adj),
                 Op::Take
                 | Op::Scatter { .. }
                 | Op::Combine { .. }

@@ -108,8 +108,7 @@ fn products_first(nodes: &[Node]) -> Vec<usize> {
     let own: HashSet<Value> = nodes.iter().flat_map(|node| node.results.iter().copied()).collect();
     let mut known: HashSet<Value> = HashSet::new();
     let mut order = vec![];
-    let mut products: Vec<usize> =
-        (0..nodes.len()).filter(|&index| matches!(nodes[index].op, Op::MatMul(_))).collect();
+    let mut products: Vec<usize> = (0..nodes.len()).filter(|&index| is_product(&nodes[index])).collect();
     for index in 0..=nodes.len() {
         products.retain(|&product| {
             let ready = nodes[product].args.iter().all(|arg| known.contains(arg) || !own.contains(arg));
@@ -119,12 +118,16 @@ fn products_first(nodes: &[Node]) -> Vec<usize> {
             }
             !ready
         });
-        if let Some(node) = nodes.get(index).filter(|node| !matches!(node.op, Op::MatMul(_))) {
+        if let Some(node) = nodes.get(index).filter(|node| !is_product(node)) {
             order.push(index);
             known.extend(&node.results);
         }
     }
     order
+}
+
+fn is_product(node: &Node) -> bool {
+    matches!(node.op, Op::MatMul(_) | Op::MatMulPrefix(_))
 }
 
 /// Whether a node adds rows to `value` itself: what else it reads lies in memory by then.
@@ -195,7 +198,12 @@ impl<'a> Lowering<'a> {
             };
             let alone = match node.op {
                 Op::MatMul(_) => !floating.contains(&node.result()),
-                Op::Loop(_) | Op::Scatter { .. } | Op::Combine { .. } | Op::AddRows => true,
+                Op::Loop(_)
+                | Op::MatMulPrefix(_)
+                | Op::Distinct { .. }
+                | Op::Scatter { .. }
+                | Op::Combine { .. }
+                | Op::AddRows => true,
                 Op::Reduce { .. } => !member,
                 Op::Concat { .. } => (0..node.args.len()).any(|place| !clusters.writes_piece(node, place)),
                 _ => false,
@@ -211,19 +219,19 @@ impl<'a> Lowering<'a> {
                 clusters.placed.push((index, slot));
                 clusters.slot_of.extend(node.results.iter().map(|&result| (result, slot)));
                 if !matches!(node.op, Op::Loop(_) | Op::Concat { .. }) {
-                    clusters.produced.push(node.result());
+                    clusters.produced.extend(&node.results);
                 }
             }
         }
         clusters
     }
 
-    /// Values that are computed where they are read: sums of few outer products, and element-wise values that only one
-    /// column reduction reads.
+    /// Values that are computed where they are read: sums of few outer products, rows of which loops read each element,
+    /// and element-wise values that only one column reduction reads.
     fn floating(&self, nodes: &'a [Node]) -> HashSet<Value> {
         let mut floating = HashSet::new();
         for node in nodes.iter().rev() {
-            if self.is_short_sum(node) {
+            if self.is_short_sum(node) || self.is_lookup_in_loops(node) {
                 floating.insert(node.result());
                 continue;
             }
@@ -256,10 +264,37 @@ impl<'a> Lowering<'a> {
         let lead = self.graph.shape(node.args[0]).split_last().map_or(0, |(_, lead)| lead.iter().product());
         let by_element = |how: &Use| match how {
             Use::Node(user) => matches!(self.definers[user].op, Op::Map(_) | Op::Reduce { .. }),
-            Use::Read | Use::Placed => false,
+            Use::Read | Use::Sliced(_) | Use::Placed => false,
         };
         let uses = self.uses.get(&node.result()).map_or(&[][..], |uses| uses);
         (1..=FEW_OUTER).contains(&lead) && uses.iter().all(by_element)
+    }
+
+    /// Whether a node looks up rows of a table in memory, for loops that read them element by element: they find the rows
+    /// as well themselves.
+    fn is_lookup_in_loops(&self, node: &Node) -> bool {
+        let lies = |table| match self.definers.get(table) {
+            None => true,
+            Some(node) => is_product(node) || matches!(node.op, Op::Scatter { .. } | Op::AddRows),
+        };
+        let uses = self.uses.get(&node.result()).map_or(&[][..], |uses| uses);
+        let sliced = |how: &Use| matches!(how, Use::Sliced(param) if self.is_read_by_element(*param));
+        node.op == Op::Take && lies(&node.args[0]) && !uses.is_empty() && uses.iter().all(sliced)
+    }
+
+    /// Whether all that reads a value, or pieces of it, reads one element for each of its own.
+    fn is_read_by_element(&self, value: Value) -> bool {
+        let uses = self.uses.get(&value).map_or(&[][..], |uses| uses);
+        uses.iter().all(|how| match how {
+            Use::Node(user) => match &self.definers[user].op {
+                Op::Map(_) => true,
+                Op::Split { .. } => {
+                    self.definers[user].results.iter().all(|&piece| self.is_read_by_element(piece))
+                }
+                _ => false,
+            },
+            Use::Read | Use::Sliced(_) | Use::Placed => false,
+        })
     }
 
     /// What must have run before `value` can be read.

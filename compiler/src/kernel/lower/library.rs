@@ -1,9 +1,9 @@
-//! Products and scatters: calls of the library.
+//! Products, scatters and distinct ids: calls of the library.
 
 use super::Lowering;
 use super::storage::View;
 use crate::graph::{Form, Node, Op, Value};
-use crate::kernel::{Gather, Gemm, Item, Matrix, Precision, Scatter};
+use crate::kernel::{BufferId, Distinct, Gather, Gemm, Item, Matrix, Precision, Scatter};
 
 /// A product of fewer rows takes as long as reading B, which lies in `f32`: rounding would lose digits and gain nothing.
 const MIN_ROWS: usize = 5;
@@ -28,7 +28,7 @@ impl Lowering<'_> {
         order.extend(homes.iter().filter(|view| **view != target).cloned());
         self.homes.insert(result, order.clone());
         match &node.op {
-            Op::MatMul(form) => self.product(*form, node, &target, items),
+            Op::MatMul(form) | Op::MatMulPrefix(form) => self.product(*form, node, &target, items),
             Op::Scatter { .. } | Op::Combine { .. } | Op::AddRows => self.scatter(node, &target, items),
             op => unreachable!("internal error: {} is no library call", op.name()),
         }
@@ -63,7 +63,28 @@ impl Lowering<'_> {
             unreachable!("internal error: the product's target is a matrix")
         };
         let precision = if m < MIN_ROWS { Precision::F32 } else { self.numbers.products };
-        items.push(Item::Gemm(Gemm { form, precision, m, n, k, a, b, packed: None, c, accumulate: false }));
+        let prefix = node.args.get(2).map(|&count| self.materialise(count, items).start());
+        let (packed, accumulate) = (None, false);
+        items.push(Item::Gemm(Gemm { form, precision, m, n, k, a, b, packed, c, accumulate, prefix }));
+    }
+
+    /// Which ids there are. What nobody reads is written all the same.
+    pub(super) fn distinct(&mut self, node: &Node, rows: usize, items: &mut Vec<Item>) {
+        let ids = self.materialise(node.args[0], items).start();
+        let len = self.graph.ty(node.args[0]).len();
+        let [places, distinct, count] = node.results[..] else {
+            unreachable!("internal error: distinct ids have three results")
+        };
+        let [places, distinct, count] = [places, distinct, count].map(|result| self.ids_buffer(result));
+        items.push(Item::Distinct(Distinct { ids, len, rows, places, distinct, count }));
+    }
+
+    /// Where ids are written: nobody wants them in several places, or as a part of something.
+    fn ids_buffer(&mut self, value: Value) -> BufferId {
+        match self.homes.get(&value).and_then(|homes| homes.first()) {
+            Some(home) => home.buffer,
+            None => self.temp("ids", value, self.graph.shape(value).to_vec()),
+        }
     }
 
     /// Adds rows to a table of zeros, or to one that is given: where that lies if the result is wanted there, to a copy

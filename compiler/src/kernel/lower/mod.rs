@@ -82,6 +82,8 @@ enum Use {
     Node(Value),
     /// By something that reads it from memory: a product's operand, a scatter's, a loop's.
     Read,
+    /// By a loop, each round of which sees one index of it as this parameter.
+    Sliced(Value),
     /// By something that needs it at a certain place: an output, a loop's stack or `next`, a concatenation.
     Placed,
 }
@@ -183,6 +185,7 @@ impl<'a> Lowering<'a> {
                             Some(product) => items.extend(product),
                             None => items.push(self.column_reduce(node, *kind, axes)),
                         },
+                        Op::Distinct { rows } => self.distinct(node, *rows, &mut items),
                         _ => self.library_call(node, &mut items),
                     }
                 }

@@ -47,7 +47,7 @@ impl Packing<'_> {
                         self.pack(gemm, format, prologue);
                     }
                 }
-                Item::Kernel(_) | Item::Pack(_) | Item::Scatter(_) => {}
+                Item::Kernel(_) | Item::Pack(_) | Item::Scatter(_) | Item::Distinct(_) => {}
             }
         }
     }

@@ -26,7 +26,7 @@ pub(super) fn hoist(module: &mut Module) {
         let steady = match &item {
             Item::Loop(_) => false,
             Item::Kernel(kernel) => !kernel.is_random(),
-            Item::Gemm(_) | Item::Pack(_) | Item::Scatter(_) => true,
+            Item::Gemm(_) | Item::Pack(_) | Item::Scatter(_) | Item::Distinct(_) => true,
         };
         let (reads, writes) = (item.loaded(), item.stored());
         let own = |id: &BufferId| writers[id] == 1 && module.buffer(*id).kind == BufferKind::Temp;

@@ -37,10 +37,14 @@ fn region<'a>(lowering: &mut Lowering<'a>, nodes: &'a [Node]) {
         let mut note = |value: Value, how: Use| lowering.uses.entry(value).or_default().push(how);
         match &node.op {
             Op::Loop(inner) => {
-                for value in inner.operands() {
+                for sliced in &inner.sliced {
+                    note(sliced.source, Use::Sliced(sliced.param));
+                }
+                for value in inner.captured() {
                     note(value, Use::Read);
                 }
                 for carried in &inner.carried {
+                    note(carried.init, Use::Read);
                     note(carried.next, Use::Placed);
                 }
                 for stacked in &inner.stacked {
@@ -48,7 +52,12 @@ fn region<'a>(lowering: &mut Lowering<'a>, nodes: &'a [Node]) {
                 }
                 region(lowering, &inner.body);
             }
-            Op::MatMul(_) | Op::Scatter { .. } | Op::Combine { .. } | Op::AddRows => {
+            Op::MatMul(_)
+            | Op::MatMulPrefix(_)
+            | Op::Distinct { .. }
+            | Op::Scatter { .. }
+            | Op::Combine { .. }
+            | Op::AddRows => {
                 for &arg in &node.args {
                     note(arg, Use::Read);
                 }

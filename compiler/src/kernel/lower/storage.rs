@@ -178,7 +178,7 @@ impl<'a> Lowering<'a> {
     fn goes_through_memory(&self, value: Value, slot: usize, clusters: &Clusters) -> bool {
         let Some(uses) = self.uses.get(&value) else { return false };
         uses.iter().any(|how| match how {
-            Use::Read | Use::Placed => true,
+            Use::Read | Use::Sliced(_) | Use::Placed => true,
             Use::Node(user) => match clusters.slot_of.get(user) {
                 Some(&other) => other != slot,
                 None => self.definers.get(user).is_some_and(|node| {

@@ -37,8 +37,8 @@ impl Lowering<'_> {
         };
         let a = ones.matrix()?;
         let precision = Precision::F32;
-        let product =
-            Gemm { form: Form::NN, precision, m: 1, n, k, a, b, packed: None, c, accumulate: false };
+        let (packed, accumulate, prefix) = (None, false, None);
+        let product = Gemm { form: Form::NN, precision, m: 1, n, k, a, b, packed, c, accumulate, prefix };
         items.push(Item::Gemm(product));
         items.extend(homes[1..].iter().map(|view| self.copy(node.result(), view.clone())));
         Some(items)

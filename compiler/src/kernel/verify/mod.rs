@@ -10,8 +10,8 @@ use alias::{Unknown, can_reach};
 use nest::Nest;
 
 use super::{
-    Address, Buffer, BufferId, BufferKind, Elem, Form, Format, Gather, Gemm, Index, InputRole, Item, Matrix,
-    Module, Pack, Precision, Scatter, Time, TimeLoop,
+    Address, Buffer, BufferId, BufferKind, Distinct, Elem, Form, Format, Gather, Gemm, Index, InputRole,
+    Item, Matrix, Module, Pack, Precision, Scatter, Time, TimeLoop,
 };
 
 /// Whether the module keeps every promise of its representation; the first one broken, if not.
@@ -81,6 +81,9 @@ impl<'m> Verifier<'m> {
                 Item::Scatter(scatter) => {
                     self.scatter(scatter).map_err(|error| format!("{scatter}: {error}"))?;
                 }
+                Item::Distinct(distinct) => {
+                    self.distinct(distinct).map_err(|error| format!("{distinct}: {error}"))?;
+                }
                 Item::Loop(inner) => self.time_loop(inner)?,
             }
         }
@@ -115,6 +118,9 @@ impl<'m> Verifier<'m> {
         }
         if gemm.accumulate {
             self.read(c)?;
+        }
+        if let Some(at) = &gemm.prefix {
+            self.ids(at, 1)?;
         }
         self.write(c)?;
         if self.meet(c, a) || (gemm.packed.is_none() && self.meet(c, b)) {
@@ -160,12 +166,7 @@ impl<'m> Verifier<'m> {
         let Scatter { gather, ids, count, g, table, rows, n } = scatter;
         words(&[*count, *rows, *n, g.stride])?;
         self.read((g, *count, *n))?;
-        let id_buffer = buffer(self.module, ids.buffer)?;
-        if id_buffer.elem != Elem::Id {
-            return Err(format!("{:?} holds no ids", id_buffer.name));
-        }
-        self.bounds(ids, count.saturating_sub(1))?;
-        self.defined(ids.buffer)?;
+        self.ids(ids, *count)?;
         let at = Address { buffer: *table, offset: 0, terms: Vec::new() };
         if *gather == Gather::Add {
             self.defined(*table)?;
@@ -175,6 +176,35 @@ impl<'m> Verifier<'m> {
             return Err("the table overlaps an operand".into());
         }
         Ok(())
+    }
+
+    fn distinct(&mut self, distinct: &Distinct) -> Result<(), String> {
+        let Distinct { ids, len, rows, places, distinct: found, count } = distinct;
+        words(&[*len, *rows])?;
+        self.ids(ids, *len)?;
+        let results = [(*places, *len), (*found, distinct.most()), (*count, 1)];
+        for (at, &(id, len)) in results.iter().enumerate() {
+            let to = buffer(self.module, id)?;
+            if to.elem != Elem::Id || to.kind != BufferKind::Temp {
+                return Err(format!("{:?} is no temporary of ids", to.name));
+            }
+            inside(to, len.saturating_sub(1))?;
+            if id == ids.buffer || results[..at].iter().any(|&(other, _)| other == id) {
+                return Err(format!("{:?} is written and also something else", to.name));
+            }
+            self.written[id.0 as usize] = true;
+        }
+        Ok(())
+    }
+
+    /// `count` ids from an address on are there.
+    fn ids(&self, at: &Address, count: usize) -> Result<(), String> {
+        let ids = buffer(self.module, at.buffer)?;
+        if ids.elem != Elem::Id {
+            return Err(format!("{:?} holds no ids", ids.name));
+        }
+        self.bounds(at, count.saturating_sub(1))?;
+        self.defined(at.buffer)
     }
 
     fn read(&self, region: Region<'_>) -> Result<(), String> {

@@ -19,6 +19,7 @@ pub(super) fn apply(cx: &mut Simplify, builder: &mut Builder, op: &Op, args: &[V
             _ => None,
         },
         Op::MatMul(_)
+        | Op::MatMulPrefix(_)
         | Op::Scatter { .. }
         | Op::Combine { .. }
         | Op::Take

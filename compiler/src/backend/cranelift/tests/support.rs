@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Barrier, Mutex};
 
-use crate::backend::abi::{GemmShape, Library, PackShape, Run, ScatterShape, VectorMath};
+use crate::backend::abi::{DistinctShape, GemmShape, Library, PackShape, Run, ScatterShape, VectorMath};
 use crate::backend::cranelift::{Native, compile};
 use crate::backend::elementary;
 use crate::kernel::{
@@ -36,6 +36,7 @@ fn steps(items: &[Item]) -> Vec<Step> {
         Item::Gemm(gemm) => Step::Gemm(gemm.clone(), Split::Columns),
         Item::Pack(pack) => Step::Pack(pack.clone(), Split::Columns),
         Item::Scatter(scatter) => Step::Scatter(scatter.clone(), Split::Columns),
+        Item::Distinct(distinct) => Step::Distinct(distinct.clone()),
         Item::Loop(inner) => Step::Loop {
             time: inner.time,
             steps: inner.steps,
@@ -161,7 +162,7 @@ fn copy_out(program: &Program, machine: &mut Machine<f32>, arena: *const u8) {
 
 pub fn library() -> Library {
     let math = VectorMath { exp, sigmoid, tanh, log };
-    Library { gemm, pack, scatter, barrier, begin_step, end_step, random_key, mark, math }
+    Library { gemm, pack, scatter, distinct, barrier, begin_step, end_step, random_key, mark, math }
 }
 
 macro_rules! vector_functions {
@@ -197,6 +198,7 @@ unsafe extern "C" fn gemm(
     a: *const f32,
     b: *const f32,
     c: *mut f32,
+    prefix: *const u32,
     worker: u32,
     workers: u32,
 ) {
@@ -205,6 +207,7 @@ unsafe extern "C" fn gemm(
         let s = *shape;
         let (rows, columns) = ranges(s.m, s.n, s.split, worker, workers);
         let k = s.k as usize;
+        let first = if prefix.is_null() { usize::MAX } else { *prefix as usize };
         for i in rows {
             for j in columns.clone() {
                 let to = c.add(i * s.c_stride as usize + j);
@@ -219,7 +222,10 @@ unsafe extern "C" fn gemm(
                         (_, 1) => *b.add(j * s.b_stride as usize + l),
                         _ => *b.add(l * s.b_stride as usize + j),
                     };
-                    sum += round(*a.add(left)) * round(right);
+                    // TN: the row of A is the place in the contraction.
+                    if (if s.form == 2 { l } else { i }) < first {
+                        sum += round(*a.add(left)) * round(right);
+                    }
                 }
                 *to = sum;
             }
@@ -270,6 +276,30 @@ unsafe extern "C" fn scatter(
                 let row = if combine { first } else { *ids.add(i) as usize };
                 let to = row * s.n as usize + column;
                 *table.add(to) += *g.add(i * s.g_stride as usize + column);
+            }
+        }
+    }
+}
+
+unsafe extern "C" fn distinct(
+    shape: *const DistinctShape,
+    ids: *const u32,
+    places: *mut u32,
+    distinct: *mut u32,
+    count: *mut u32,
+) {
+    // SAFETY: as for `gemm`.
+    unsafe {
+        let s = *shape;
+        *count = 0;
+        (0..s.len.min(s.rows) as usize).for_each(|at| *distinct.add(at) = 0);
+        for i in 0..s.len as usize {
+            let id = *ids.add(i);
+            let known = (0..*count).find(|&at| *distinct.add(at as usize) == id);
+            *places.add(i) = known.unwrap_or(*count);
+            if known.is_none() {
+                *distinct.add(*count as usize) = id;
+                *count += 1;
             }
         }
     }
