@@ -83,3 +83,18 @@ fn the_table_is_updated_by_distinct_rows() {
     assert_eq!(count(&graph, |op| *op == Op::AddRows), 1, "{graph}");
     assert_eq!(count(&graph, |op| matches!(op, Op::Scatter { rows: 10_000 })), 0, "{graph}");
 }
+
+/// Where every row has a state, the update finds the rows of the gradient by itself: no table of mostly zeros is made.
+#[test]
+fn a_state_in_every_row_finds_its_gradient() {
+    for layers in ["gru(6)", "dropout(0.5) -> gru(6)"] {
+        let text = source("adam(rate: 0.1)").replace("gru(6)", layers);
+        let model = checked(&text, 10_000).unwrap_or_else(|errors| panic!("{errors}"));
+        let graph = lstmc_compiler::pipeline::graph_of(&model, graph::Purpose::Train, &mut |_, _| {});
+        assert_eq!(count(&graph, |op| matches!(op, Op::Scatter { rows: 10_000 })), 0, "{layers}: {graph}");
+        let module = lstmc_compiler::pipeline::kernels_of(&graph, Numbers::default());
+        let tables = module.buffers.iter().filter(|buffer| buffer.shape == [10_000, 64]);
+        let kept = tables.filter(|buffer| buffer.kind == kernel::BufferKind::Temp).count();
+        assert_eq!(kept, 0, "{layers}: {module}");
+    }
+}

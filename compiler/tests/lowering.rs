@@ -106,8 +106,12 @@ fn training(
         case.graph(&grad::update(&grad::gradients(&graph), optimizer, clip), name)?;
     }
     graph = grad::update(&grad::gradients(&graph), optimizer, clip);
-    let after: [Pass; 3] =
-        [("simplify-3", opt::simplify), ("sink", opt::sink), ("simplify-4", opt::simplify)];
+    let after: [Pass; 4] = [
+        ("simplify-3", opt::simplify),
+        ("sink", opt::sink),
+        ("sparse_rows", opt::sparse_rows),
+        ("simplify-4", opt::simplify),
+    ];
     for (name, pass) in after {
         graph = pass(&graph);
         case.graph(&graph, name)?;

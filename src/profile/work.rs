@@ -41,7 +41,9 @@ pub fn bytes(step: &Step, distinct: f64) -> f64 {
             let cleared = if scatter.gather == Gather::Add { 0 } else { scatter.table_rows() };
             (cleared + 3 * scatter.count) * scatter.n
         }
-        Step::Distinct(distinct) => 2 * distinct.len + distinct.most(),
+        Step::Distinct(distinct) => {
+            distinct.len + distinct.results().iter().map(|&(_, len)| len).sum::<usize>()
+        }
         Step::Loop { .. } | Step::Barrier => 0,
     };
     4.0 * elements as f64

@@ -151,13 +151,15 @@ pub struct Library {
         worker: u32,
         workers: u32,
     ),
-    /// Called by worker 0 alone.
+    /// Called by worker 0 alone. `ranks` and `present` are null where nobody wants them.
     pub distinct: unsafe extern "C" fn(
         shape: *const DistinctShape,
         ids: *const u32,
         places: *mut u32,
         distinct: *mut u32,
         count: *mut u32,
+        ranks: *mut u32,
+        present: *mut f32,
     ),
     pub barrier: unsafe extern "C" fn(run: *mut Run, worker: u32),
     /// Non-zero: stop before this step.

@@ -181,22 +181,24 @@ impl<R: Real> Machine<'_, R> {
         let ids = self.ids(node.args[0])?;
         let len = self.graph.ty(node.results[1]).len();
         let mut distinct: Vec<u32> = vec![];
-        let mut place_of: HashMap<u32, u32> = HashMap::new();
+        let (mut place_of, mut present) = (vec![0; rows], vec![R::zero(); rows]);
         let mut places = ids.clone();
         for place in &mut places {
-            index(*place, rows)?;
-            let next = distinct.len() as u32;
-            let known = *place_of.entry(*place).or_insert(next);
-            if known == next {
+            let row = index(*place, rows)?;
+            if present[row] == R::zero() {
+                present[row] = R::one();
+                place_of[row] = distinct.len() as u32;
                 distinct.push(*place);
             }
-            *place = known;
+            *place = place_of[row];
         }
         let count = distinct.len() as u32;
         distinct.resize(len, 0);
         self.set(node.results[0], Tensor::Id(places));
         self.set(node.results[1], Tensor::Id(shaped(distinct, &[len])?));
         self.set(node.results[2], Tensor::Id(shaped(vec![count], &[])?));
+        self.set(node.results[3], Tensor::Id(shaped(place_of, &[rows])?));
+        self.set(node.results[4], Tensor::Real(shaped(present, &[rows])?));
         Ok(())
     }
 

@@ -126,8 +126,9 @@ pub enum Op {
     /// Rows of a table: `f[rows, n], id[..] -> f[.., n]`.
     Take,
     /// Which ids there are, below `rows`, in the order in which each occurs first. Results: for each id its place among
-    /// them; the ids themselves, and 0 after the last; how many there are: `id[..] -> id[..], id[len], id[]`, where
-    /// `len` is the number of ids or `rows`, whichever is less. Belongs outside loops, which slice and read ids only.
+    /// them; the ids themselves, and 0 after the last; how many there are; and of each row of a table its place among
+    /// them, or 0, and whether it has one, 1 or 0: `id[..] -> id[..], id[len], id[], id[rows], f[rows]`, where `len` is the
+    /// number of ids or `rows`, whichever is less. Belongs outside loops, which slice and read ids only.
     Distinct { rows: usize },
     /// The adjoint of `take`: row `r` is the sum of the `g` at which `id == r`: `id[..], f[.., n] -> f[rows, n]`.
     Scatter { rows: usize },

@@ -95,7 +95,9 @@ pub fn infer(op: &Op, args: &[&Type]) -> Result<Vec<Type>, String> {
             match_product(*form, a, b).map_or_else(wrong, one)
         }
         (Op::Distinct { rows }, [ids]) if !ids.is_real() => {
-            Ok(vec![(*ids).clone(), Type::id([ids.len().min(*rows)]), Type::id([])])
+            let len = ids.len().min(*rows);
+            let inverse = [Type::id([*rows]), Type::real([*rows])];
+            Ok([&[(*ids).clone(), Type::id([len]), Type::id([])], &inverse[..]].concat())
         }
         (Op::Take, [table, ids]) if table.is_real() && table.rank() == 2 && !ids.is_real() => {
             one([&ids.shape[..], &table.shape[1..]].concat())

@@ -268,15 +268,30 @@ impl<R: Real> Run<'_, R> {
                 found.push(id);
             }
         }
+        if let Some([ranks, present]) = distinct.inverse {
+            let mut rank_of = vec![0; distinct.rows];
+            let flags = self.real_buffer(present)?;
+            flags.fill(R::zero());
+            for (rank, &id) in found.iter().enumerate() {
+                rank_of[id as usize] = rank as u32;
+                *flags.get_mut(id as usize).ok_or("too few rows")? = R::one();
+            }
+            self.store_ids(ranks, &rank_of)?;
+        }
         let count = found.len() as u32;
         found.resize(distinct.most(), 0);
         for (id, values) in
             [(distinct.places, places), (distinct.distinct, found), (distinct.count, vec![count])]
         {
-            match &mut self.buffers[id.0 as usize] {
-                Data::Id(to) if to.len() >= values.len() => to[..values.len()].copy_from_slice(&values),
-                _ => return Err(format!("buffer {:?} does not hold the ids", self.module.buffer(id).name)),
-            }
+            self.store_ids(id, &values)?;
+        }
+        Ok(())
+    }
+
+    fn store_ids(&mut self, id: BufferId, values: &[u32]) -> Result<(), String> {
+        match &mut self.buffers[id.0 as usize] {
+            Data::Id(to) if to.len() >= values.len() => to[..values.len()].copy_from_slice(values),
+            _ => return Err(format!("buffer {:?} does not hold the ids", self.module.buffer(id).name)),
         }
         Ok(())
     }

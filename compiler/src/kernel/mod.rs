@@ -265,9 +265,18 @@ pub struct Distinct {
     pub distinct: BufferId,
     /// `[]`: how many distinct ids there are.
     pub count: BufferId,
+    /// `[rows]` each: the place of each row's id among the distinct ones, and whether it is there, where that is asked for.
+    pub inverse: Option<[BufferId; 2]>,
 }
 
 impl Distinct {
+    /// The buffers that it writes, and how much of each.
+    pub fn results(&self) -> Vec<(BufferId, usize)> {
+        let inverse = self.inverse.into_iter().flatten().map(|buffer| (buffer, self.rows));
+        let ids = [(self.places, self.len), (self.distinct, self.most()), (self.count, 1)];
+        ids.into_iter().chain(inverse).collect()
+    }
+
     /// How many distinct ids there can be.
     pub fn most(&self) -> usize {
         self.len.min(self.rows)
@@ -370,7 +379,7 @@ impl Item {
             Item::Gemm(gemm) => HashSet::from([gemm.c.at.buffer]),
             Item::Pack(pack) => HashSet::from([pack.to]),
             Item::Scatter(scatter) => HashSet::from([scatter.table]),
-            Item::Distinct(distinct) => HashSet::from([distinct.places, distinct.distinct, distinct.count]),
+            Item::Distinct(distinct) => distinct.results().into_iter().map(|(buffer, _)| buffer).collect(),
             Item::Loop(inner) => inner.items.iter().flat_map(Item::stored).collect(),
         }
     }

@@ -404,8 +404,12 @@ impl<'a> Words<'a> {
         let len = self.number()?;
         self.expect("rows")?;
         let rows = self.number()?;
+        let inverse = match self.accept("inverse") {
+            true => Some([self.buffer_id()?, self.buffer_id()?]),
+            false => None,
+        };
         self.end()?;
-        Ok(Distinct { ids, len, rows, places, distinct, count })
+        Ok(Distinct { ids, len, rows, places, distinct, count, inverse })
     }
 
     /// The line that opens a loop, without its first word.

@@ -27,7 +27,8 @@
 //! ```
 //!
 //! A product of the first rows only says where their number lies: `@ %3 stride 800 prefix %9`. Of the ids `%1`, of which
-//! there are 60 below 10000, `distinct %7 %8 %9: %1 count 60 rows 10000` gives places, distinct ids and their number.
+//! there are 60 below 10000, `distinct %7 %8 %9: %1 count 60 rows 10000` gives places, distinct ids and
+//! their number; with `inverse %10 %11` also each row's place and whether it has one.
 //!
 //! The extents of a product are `m x n x k`, those of a packing `k x n`. A packed operand of a format other than `f32`
 //! names it: `@ packed bf16 %7`. So does a product of another precision, behind its extents: `20x800x200 bf16`. There is no prologue where it would be empty.
@@ -232,8 +233,9 @@ impl Display for Scatter {
 
 impl Display for Distinct {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Distinct { ids, len, rows, places, distinct, count } = self;
-        write!(f, "distinct {places} {distinct} {count}: {ids} count {len} rows {rows}")
+        let Distinct { ids, len, rows, places, distinct, count, inverse } = self;
+        write!(f, "distinct {places} {distinct} {count}: {ids} count {len} rows {rows}")?;
+        inverse.map_or(Ok(()), |[ranks, present]| write!(f, " inverse {ranks} {present}"))
     }
 }
 

@@ -22,6 +22,8 @@ const ALL: &str = r#"module all {
   buffer %15: id[6] temp "places"
   buffer %16: id[6] temp "distinct"
   buffer %17: id[] temp "count"
+  buffer %18: id[10] temp "ranks"
+  buffer %19: f[10] temp "present"
   pack nn 6x8: %10 = %0 stride 8
   kernel "x" axes 2 6 {
     for a0 parallel {
@@ -57,7 +59,7 @@ const ALL: &str = r#"module all {
   gemm nt 2x6x8: %13 stride 6 = %9 stride 8 @ %0 stride 8
   gemm nt 2x6x8: %13 stride 6 += %9 + 32 stride 8 @ %0 stride 8
   scatter %14 [10, 8]: %3 count 6 from %9 stride 8
-  distinct %15 %16 %17: %3 count 6 rows 10
+  distinct %15 %16 %17: %3 count 6 rows 10 inverse %18 %19
   gemm nn 6x8x6: %9 stride 8 = %14 stride 8 @ %1 stride 8 prefix %17
   kernel "update" axes 48 1 {
     v0 = load %5
@@ -100,6 +102,8 @@ fn the_interpreter_runs_every_kind_of_item() {
     assert_eq!(machine.ids("places").unwrap(), [0, 1, 2, 3, 4, 4]);
     assert_eq!(machine.ids("distinct").unwrap(), [1, 2, 3, 4, 9, 0]);
     assert_eq!(machine.ids("count").unwrap(), [5]);
+    assert_eq!(machine.ids("ranks").unwrap(), [0, 0, 1, 2, 3, 0, 0, 0, 0, 4]);
+    assert_eq!(machine.get("present").unwrap(), [0.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0]);
     assert_eq!(machine.get("tape").unwrap(), [0.0; 48]);
 }
 
@@ -115,10 +119,10 @@ fn the_interpreter_checks_ids() {
 #[test]
 fn broken_text_names_the_line() {
     let cases = [
-        ("pack nn 6x8: %10 = %0 stride 8", "pack nn 6x8x2: %10 = %0 stride 8", 20, "not 2 extents"),
-        ("add v0 v1", "add v0", 26, "ends too early"),
-        ("add v0 v1", "plus v0 v1", 26, "no operation is called \"plus\""),
-        ("store %11 + 6*a0 + 1*a1 = v2", "store %11 + 6*a0 + 1*a1 = v2 v3", 27, "after the end"),
+        ("pack nn 6x8: %10 = %0 stride 8", "pack nn 6x8x2: %10 = %0 stride 8", 22, "not 2 extents"),
+        ("add v0 v1", "add v0", 28, "ends too early"),
+        ("add v0 v1", "plus v0 v1", 28, "no operation is called \"plus\""),
+        ("store %11 + 6*a0 + 1*a1 = v2", "store %11 + 6*a0 + 1*a1 = v2 v3", 29, "after the end"),
         ("buffer %1:", "buffer %2:", 3, "out of order"),
         ("\"p\" prob", "\"p prob", 10, "not closed"),
     ];
@@ -168,7 +172,7 @@ fn verify_wants_addresses_inside_their_buffers() {
     rejects("v1 = load_id %4 + 1*a0", "v1 = load_id %4 + 2*a0", "element 2 of \"targets\"");
     rejects("v0 = load_id %3 + 2*t0", "v0 = load_id %3 + 3*t0", "element 7 of \"tokens\"");
     rejects("%9 + 16*t0 stride 8 =", "%9 + 17*t0 stride 8 =", "element 49 of \"tape\"");
-    rejects("v0 = load %5", "v0 = load %18", "there is no buffer %18");
+    rejects("v0 = load %5", "v0 = load %20", "there is no buffer %20");
 }
 
 #[test]
@@ -240,12 +244,14 @@ fn verify_wants_distinct_ids_in_buffers_of_their_own() {
         "distinct %15 %16 %16",
         "\"distinct\" is written and also something else",
     );
-    rejects("distinct %15 %16 %17", "distinct %15 %16 %14", "\"de\" is no temporary of ids");
-    rejects("distinct %15 %16 %17", "distinct %4 %16 %17", "\"targets\" is no temporary of ids");
+    rejects("distinct %15 %16 %17", "distinct %15 %16 %14", "\"de\" is no temporary of its kind");
+    rejects("distinct %15 %16 %17", "distinct %4 %16 %17", "\"targets\" is no temporary of its kind");
     rejects("id[6] temp \"places\"", "id[5] temp \"places\"", "element 5 of \"places\"");
+    rejects("inverse %18 %19", "inverse %19 %18", "\"present\" is no temporary of its kind");
+    rejects("f[10] temp \"present\"", "f[9] temp \"present\"", "element 9 of \"present\"");
     rejects("prefix %17", "prefix %9", "\"tape\" holds no ids");
     rejects("prefix %17", "prefix %17 + 1", "element 1 of \"count\"");
-    let late = "  distinct %15 %16 %17: %3 count 6 rows 10\n  gemm nn";
+    let late = "  distinct %15 %16 %17: %3 count 6 rows 10 inverse %18 %19\n  gemm nn";
     rejects(late, "  gemm nn", "\"count\" is read before it is written");
 }
 

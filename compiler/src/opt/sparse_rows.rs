@@ -10,13 +10,28 @@
 //! table - rate * d                        add_rows(table, ids, -(rate * c))
 //! ```
 //!
-//! Assumes any verified graph. What is not of this form, such as an optimizer whose state decays in every row, stays.
+//! Otherwise, as where the optimizer has a state that decays in every row, what reads it element by element finds the rows
+//! that there are in the sums of each distinct id, and never a whole table of mostly zeros:
+//!
+//! ```text
+//! d = scatter(ids, g)                     places, _, _, ranks, present = distinct(ids)
+//!                                         c = scatter(places, g)           as many rows as ids
+//! sum(d * d)                      ->      sum(c * c)
+//! state + d                               state + select(present, take(c, ranks), 0)
+//! ```
+//!
+//! Where `ids` are distinct already and `g` has zeros after them, as `distinct_rows` leaves it, `c` is `g` in both.
+//!
+//! Assumes any verified graph.
+
+mod compact;
 
 use std::collections::HashMap;
 
 use crate::graph::rewrite::{Rewriter, rewrite};
 use crate::graph::{Graph, Node, Op, OutputRole, Reduce, Value};
 use crate::scalar::Scalar;
+use compact::{Compact, by_rank, combined, sums};
 
 /// Fewer rows of a table than this for each row that is looked up are not worth it.
 const WORTHWHILE: usize = 2;
@@ -25,20 +40,54 @@ const WORTHWHILE: usize = 2;
 pub fn sparse_rows(graph: &Graph) -> Graph {
     let scalars = broadcast_scalars(graph);
     let roots: Vec<Root> = graph.body.iter().filter_map(|node| Root::of(graph, node, &scalars)).collect();
+    let mut compact = Compact::new(&scalars);
     rewrite(graph, &mut |rewriter: &mut Rewriter, node: &Node| {
         let &result = node.results.first()?;
-        let (root, part) = roots.iter().find_map(|root| Some((root, root.parts.get(&result)?)))?;
-        Some(vec![root.sparse(rewriter, node, *part, &scalars)])
+        let (root, part) = roots.iter().find_map(|root| Some((root, *root.parts.get(&result)?)))?;
+        match (&node.op, part) {
+            (Op::Scatter { rows }, _) if root.by_element => {
+                let (c, ranks, present) = sums(rewriter, node, *rows);
+                compact.insert(result, c);
+                Some(vec![by_rank(rewriter, c, ranks, present)])
+            }
+            (Op::Scatter { rows }, _) => {
+                let c = combined(rewriter, node, *rows);
+                compact.insert(result, c);
+                Some(vec![c])
+            }
+            (Op::Reduce { kind, .. }, _) => {
+                let x = compact.get(node.args[0])?;
+                let axes = (0..rewriter.new.shape(x).len()).collect();
+                Some(vec![rewriter.new.reduce(*kind, x, axes)])
+            }
+            (op, Part::Table) if !root.by_element => {
+                let place = usize::from(root.is_rows(&node.args[1]));
+                let mut g = compact.get(node.args[place])?;
+                if *op == Op::Map(Scalar::Sub) {
+                    g = rewriter.new.map(Scalar::Neg, &[g]);
+                }
+                let (table, ids) = (rewriter.get(node.args[1 - place]), rewriter.get(root.ids));
+                Some(vec![rewriter.new.op(Op::AddRows, &[table, ids, g])])
+            }
+            (_, Part::Rows) => {
+                let c = compact.map(rewriter, node)?;
+                // What is read by element is also there for each row of the table.
+                (!root.by_element).then_some(vec![c])
+            }
+            _ => None,
+        }
     })
 }
 
 /// The values that are one number in every element, and that number.
 type Scalars = HashMap<Value, Value>;
 
-/// A gradient that is zero in most rows, and all that is made of it.
+/// A gradient that is zero in most rows, and what is made of it.
 struct Root {
     ids: Value,
     parts: HashMap<Value, Part>,
+    /// Whether something else than the [`Part`]s is made of it, element by element.
+    by_element: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -52,21 +101,29 @@ enum Part {
 }
 
 impl Root {
-    /// The gradient that `node` gives, if everything that is made of it is one of the [`Part`]s.
+    /// The gradient that `node` gives, if it is one of which the whole table can be spared.
     fn of(graph: &Graph, node: &Node, scalars: &Scalars) -> Option<Self> {
         let Op::Scatter { rows } = node.op else { return None };
         if rows < WORTHWHILE * graph.ty(node.args[0]).len() {
             return None;
         }
-        let mut root = Self { ids: node.args[0], parts: HashMap::from([(node.result(), Part::Rows)]) };
+        let gradient = node.result();
+        let parts = HashMap::from([(gradient, Part::Rows)]);
+        let mut root = Self { ids: node.args[0], parts, by_element: false };
         for node in &graph.body {
-            if node.operands().iter().any(|value| root.is_rows(value)) {
-                let part = root.part(graph, node, scalars)?;
-                root.parts.insert(node.result(), part);
+            let operands = node.operands();
+            if !operands.iter().any(|value| root.is_rows(value)) {
+                continue;
+            }
+            match root.part(graph, node, scalars) {
+                Some(part) => _ = root.parts.insert(node.result(), part),
+                None if operands.contains(&gradient) && !matches!(node.op, Op::Map(_)) => return None,
+                None => root.by_element = true,
             }
         }
-        let handed_out = graph.outputs.iter().any(|output| root.is_rows(&output.value));
-        (!handed_out).then_some(root)
+        let handed_out = |value: Value| graph.outputs.iter().any(|output| output.value == value);
+        root.by_element |= root.parts.iter().any(|(&value, part)| *part == Part::Rows && handed_out(value));
+        (!handed_out(gradient)).then_some(root)
     }
 
     fn is_rows(&self, value: &Value) -> bool {
@@ -90,47 +147,6 @@ impl Root {
             }
             (Op::Reduce { kind: Reduce::Sum, axes }, _) if axes[..] == [0, 1] => Some(Part::Sum),
             _ => None,
-        }
-    }
-
-    /// The node's result in the new graph, where rows have their compact form.
-    fn sparse(&self, rewriter: &mut Rewriter, node: &Node, part: Part, scalars: &Scalars) -> Value {
-        let ids = rewriter.get(self.ids);
-        match (&node.op, part) {
-            (Op::Scatter { rows }, _) => {
-                let g = rewriter.get(node.args[1]);
-                rewriter.new.op(Op::Combine { rows: *rows }, &[ids, g])
-            }
-            (Op::Reduce { kind, .. }, _) => {
-                let x = rewriter.get(node.args[0]);
-                let axes = (0..rewriter.new.shape(x).len()).collect();
-                rewriter.new.reduce(*kind, x, axes)
-            }
-            (op, Part::Table) => {
-                let place = usize::from(self.is_rows(&node.args[1]));
-                let mut g = rewriter.get(node.args[place]);
-                if *op == Op::Map(Scalar::Sub) {
-                    g = rewriter.new.map(Scalar::Neg, &[g]);
-                }
-                let table = rewriter.get(node.args[1 - place]);
-                rewriter.new.op(Op::AddRows, &[table, ids, g])
-            }
-            (op, _) => {
-                let rows = node.args.iter().find(|arg| self.is_rows(arg)).map(|&arg| rewriter.get(arg));
-                let shape = rows.map_or(vec![], |rows| rewriter.new.shape(rows));
-                let args: Vec<Value> = node
-                    .args
-                    .iter()
-                    .map(|arg| match scalars.get(arg) {
-                        Some(&scalar) => {
-                            let scalar = rewriter.get(scalar);
-                            rewriter.new.spread_to(scalar, vec![], &shape)
-                        }
-                        None => rewriter.get(*arg),
-                    })
-                    .collect();
-                rewriter.new.op(op.clone(), &args)
-            }
         }
     }
 }

@@ -44,7 +44,7 @@ pub(super) fn buffers(item: &Item, see: &mut impl FnMut(BufferId, bool)) {
         }
         Item::Distinct(distinct) => {
             see(distinct.ids.buffer, false);
-            [distinct.places, distinct.distinct, distinct.count].into_iter().for_each(|to| see(to, true));
+            distinct.results().into_iter().for_each(|(to, _)| see(to, true));
         }
         Item::Loop(inner) => inner.items.iter().for_each(|item| buffers(item, see)),
     }

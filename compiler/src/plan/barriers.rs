@@ -8,7 +8,7 @@
 use super::access::{self, Access, RowWise};
 use super::partition;
 use super::{Split, Step};
-use crate::kernel::{Axis, BufferId, Distinct, Item, Kernel, Module, Time};
+use crate::kernel::{Axis, BufferId, Item, Kernel, Module, Time};
 
 /// What one item touches: a byte range of the arena, and how it is cut.
 #[derive(Clone, Debug, PartialEq)]
@@ -139,9 +139,9 @@ impl Scheduler<'_> {
                 (Step::Scatter(scatter.clone(), split), touches)
             }
             Item::Distinct(distinct) => {
-                let Distinct { ids, places, distinct: found, count, .. } = distinct;
-                let results = [*places, *found, *count].map(|buffer| self.all(buffer, true, true));
-                let touches = [&[self.all(ids.buffer, false, true)], &results[..]].concat();
+                let results = distinct.results();
+                let mut touches = vec![self.all(distinct.ids.buffer, false, true)];
+                touches.extend(results.iter().map(|&(buffer, _)| self.all(buffer, true, true)));
                 (Step::Distinct(distinct.clone()), touches)
             }
             Item::Loop(_) => unreachable!("internal error: loops are walked, not scheduled as items"),

@@ -81,7 +81,7 @@ fn work_and_barriers(schedule: &[Step]) -> (usize, usize) {
             Step::Gemm(gemm, _) => (2 * gemm.m * gemm.n * gemm.k, 0),
             Step::Pack(pack, _) => (pack.k * pack.n, 0),
             Step::Scatter(scatter, _) => ((scatter.count + scatter.table_rows()) * scatter.n, 0),
-            Step::Distinct(distinct) => (distinct.len, 0),
+            Step::Distinct(distinct) => (distinct.len + distinct.rows, 0),
             Step::Barrier => (0, 1),
             Step::Loop { steps, body, .. } => {
                 let (work, barriers) = work_and_barriers(body);

@@ -4,8 +4,7 @@ use std::ops::RangeInclusive;
 
 use super::{Program, Split, Step, may_share};
 use crate::kernel::{
-    self, Address, Axis, BufferId, BufferKind, Distinct, Expr, For, Gemm, Item, Kernel, Pack, Scatter, Stmt,
-    TimeLoop,
+    self, Address, Axis, BufferId, BufferKind, Expr, For, Gemm, Item, Kernel, Pack, Scatter, Stmt, TimeLoop,
 };
 
 /// Buffers start at multiples of this many bytes: a cache line, and more than any vector.
@@ -192,8 +191,9 @@ fn visit_step(step: &Step, visit: &mut impl FnMut(BufferId)) {
         Step::Scatter(Scatter { ids, g, table, .. }, _) => {
             [ids.buffer, g.at.buffer, *table].map(visit).into_iter().collect()
         }
-        Step::Distinct(Distinct { ids, places, distinct, count, .. }) => {
-            [ids.buffer, *places, *distinct, *count].into_iter().for_each(visit)
+        Step::Distinct(distinct) => {
+            visit(distinct.ids.buffer);
+            distinct.results().into_iter().for_each(|(buffer, _)| visit(buffer));
         }
         Step::Loop { body, .. } => body.iter().for_each(|step| visit_step(step, visit)),
         Step::Barrier => {}

@@ -75,7 +75,7 @@ struct Recipe {
     /// The values that may be read here.
     pool: Vec<Known>,
     /// What `distinct` has given outside loops.
-    distinct: Vec<[Value; 3]>,
+    distinct: Vec<[Value; 4]>,
 }
 
 fn pick<T: Copy>(list: &[T], code: u16) -> Option<T> {
@@ -402,7 +402,7 @@ impl Recipe {
         let tables = self.those(|ty| ty.is_real() && ty.rank() == 2 && ty.shape[0] >= rows);
         if bit(code[3], 0) {
             let Some(table) = pick(&tables, code[1]) else { return };
-            let value = self.b.op(Op::Take, &[table.value, ids[usize::from(bit(code[3], 1))]]);
+            let value = self.b.op(Op::Take, &[table.value, ids[[0, 1, 3][usize::from(code[3] >> 1) % 3]]]);
             return self.push(value, table.bound, table.exact);
         }
         let [_, height, n, m] = self.sizes;
@@ -427,7 +427,8 @@ impl Recipe {
         }
         let ids = pick(&self.ids(), code[2]).filter(|_| !self.b.in_loop())?;
         let results = self.b.emit(Op::Distinct { rows }, &[ids.value]);
-        self.distinct.push([results[0], results[1], results[2]]);
+        self.push(results[4], 1.0, true);
+        self.distinct.push([results[0], results[1], results[2], results[3]]);
         Some((results, rows))
     }
 

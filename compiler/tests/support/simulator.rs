@@ -396,16 +396,15 @@ impl<'p> Simulator<'p> {
             places.push(known.unwrap_or(found.len()) as u32);
             found.extend(known.is_none().then_some(id));
         }
+        let mut ranks = vec![0; distinct.rows];
+        (0..).zip(&found).for_each(|(rank, &id)| ranks[id as usize] = rank);
         let count = vec![found.len() as u32];
         found.resize(distinct.most(), 0);
         let from = (start..start + distinct.len).map(|element| (distinct.ids.buffer, element)).collect();
-        let mut to = vec![];
-        for (buffer, values) in
-            [(distinct.places, places), (distinct.distinct, found), (distinct.count, count)]
-        {
-            to.extend((0..values.len()).map(|element| (buffer, element)));
-            self.ids.insert(self.name(buffer).to_owned(), values);
-        }
+        let made = distinct.results().into_iter().zip([places, found, count, ranks]);
+        made.for_each(|((buffer, _), values)| _ = self.ids.insert(self.name(buffer).to_owned(), values));
+        let results = distinct.results().into_iter();
+        let to = results.flat_map(|(buffer, len)| (0..len).map(move |element| (buffer, element))).collect();
         self.library(vec![(0, from, to)])
     }
 

@@ -11,13 +11,15 @@ use super::scratch;
 ///
 /// # Safety
 /// `ids` must hold `len` numbers below `rows`, `places` have room for as many and `distinct` for the lesser of the two;
-/// `count` must be valid; none may overlap another, and no one else may touch them until the call returns.
+/// `count` must be valid; `ranks` and `present` must have room for `rows` numbers each or both be null; none may overlap another, and no one else may touch them until the call returns.
 pub unsafe extern "C" fn distinct(
     shape: *const DistinctShape,
     ids: *const u32,
     places: *mut u32,
     distinct: *mut u32,
     count: *mut u32,
+    ranks: *mut u32,
+    present: *mut f32,
 ) {
     // SAFETY: the caller promises as much.
     let (ids, places, distinct, count, rows) = unsafe {
@@ -43,4 +45,16 @@ pub unsafe extern "C" fn distinct(
         distinct[known as usize..].fill(0);
         *count = known;
     });
+    if !ranks.is_null() && !present.is_null() {
+        // SAFETY: they have room for `rows` numbers.
+        let (ranks, present) = unsafe {
+            (std::slice::from_raw_parts_mut(ranks, rows), std::slice::from_raw_parts_mut(present, rows))
+        };
+        ranks.fill(0);
+        present.fill(0.0);
+        for (&id, rank) in distinct.iter().zip(0..*count) {
+            ranks[id as usize] = rank;
+            present[id as usize] = 1.0;
+        }
+    }
 }

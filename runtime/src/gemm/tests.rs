@@ -397,10 +397,21 @@ fn distinct_ids_are_found_in_order_whatever_the_scratch_holds() {
             let (mut places, mut count) = (vec![99; ids.len()], 99);
             let mut found = vec![99; ids.len().min(rows as usize)];
             let (to, at) = (found.as_mut_ptr(), places.as_mut_ptr());
+            let (mut ranks, mut present) = (vec![99; rows as usize], vec![9.0; rows as usize]);
             // SAFETY: the buffers have the lengths that the shape asks for, and the ids are below `rows`.
-            unsafe { distinct(&shape, ids.as_ptr(), at, to, &mut count) };
+            unsafe {
+                let (ranks, present) = (ranks.as_mut_ptr(), present.as_mut_ptr());
+                distinct(&shape, ids.as_ptr(), at, to, &mut count, ranks, present);
+                let none = (std::ptr::null_mut(), std::ptr::null_mut());
+                distinct(&shape, ids.as_ptr(), at, to, &mut count, none.0, none.1);
+            };
             assert_eq!(count as usize, expected.len(), "{ids:?}");
             assert_eq!(found[..expected.len()], expected, "{ids:?}");
+            for (row, (&rank, &present)) in ranks.iter().zip(&present).enumerate() {
+                let place = expected.iter().position(|&id| id as usize == row);
+                let known = if place.is_some() { 1.0 } else { 0.0 };
+                assert_eq!((rank as usize, present), (place.unwrap_or(0), known), "{ids:?}: row {row}");
+            }
             assert!(found[expected.len()..].iter().all(|&id| id == 0), "{ids:?}: {found:?}");
             assert!(places.iter().zip(ids).all(|(&place, id)| found[place as usize] == *id), "{ids:?}");
         }

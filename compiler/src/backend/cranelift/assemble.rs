@@ -100,7 +100,7 @@ impl<'m, M: Module> Assembly<'m, M> {
             gemm: import("lstmc_gemm", &[pointer, pointer, pointer, pointer, pointer, word, word], None),
             pack: import("lstmc_pack", &[pointer, pointer, pointer, word, word], None),
             scatter: import("lstmc_scatter", &[pointer, pointer, pointer, pointer, word, word], None),
-            distinct: import("lstmc_distinct", &[pointer; 5], None),
+            distinct: import("lstmc_distinct", &[pointer; 7], None),
             barrier: import("lstmc_barrier", &[pointer, word], None),
             begin_step: import("lstmc_begin_step", &[pointer, types::I64], Some(word)),
             end_step: import("lstmc_end_step", &[pointer, types::I64], None),

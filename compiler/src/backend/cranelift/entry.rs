@@ -274,8 +274,13 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
         let results = [distinct.places, distinct.distinct, distinct.count].map(whole);
         let [ids, places, found, count] =
             [&distinct.ids, &results[0], &results[1], &results[2]].map(|at| self.address(at));
+        let [ranks, present] = match distinct.inverse {
+            Some(inverse) => inverse.map(|buffer| self.address(&whole(buffer))),
+            None => [self.b.ins().iconst(types::I64, 0); 2],
+        };
         self.on_first_worker(|entry| {
-            entry.call(entry.assembly.imports.distinct, &[shape, ids, places, found, count]);
+            let args = [shape, ids, places, found, count, ranks, present];
+            entry.call(entry.assembly.imports.distinct, &args);
         });
         Ok(())
     }

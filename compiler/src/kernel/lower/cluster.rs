@@ -12,6 +12,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::{Lowering, Use, is_row_reduction};
 use crate::graph::{Form, Node, Op, Value};
+use crate::scalar::Scalar;
 
 /// A sum of up to so many outer products costs less where it is read than to write it to memory and to read it there.
 const FEW_OUTER: usize = 8;
@@ -227,11 +228,11 @@ impl<'a> Lowering<'a> {
     }
 
     /// Values that are computed where they are read: sums of few outer products, rows of which loops read each element,
-    /// and element-wise values that only one column reduction reads.
+    /// rows of some and zeros of others, and element-wise values that only one column reduction reads.
     fn floating(&self, nodes: &'a [Node]) -> HashSet<Value> {
         let mut floating = HashSet::new();
         for node in nodes.iter().rev() {
-            if self.is_short_sum(node) || self.is_lookup_in_loops(node) {
+            if self.is_short_sum(node) || self.is_lookup_in_loops(node) || self.is_row_if_present(node) {
                 floating.insert(node.result());
                 continue;
             }
@@ -273,13 +274,32 @@ impl<'a> Lowering<'a> {
     /// Whether a node looks up rows of a table in memory, for loops that read them element by element: they find the rows
     /// as well themselves.
     fn is_lookup_in_loops(&self, node: &Node) -> bool {
-        let lies = |table| match self.definers.get(table) {
+        let uses = self.uses.get(&node.result()).map_or(&[][..], |uses| uses);
+        let sliced = |how: &Use| matches!(how, Use::Sliced(param) if self.is_read_by_element(*param));
+        self.is_lookup_in_memory(node) && !uses.is_empty() && uses.iter().all(sliced)
+    }
+
+    fn is_lookup_in_memory(&self, node: &Node) -> bool {
+        let lies = || match self.definers.get(&node.args[0]) {
             None => true,
             Some(node) => is_product(node) || matches!(node.op, Op::Scatter { .. } | Op::AddRows),
         };
-        let uses = self.uses.get(&node.result()).map_or(&[][..], |uses| uses);
-        let sliced = |how: &Use| matches!(how, Use::Sliced(param) if self.is_read_by_element(*param));
-        node.op == Op::Take && lies(&node.args[0]) && !uses.is_empty() && uses.iter().all(sliced)
+        node.op == Op::Take && lies()
+    }
+
+    /// Whether a node chooses rows that it looks up in memory, or a constant, for operations that read it element by
+    /// element: such a table of few rows is cheaper to read than to write.
+    fn is_row_if_present(&self, node: &Node) -> bool {
+        let [present, row, otherwise] = node.args[..] else { return false };
+        let is_broadcast = |value: Value| {
+            self.definers.get(&value).is_some_and(|node| matches!(node.op, Op::Broadcast { .. }))
+        };
+        let is_lookup = self.definers.get(&row).is_some_and(|node| self.is_lookup_in_memory(node));
+        node.op == Op::Map(Scalar::Select)
+            && is_lookup
+            && is_broadcast(present)
+            && is_broadcast(otherwise)
+            && self.is_read_by_element(node.result())
     }
 
     /// Whether all that reads a value, or pieces of it, reads one element for each of its own.

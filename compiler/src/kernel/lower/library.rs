@@ -3,7 +3,7 @@
 use super::Lowering;
 use super::storage::View;
 use crate::graph::{Form, Node, Op, Value};
-use crate::kernel::{BufferId, Distinct, Gather, Gemm, Item, Matrix, Precision, Scatter};
+use crate::kernel::{BufferId, BufferKind, Distinct, Gather, Gemm, Item, Matrix, Precision, Scatter};
 
 /// A product of fewer rows takes as long as reading B, which lies in `f32`: rounding would lose digits and gain nothing.
 const MIN_ROWS: usize = 5;
@@ -72,19 +72,34 @@ impl Lowering<'_> {
     pub(super) fn distinct(&mut self, node: &Node, rows: usize, items: &mut Vec<Item>) {
         let ids = self.materialise(node.args[0], items).start();
         let len = self.graph.ty(node.args[0]).len();
-        let [places, distinct, count] = node.results[..] else {
-            unreachable!("internal error: distinct ids have three results")
+        let [places, distinct, count, ranks, present] = node.results[..] else {
+            unreachable!("internal error: distinct ids have five results")
         };
-        let [places, distinct, count] = [places, distinct, count].map(|result| self.ids_buffer(result));
-        items.push(Item::Distinct(Distinct { ids, len, rows, places, distinct, count }));
+        let wanted = [ranks, present].iter().any(|result| self.homes.contains_key(result));
+        let inverse = wanted.then(|| [ranks, present].map(|result| self.own_buffer(result)));
+        let [places, distinct, count] = [places, distinct, count].map(|result| self.own_buffer(result));
+        let found = Distinct { ids, len, rows, places, distinct, count, inverse };
+        items.push(Item::Distinct(found));
+        for view in self.homes.get(&present).map_or(vec![], |homes| homes[1..].to_vec()) {
+            items.push(self.copy(present, view));
+        }
     }
 
-    /// Where ids are written: nobody wants them in several places, or as a part of something.
-    fn ids_buffer(&mut self, value: Value) -> BufferId {
-        match self.homes.get(&value).and_then(|homes| homes.first()) {
-            Some(home) => home.buffer,
-            None => self.temp("ids", value, self.graph.shape(value).to_vec()),
-        }
+    /// The whole buffer that a result lies in, be it read or not. The flags of the rows may also be wanted elsewhere, as a
+    /// part of something or as an output: these are copies of them.
+    fn own_buffer(&mut self, value: Value) -> BufferId {
+        let shape = self.graph.shape(value).to_vec();
+        let homes = self.homes.entry(value).or_default();
+        let whole = |view: &View| *view == View::whole(view.buffer, &shape);
+        let own = homes
+            .iter()
+            .position(|view| whole(view) && self.module.buffer(view.buffer).kind == BufferKind::Temp);
+        let buffer = match own {
+            Some(index) => homes.remove(index).buffer,
+            None => self.temp("distinct", value, shape.clone()),
+        };
+        self.homes.entry(value).or_default().insert(0, View::whole(buffer, &shape));
+        buffer
     }
 
     /// Adds rows to a table of zeros, or to one that is given: where that lies if the result is wanted there, to a copy

@@ -179,17 +179,18 @@ impl<'m> Verifier<'m> {
     }
 
     fn distinct(&mut self, distinct: &Distinct) -> Result<(), String> {
-        let Distinct { ids, len, rows, places, distinct: found, count } = distinct;
-        words(&[*len, *rows])?;
-        self.ids(ids, *len)?;
-        let results = [(*places, *len), (*found, distinct.most()), (*count, 1)];
+        words(&[distinct.len, distinct.rows])?;
+        self.ids(&distinct.ids, distinct.len)?;
+        let results = distinct.results();
+        let present = distinct.inverse.map(|[_, present]| present);
         for (at, &(id, len)) in results.iter().enumerate() {
             let to = buffer(self.module, id)?;
-            if to.elem != Elem::Id || to.kind != BufferKind::Temp {
-                return Err(format!("{:?} is no temporary of ids", to.name));
+            let elem = if present == Some(id) { Elem::Real } else { Elem::Id };
+            if to.elem != elem || to.kind != BufferKind::Temp {
+                return Err(format!("{:?} is no temporary of its kind", to.name));
             }
             inside(to, len.saturating_sub(1))?;
-            if id == ids.buffer || results[..at].iter().any(|&(other, _)| other == id) {
+            if id == distinct.ids.buffer || results[..at].iter().any(|&(other, _)| other == id) {
                 return Err(format!("{:?} is written and also something else", to.name));
             }
             self.written[id.0 as usize] = true;

@@ -339,7 +339,10 @@ fn rows_are_multiplied_once_for_each_distinct_id() {
   buffer %8: f[12, 40] temp "z"
   buffer %9: f[20, 40] temp "dw"
   buffer %10: f[12, 20] temp "dx"
-  distinct %3 %4 %5: %2 count 12 rows 50
+  buffer %11: id[50] temp "ranks"
+  buffer %12: f[50] temp "present"
+  buffer %13: f[50, 20] temp "dtable"
+  distinct %3 %4 %5: %2 count 12 rows 50 inverse %11 %12
   kernel "rows" axes 12 20 {
     for a0 parallel {
       v0 = load_id %4 + 1*a0
@@ -361,6 +364,18 @@ fn rows_are_multiplied_once_for_each_distinct_id() {
   }
   gemm tn 20x40x12: %9 stride 40 = %6 stride 20 @ %7 stride 40 prefix %5
   gemm nt 12x20x40: %10 stride 20 = %7 stride 40 @ %1 stride 40 prefix %5
+  kernel "table" axes 50 20 {
+    for a0 parallel {
+      v0 = load_id %11 + 1*a0
+      v1 = load %12 + 1*a0
+      v2 = const 0.0
+      for a1 vector {
+        v3 = load %10 + 20*v0 + 1*a1
+        v4 = select v1 v3 v2
+        store %13 + 20*a0 + 1*a1 = v4
+      }
+    }
+  }
 }
 "#;
     let module = module(text);
@@ -370,7 +385,7 @@ fn rows_are_multiplied_once_for_each_distinct_id() {
         let mut machine = Machine::new(&module);
         fill(&mut machine, &["table", "w"]);
         machine.ids_mut("tokens").unwrap().copy_from_slice(&ids);
-        agree(&module, &machine, &["x", "y", "z", "dw", "dx"], 1e-4);
+        agree(&module, &machine, &["x", "y", "z", "dw", "dx", "dtable"], 1e-4);
     }
 }
 

@@ -287,11 +287,17 @@ unsafe extern "C" fn distinct(
     places: *mut u32,
     distinct: *mut u32,
     count: *mut u32,
+    ranks: *mut u32,
+    present: *mut f32,
 ) {
     // SAFETY: as for `gemm`.
     unsafe {
         let s = *shape;
         *count = 0;
+        for row in (0..s.rows as usize).filter(|_| !ranks.is_null()) {
+            *ranks.add(row) = 0;
+            *present.add(row) = 0.0;
+        }
         (0..s.len.min(s.rows) as usize).for_each(|at| *distinct.add(at) = 0);
         for i in 0..s.len as usize {
             let id = *ids.add(i);
@@ -299,6 +305,10 @@ unsafe extern "C" fn distinct(
             *places.add(i) = known.unwrap_or(*count);
             if known.is_none() {
                 *distinct.add(*count as usize) = id;
+                if !ranks.is_null() {
+                    *ranks.add(id as usize) = *count;
+                    *present.add(id as usize) = 1.0;
+                }
                 *count += 1;
             }
         }
