@@ -59,8 +59,9 @@ fn pieces(graph: &Graph, input: &Input) -> Vec<Piece> {
 /// What tensors start as. Those of optimizers are not negative, as means of squares are not.
 #[derive(Clone, Copy, Debug)]
 pub enum Start {
-    /// Multiples of 1/16 between -1 and 1: sums and products of a few are exact in every precision, so that no rounding
-    /// turns a choice of a random graph.
+    /// Multiples of 1/16 between -1 and 1, and neither of these: sums and products of a few are exact in every precision, so
+    /// that no rounding turns a choice of a random graph, and a `tanh` that is 1 in one precision and almost 1 in another
+    /// meets no 1.
     Sixteenths,
     /// Between -0.5 and 0.5, with 24 bits: no two sums of theirs are likely to be equal, so that a random model's kinks
     /// are away from its values.
@@ -81,7 +82,7 @@ pub fn start(graph: &Graph, values: Start) -> Tensors {
             let tensor = ArrayD::from_shape_simple_fn(shape, || {
                 let uniform = f64::from(scalar::random(key, index.next().unwrap_or_default()));
                 let value = match values {
-                    Start::Sixteenths => (uniform * 33.0).floor() / 16.0 - 1.0,
+                    Start::Sixteenths => ((uniform * 31.0).floor() - 15.0) / 16.0,
                     Start::Halves => uniform - 0.5,
                 };
                 if piece.label.starts_with("optimizer/") { value.abs() } else { value }

@@ -48,7 +48,7 @@ fn tensor(ty: &Type, place: usize, values: Values) -> Tensor<f64> {
         Elem::Real => Tensor::Real(ArrayD::from_shape_simple_fn(shape, || match values {
             Values::Uniform(low, high) => low + (high - low) * uniform(next()),
             Values::Spaced => ((next() * 5 + place * 11) % 23) as f64 * 0.2 - 2.1,
-            Values::Sixteenths => (uniform(next()) * 33.0).floor() / 16.0 - 1.0,
+            Values::Sixteenths => ((uniform(next()) * 31.0).floor() - 15.0) / 16.0,
         })),
     }
 }
