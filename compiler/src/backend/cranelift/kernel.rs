@@ -15,7 +15,7 @@ use cranelift_module::Module;
 use super::assemble::Assembly;
 use super::counted::Counted;
 use super::entry::KernelCall;
-use super::math::{Calls, Masks, Math};
+use super::math::{Calls, Math};
 use super::strips::Phases;
 use crate::kernel::{Axis, BufferId, Expr, Fold, For, Kernel, Reduce, Stmt, Time, Var};
 use crate::plan::{COLUMN_GRAIN, Program, Split};
@@ -65,7 +65,6 @@ pub(super) struct Emitter<'e, 'f> {
     pub functions: Functions,
     fma: bool,
     calls: Calls,
-    masks: Masks,
     cut: Option<(Axis, Value, Value)>,
 }
 
@@ -169,7 +168,6 @@ pub(super) fn build<M: Module>(
         functions,
         fma: assembly.fma,
         calls: Calls { log, pow },
-        masks: Masks::new(),
         cut,
     };
     call.kernel.body.iter().for_each(|stmt| emitter.statement(stmt));
@@ -180,7 +178,7 @@ pub(super) fn build<M: Module>(
 
 impl<'f> Emitter<'_, 'f> {
     pub fn math(&mut self) -> Math<'_, 'f> {
-        Math { b: &mut self.b, fma: self.fma, calls: self.calls, masks: &mut self.masks }
+        Math { b: &mut self.b, fma: self.fma, calls: self.calls }
     }
 
     /// Values of a variable that varies along the vector axis.

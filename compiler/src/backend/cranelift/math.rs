@@ -4,8 +4,6 @@
 //! normal number; the other operations round as IEEE 754 says, `log` and `pow` as the platform's library does. NaN
 //! operands give what [`crate::scalar::eval`] gives.
 
-use std::collections::HashMap;
-
 use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::{ConstantData, Endianness, FuncRef, InstBuilder, MemFlagsData, Value, types};
 use cranelift_frontend::FunctionBuilder;
@@ -26,11 +24,7 @@ pub(super) struct Math<'a, 'b> {
     pub b: &'a mut FunctionBuilder<'b>,
     pub fma: bool,
     pub calls: Calls,
-    pub masks: &'a mut Masks,
 }
-
-/// All ones or all zeros in each lane, by the truth value, 1 or 0, that was made of it: a choice needs no number.
-pub(super) type Masks = HashMap<Value, Value>;
 
 impl Math<'_, '_> {
     /// The meaning of `op` in each lane; with `uniform`, all lanes of all operands are known to be equal.
@@ -54,13 +48,10 @@ impl Math<'_, '_> {
             (Scalar::Ge, &[a, b]) => self.truth(FloatCC::LessThanOrEqual, b, a),
             (Scalar::Eq, &[a, b]) => self.truth(FloatCC::Equal, a, b),
             (Scalar::Ne, &[a, b]) => self.truth(FloatCC::NotEqual, a, b),
-            (Scalar::Select, &[c, a, b]) => match self.masks.get(&c) {
-                Some(&mask) => self.b.ins().bitselect(mask, a, b),
-                None => {
-                    let zero = self.splat(0.0);
-                    self.choose(FloatCC::NotEqual, c, zero, a, b)
-                }
-            },
+            (Scalar::Select, &[c, a, b]) => {
+                let zero = self.splat(0.0);
+                self.choose(FloatCC::NotEqual, c, zero, a, b)
+            }
             (Scalar::Log, args) => self.per_lane(self.calls.log, args, uniform),
             (Scalar::Pow, args) => self.per_lane(self.calls.pow, args, uniform),
             _ => panic!("internal error: {op} of {} operands", args.len()),
@@ -127,9 +118,7 @@ impl Math<'_, '_> {
         let mask = self.b.ins().fcmp(cond, a, b);
         let mask = self.b.ins().bitcast(types::F32X4, bits(), mask);
         let one = self.splat(1.0);
-        let truth = self.b.ins().band(mask, one);
-        self.masks.insert(truth, mask);
-        truth
+        self.b.ins().band(mask, one)
     }
 
     fn mul_add(&mut self, a: Value, b: Value, c: Value) -> Value {
