@@ -1,20 +1,13 @@
 //! The work of a program that no implementation can leave out.
 
-use lstmc_compiler::kernel::{BufferKind, Form, InputRole};
+use lstmc_compiler::kernel::{BufferKind, InputRole};
 use lstmc_compiler::plan::{Program, Step};
 
-/// Floating-point operations of all products of one step, a multiply-add counted as two, where its tokens are `distinct`
-/// different ones: products of looked-up rows are of so many.
+/// Floating-point operations of all products of one step, where its tokens are `distinct` different ones: products of
+/// looked-up rows are of so many.
 pub fn flop(program: &Program, distinct: f64) -> f64 {
     let of = |step: &Step| match step {
-        Step::Gemm(gemm, _) => {
-            let (m, n, k) = (gemm.m as f64, gemm.n as f64, gemm.k as f64);
-            2.0 * match (&gemm.prefix, gemm.form) {
-                (None, _) => m * n * k,
-                (Some(_), Form::TN) => m * n * k.min(distinct),
-                (Some(_), Form::NN | Form::NT) => m.min(distinct) * n * k,
-            }
-        }
+        Step::Gemm(gemm, _) => gemm.flop(distinct),
         _ => 0.0,
     };
     program.leaves().iter().map(|leaf| leaf.rounds as f64 * of(leaf.step)).sum()

@@ -5,25 +5,12 @@ use std::collections::{BTreeSet, HashMap};
 use lstmc_compiler::kernel::{Address, Expr, Form, Gather, Gemm, Index, Kernel, Precision, Stmt, Var};
 use lstmc_compiler::plan::Step;
 
-/// Floating-point operations of a product, a multiply-add counted as two; other steps have none that count. Products of
-/// the first rows only are of `distinct` rows.
+/// Floating-point operations of a product; other steps have none that count. Products of the first rows only are of
+/// `distinct` rows.
 pub fn flop(step: &Step, distinct: f64) -> f64 {
     match step {
-        Step::Gemm(gemm, _) => {
-            let (m, k) = rows(gemm, distinct);
-            2.0 * m * gemm.n as f64 * k
-        }
+        Step::Gemm(gemm, _) => gemm.flop(distinct),
         _ => 0.0,
-    }
-}
-
-/// `m` and `k` of what is multiplied.
-fn rows(gemm: &Gemm, distinct: f64) -> (f64, f64) {
-    let (m, k) = (gemm.m as f64, gemm.k as f64);
-    match (&gemm.prefix, gemm.form) {
-        (None, _) => (m, k),
-        (Some(_), Form::TN) => (m, k.min(distinct)),
-        (Some(_), Form::NN | Form::NT) => (m.min(distinct), k),
     }
 }
 
@@ -32,7 +19,7 @@ pub fn bytes(step: &Step, distinct: f64) -> f64 {
     let elements = match step {
         Step::Kernel(kernel, _) => elements(kernel),
         Step::Gemm(gemm, _) => {
-            let (m, k) = rows(gemm, distinct);
+            let (m, k) = gemm.multiplied(distinct);
             return 4.0 * (m * k + right(gemm, k) + (gemm.m * gemm.n) as f64);
         }
         Step::Pack(pack, _) => pack.k * pack.n + pack.format.packed_len(pack.k, pack.n),
@@ -54,7 +41,7 @@ fn right(gemm: &Gemm, k: f64) -> f64 {
     gemm.packed.map_or(k * gemm.n as f64, |format| format.packed_len(gemm.k, gemm.n) as f64)
 }
 
-/// `nn 20x2600x650 bf16`: the form, m, n and k, and what operands are rounded to; `nn 319/600x2000x500`: of 600 rows the
+/// `nn 20x2600x650 bf16`: the form, m, n and k, and what operands are rounded to; `nn 267/600x2000x500`: of 600 rows the
 /// first `distinct`.
 pub fn shape(gemm: &Gemm, distinct: f64) -> String {
     let form = match gemm.form {
@@ -67,7 +54,7 @@ pub fn shape(gemm: &Gemm, distinct: f64) -> String {
         true => format!("{some:.0}/{all}"),
         false => all.to_string(),
     };
-    let (m, k) = rows(gemm, distinct);
+    let (m, k) = gemm.multiplied(distinct);
     format!("{form} {}x{}x{}{precision}", extent(m, gemm.m), gemm.n, extent(k, gemm.k))
 }
 

@@ -195,6 +195,14 @@ impl Builder {
         self.op(Op::MatMul(form), &[a, b])
     }
 
+    /// A product of the first `count` rows, where that is given, or of all.
+    pub fn matmul_prefix(&mut self, form: Form, a: Value, b: Value, count: Option<Value>) -> Value {
+        match count {
+            Some(count) => self.op(Op::MatMulPrefix(form), &[a, b, count]),
+            None => self.matmul(form, a, b),
+        }
+    }
+
     /// Starts a loop body: operations emitted from now on are in it, until [`Builder::close_loop`].
     pub fn open_loop(&mut self) {
         self.regions.push(vec![]);

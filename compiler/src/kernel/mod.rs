@@ -206,6 +206,24 @@ pub struct Gemm {
     pub prefix: Option<Address>,
 }
 
+impl Gemm {
+    /// `m` and `k` of what is multiplied where [`Gemm::prefix`], if there is one, says `count`, or that on average.
+    pub fn multiplied(&self, count: f64) -> (f64, f64) {
+        let (m, k) = (self.m as f64, self.k as f64);
+        match (&self.prefix, self.form) {
+            (None, _) => (m, k),
+            (Some(_), Form::TN) => (m, k.min(count)),
+            (Some(_), Form::NN | Form::NT) => (m.min(count), k),
+        }
+    }
+
+    /// Floating-point operations of what is multiplied, a multiply-add counted as two.
+    pub fn flop(&self, count: f64) -> f64 {
+        let (m, k) = self.multiplied(count);
+        2.0 * m * self.n as f64 * k
+    }
+}
+
 /// A matrix in a buffer: the address of its first element (terms in `Time` only) and the distance between its rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Matrix {

@@ -50,10 +50,7 @@ pub fn distinct_rows(graph: &Graph) -> Graph {
         Op::MatMul(Form::NN) => {
             let distinct = made.get(&node.args[0])?;
             let w = rewriter.get(node.args[1]);
-            let product = match distinct.count {
-                Some(count) => rewriter.new.op(Op::MatMulPrefix(Form::NN), &[distinct.rows, w, count]),
-                None => rewriter.new.matmul(Form::NN, distinct.rows, w),
-            };
+            let product = rewriter.new.matmul_prefix(Form::NN, distinct.rows, w, distinct.count);
             Some(vec![rewriter.new.op(Op::Take, &[product, distinct.places])])
         }
         _ => None,

@@ -239,7 +239,7 @@ impl<'a> Lowering<'a> {
             if !matches!(node.op, Op::Map(_) | Op::Spread { .. } | Op::Take) {
                 continue;
             }
-            let uses = self.uses.get(&node.result()).map_or(&[][..], |uses| uses);
+            let uses = self.uses_of(node.result());
             let inside = |how: &Use| match how {
                 Use::Node(user) => {
                     let reader = self.definers[user];
@@ -267,14 +267,18 @@ impl<'a> Lowering<'a> {
             Use::Node(user) => matches!(self.definers[user].op, Op::Map(_) | Op::Reduce { .. }),
             Use::Read | Use::Sliced(_) | Use::Placed => false,
         };
-        let uses = self.uses.get(&node.result()).map_or(&[][..], |uses| uses);
+        let uses = self.uses_of(node.result());
         (1..=FEW_OUTER).contains(&lead) && uses.iter().all(by_element)
+    }
+
+    fn uses_of(&self, value: Value) -> &[Use] {
+        self.uses.get(&value).map_or(&[], |uses| uses)
     }
 
     /// Whether a node looks up rows of a table in memory, for loops that read them element by element: they find the rows
     /// as well themselves.
     fn is_lookup_in_loops(&self, node: &Node) -> bool {
-        let uses = self.uses.get(&node.result()).map_or(&[][..], |uses| uses);
+        let uses = self.uses_of(node.result());
         let sliced = |how: &Use| matches!(how, Use::Sliced(param) if self.is_read_by_element(*param));
         self.is_lookup_in_memory(node) && !uses.is_empty() && uses.iter().all(sliced)
     }
@@ -304,7 +308,7 @@ impl<'a> Lowering<'a> {
 
     /// Whether all that reads a value, or pieces of it, reads one element for each of its own.
     fn is_read_by_element(&self, value: Value) -> bool {
-        let uses = self.uses.get(&value).map_or(&[][..], |uses| uses);
+        let uses = self.uses_of(value);
         uses.iter().all(|how| match how {
             Use::Node(user) => match &self.definers[user].op {
                 Op::Map(_) => true,
