@@ -291,6 +291,30 @@ fn products_of_the_first_rows_leave_out_the_others() {
     assert_eq!(machine.get("nt").unwrap(), [[12.0; 6], [0.0; 6]].concat());
 }
 
+/// What one iteration writes lies one after the other, what it reads side by side: they meet if a row that is read is one
+/// that is written, and do not if only an iteration after the last one would read it.
+#[test]
+fn verify_knows_where_a_parallel_loop_ends() {
+    let text = r#"module turned {
+  buffer %0: f[2, 4, 4] input "x" carried start 0.0
+  kernel "turned" axes 4 4 4 {
+    for a0 parallel {
+      for a1 parallel {
+        for a2 vector fold v1 = sum v0 {
+          v0 = load %0 + 4*a1 + 1*a2
+        }
+        store %0 + 16 + 4*a0 + 1*a1 = v1
+      }
+    }
+  }
+}
+"#;
+    verify(&parse(text).unwrap()).unwrap();
+    let met = text.replace("store %0 + 16 +", "store %0 + 15 +");
+    let error = verify(&parse(&met).unwrap()).unwrap_err();
+    assert!(error.contains("are not independent"), "{error}");
+}
+
 #[test]
 fn verify_wants_parallel_iterations_independent() {
     // A row reads what the row before it wrote.

@@ -269,12 +269,19 @@ impl<'a> Nest<'a> {
         let axis = write.loops[depth].axis;
         let own = stride(write, Index::Axis(axis));
         let others = stride(other, Index::Axis(axis));
-        unknowns.push(unknown(own - others, self.size(axis)));
         let far = self.size(axis) as i64 - 1;
         let target = other.at.offset as i64 - write.at.offset as i64;
-        [(1, far), (-far, -1)].into_iter().any(|(low, high)| {
-            let distance = Unknown { coefficient: -others, low, high };
-            can_reach(&[&unknowns[..], &[distance]].concat(), target)
+        let meets = |last: Unknown, target: i64| can_reach(&[&unknowns[..], &[last]].concat(), target);
+        if own == others {
+            let distances = [(1, far), (-far, -1)];
+            return distances
+                .iter()
+                .any(|&(low, high)| meets(Unknown { coefficient: -others, low, high }, target));
+        }
+        // Which iteration this one is matters as well: distance by distance, it is one from which the other is reached.
+        let of_distance = |distance: i64| [(distance, 0, far - distance), (-distance, distance, far)];
+        (1..=far).flat_map(of_distance).any(|(distance, low, high)| {
+            meets(Unknown { coefficient: own - others, low, high }, target + others * distance)
         })
     }
 
