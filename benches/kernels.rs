@@ -36,6 +36,8 @@ const PRODUCTS: &[Row] = &[
     ("logits' input gradient, H = 500", 1, 601, 500, 10000, None, 2),
     ("logits' input gradient, H = 200", 1, 401, 200, 10000, None, 2),
     ("logits' weight gradient", 2, 650, 10000, 700, None, 2),
+    ("logits, H = 500", 0, 600, 10000, 500, None, 2),
+    ("logits' weight gradient, H = 500", 2, 500, 10000, 600, None, 2),
     ("logits, H = 200", 0, 400, 10000, 200, None, 2),
     ("logits' input gradient, H = 200", 1, 400, 200, 10000, None, 1),
     ("logits' weight gradient, H = 200", 2, 200, 10000, 400, None, 2),
