@@ -107,6 +107,9 @@ const COLUMN_BLOCK_NT: usize = 1024;
 const CACHED_WEIGHT: usize = 8 << 20;
 /// Up to so many rows C is computed one group of panels after the other.
 const NARROW: usize = 64;
+/// Where columns of A lie a multiple of so many elements apart (1 KB), rows of a tile from many of them would share few
+/// places of the caches: A is packed.
+const CROWDED: usize = 256;
 /// Elements of A that are packed at a time; they live in the last-level cache.
 const PACKED_LEFT: usize = 1 << 20;
 
@@ -149,7 +152,7 @@ pub unsafe fn product(isa: &Isa, p: &Product) {
         return;
     }
     let words = p.operands.words(p.k);
-    let plan = Plan::new(isa, p.operands, (p.m, p.n, words), p.a.step == 1, p.b.lies());
+    let plan = Plan::new(isa, p.operands, (p.m, p.n, words), p.a.step, p.b.lies());
     scratch::with(plan.left_len + plan.right_len, |memory| {
         for rows in cut(0..p.m, plan.rows) {
             for span in cut(0..words, plan.span) {
@@ -177,10 +180,10 @@ pub fn scratch(
     isa: &Isa,
     operands: Operands,
     (m, n, k): (usize, usize, usize),
-    contiguous: bool,
+    left_step: usize,
     right: Lies,
 ) -> usize {
-    let plan = Plan::new(isa, operands, (m, n, operands.words(k)), contiguous, right);
+    let plan = Plan::new(isa, operands, (m, n, operands.words(k)), left_step, right);
     plan.left_len + plan.right_len
 }
 
@@ -212,13 +215,12 @@ struct Plan {
 }
 
 impl Plan {
-    /// For `m`, `n` and the words of `k` of a product; `contiguous`: rows of A lie one element after the other; `right`: and
-    /// B.
+    /// For `m`, `n` and the words of `k` of a product; `left_step`: [`Left::step`]; `right`: how B lies.
     fn new(
         isa: &Isa,
         operands: Operands,
         (m, n, k): (usize, usize, usize),
-        contiguous: bool,
+        left_step: usize,
         right: Lies,
     ) -> Plan {
         let packed = right == Lies::Panels;
@@ -227,7 +229,7 @@ impl Plan {
         // Tiles of one panel that hold all rows read a B that comes from memory once.
         let tall = m > set.rows() && m <= set.rows() + set.tall.len();
         let streams = tall && packed && k * n * size_of::<f32>() > CACHED_WEIGHT;
-        let as_it_lies = contiguous && matches!(operands, Operands::Numbers);
+        let as_it_lies = matches!(operands, Operands::Numbers) && !left_step.is_multiple_of(CROWDED);
         let pack_left = !as_it_lies || streams;
         let height = if streams { m } else { set.rows() };
         let rows = if pack_left { part(m, PACKED_LEFT / isa.k_block, set.rows()) } else { m };
@@ -433,9 +435,10 @@ unsafe fn block(
             let copied = if i == 0 { group.rows } else { None };
             let (b, b_row) = copied.unwrap_or((group.at, PANEL));
             let a = left.tile(p, &tile, k);
+            let by_column = a.row == 1;
             let args = Tile {
                 a: a.at,
-                a_row: a.row,
+                a_apart: if by_column { a.step } else { a.row },
                 b,
                 b_row,
                 b_panel: right.apart,
@@ -450,9 +453,9 @@ unsafe fn block(
                 add: p.add || k.start > 0,
             };
             let kernel = match copied {
-                Some(_) => set.copying(tile.len(), left.packed),
+                Some(_) => set.copying(tile.len(), by_column),
                 None if tall => set.tall[tile.len() - set.rows() - 1],
-                None => set.tile(tile.len(), panels, left.packed),
+                None => set.tile(tile.len(), panels, by_column),
             };
             // SAFETY: the tile lies within C, and A and B hold its operands.
             unsafe { kernel(&args) };

@@ -177,16 +177,17 @@ pub fn scratch_bytes(program: &Program) -> u64 {
     let whole = |gemm: &Gemm, split: Split| {
         let m = if split == Split::Rows { gemm.m.div_ceil(program.workers) } else { gemm.m };
         let n = if split == Split::Columns { gemm.n.div_ceil(program.workers) } else { gemm.n };
-        let contiguous = gemm.form != Form::TN;
+        let left_step = if gemm.form == Form::TN { gemm.a.stride } else { 1 };
         let operands = Operands::of(isa, gemm.precision);
         let right = match gemm.packed {
             Some(format) if format == words_of(operands) => Lies::Panels,
             None if gemm.form == Form::NT => Lies::Columns,
             _ => Lies::Rows,
         };
-        match contiguous && streams(gemm.precision, gemm.packed, gemm.form == Form::NT, gemm.m, m) {
+        match gemm.form != Form::TN && streams(gemm.precision, gemm.packed, gemm.form == Form::NT, gemm.m, m)
+        {
             true => 0,
-            false => driver::scratch(isa, operands, (m, n, gemm.k), contiguous, right),
+            false => driver::scratch(isa, operands, (m, n, gemm.k), left_step, right),
         }
     };
     // Fewer rows may be cut into fewer and larger blocks.

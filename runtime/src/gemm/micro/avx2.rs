@@ -24,8 +24,8 @@ pub static ISA: Isa = Isa {
 const LANES: usize = 8;
 
 #[target_feature(enable = "avx2,fma")]
-unsafe fn tile<const ROWS: usize, const PANELS: usize, const PACKED: bool, const COPIES: bool>(t: &Tile) {
-    let mut bases: [*const f32; 2] = if PACKED { [t.a; 2] } else { thirds(t.a, t.a_row) };
+unsafe fn tile<const ROWS: usize, const PANELS: usize, const BY_COLUMN: bool, const COPIES: bool>(t: &Tile) {
+    let mut bases: [*const f32; 2] = if BY_COLUMN { [t.a; 2] } else { thirds(t.a, t.a_apart) };
     let mut sums = [[[_mm256_setzero_ps(); 2]; ROWS]; PANELS];
     let (mut a, mut b) = (t.a, t.b);
     for i in 0..ROWS {
@@ -49,7 +49,7 @@ unsafe fn tile<const ROWS: usize, const PANELS: usize, const PACKED: bool, const
                     _mm256_storeu_ps(to.add(LANES), columns[1]);
                 }
                 for (i, sums) in sums.iter_mut().enumerate() {
-                    let at = if PACKED { a.add(i) } else { bases[i / 3].add(i % 3 * t.a_row) };
+                    let at = if BY_COLUMN { a.add(i) } else { bases[i / 3].add(i % 3 * t.a_apart) };
                     let row = _mm256_broadcast_ss(&*at);
                     for (sum, &columns) in sums.iter_mut().zip(&columns) {
                         *sum = _mm256_fmadd_ps(row, columns, *sum);
@@ -57,7 +57,7 @@ unsafe fn tile<const ROWS: usize, const PANELS: usize, const PACKED: bool, const
                 }
             }
         }
-        a = a.wrapping_add(ROWS);
+        a = a.wrapping_add(t.a_apart);
         bases = bases.map(|base| base.wrapping_add(1));
         b = b.wrapping_add(b_row);
         copy = copy.wrapping_add(PANEL);

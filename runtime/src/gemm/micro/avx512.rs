@@ -8,7 +8,7 @@ use super::{Isa, Tile, Tiles, thirds};
 use crate::gemm::driver::Product;
 use crate::gemm::{direct, dots};
 
-/// The tiles of all sizes, `copying` among them or `plain`: `tile::<rows, panels, packed, copies>` must be in scope.
+/// The tiles of all sizes, `copying` among them or `plain`: `tile::<rows, panels, by_column, copies>` must be in scope.
 macro_rules! all_tiles {
     ($copying:ident) => {
         crate::gemm::micro::Tiles {
@@ -38,10 +38,10 @@ pub(super) use all_tiles;
 macro_rules! tile_function {
     ($features:literal, $multiply_add:expr) => {
         #[target_feature(enable = $features)]
-        unsafe fn tile<const ROWS: usize, const PANELS: usize, const PACKED: bool, const COPIES: bool>(
+        unsafe fn tile<const ROWS: usize, const PANELS: usize, const BY_COLUMN: bool, const COPIES: bool>(
             t: &Tile,
         ) {
-            let mut bases: [*const f32; 4] = if PACKED { [t.a; 4] } else { thirds(t.a, t.a_row) };
+            let mut bases: [*const f32; 4] = if BY_COLUMN { [t.a; 4] } else { thirds(t.a, t.a_apart) };
             let mut sums = [[_mm512_setzero_ps(); ROWS]; PANELS];
             let (mut a, mut b) = (t.a, t.b);
             for i in 0..ROWS {
@@ -68,14 +68,14 @@ macro_rules! tile_function {
                         }
                     }
                     for i in 0..ROWS {
-                        let at = if PACKED { a.add(i) } else { bases[i / 3 % 4].add(i % 3 * t.a_row) };
+                        let at = if BY_COLUMN { a.add(i) } else { bases[i / 3 % 4].add(i % 3 * t.a_apart) };
                         let row = _mm512_set1_ps(*at);
                         for (sums, &columns) in sums.iter_mut().zip(&columns) {
                             sums[i] = ($multiply_add)(row, columns, sums[i]);
                         }
                     }
                 }
-                a = a.wrapping_add(ROWS);
+                a = a.wrapping_add(t.a_apart);
                 bases = bases.map(|base| base.wrapping_add(1));
                 b = b.wrapping_add(b_row);
                 copy = copy.wrapping_add(PANEL);

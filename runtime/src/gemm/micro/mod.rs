@@ -19,9 +19,9 @@ use super::stream::Panels;
 /// What a register tile works on: `C[..rows, ..columns]` becomes, or grows by, `k` products of A and B. Elements of A and B
 /// are `f32`, or pairs of `bf16` for the tiles of [`Pairs`].
 pub struct Tile {
-    /// Element (i, p) of A at `a[i * a_row + p]`, or where A is packed at `a[p * rows + i]`.
+    /// Element (i, p) of A at `a[i * a_apart + p]`, or for a tile by column at `a[p * a_apart + i]`.
     pub a: *const f32,
-    pub a_row: usize,
+    pub a_apart: usize,
     /// `k` rows of a panel of B.
     pub b: *const f32,
     /// Elements from one row of a panel to the next: [`PANEL`], except for a tile that copies.
@@ -46,18 +46,15 @@ pub struct Tile {
 /// Rows of a source that packing asks for before it reads them: each may be on a page of its own.
 pub const AHEAD: usize = 8;
 
-/// Every third of the rows of an A whose rows lie `a_row` apart. The others lie once or twice `a_row` from one of these,
+/// Every third of the rows of an A whose rows lie `a_apart` apart. The others lie once or twice `a_apart` from one of these,
 /// which the address of an operand can say. The compiler must not know how the pointers hang together: it would make one
 /// chain of additions of them, as long as the tile is high.
 #[inline(always)]
-fn thirds<const N: usize>(a: *const f32, a_row: usize) -> [*const f32; N] {
-    std::array::from_fn(|i| black_box(a.wrapping_add(3 * i * a_row)))
+fn thirds<const N: usize>(a: *const f32, a_apart: usize) -> [*const f32; N] {
+    std::array::from_fn(|i| black_box(a.wrapping_add(3 * i * a_apart)))
 }
 
-/// Computes a [`Tile`] of a fixed number of rows and panels.
-///
-/// Each comes in two forms: for rows of A that lie one element after the other, and for packed A, where an element's place
-/// is a constant.
+/// Computes a [`Tile`] of a fixed number of rows and panels, in one of two [`Forms`].
 pub type TileFn = unsafe fn(&Tile);
 
 /// `to[p * apart + i] = from[i * row + p]` for `i < rows <= 16` and `p < k`: `(from, row, rows, k, to, apart)`, where
@@ -87,15 +84,15 @@ pub struct Height {
     pub copying: Option<Forms>,
 }
 
-/// A tile for A as it lies, and for packed A.
+/// A tile for an A whose rows lie in one piece each, and for one whose columns do, as a packed A's.
 pub struct Forms {
-    pub strided: TileFn,
-    pub packed: TileFn,
+    pub by_row: TileFn,
+    pub by_column: TileFn,
 }
 
 impl Forms {
-    fn of(&self, packed: bool) -> TileFn {
-        if packed { self.packed } else { self.strided }
+    fn of(&self, by_column: bool) -> TileFn {
+        if by_column { self.by_column } else { self.by_row }
     }
 }
 
@@ -152,21 +149,21 @@ impl Tiles {
         self.heights[height.max(1) - 1].panels
     }
 
-    /// The kernel for a tile of `rows` by `panels`, which is [`Tiles::panels`] or 1; `packed` says whether A is.
-    pub fn tile(&self, rows: usize, panels: usize, packed: bool) -> TileFn {
+    /// The kernel for a tile of `rows` by `panels`, which is [`Tiles::panels`] or 1; [`Forms`] says what `by_column` is.
+    pub fn tile(&self, rows: usize, panels: usize, by_column: bool) -> TileFn {
         let height = &self.heights[rows - 1];
         debug_assert!(panels == 1 || panels == height.panels, "there is no tile of {rows} x {panels}");
         let forms = if panels == 1 { &height.single } else { &height.wide };
-        forms.of(packed)
+        forms.of(by_column)
     }
 
     /// The same of [`Height::panels`] panels, which it copies.
     ///
     /// # Panics
     /// If B is to be packed as something else than it is: [`Height::copying`].
-    pub fn copying(&self, rows: usize, packed: bool) -> TileFn {
+    pub fn copying(&self, rows: usize, by_column: bool) -> TileFn {
         let forms = self.heights[rows - 1].copying.as_ref();
-        forms.expect("tiles of numbers copy B").of(packed)
+        forms.expect("tiles of numbers copy B").of(by_column)
     }
 }
 
@@ -201,7 +198,7 @@ pub fn best() -> &'static Isa {
     BEST.get_or_init(|| available()[0])
 }
 
-/// A table of heights: `rows x panels` for each. `tile::<rows, panels, packed, copies>` must be in scope.
+/// A table of heights: `rows x panels` for each. `tile::<rows, panels, by_column, copies>` must be in scope.
 macro_rules! heights {
     ($copying:ident: $($rows:literal x $panels:literal),* $(,)?) => {
         &[$(crate::gemm::micro::Height {
@@ -217,8 +214,8 @@ macro_rules! heights {
 macro_rules! forms {
     ($rows:literal, $panels:literal, $copies:literal) => {
         crate::gemm::micro::Forms {
-            strided: tile::<$rows, $panels, false, $copies>,
-            packed: tile::<$rows, $panels, true, $copies>,
+            by_row: tile::<$rows, $panels, false, $copies>,
+            by_column: tile::<$rows, $panels, true, $copies>,
         }
     };
 }

@@ -29,8 +29,8 @@ pub static ISA: Isa = Isa {
     stream,
 };
 
-unsafe fn tile<const ROWS: usize, const PANELS: usize, const PACKED: bool, const COPIES: bool>(t: &Tile) {
-    let (a_row, a_step) = if PACKED { (1, ROWS) } else { (t.a_row, 1) };
+unsafe fn tile<const ROWS: usize, const PANELS: usize, const BY_COLUMN: bool, const COPIES: bool>(t: &Tile) {
+    let (a_row, a_step) = if BY_COLUMN { (1, t.a_apart) } else { (t.a_apart, 1) };
     let mut sums = [[[0.0f32; PANEL]; PANELS]; ROWS];
     let (mut a, mut b, mut copy) = (t.a, t.b, t.copy);
     let (b_row, b_panel) = if COPIES { (t.b_row, PANEL) } else { (PANEL, t.b_panel) };
