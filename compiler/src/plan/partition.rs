@@ -1,7 +1,7 @@
 //! How each item is cut among the workers.
 
-use super::{COLUMN_GRAIN, Split, Step};
-use crate::kernel::{Axis, Gemm, Kernel, Stmt};
+use super::{COLUMN_GRAIN, Split, Step, share};
+use crate::kernel::{Axis, Form, Gemm, Kernel, Stmt};
 
 /// A kernel is cut along the outermost loop, if that is parallel and all of the kernel.
 pub(super) fn of_kernel(kernel: &Kernel, workers: usize) -> Split {
@@ -35,7 +35,8 @@ const SHARED_WEIGHT_BYTES: usize = 8 << 20;
 
 /// A product inside a time loop is cut by rows, so that a worker keeps its rows of the batch through all steps and
 /// needs no barrier, unless the rows are too few or the weight too large to be read by every worker. Other products are
-/// cut along the longer side of the result.
+/// cut along the longer side of the result, but for those whose right side has to be transposed: of that each worker then
+/// transposes its own columns.
 pub(super) fn of_gemm(gemm: &Gemm, workers: usize, in_loop: bool) -> Split {
     cut_of_gemm(gemm, workers, in_loop).0
 }
@@ -56,10 +57,19 @@ pub(super) fn cut_of_gemm(gemm: &Gemm, workers: usize, in_loop: bool) -> (Split,
     if gemm.n >= gemm.m && gemm.n >= workers * COLUMN_GRAIN {
         return (Split::Columns, "the result is no higher than wide");
     }
+    if gemm.form == Form::NT && gemm.packed.is_none() && has_even_columns(gemm.n, workers) {
+        return (Split::Columns, "each worker transposes its own part of the right side");
+    }
     if gemm.m >= workers {
         return (Split::Rows, "the result is higher than wide, or too narrow for columns");
     }
     (Split::Whole, "the result has too few rows and columns")
+}
+
+/// Whether no worker's share of `n` columns is more than 3 % above the average.
+fn has_even_columns(n: usize, workers: usize) -> bool {
+    let shares = (0..workers).map(|worker| share(n, worker, workers, COLUMN_GRAIN).len());
+    shares.max().is_some_and(|largest| 100 * workers * largest <= 103 * n)
 }
 
 /// Work between two barriers, in floating-point operations, from which on a second worker gains more than waiting for
