@@ -3,7 +3,7 @@
 //! Peak and bandwidth are measured first, in the same process. Every time is the best of many short rounds, since other
 //! work on the machine only adds to it; the operands of a product stay in the caches that they fit.
 
-use lstmc_compiler::backend::abi::{GemmShape, PackShape, format_word};
+use lstmc_compiler::backend::abi::{GemmPlaces, GemmShape, PackShape, format_word};
 use lstmc_compiler::kernel::Format;
 use lstmc_runtime::gemm::{gemm, pack};
 use lstmc_runtime::machine::{self, Reading, seconds};
@@ -143,10 +143,16 @@ fn product(&(_, form, m, n, k, packed, split): &Row, threads: u32) -> f64 {
     });
     let right = panels.as_ref().unwrap_or(&b);
     seconds(threads, ROUNDS, &|worker| {
+        let places = GemmPlaces {
+            a: a.pointer(),
+            b: right.pointer(),
+            c: c.pointer(),
+            prefix: std::ptr::null(),
+            right_sums: std::ptr::null_mut(),
+        };
         // SAFETY: the operands have the lengths that the shape asks for; each worker writes its own part of C.
         unsafe {
-            let all = std::ptr::null();
-            gemm(&shape, a.pointer(), right.pointer(), c.pointer(), all, worker, threads);
+            gemm(&shape, &places, worker, threads);
         };
     })
 }

@@ -70,6 +70,19 @@ pub struct GemmShape {
     pub split: u32,
 }
 
+/// Where a product's operands and results lie.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct GemmPlaces {
+    pub a: *const f32,
+    pub b: *const f32,
+    pub c: *mut f32,
+    /// Null where all rows are to be multiplied.
+    pub prefix: *const u32,
+    /// Null where nobody wants them. Under a cut by rows the worker that has the first one writes them.
+    pub right_sums: *mut f32,
+}
+
 /// The shape of a packing, constant in compiled code. Field meanings as in [`crate::kernel::Pack`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,16 +144,8 @@ pub struct VectorMath {
 /// The functions that compiled code calls. `worker` and `workers` select the caller's share.
 #[derive(Clone, Copy)]
 pub struct Library {
-    /// `prefix` is null where all rows are to be multiplied.
-    pub gemm: unsafe extern "C" fn(
-        shape: *const GemmShape,
-        a: *const f32,
-        b: *const f32,
-        c: *mut f32,
-        prefix: *const u32,
-        worker: u32,
-        workers: u32,
-    ),
+    pub gemm:
+        unsafe extern "C" fn(shape: *const GemmShape, places: *const GemmPlaces, worker: u32, workers: u32),
     pub pack:
         unsafe extern "C" fn(shape: *const PackShape, b: *const f32, to: *mut f32, worker: u32, workers: u32),
     pub scatter: unsafe extern "C" fn(

@@ -350,6 +350,12 @@ impl<R: Real> Run<'_, R> {
         if m == 0 || n == 0 {
             return Ok(());
         }
+        if let Some(at) = &gemm.right_sums {
+            let start = self.element(at, None)?;
+            let place = self.real_buffer(at.buffer)?.get_mut(start..start + n);
+            let place = place.ok_or("the sums reach beyond their buffer")?;
+            place.iter_mut().zip(b.columns()).for_each(|(element, column)| *element = column.sum());
+        }
         let start = self.element(&gemm.c.at, None)?;
         let stride = gemm.c.stride;
         let c = self.real_buffer(gemm.c.at.buffer)?;

@@ -204,9 +204,18 @@ pub struct Gemm {
     /// less, or if there is no such place. The rows after them count as zeros, whatever they hold, and those of B too
     /// where they are summed over.
     pub prefix: Option<Address>,
+    /// Where the sums of B's columns go, `n` numbers one after the other: what the product of a row of ones and B would
+    /// be. Only where B lies in rows as it is, is not rounded, and is read to its last row: in NN and TN, not packed, in
+    /// [`Precision::F32`], without `prefix`.
+    pub right_sums: Option<Address>,
 }
 
 impl Gemm {
+    /// What it writes beside C.
+    pub fn riders(&self) -> impl Iterator<Item = &Address> {
+        self.right_sums.iter()
+    }
+
     /// `m` and `k` of what is multiplied where [`Gemm::prefix`], if there is one, says `count`, or that on average.
     pub fn multiplied(&self, count: f64) -> (f64, f64) {
         let (m, k) = (self.m as f64, self.k as f64);
@@ -394,7 +403,7 @@ impl Item {
     pub fn stored(&self) -> HashSet<BufferId> {
         match self {
             Item::Kernel(kernel) => kernel.stored(),
-            Item::Gemm(gemm) => HashSet::from([gemm.c.at.buffer]),
+            Item::Gemm(gemm) => gemm.riders().map(|at| at.buffer).chain([gemm.c.at.buffer]).collect(),
             Item::Pack(pack) => HashSet::from([pack.to]),
             Item::Scatter(scatter) => HashSet::from([scatter.table]),
             Item::Distinct(distinct) => distinct.results().into_iter().map(|(buffer, _)| buffer).collect(),

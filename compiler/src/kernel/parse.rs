@@ -354,6 +354,11 @@ impl<'a> Words<'a> {
         Ok(Matrix { at, stride: self.number()? })
     }
 
+    /// The address behind a word, if that is here.
+    fn named(&mut self, word: &str) -> Result<Option<Address>, String> {
+        if self.accept(word) { self.address().map(Some) } else { Ok(None) }
+    }
+
     fn gemm(&mut self) -> Result<Gemm, String> {
         let form = self.form()?;
         let [m, n, k] = self.extents()?;
@@ -366,9 +371,10 @@ impl<'a> Words<'a> {
         self.expect("@")?;
         let packed = if self.accept("packed") { Some(self.format()) } else { None };
         let b = self.matrix()?;
-        let prefix = if self.accept("prefix") { Some(self.address()?) } else { None };
+        let prefix = self.named("prefix")?;
+        let right_sums = self.named("sums")?;
         self.end()?;
-        Ok(Gemm { form, precision, m, n, k, a, b, packed, c, accumulate, prefix })
+        Ok(Gemm { form, precision, m, n, k, a, b, packed, c, accumulate, prefix, right_sums })
     }
 
     fn pack(&mut self) -> Result<Pack, String> {

@@ -24,6 +24,7 @@ const ALL: &str = r#"module all {
   buffer %17: id[] temp "count"
   buffer %18: id[10] temp "ranks"
   buffer %19: f[10] temp "present"
+  buffer %20: f[9] temp "sums"
   pack nn 6x8: %10 = %0 stride 8
   kernel "x" axes 2 6 {
     for a0 parallel {
@@ -55,7 +56,7 @@ const ALL: &str = r#"module all {
       }
     }
   }
-  gemm tn 6x8x2: %12 stride 8 = %11 stride 6 @ %9 + 16 stride 8
+  gemm tn 6x8x2: %12 stride 8 = %11 stride 6 @ %9 + 16 stride 8 sums %20 + 1
   gemm nt 2x6x8: %13 stride 6 = %9 stride 8 @ %0 stride 8
   gemm nt 2x6x8: %13 stride 6 += %9 + 32 stride 8 @ %0 stride 8
   scatter %14 [10, 8]: %3 count 6 from %9 stride 8
@@ -119,10 +120,10 @@ fn the_interpreter_checks_ids() {
 #[test]
 fn broken_text_names_the_line() {
     let cases = [
-        ("pack nn 6x8: %10 = %0 stride 8", "pack nn 6x8x2: %10 = %0 stride 8", 22, "not 2 extents"),
-        ("add v0 v1", "add v0", 28, "ends too early"),
-        ("add v0 v1", "plus v0 v1", 28, "no operation is called \"plus\""),
-        ("store %11 + 6*a0 + 1*a1 = v2", "store %11 + 6*a0 + 1*a1 = v2 v3", 29, "after the end"),
+        ("pack nn 6x8: %10 = %0 stride 8", "pack nn 6x8x2: %10 = %0 stride 8", 23, "not 2 extents"),
+        ("add v0 v1", "add v0", 29, "ends too early"),
+        ("add v0 v1", "plus v0 v1", 29, "no operation is called \"plus\""),
+        ("store %11 + 6*a0 + 1*a1 = v2", "store %11 + 6*a0 + 1*a1 = v2 v3", 30, "after the end"),
         ("buffer %1:", "buffer %2:", 3, "out of order"),
         ("\"p\" prob", "\"p prob", 10, "not closed"),
     ];
@@ -172,7 +173,7 @@ fn verify_wants_addresses_inside_their_buffers() {
     rejects("v1 = load_id %4 + 1*a0", "v1 = load_id %4 + 2*a0", "element 2 of \"targets\"");
     rejects("v0 = load_id %3 + 2*t0", "v0 = load_id %3 + 3*t0", "element 7 of \"tokens\"");
     rejects("%9 + 16*t0 stride 8 =", "%9 + 17*t0 stride 8 =", "element 49 of \"tape\"");
-    rejects("v0 = load %5", "v0 = load %20", "there is no buffer %20");
+    rejects("v0 = load %5", "v0 = load %21", "there is no buffer %21");
 }
 
 #[test]
@@ -211,6 +212,41 @@ fn verify_wants_products_that_match() {
     rejects("%12 stride 8 = %11 stride 6 @ %9", "%9 stride 8 = %11 stride 6 @ %9", "overlaps an operand");
     rejects("@ %9 + 16 stride 8", "@ %3 stride 2", "\"tokens\" is no matrix of reals");
     rejects("gemm tn 6x8x2", "gemm tn 0x8x2", "an empty matrix");
+}
+
+#[test]
+fn verify_wants_sums_of_what_is_read_as_it_lies() {
+    rejects("sums %20 + 1", "sums %20 + 2", "element 9 of \"sums\"");
+    rejects("sums %20 + 1", "sums %3", "\"tokens\" is no matrix of reals");
+    rejects("sums %20 + 1", "sums %9 + 20", "overlap the result or an operand");
+    rejects("sums %20 + 1", "sums %12 + 40", "overlap the result or an operand");
+    let elsewhere = "that is not read as it lies";
+    rejects("@ packed %10 stride 8", "@ packed %10 stride 8 sums %20", elsewhere);
+    rejects("prefix %17", "prefix %17 sums %20", elsewhere);
+    rejects("= %9 stride 8 @ %0 stride 8", "= %9 stride 8 @ %0 stride 8 sums %20", elsewhere);
+    let (exact, rounded) = ("gemm tn 6x8x2:", "gemm tn 6x8x2 bf16:");
+    rejects(exact, rounded, elsewhere);
+}
+
+/// Of all rows, whatever the left side.
+#[test]
+fn a_product_sums_the_columns_of_its_right_side() {
+    let text = r#"module sums {
+  buffer %0: f[3, 2] input "a" carried start 0.0
+  buffer %1: f[3, 4] input "b" carried start 0.0
+  buffer %2: f[2, 2] temp "c"
+  buffer %3: f[5] temp "sums"
+  gemm tn 2x2x3: %2 stride 2 = %0 stride 2 @ %1 + 1 stride 4 sums %3 + 2
+}
+"#;
+    let module = parse(text).unwrap();
+    verify(&module).unwrap();
+    let mut machine = Machine::<f64>::new(&module);
+    let b = machine.get_mut("b").unwrap();
+    b.copy_from_slice(&[9.0, 1.0, 2.0, 9.0, 9.0, 3.0, 4.0, 9.0, 9.0, 5.0, 7.0, 9.0]);
+    run(&module, &mut machine, 0, 0).unwrap();
+    assert_eq!(machine.get("c").unwrap(), [0.0; 4]);
+    assert_eq!(machine.get("sums").unwrap()[2..4], [9.0, 13.0]);
 }
 
 #[test]

@@ -29,6 +29,7 @@ pub(super) fn buffers(item: &Item, see: &mut impl FnMut(BufferId, bool)) {
                 see(gemm.c.at.buffer, false);
             }
             see(gemm.c.at.buffer, true);
+            gemm.riders().for_each(|at| see(at.buffer, true));
         }
         Item::Pack(pack) => {
             see(pack.b.at.buffer, false);

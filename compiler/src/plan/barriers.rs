@@ -120,6 +120,7 @@ impl Scheduler<'_> {
                     self.touch(&result, whole, cut),
                 ];
                 touches.extend(gemm.prefix.as_ref().map(|at| self.all(at.buffer, false, whole)));
+                touches.extend(gemm.riders().map(|at| self.all(at.buffer, true, whole)));
                 (Step::Gemm(gemm.clone(), split), touches)
             }
             Item::Pack(pack) => {

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use super::{Program, Split, Step, may_share};
 use crate::kernel::{
-    self, Address, Axis, BufferId, BufferKind, Expr, For, Gemm, Item, Kernel, Pack, Scatter, Stmt, TimeLoop,
+    self, Address, Axis, BufferId, BufferKind, Expr, For, Item, Kernel, Pack, Scatter, Stmt, TimeLoop,
 };
 
 /// Buffers start at multiples of this many bytes: a cache line, and more than any vector.
@@ -183,9 +183,10 @@ fn visit_step(step: &Step, visit: &mut impl FnMut(BufferId)) {
         Step::Kernel(kernel, _) => {
             visit_block(&kernel.body, &mut |at, _, _| visit(at.buffer), &mut Vec::new())
         }
-        Step::Gemm(Gemm { a, b, c, prefix, .. }, _) => {
-            let matrices = [a, b, c].map(|matrix| &matrix.at);
-            matrices.into_iter().chain(prefix).for_each(|at| visit(at.buffer));
+        Step::Gemm(gemm, _) => {
+            let matrices = [&gemm.a, &gemm.b, &gemm.c].map(|matrix| &matrix.at);
+            let others = gemm.prefix.iter().chain(gemm.riders());
+            matrices.into_iter().chain(others).for_each(|at| visit(at.buffer));
         }
         Step::Pack(Pack { b, to, .. }, _) => [b.at.buffer, *to].map(visit).into_iter().collect(),
         Step::Scatter(Scatter { ids, g, table, .. }, _) => {

@@ -345,7 +345,9 @@ impl<'p> Simulator<'p> {
                     self.read(worker, buffer, element)?;
                 }
             }
-            calls.push((worker, [left, right].concat(), result));
+            let sums = gemm.right_sums.iter().filter(|_| rows.start == 0);
+            let sums = sums.flat_map(|at| columns.clone().map(|j| (at.buffer, self.base(at) + j)));
+            calls.push((worker, [left, right].concat(), result.into_iter().chain(sums).collect()));
         }
         self.library(calls)
     }

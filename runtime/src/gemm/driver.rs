@@ -6,7 +6,7 @@ use lstmc_compiler::kernel::{PANEL, Precision};
 
 use super::micro::{Isa, Pairs, Tile, Tiles};
 use super::stream::Panels;
-use super::{packing, scratch};
+use super::{packing, riders, scratch};
 
 /// A, `[m, k]`: element (i, p) at `at[i * row + p * step]`.
 #[derive(Clone, Copy)]
@@ -94,6 +94,8 @@ pub struct Product {
     pub c_row: usize,
     /// Add to C.
     pub add: bool,
+    /// Where the sums of B's columns go; may be null. Only for a B in [`Right::Rows`] that is multiplied as it is.
+    pub sums: *mut f32,
 }
 
 /// Rows of A that are kept in the second-level cache at a time: up to 470 KB with the longest block.
@@ -187,8 +189,12 @@ pub fn scratch(
     plan.left_len + plan.right_len
 }
 
-/// C = 0 where nothing is to be added.
+/// C = 0 where nothing is to be added, and no sums.
 unsafe fn clear(p: &Product) {
+    if !p.sums.is_null() {
+        // SAFETY: there is one for each column.
+        unsafe { std::slice::from_raw_parts_mut(p.sums, p.n).fill(0.0) };
+    }
     if p.add {
         return;
     }
@@ -431,6 +437,13 @@ unsafe fn block(
         let last = column + width == columns.len();
         // SAFETY: the block has these columns.
         let group = unsafe { right.group(isa, &(column..column + width), k.len(), last, wide) };
+        // The first rows see all of B once.
+        let sums = !p.sums.is_null() && rows.start == 0;
+        let totals = p.sums.wrapping_add(columns.start + column);
+        if sums && group.rows.is_none() {
+            // SAFETY: the panels are packed, and there is a sum for each of their columns.
+            unsafe { riders::sum_panels(group.at, right.apart, k, width, totals) };
+        }
         for (i, tile) in tiles(rows.clone(), left.height).enumerate() {
             let copied = if i == 0 { group.rows } else { None };
             let (b, b_row) = copied.unwrap_or((group.at, PANEL));
@@ -451,9 +464,11 @@ unsafe fn block(
                 c_row: p.c_row,
                 columns: width,
                 add: p.add || k.start > 0,
+                sums: totals,
+                add_sums: k.start > 0,
             };
             let kernel = match copied {
-                Some(_) => set.copying(tile.len(), by_column),
+                Some(_) => set.copying(tile.len(), by_column, sums),
                 None if tall => set.tall[tile.len() - set.rows() - 1],
                 None => set.tile(tile.len(), panels, by_column),
             };

@@ -27,6 +27,7 @@ mod dots;
 mod driver;
 mod micro;
 mod packing;
+mod riders;
 mod scatter;
 mod scratch;
 mod stream;
@@ -34,8 +35,9 @@ mod stream;
 mod tests;
 
 use std::ops::Range;
+use std::ptr::null_mut;
 
-use lstmc_compiler::backend::abi::{GemmShape, PackShape, format_word};
+use lstmc_compiler::backend::abi::{GemmPlaces, GemmShape, PackShape, format_word};
 use lstmc_compiler::kernel::{Form, Format, Gemm, PANEL, Precision};
 use lstmc_compiler::plan::{COLUMN_GRAIN, Program, Split, Step, share};
 
@@ -73,26 +75,18 @@ fn range(extent: usize, split: u32, by: u32, worker: u32, workers: u32) -> Range
 /// The worker's share of `C = op(A) @ op(B)` or `C += op(A) @ op(B)`; see [`lstmc_compiler::kernel::Gemm`].
 ///
 /// # Safety
-/// `a`, `b` and `c` must be valid for the elements that `shape` says, `c` must overlap neither, `prefix` must be null or
-/// valid, and no one else may write what is read or touch what is written here until the call returns.
-/// `worker < workers`.
-pub unsafe extern "C" fn gemm(
-    shape: *const GemmShape,
-    a: *const f32,
-    b: *const f32,
-    c: *mut f32,
-    prefix: *const u32,
-    worker: u32,
-    workers: u32,
-) {
-    // SAFETY: the caller passes a valid shape, and a valid prefix if any.
-    let (mut shape, prefix) = unsafe { (*shape, prefix.as_ref()) };
+/// The places must be valid for the elements that `shape` says, or null where they may be; C and the sums must overlap
+/// neither each other nor A or B; and no one else may write what is read or touch what is written here until the call
+/// returns. `worker < workers`.
+pub unsafe extern "C" fn gemm(shape: *const GemmShape, places: *const GemmPlaces, worker: u32, workers: u32) {
+    // SAFETY: the caller passes a valid shape and places, and a valid prefix if any.
+    let (mut shape, places, prefix) = unsafe { (*shape, &*places, (*places).prefix.as_ref()) };
     // SAFETY: the caller's promises are the callees': a shorter product has fewer elements.
     unsafe {
         if let Some(&count) = prefix {
-            shape = first_rows(&shape, count, c, worker, workers);
+            shape = first_rows(&shape, count, places.c, worker, workers);
         }
-        gemm_on(micro::best(), &shape, a, b, c, worker, workers);
+        gemm_on(micro::best(), &shape, places, worker, workers);
     }
 }
 
@@ -147,8 +141,9 @@ pub enum RightSide {
 /// What the library does with the right side of a product that is cut like this.
 pub fn right_side(gemm: &Gemm, split: Split, workers: usize) -> RightSide {
     let m = if split == Split::Rows { gemm.m.div_ceil(workers) } else { gemm.m };
+    let (may_stream, nt) = (gemm.right_sums.is_none(), gemm.form == Form::NT);
     match gemm.packed {
-        packed if streams(gemm.precision, packed, gemm.form == Form::NT, gemm.m, m) => RightSide::Streamed,
+        packed if may_stream && streams(gemm.precision, packed, nt, gemm.m, m) => RightSide::Streamed,
         Some(_) => RightSide::Packed,
         None => RightSide::Blocks,
     }
@@ -184,8 +179,8 @@ pub fn scratch_bytes(program: &Program) -> u64 {
             None if gemm.form == Form::NT => Lies::Columns,
             _ => Lies::Rows,
         };
-        match gemm.form != Form::TN && streams(gemm.precision, gemm.packed, gemm.form == Form::NT, gemm.m, m)
-        {
+        let may_stream = gemm.form != Form::TN && gemm.right_sums.is_none();
+        match may_stream && streams(gemm.precision, gemm.packed, gemm.form == Form::NT, gemm.m, m) {
             true => 0,
             false => driver::scratch(isa, operands, (m, n, gemm.k), left_step, right),
         }
@@ -222,9 +217,7 @@ pub fn scratch_bytes(program: &Program) -> u64 {
 unsafe fn gemm_on(
     isa: &'static Isa,
     shape: &GemmShape,
-    a: *const f32,
-    b: *const f32,
-    c: *mut f32,
+    &GemmPlaces { a, b, c, right_sums, .. }: &GemmPlaces,
     worker: u32,
     workers: u32,
 ) {
@@ -233,6 +226,8 @@ unsafe fn gemm_on(
     if rows.is_empty() || columns.is_empty() {
         return;
     }
+    // What sums the right side lays it out, of however few rows.
+    let wanted = !right_sums.is_null();
     let (k, first) = (shape.k as usize, columns.start);
     let precision =
         if format(shape.precision) == Some(Format::Bf16) { Precision::Bf16 } else { Precision::F32 };
@@ -265,10 +260,12 @@ unsafe fn gemm_on(
             c: c.add(rows.start * c_stride + first),
             c_row: c_stride,
             add: shape.accumulate != 0,
+            sums: if wanted && rows.start == 0 { right_sums.wrapping_add(first) } else { null_mut() },
         }
     };
-    let streams =
-        k > 0 && streams(precision, format(shape.packed), shape.form == NT, shape.m as usize, product.m);
+    let streams = k > 0
+        && !wanted
+        && streams(precision, format(shape.packed), shape.form == NT, shape.m as usize, product.m);
     // SAFETY: the product's pointers are valid for its extents by the caller's promise.
     unsafe {
         match product.b {

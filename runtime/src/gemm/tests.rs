@@ -1,6 +1,10 @@
 //! Products on every instruction set of this CPU against sums in f64, and bit for bit against each other.
 
-use lstmc_compiler::backend::abi::{DistinctShape, GemmShape, PackShape, ScatterShape, format_word};
+use std::ptr::{null, null_mut};
+
+use lstmc_compiler::backend::abi::{
+    DistinctShape, GemmPlaces, GemmShape, PackShape, ScatterShape, format_word,
+};
 use lstmc_compiler::kernel::Precision::{self, Bf16, F32};
 use lstmc_compiler::kernel::{Format, bf16_bits, bf16_value};
 use lstmc_compiler::scalar::random;
@@ -27,6 +31,11 @@ struct Case {
 
 fn numbers(key: u32, len: usize) -> Vec<f32> {
     (0..len).map(|i| random(key, i as u32) * 2.0 - 1.0).collect()
+}
+
+fn places(a: &[f32], b: &[f32], c: &mut [f32]) -> GemmPlaces {
+    let (prefix, right_sums) = (null(), null_mut());
+    GemmPlaces { a: a.as_ptr(), b: b.as_ptr(), c: c.as_mut_ptr(), prefix, right_sums }
 }
 
 impl Case {
@@ -98,11 +107,26 @@ impl Case {
     ) -> Vec<f32> {
         let (a, _, mut c) = self.operands();
         let shape = self.shape(packed, split);
+        let places = places(&a, b, &mut c);
         for worker in 0..workers {
             // SAFETY: the operands have the lengths that the shape asks for.
-            unsafe { gemm_on(isa, &shape, a.as_ptr(), b.as_ptr(), c.as_mut_ptr(), worker, workers) };
+            unsafe { gemm_on(isa, &shape, &places, worker, workers) };
         }
         c
+    }
+
+    /// C and the sums of B's columns.
+    fn with_sums(&self, isa: &'static Isa, split: u32, workers: u32) -> (Vec<f32>, Vec<f32>) {
+        let (a, b, mut c) = self.operands();
+        let mut sums = [vec![f32::NAN; self.n], vec![UNTOUCHED; 40]].concat();
+        let places = GemmPlaces { right_sums: sums.as_mut_ptr(), ..places(&a, &b, &mut c) };
+        let shape = self.shape(None, split);
+        for worker in 0..workers {
+            // SAFETY: the operands have the lengths that the shape asks for.
+            unsafe { gemm_on(isa, &shape, &places, worker, workers) };
+        }
+        assert_eq!(sums.split_off(self.n), [UNTOUCHED; 40], "{self:?}");
+        (c, sums)
     }
 
     /// B with each column of `op(B)` rounded to a format.
@@ -306,15 +330,54 @@ fn products_of_the_first_rows_leave_out_the_others() {
             }
             for (split, workers) in [(0, 1), (0, 2), (ROWS, 2), (ROWS, 3), (COLUMNS, 2), (COLUMNS, 3)] {
                 let (shape, prefix, mut found) = (case.shape(None, split), count as u32, c.clone());
+                let places = GemmPlaces { prefix: &prefix, ..places(&a, &b, &mut found) };
                 for worker in 0..workers {
-                    let (a, b, c) = (a.as_ptr(), b.as_ptr(), found.as_mut_ptr());
                     // SAFETY: the operands have the lengths that the shape asks for.
-                    unsafe { gemm(&shape, a, b, c, &prefix, worker, workers) };
+                    unsafe { gemm(&shape, &places, worker, workers) };
                 }
                 let label = format!("{case:?}: {count} rows, split {split}, {workers} workers");
                 assert_eq!(bits(&found), bits(&expected), "{label}");
             }
             (a, b) = (case.operands().0, case.operands().1);
+        }
+    }
+}
+
+/// What a product by a row of ones gives, to the bit, of all rows of B and however the product is cut; the product itself
+/// is as it is without. In turn: few rows and columns, several blocks of rows, of columns, of the contraction, rows of A
+/// that are packed in several passes, and spans of the contraction.
+#[test]
+fn a_product_sums_the_columns_of_its_right_side() {
+    let sizes = [
+        (1, 5, 3),
+        (2, 40, 9),
+        (7, 31, 1),
+        (37, 70, 45),
+        (253, 301, 50),
+        (253, 40, 1430),
+        (30, 1100, 730),
+        (5, 40, 1500),
+        (4200, 17, 1430),
+        (65, 33, 20_000),
+        (3, 20, 0),
+    ];
+    for (m, n, k) in sizes {
+        for (form, accumulate) in [(0, false), (TN, false), (TN, true)] {
+            let case = Case { form, m, n, k, gap: 3, accumulate, precision: F32 };
+            let ones = Case { form: 0, m: 1, accumulate: false, ..case.clone() };
+            for isa in micro::available() {
+                let (shape, b) = (ones.shape(None, 0), case.operands().1);
+                let mut expected = vec![0.0; n];
+                // SAFETY: the operands have the lengths that the shape asks for.
+                unsafe { gemm_on(isa, &shape, &places(&vec![1.0; k], &b, &mut expected), 0, 1) };
+                let plain = case.run(isa, None, 0, 1);
+                for (split, workers) in [(0, 1), (0, 2), (ROWS, 2), (ROWS, 3), (COLUMNS, 2), (COLUMNS, 3)] {
+                    let (c, sums) = case.with_sums(isa, split, workers);
+                    let label = format!("{} {case:?}: split {split}, {workers} workers", isa.name);
+                    assert_eq!(bits(&sums), bits(&expected), "{label}: sums");
+                    assert_eq!(bits(&c), bits(&plain), "{label}: the product");
+                }
+            }
         }
     }
 }
@@ -328,7 +391,7 @@ fn a_product_in_the_packed_layout_ignores_what_pads_it() {
         let b = case.packed(isa, &[1.0; 6], Format::F32, 0, 1);
         let mut c = vec![0.0; 15];
         // SAFETY: the operands have the lengths that the shape asks for.
-        unsafe { gemm_on(isa, &shape, [f32::INFINITY; 10].as_ptr(), b.as_ptr(), c.as_mut_ptr(), 0, 1) };
+        unsafe { gemm_on(isa, &shape, &places(&[f32::INFINITY; 10], &b, &mut c), 0, 1) };
         assert_eq!(c, [f32::INFINITY; 15], "{}", isa.name);
     }
 }

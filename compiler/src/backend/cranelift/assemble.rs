@@ -97,7 +97,7 @@ impl<'m, M: Module> Assembly<'m, M> {
             declare(module, name, Linkage::Import, &signature)
         };
         let imports = Imports {
-            gemm: import("lstmc_gemm", &[pointer, pointer, pointer, pointer, pointer, word, word], None),
+            gemm: import("lstmc_gemm", &[pointer, pointer, word, word], None),
             pack: import("lstmc_pack", &[pointer, pointer, pointer, word, word], None),
             scatter: import("lstmc_scatter", &[pointer, pointer, pointer, pointer, word, word], None),
             distinct: import("lstmc_distinct", &[pointer; 7], None),

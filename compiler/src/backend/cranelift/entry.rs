@@ -5,7 +5,9 @@ use std::mem::offset_of;
 
 use cranelift_codegen::Context;
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Value, types};
+use cranelift_codegen::ir::{
+    InstBuilder, MemFlagsData, StackSlot, StackSlotData, StackSlotKind, Value, types,
+};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{DataId, FuncId, Linkage, Module};
 
@@ -13,7 +15,7 @@ use super::Error;
 use super::assemble::Assembly;
 use super::counted::Counted;
 use super::kernel;
-use crate::backend::abi::{GemmShape, PackShape, Run, ScatterShape, format_word};
+use crate::backend::abi::{GemmPlaces, GemmShape, PackShape, Run, ScatterShape, format_word};
 use crate::kernel::{Address, Distinct, Form, Gather, Gemm, Index, Kernel, Pack, Scatter, Time};
 use crate::plan::{Program, Split, Step, share};
 
@@ -39,6 +41,8 @@ struct Entry<'e, 'f, 'm, 'p, M: Module> {
     kernels: Vec<KernelCall<'p>>,
     /// The number of the next leaf, where marks are wanted.
     next_mark: Option<u32>,
+    /// A [`GemmPlaces`], which each product fills anew.
+    places: StackSlot,
 }
 
 /// Generates the entry; returns the kernels that it calls.
@@ -56,6 +60,8 @@ pub(super) fn build<'p, M: Module>(
     let constant = MemFlagsData::trusted().with_readonly().with_can_move();
     let arena = b.ins().load(types::I64, constant, run, offset_of!(Run, arena) as i32);
     let steps = b.ins().load(types::I64, constant, run, offset_of!(Run, steps) as i32);
+    let size = size_of::<GemmPlaces>() as u32;
+    let places = b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, size, 3));
     let mut entry = Entry {
         assembly,
         program,
@@ -67,6 +73,7 @@ pub(super) fn build<'p, M: Module>(
         times: Vec::new(),
         kernels: Vec::new(),
         next_mark: None,
+        places,
     };
     entry.all_shares(&program.prologue);
     entry.all_shares(&program.schedule);
@@ -220,12 +227,23 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
             shape;
         let words = [form, precision, m, n, k, a_stride, b_stride, c_stride, accumulate, packed, split];
         let data = self.assembly.constant(&words)?;
-        let [a, b, c] = [&gemm.a.at, &gemm.b.at, &gemm.c.at].map(|at| self.address(at));
-        let prefix = match &gemm.prefix {
-            Some(at) => self.address(at),
-            None => self.b.ins().iconst(types::I64, 0),
-        };
-        self.library(self.assembly.imports.gemm, data, &[a, b, c, prefix], split);
+        let [a, b, c] = [&gemm.a.at, &gemm.b.at, &gemm.c.at].map(Some);
+        let places = [
+            (offset_of!(GemmPlaces, a), a),
+            (offset_of!(GemmPlaces, b), b),
+            (offset_of!(GemmPlaces, c), c),
+            (offset_of!(GemmPlaces, prefix), gemm.prefix.as_ref()),
+            (offset_of!(GemmPlaces, right_sums), gemm.right_sums.as_ref()),
+        ];
+        for (offset, at) in places {
+            let place = match at {
+                Some(at) => self.address(at),
+                None => self.b.ins().iconst(types::I64, 0),
+            };
+            self.b.ins().stack_store(types::I64, place, self.places, offset as i32);
+        }
+        let places = self.b.ins().stack_addr(types::I64, self.places, 0);
+        self.library(self.assembly.imports.gemm, data, &[places], split);
         Ok(())
     }
 

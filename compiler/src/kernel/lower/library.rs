@@ -64,8 +64,9 @@ impl Lowering<'_> {
         };
         let precision = if m < MIN_ROWS { Precision::F32 } else { self.numbers.products };
         let prefix = node.args.get(2).map(|&count| self.materialise(count, items).start());
-        let (packed, accumulate) = (None, false);
-        items.push(Item::Gemm(Gemm { form, precision, m, n, k, a, b, packed, c, accumulate, prefix }));
+        let (packed, accumulate, right_sums) = (None, false, None);
+        let product = Gemm { form, precision, m, n, k, a, b, packed, c, accumulate, prefix, right_sums };
+        items.push(Item::Gemm(product));
     }
 
     /// Which ids there are. What nobody reads is written all the same.

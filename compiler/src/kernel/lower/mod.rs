@@ -6,7 +6,8 @@
 //!    what a loop stacks is written to its slot of the stack; a carried value that is also stacked lives in one buffer
 //!    of `steps + 1` slots, so that carrying costs no copy.
 //! 3. `emit`: each group becomes a [`Kernel`]; what has no home is computed where it is read.
-//! 4. `prologue` and `pack`: what is the same at every step of a run is done once before, and weights are laid out for the
+//! 4. `ride`: sums of what a product reads go to that product.
+//! 5. `prologue` and `pack`: what is the same at every step of a run is done once before, and weights are laid out for the
 //!    product's inner loop where that pays.
 
 mod cluster;
@@ -17,6 +18,7 @@ mod nest;
 mod pack;
 mod prologue;
 mod regions;
+mod ride;
 mod storage;
 mod sums;
 mod tidy;
@@ -45,6 +47,8 @@ pub fn lower(graph: &Graph, numbers: Numbers) -> Module {
     regions::index(&mut lowering, &graph.body);
     lowering.run();
     tidy::tidy(&mut lowering.module);
+    let ones = lowering.ones.values().map(|view| view.buffer).collect();
+    ride::column_sums(&mut lowering.module, &ones);
     prologue::hoist(&mut lowering.module);
     pack::pack_weights(&mut lowering.module, numbers.weights);
     lowering.module

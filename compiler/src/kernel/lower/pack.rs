@@ -100,5 +100,5 @@ impl Packing<'_> {
 }
 
 fn can_pack(gemm: &Gemm) -> bool {
-    gemm.packed.is_none() && gemm.form != Form::TN && gemm.b.at.terms.is_empty()
+    gemm.packed.is_none() && gemm.right_sums.is_none() && gemm.form != Form::TN && gemm.b.at.terms.is_empty()
 }

@@ -37,8 +37,9 @@ impl Lowering<'_> {
         };
         let a = ones.matrix()?;
         let precision = Precision::F32;
-        let (packed, accumulate, prefix) = (None, false, None);
-        let product = Gemm { form: Form::NN, precision, m: 1, n, k, a, b, packed, c, accumulate, prefix };
+        let (packed, accumulate, prefix, right_sums) = (None, false, None, None);
+        let form = Form::NN;
+        let product = Gemm { form, precision, m: 1, n, k, a, b, packed, c, accumulate, prefix, right_sums };
         items.push(Item::Gemm(product));
         items.extend(homes[1..].iter().map(|view| self.copy(node.result(), view.clone())));
         Some(items)

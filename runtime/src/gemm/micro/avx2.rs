@@ -24,9 +24,18 @@ pub static ISA: Isa = Isa {
 const LANES: usize = 8;
 
 #[target_feature(enable = "avx2,fma")]
-unsafe fn tile<const ROWS: usize, const PANELS: usize, const BY_COLUMN: bool, const COPIES: bool>(t: &Tile) {
+unsafe fn tile<
+    const ROWS: usize,
+    const PANELS: usize,
+    const BY_COLUMN: bool,
+    const COPIES: bool,
+    const SUMS: bool,
+>(
+    t: &Tile,
+) {
     let mut bases: [*const f32; 2] = if BY_COLUMN { [t.a; 2] } else { thirds(t.a, t.a_apart) };
     let mut sums = [[[_mm256_setzero_ps(); 2]; ROWS]; PANELS];
+    let mut totals = [[_mm256_setzero_ps(); 2]; PANELS];
     let (mut a, mut b) = (t.a, t.b);
     for i in 0..ROWS {
         // C is wanted at the end; asking for it now hides the wait. A prefetch cannot fault.
@@ -38,7 +47,7 @@ unsafe fn tile<const ROWS: usize, const PANELS: usize, const BY_COLUMN: bool, co
     for _ in 0..t.k {
         _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
         ahead = ahead.wrapping_add(t.ahead_row);
-        for (panel, sums) in sums.iter_mut().enumerate() {
+        for (panel, (sums, totals)) in sums.iter_mut().zip(&mut totals).enumerate() {
             // SAFETY: A has ROWS rows and B PANELS panels of k elements; a and b stay within them, and copy within as many.
             unsafe {
                 let from = b.add(panel * b_panel);
@@ -47,6 +56,11 @@ unsafe fn tile<const ROWS: usize, const PANELS: usize, const BY_COLUMN: bool, co
                     let to = copy.add(panel * t.k * PANEL);
                     _mm256_storeu_ps(to, columns[0]);
                     _mm256_storeu_ps(to.add(LANES), columns[1]);
+                }
+                if SUMS {
+                    for (total, &columns) in totals.iter_mut().zip(&columns) {
+                        *total = _mm256_add_ps(*total, columns);
+                    }
                 }
                 for (i, sums) in sums.iter_mut().enumerate() {
                     let at = if BY_COLUMN { a.add(i) } else { bases[i / 3].add(i % 3 * t.a_apart) };
@@ -61,6 +75,10 @@ unsafe fn tile<const ROWS: usize, const PANELS: usize, const BY_COLUMN: bool, co
         bases = bases.map(|base| base.wrapping_add(1));
         b = b.wrapping_add(b_row);
         copy = copy.wrapping_add(PANEL);
+    }
+    for (panel, &total) in totals.iter().enumerate().filter(|_| SUMS) {
+        // SAFETY: there is a sum for each column of these panels.
+        unsafe { store(t.sums.wrapping_add(panel * PANEL), total, t.add_sums) };
     }
     for (panel, sums) in sums.iter().enumerate() {
         let left = t.columns.saturating_sub(panel * PANEL);

@@ -8,7 +8,7 @@ use super::{Isa, Tile, Tiles, thirds};
 use crate::gemm::driver::Product;
 use crate::gemm::{direct, dots};
 
-/// The tiles of all sizes, `copying` among them or `plain`: `tile::<rows, panels, by_column, copies>` must be in scope.
+/// The tiles of all sizes, `copying` among them or `plain`: `tile::<rows, panels, by_column, copies, sums>` must be in scope.
 macro_rules! all_tiles {
     ($copying:ident) => {
         crate::gemm::micro::Tiles {
@@ -16,18 +16,18 @@ macro_rules! all_tiles {
                 1 x 12, 2 x 6, 3 x 4, 4 x 2, 5 x 2, 6 x 2, 7 x 2, 8 x 2, 9 x 2, 10 x 2, 11 x 2, 12 x 2,
             ],
             tall: &[
-                tile::<13, 1, true, false>,
-                tile::<14, 1, true, false>,
-                tile::<15, 1, true, false>,
-                tile::<16, 1, true, false>,
-                tile::<17, 1, true, false>,
-                tile::<18, 1, true, false>,
-                tile::<19, 1, true, false>,
-                tile::<20, 1, true, false>,
-                tile::<21, 1, true, false>,
-                tile::<22, 1, true, false>,
-                tile::<23, 1, true, false>,
-                tile::<24, 1, true, false>,
+                tile::<13, 1, true, false, false>,
+                tile::<14, 1, true, false, false>,
+                tile::<15, 1, true, false, false>,
+                tile::<16, 1, true, false, false>,
+                tile::<17, 1, true, false, false>,
+                tile::<18, 1, true, false, false>,
+                tile::<19, 1, true, false, false>,
+                tile::<20, 1, true, false, false>,
+                tile::<21, 1, true, false, false>,
+                tile::<22, 1, true, false, false>,
+                tile::<23, 1, true, false, false>,
+                tile::<24, 1, true, false, false>,
             ],
         }
     };
@@ -38,11 +38,18 @@ pub(super) use all_tiles;
 macro_rules! tile_function {
     ($features:literal, $multiply_add:expr) => {
         #[target_feature(enable = $features)]
-        unsafe fn tile<const ROWS: usize, const PANELS: usize, const BY_COLUMN: bool, const COPIES: bool>(
+        unsafe fn tile<
+            const ROWS: usize,
+            const PANELS: usize,
+            const BY_COLUMN: bool,
+            const COPIES: bool,
+            const SUMS: bool,
+        >(
             t: &Tile,
         ) {
             let mut bases: [*const f32; 4] = if BY_COLUMN { [t.a; 4] } else { thirds(t.a, t.a_apart) };
             let mut sums = [[_mm512_setzero_ps(); ROWS]; PANELS];
+            let mut totals = [_mm512_setzero_ps(); PANELS];
             let (mut a, mut b) = (t.a, t.b);
             for i in 0..ROWS {
                 // C is wanted at the end; asking for it now hides the wait. A prefetch cannot fault.
@@ -67,6 +74,11 @@ macro_rules! tile_function {
                             _mm512_storeu_ps(copy.add(panel * t.k * PANEL), columns);
                         }
                     }
+                    if SUMS {
+                        for (total, &columns) in totals.iter_mut().zip(&columns) {
+                            *total = _mm512_add_ps(*total, columns);
+                        }
+                    }
                     for i in 0..ROWS {
                         let at = if BY_COLUMN { a.add(i) } else { bases[i / 3 % 4].add(i % 3 * t.a_apart) };
                         let row = _mm512_set1_ps(*at);
@@ -79,6 +91,14 @@ macro_rules! tile_function {
                 bases = bases.map(|base| base.wrapping_add(1));
                 b = b.wrapping_add(b_row);
                 copy = copy.wrapping_add(PANEL);
+            }
+            for (panel, &total) in totals.iter().enumerate().filter(|_| SUMS) {
+                let to = t.sums.wrapping_add(panel * PANEL);
+                // SAFETY: there is a sum for each column of these panels.
+                unsafe {
+                    let total = if t.add_sums { _mm512_add_ps(_mm512_loadu_ps(to), total) } else { total };
+                    _mm512_storeu_ps(to, total);
+                }
             }
             for (panel, sums) in sums.iter().enumerate() {
                 let left = t.columns.saturating_sub(panel * PANEL).min(PANEL);

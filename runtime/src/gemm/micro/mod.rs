@@ -41,6 +41,10 @@ pub struct Tile {
     pub columns: usize,
     /// Add to C.
     pub add: bool,
+    /// Where a tile that sums puts, or if `k` is not the first block adds, the sums of B's columns, of all its panels.
+    pub sums: *mut f32,
+    /// Add to `sums`.
+    pub add_sums: bool,
 }
 
 /// Rows of a source that packing asks for before it reads them: each may be on a page of its own.
@@ -82,6 +86,8 @@ pub struct Height {
     /// As `wide`, of panels whose rows lie apart: copies them as it goes, one after the other. The loads of B are there
     /// anyway, and there is time for the stores. Where B is not packed as it is, there is none.
     pub copying: Option<Forms>,
+    /// As `copying`, and sums the columns that it copies.
+    pub summing: Option<Forms>,
 }
 
 /// A tile for an A whose rows lie in one piece each, and for one whose columns do, as a packed A's.
@@ -157,12 +163,13 @@ impl Tiles {
         forms.of(by_column)
     }
 
-    /// The same of [`Height::panels`] panels, which it copies.
+    /// The same of [`Height::panels`] panels, which it copies, and whose columns it sums.
     ///
     /// # Panics
     /// If B is to be packed as something else than it is: [`Height::copying`].
-    pub fn copying(&self, rows: usize, by_column: bool) -> TileFn {
-        let forms = self.heights[rows - 1].copying.as_ref();
+    pub fn copying(&self, rows: usize, by_column: bool, sums: bool) -> TileFn {
+        let height = &self.heights[rows - 1];
+        let forms = if sums { height.summing.as_ref() } else { height.copying.as_ref() };
         forms.expect("tiles of numbers copy B").of(by_column)
     }
 }
@@ -198,24 +205,27 @@ pub fn best() -> &'static Isa {
     BEST.get_or_init(|| available()[0])
 }
 
-/// A table of heights: `rows x panels` for each. `tile::<rows, panels, by_column, copies>` must be in scope.
+/// A table of heights: `rows x panels` for each. `tile::<rows, panels, by_column, copies, sums>` must be in scope.
 macro_rules! heights {
     ($copying:ident: $($rows:literal x $panels:literal),* $(,)?) => {
         &[$(crate::gemm::micro::Height {
             panels: $panels,
-            wide: crate::gemm::micro::forms!($rows, $panels, false),
-            single: crate::gemm::micro::forms!($rows, 1, false),
-            copying: crate::gemm::micro::heights!(@$copying $rows, $panels),
+            wide: crate::gemm::micro::forms!($rows, $panels, false, false),
+            single: crate::gemm::micro::forms!($rows, 1, false, false),
+            copying: crate::gemm::micro::heights!(@$copying $rows, $panels, false),
+            summing: crate::gemm::micro::heights!(@$copying $rows, $panels, true),
         }),*]
     };
-    (@copying $rows:literal, $panels:literal) => { Some(crate::gemm::micro::forms!($rows, $panels, true)) };
-    (@plain $rows:literal, $panels:literal) => { None };
+    (@copying $rows:literal, $panels:literal, $sums:literal) => {
+        Some(crate::gemm::micro::forms!($rows, $panels, true, $sums))
+    };
+    (@plain $rows:literal, $panels:literal, $sums:literal) => { None };
 }
 macro_rules! forms {
-    ($rows:literal, $panels:literal, $copies:literal) => {
+    ($rows:literal, $panels:literal, $copies:literal, $sums:literal) => {
         crate::gemm::micro::Forms {
-            by_row: tile::<$rows, $panels, false, $copies>,
-            by_column: tile::<$rows, $panels, true, $copies>,
+            by_row: tile::<$rows, $panels, false, $copies, $sums>,
+            by_column: tile::<$rows, $panels, true, $copies, $sums>,
         }
     };
 }

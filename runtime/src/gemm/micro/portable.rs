@@ -29,9 +29,18 @@ pub static ISA: Isa = Isa {
     stream,
 };
 
-unsafe fn tile<const ROWS: usize, const PANELS: usize, const BY_COLUMN: bool, const COPIES: bool>(t: &Tile) {
+unsafe fn tile<
+    const ROWS: usize,
+    const PANELS: usize,
+    const BY_COLUMN: bool,
+    const COPIES: bool,
+    const SUMS: bool,
+>(
+    t: &Tile,
+) {
     let (a_row, a_step) = if BY_COLUMN { (1, t.a_apart) } else { (t.a_apart, 1) };
     let mut sums = [[[0.0f32; PANEL]; PANELS]; ROWS];
+    let mut totals = [[0.0f32; PANEL]; PANELS];
     let (mut a, mut b, mut copy) = (t.a, t.b, t.copy);
     let (b_row, b_panel) = if COPIES { (t.b_row, PANEL) } else { (PANEL, t.b_panel) };
     for _ in 0..t.k {
@@ -41,6 +50,9 @@ unsafe fn tile<const ROWS: usize, const PANELS: usize, const BY_COLUMN: bool, co
             if COPIES {
                 // SAFETY: and there is room for as many.
                 unsafe { *copy.add(panel * t.k * PANEL).cast() = *columns };
+            }
+            if SUMS {
+                totals[panel].iter_mut().zip(columns).for_each(|(total, value)| *total += value);
             }
             for i in 0..ROWS {
                 // SAFETY: A has ROWS rows of k elements.
@@ -55,6 +67,13 @@ unsafe fn tile<const ROWS: usize, const PANELS: usize, const BY_COLUMN: bool, co
         a = a.wrapping_add(a_step);
         b = b.wrapping_add(b_row);
         copy = copy.wrapping_add(PANEL);
+    }
+    if SUMS {
+        // SAFETY: there is a sum for each column of these panels.
+        let to = unsafe { std::slice::from_raw_parts_mut(t.sums, PANELS * PANEL) };
+        for (to, &total) in to.iter_mut().zip(totals.as_flattened()) {
+            *to = if t.add_sums { *to + total } else { total };
+        }
     }
     for (i, row) in sums.iter().enumerate() {
         // SAFETY: C has `columns` columns in each row.

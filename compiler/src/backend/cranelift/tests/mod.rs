@@ -2,6 +2,7 @@
 
 mod generated;
 mod programs;
+mod riders;
 mod scalars;
 mod support;
 

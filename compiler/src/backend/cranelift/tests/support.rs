@@ -5,7 +5,9 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Barrier, Mutex};
 
-use crate::backend::abi::{DistinctShape, GemmShape, Library, PackShape, Run, ScatterShape, VectorMath};
+use crate::backend::abi::{
+    DistinctShape, GemmPlaces, GemmShape, Library, PackShape, Run, ScatterShape, VectorMath,
+};
 use crate::backend::cranelift::{Native, compile};
 use crate::backend::elementary;
 use crate::kernel::{
@@ -193,20 +195,18 @@ fn bf16_place(k: usize, l: usize, j: usize) -> usize {
     2 * (j / PANEL * PANEL * k.div_ceil(2) + l / 2 * PANEL + j % PANEL) + l % 2
 }
 
-unsafe extern "C" fn gemm(
-    shape: *const GemmShape,
-    a: *const f32,
-    b: *const f32,
-    c: *mut f32,
-    prefix: *const u32,
-    worker: u32,
-    workers: u32,
-) {
+unsafe extern "C" fn gemm(shape: *const GemmShape, places: *const GemmPlaces, worker: u32, workers: u32) {
     // SAFETY: compiled code passes a constant shape and operands of that shape.
     unsafe {
         let s = *shape;
+        let GemmPlaces { a, b, c, prefix, right_sums } = *places;
         let (rows, columns) = ranges(s.m, s.n, s.split, worker, workers);
         let k = s.k as usize;
+        if !right_sums.is_null() && rows.start == 0 && !rows.is_empty() {
+            for j in columns.clone() {
+                *right_sums.add(j) = (0..k).map(|l| *b.add(l * s.b_stride as usize + j)).sum();
+            }
+        }
         let first = if prefix.is_null() { usize::MAX } else { *prefix as usize };
         for i in rows {
             for j in columns.clone() {
