@@ -149,6 +149,7 @@ fn product(&(_, form, m, n, k, packed, split): &Row, threads: u32) -> f64 {
             c: c.pointer(),
             prefix: std::ptr::null(),
             right_sums: std::ptr::null_mut(),
+            squares: std::ptr::null_mut(),
         };
         // SAFETY: the operands have the lengths that the shape asks for; each worker writes its own part of C.
         unsafe {

@@ -20,7 +20,8 @@ pub fn bytes(step: &Step, distinct: f64) -> f64 {
         Step::Kernel(kernel, _) => elements(kernel),
         Step::Gemm(gemm, _) => {
             let (m, k) = gemm.multiplied(distinct);
-            return 4.0 * (m * k + right(gemm, k) + (gemm.m * gemm.n) as f64);
+            let written = (gemm.m + gemm.riders().count()) * gemm.n;
+            return 4.0 * (m * k + right(gemm, k) + written as f64);
         }
         Step::Pack(pack, _) => pack.k * pack.n + pack.format.packed_len(pack.k, pack.n),
         Step::Scatter(scatter, _) => {

@@ -81,6 +81,8 @@ pub struct GemmPlaces {
     pub prefix: *const u32,
     /// Null where nobody wants them. Under a cut by rows the worker that has the first one writes them.
     pub right_sums: *mut f32,
+    /// Null where nobody wants them. The product is then not cut by rows.
+    pub squares: *mut f32,
 }
 
 /// The shape of a packing, constant in compiled code. Field meanings as in [`crate::kernel::Pack`].

@@ -351,10 +351,7 @@ impl<R: Real> Run<'_, R> {
             return Ok(());
         }
         if let Some(at) = &gemm.right_sums {
-            let start = self.element(at, None)?;
-            let place = self.real_buffer(at.buffer)?.get_mut(start..start + n);
-            let place = place.ok_or("the sums reach beyond their buffer")?;
-            place.iter_mut().zip(b.columns()).for_each(|(element, column)| *element = column.sum());
+            self.store_row(at, b.columns().into_iter().map(|column| column.sum()).collect())?;
         }
         let start = self.element(&gemm.c.at, None)?;
         let stride = gemm.c.stride;
@@ -366,6 +363,18 @@ impl<R: Real> Run<'_, R> {
                 *element = if gemm.accumulate { *element + value } else { value };
             }
         }
+        if let Some(at) = &gemm.squares {
+            let result = self.matrix(&gemm.c, m, n)?;
+            let squares = result.columns().into_iter().map(|column| column.dot(&column)).collect();
+            self.store_row(at, squares)?;
+        }
+        Ok(())
+    }
+
+    fn store_row(&mut self, at: &Address, values: Vec<R>) -> Result<(), String> {
+        let start = self.element(at, None)?;
+        let place = self.real_buffer(at.buffer)?.get_mut(start..start + values.len());
+        place.ok_or("the sums reach beyond their buffer")?.copy_from_slice(&values);
         Ok(())
     }
 

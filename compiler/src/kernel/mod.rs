@@ -15,6 +15,7 @@ mod interp;
 mod lower;
 mod parse;
 mod print;
+mod quoted;
 mod verify;
 
 #[cfg(test)]
@@ -208,12 +209,14 @@ pub struct Gemm {
     /// be. Only where B lies in rows as it is, is not rounded, and is read to its last row: in NN and TN, not packed, in
     /// [`Precision::F32`], without `prefix`.
     pub right_sums: Option<Address>,
+    /// Where the sums of squares of C's columns go, `n` numbers one after the other; not with `prefix`.
+    pub squares: Option<Address>,
 }
 
 impl Gemm {
     /// What it writes beside C.
     pub fn riders(&self) -> impl Iterator<Item = &Address> {
-        self.right_sums.iter()
+        self.right_sums.iter().chain(&self.squares)
     }
 
     /// `m` and `k` of what is multiplied where [`Gemm::prefix`], if there is one, says `count`, or that on average.

@@ -1,5 +1,6 @@
 //! Reads kernel text as [`super::print`] writes it.
 
+use super::quoted::{closing_quote, unquote};
 use super::{
     Address, Axis, Buffer, BufferId, BufferKind, Distinct, Elem, Expr, Fold, For, Form, Format, Gather, Gemm,
     Index, InputRole, Item, Kernel, Matrix, Module, OutputRole, Pack, Part, Precision, Reduce, Scatter, Stmt,
@@ -373,8 +374,9 @@ impl<'a> Words<'a> {
         let b = self.matrix()?;
         let prefix = self.named("prefix")?;
         let right_sums = self.named("sums")?;
+        let squares = self.named("squares")?;
         self.end()?;
-        Ok(Gemm { form, precision, m, n, k, a, b, packed, c, accumulate, prefix, right_sums })
+        Ok(Gemm { form, precision, m, n, k, a, b, packed, c, accumulate, prefix, right_sums, squares })
     }
 
     fn pack(&mut self) -> Result<Pack, String> {
@@ -466,40 +468,4 @@ impl<'a> Words<'a> {
             }
         })
     }
-}
-
-/// The length of a quoted string behind its first quote, the closing quote included.
-fn closing_quote(text: &str) -> Option<usize> {
-    let mut escaped = false;
-    for (at, c) in text.char_indices() {
-        match c {
-            '"' if !escaped => return Some(at + 1),
-            _ => escaped = c == '\\' && !escaped,
-        }
-    }
-    None
-}
-
-/// Undoes `{:?}` of a string.
-fn unquote(word: &str) -> Option<String> {
-    let mut chars = word.strip_prefix('"')?.strip_suffix('"')?.chars();
-    let mut text = String::new();
-    while let Some(c) = chars.next() {
-        if c != '\\' {
-            text.push(c);
-            continue;
-        }
-        text.push(match chars.next()? {
-            'n' => '\n',
-            'r' => '\r',
-            't' => '\t',
-            '0' => '\0',
-            'u' => {
-                let digits: String = chars.by_ref().skip(1).take_while(|&c| c != '}').collect();
-                char::from_u32(u32::from_str_radix(&digits, 16).ok()?)?
-            }
-            itself => itself,
-        });
-    }
-    Some(text)
 }

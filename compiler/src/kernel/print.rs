@@ -27,7 +27,7 @@
 //! ```
 //!
 //! A product of the first rows only says where their number lies: `@ %3 stride 800 prefix %9`; one that also sums its
-//! right side's columns, where these go: `@ %3 stride 800 sums %8`. Of the ids `%1`, of which
+//! right side's columns, where these go: `@ %3 stride 800 sums %8`; one that sums the squares of its result's columns, `squares %8`. Of the ids `%1`, of which
 //! there are 60 below 10000, `distinct %7 %8 %9: %1 count 60 rows 10000` gives places, distinct ids and
 //! their number; with `inverse %10 %11` also each row's place and whether it has one.
 //!
@@ -204,12 +204,13 @@ fn suffix(format: Format) -> String {
 
 impl Display for Gemm {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Gemm { form, precision, m, n, k, a, b, packed, c, accumulate, prefix, right_sums } = self;
+        let Gemm { form, precision, m, n, k, a, b, packed, c, accumulate, prefix, right_sums, squares } =
+            self;
         let assign = if *accumulate { "+=" } else { "=" };
         let packed = packed.map_or(String::new(), |format| format!("packed{} ", suffix(format)));
         let (form, precision) = (form_name(*form), suffix((*precision).into()));
         write!(f, "gemm {form} {m}x{n}x{k}{precision}: {c} {assign} {a} @ {packed}{b}")?;
-        let named = [("prefix", prefix), ("sums", right_sums)];
+        let named = [("prefix", prefix), ("sums", right_sums), ("squares", squares)];
         let mut named = named.into_iter().filter_map(|(name, at)| Some((name, at.as_ref()?)));
         named.try_for_each(|(name, at)| write!(f, " {name} {at}"))
     }

@@ -58,7 +58,7 @@ const ALL: &str = r#"module all {
   }
   gemm tn 6x8x2: %12 stride 8 = %11 stride 6 @ %9 + 16 stride 8 sums %20 + 1
   gemm nt 2x6x8: %13 stride 6 = %9 stride 8 @ %0 stride 8
-  gemm nt 2x6x8: %13 stride 6 += %9 + 32 stride 8 @ %0 stride 8
+  gemm nt 2x6x8: %13 stride 6 += %9 + 32 stride 8 @ %0 stride 8 squares %20 + 3
   scatter %14 [10, 8]: %3 count 6 from %9 stride 8
   distinct %15 %16 %17: %3 count 6 rows 10 inverse %18 %19
   gemm nn 6x8x6: %9 stride 8 = %14 stride 8 @ %1 stride 8 prefix %17
@@ -228,15 +228,23 @@ fn verify_wants_sums_of_what_is_read_as_it_lies() {
     rejects(exact, rounded, elsewhere);
 }
 
-/// Of all rows, whatever the left side.
 #[test]
-fn a_product_sums_the_columns_of_its_right_side() {
+fn verify_wants_squares_in_a_place_of_their_own() {
+    rejects("squares %20 + 3", "squares %20 + 4", "element 9 of \"sums\"");
+    rejects("squares %20 + 3", "squares %13 + 6", "overlap the result or an operand");
+    rejects("sums %20 + 1", "sums %20 + 1 squares %20", "overlap the result or an operand");
+    rejects("prefix %17", "prefix %17 squares %20", "some rows are left out");
+}
+
+#[test]
+fn a_product_sums_what_it_reads_and_squares_of_what_it_writes() {
     let text = r#"module sums {
   buffer %0: f[3, 2] input "a" carried start 0.0
   buffer %1: f[3, 4] input "b" carried start 0.0
   buffer %2: f[2, 2] temp "c"
   buffer %3: f[5] temp "sums"
-  gemm tn 2x2x3: %2 stride 2 = %0 stride 2 @ %1 + 1 stride 4 sums %3 + 2
+  buffer %4: f[2] temp "squares"
+  gemm tn 2x2x3: %2 stride 2 = %0 stride 2 @ %1 + 1 stride 4 sums %3 + 2 squares %4
 }
 "#;
     let module = parse(text).unwrap();
@@ -244,8 +252,10 @@ fn a_product_sums_the_columns_of_its_right_side() {
     let mut machine = Machine::<f64>::new(&module);
     let b = machine.get_mut("b").unwrap();
     b.copy_from_slice(&[9.0, 1.0, 2.0, 9.0, 9.0, 3.0, 4.0, 9.0, 9.0, 5.0, 7.0, 9.0]);
+    machine.get_mut("a").unwrap().copy_from_slice(&[1.0, 0.0, 0.0, 0.0, 0.0, -2.0]);
     run(&module, &mut machine, 0, 0).unwrap();
-    assert_eq!(machine.get("c").unwrap(), [0.0; 4]);
+    assert_eq!(machine.get("c").unwrap(), [1.0, 2.0, -10.0, -14.0]);
+    assert_eq!(machine.get("squares").unwrap(), [101.0, 200.0]);
     assert_eq!(machine.get("sums").unwrap()[2..4], [9.0, 13.0]);
 }
 

@@ -46,6 +46,12 @@ pub(super) fn cut_of_gemm(gemm: &Gemm, workers: usize, in_loop: bool) -> (Split,
     if workers == 1 {
         return (Split::Whole, "there is one worker");
     }
+    if gemm.squares.is_some() {
+        return match gemm.n >= workers * COLUMN_GRAIN {
+            true => (Split::Columns, "it sums squares down the columns of its result"),
+            false => (Split::Whole, "it sums squares down the columns of its result, which are few"),
+        };
+    }
     let format = gemm.packed.unwrap_or_default();
     let small_weight = 4 * format.packed_len(gemm.k, gemm.n) <= SHARED_WEIGHT_BYTES;
     if in_loop && gemm.m >= 4 * workers && small_weight {

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use super::{Program, Split, Step, may_share};
 use crate::kernel::{
-    self, Address, Axis, BufferId, BufferKind, Expr, For, Item, Kernel, Pack, Scatter, Stmt, TimeLoop,
+    self, Address, Axis, BufferId, BufferKind, Expr, For, Gemm, Item, Kernel, Pack, Scatter, Stmt, TimeLoop,
 };
 
 /// Buffers start at multiples of this many bytes: a cache line, and more than any vector.
@@ -53,11 +53,12 @@ fn splits(steps: &[Step]) -> Result<(), String> {
         match step {
             Step::Kernel(kernel, Split::Axis(axis)) => check_cut(kernel, *axis)?,
             Step::Kernel(_, Split::Whole)
-            | Step::Gemm(_, Split::Whole | Split::Rows | Split::Columns)
+            | Step::Gemm(_, Split::Whole | Split::Columns)
             | Step::Pack(_, Split::Whole | Split::Columns)
             | Step::Scatter(_, Split::Whole | Split::Columns)
             | Step::Distinct(_)
             | Step::Barrier => {}
+            Step::Gemm(Gemm { squares: None, .. }, Split::Rows) => {}
             Step::Loop { body, .. } => splits(body)?,
             Step::Kernel(kernel, split) => return Err(format!("kernel {:?}: {split}", kernel.name)),
             Step::Gemm(gemm, split) => return Err(format!("{gemm}: {split}")),

@@ -347,7 +347,10 @@ impl<'p> Simulator<'p> {
             }
             let sums = gemm.right_sums.iter().filter(|_| rows.start == 0);
             let sums = sums.flat_map(|at| columns.clone().map(|j| (at.buffer, self.base(at) + j)));
-            calls.push((worker, [left, right].concat(), result.into_iter().chain(sums).collect()));
+            let squares = gemm.squares.iter();
+            let squares = squares.flat_map(|at| columns.clone().map(|j| (at.buffer, self.base(at) + j)));
+            let result = result.into_iter().chain(sums).chain(squares).collect();
+            calls.push((worker, [left, right].concat(), result));
         }
         self.library(calls)
     }

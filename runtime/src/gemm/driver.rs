@@ -96,6 +96,8 @@ pub struct Product {
     pub add: bool,
     /// Where the sums of B's columns go; may be null. Only for a B in [`Right::Rows`] that is multiplied as it is.
     pub sums: *mut f32,
+    /// Where the sums of squares of C's columns go; may be null.
+    pub squares: *mut f32,
 }
 
 /// Rows of A that are kept in the second-level cache at a time: up to 470 KB with the longest block.
@@ -195,12 +197,13 @@ unsafe fn clear(p: &Product) {
         // SAFETY: there is one for each column.
         unsafe { std::slice::from_raw_parts_mut(p.sums, p.n).fill(0.0) };
     }
-    if p.add {
-        return;
-    }
-    for i in 0..p.m {
+    for i in (0..p.m).filter(|_| !p.add) {
         // SAFETY: row `i` of C has `n` elements, which are this worker's.
         unsafe { std::slice::from_raw_parts_mut(p.c.add(i * p.c_row), p.n).fill(0.0) };
+    }
+    if !p.squares.is_null() {
+        // SAFETY: C has these rows.
+        unsafe { riders::squares::<false>(p.c, p.c_row, p.m, p.n, p.squares, false) };
     }
 }
 
@@ -474,6 +477,12 @@ unsafe fn block(
             };
             // SAFETY: the tile lies within C, and A and B hold its operands.
             unsafe { kernel(&args) };
+        }
+        if !p.squares.is_null() && k.end == p.operands.words(p.k) {
+            let at = columns.start + column;
+            let (c, to) = (p.c.wrapping_add(rows.start * p.c_row + at), p.squares.wrapping_add(at));
+            // SAFETY: these rows of C are finished, and there is a sum for each column.
+            unsafe { (isa.squares)(c, p.c_row, rows.len(), width, to, rows.start > 0) };
         }
         column += width;
     }

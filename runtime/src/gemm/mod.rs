@@ -141,7 +141,7 @@ pub enum RightSide {
 /// What the library does with the right side of a product that is cut like this.
 pub fn right_side(gemm: &Gemm, split: Split, workers: usize) -> RightSide {
     let m = if split == Split::Rows { gemm.m.div_ceil(workers) } else { gemm.m };
-    let (may_stream, nt) = (gemm.right_sums.is_none(), gemm.form == Form::NT);
+    let (may_stream, nt) = (gemm.riders().next().is_none(), gemm.form == Form::NT);
     match gemm.packed {
         packed if may_stream && streams(gemm.precision, packed, nt, gemm.m, m) => RightSide::Streamed,
         Some(_) => RightSide::Packed,
@@ -179,7 +179,7 @@ pub fn scratch_bytes(program: &Program) -> u64 {
             None if gemm.form == Form::NT => Lies::Columns,
             _ => Lies::Rows,
         };
-        let may_stream = gemm.form != Form::TN && gemm.right_sums.is_none();
+        let may_stream = gemm.form != Form::TN && gemm.riders().next().is_none();
         match may_stream && streams(gemm.precision, gemm.packed, gemm.form == Form::NT, gemm.m, m) {
             true => 0,
             false => driver::scratch(isa, operands, (m, n, gemm.k), left_step, right),
@@ -217,7 +217,7 @@ pub fn scratch_bytes(program: &Program) -> u64 {
 unsafe fn gemm_on(
     isa: &'static Isa,
     shape: &GemmShape,
-    &GemmPlaces { a, b, c, right_sums, .. }: &GemmPlaces,
+    &GemmPlaces { a, b, c, right_sums, squares, .. }: &GemmPlaces,
     worker: u32,
     workers: u32,
 ) {
@@ -226,8 +226,8 @@ unsafe fn gemm_on(
     if rows.is_empty() || columns.is_empty() {
         return;
     }
-    // What sums the right side lays it out, of however few rows.
-    let wanted = !right_sums.is_null();
+    // Sums come with tiles, of however few rows.
+    let rides = !right_sums.is_null() || !squares.is_null();
     let (k, first) = (shape.k as usize, columns.start);
     let precision =
         if format(shape.precision) == Some(Format::Bf16) { Precision::Bf16 } else { Precision::F32 };
@@ -260,11 +260,12 @@ unsafe fn gemm_on(
             c: c.add(rows.start * c_stride + first),
             c_row: c_stride,
             add: shape.accumulate != 0,
-            sums: if wanted && rows.start == 0 { right_sums.wrapping_add(first) } else { null_mut() },
+            sums: if rows.start == 0 { from(right_sums, first) } else { null_mut() },
+            squares: from(squares, first),
         }
     };
     let streams = k > 0
-        && !wanted
+        && !rides
         && streams(precision, format(shape.packed), shape.form == NT, shape.m as usize, product.m);
     // SAFETY: the product's pointers are valid for its extents by the caller's promise.
     unsafe {
@@ -278,6 +279,11 @@ unsafe fn gemm_on(
             _ => driver::product(isa, &product),
         }
     }
+}
+
+/// A place and those after it, if there is one.
+fn from(at: *mut f32, first: usize) -> *mut f32 {
+    if at.is_null() { at } else { at.wrapping_add(first) }
 }
 
 /// The worker's share of laying `op(B)` out in panels; see [`lstmc_compiler::kernel::Pack`].

@@ -34,8 +34,8 @@ fn numbers(key: u32, len: usize) -> Vec<f32> {
 }
 
 fn places(a: &[f32], b: &[f32], c: &mut [f32]) -> GemmPlaces {
-    let (prefix, right_sums) = (null(), null_mut());
-    GemmPlaces { a: a.as_ptr(), b: b.as_ptr(), c: c.as_mut_ptr(), prefix, right_sums }
+    let (prefix, right_sums, squares) = (null(), null_mut(), null_mut());
+    GemmPlaces { a: a.as_ptr(), b: b.as_ptr(), c: c.as_mut_ptr(), prefix, right_sums, squares }
 }
 
 impl Case {
@@ -379,6 +379,59 @@ fn a_product_sums_the_columns_of_its_right_side() {
                 }
             }
         }
+    }
+}
+
+/// Down each column of what the product leaves, in the same order however the columns are cut, on every path: of few rows, of
+/// several blocks, of a packed right side.
+#[test]
+fn a_product_sums_the_squares_of_its_result() {
+    let sizes =
+        [(1, 5, 3), (4, 40, 9), (13, 77, 20), (200, 301, 50), (253, 40, 1430), (4200, 33, 720), (3, 20, 0)];
+    for (m, n, k) in sizes {
+        for (form, accumulate, precision) in
+            [(0, false, F32), (0, false, Bf16), (NT, true, F32), (TN, false, F32), (TN, true, Bf16)]
+        {
+            let case = Case { form, m, n, k, gap: 3, accumulate, precision };
+            for isa in micro::available() {
+                let packed = (form != TN && k > 0).then_some(Some(Format::from(precision)));
+                for packed in [None].into_iter().chain(packed) {
+                    check_squares(&case, isa, packed);
+                }
+            }
+        }
+    }
+}
+
+fn check_squares(case: &Case, isa: &'static Isa, packed: Option<Format>) {
+    let (expected, mut first) = (case.expected(), None);
+    for (split, workers) in [(0, 1), (0, 2), (COLUMNS, 2), (COLUMNS, 3)] {
+        let (a, mut b, mut c) = case.operands();
+        if let Some(format) = packed {
+            b = case.packed(isa, &b, format, 0, 1);
+        }
+        let mut found = [vec![f32::NAN; case.n], vec![UNTOUCHED; 40]].concat();
+        let places = GemmPlaces { squares: found.as_mut_ptr(), ..places(&a, &b, &mut c) };
+        let shape = case.shape(packed, split);
+        for worker in 0..workers {
+            // SAFETY: the operands have the lengths that the shape asks for.
+            unsafe { gemm_on(isa, &shape, &places, worker, workers) };
+        }
+        let label = format!("{} {case:?} {packed:?}: split {split}, {workers} workers", isa.name);
+        case.check(isa, &c, &expected);
+        assert_eq!(found.split_off(case.n), [UNTOUCHED; 40], "{label}");
+        for (column, &sum) in found.iter().enumerate() {
+            let squares = (0..case.m).map(|i| f64::from(c[i * (case.n + case.gap) + column]).powi(2));
+            let wanted: f64 = squares.sum();
+            // Each square and each addition rounds once.
+            let bound = (case.m + 1) as f64 * f64::from(f32::EPSILON) / 2.0 * wanted;
+            assert!(
+                (f64::from(sum) - wanted).abs() <= bound,
+                "{label}: {sum} in column {column}, not {wanted}"
+            );
+        }
+        let first = first.get_or_insert_with(|| bits(&found));
+        assert_eq!(&bits(&found), first, "{label}");
     }
 }
 

@@ -234,6 +234,7 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
             (offset_of!(GemmPlaces, c), c),
             (offset_of!(GemmPlaces, prefix), gemm.prefix.as_ref()),
             (offset_of!(GemmPlaces, right_sums), gemm.right_sums.as_ref()),
+            (offset_of!(GemmPlaces, squares), gemm.squares.as_ref()),
         ];
         for (offset, at) in places {
             let place = match at {

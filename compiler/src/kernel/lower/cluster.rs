@@ -15,7 +15,7 @@ use crate::graph::{Form, Node, Op, Value};
 use crate::scalar::Scalar;
 
 /// A sum of up to so many outer products costs less where it is read than to write it to memory and to read it there.
-const FEW_OUTER: usize = 8;
+pub(super) const FEW_OUTER: usize = 8;
 
 /// One region's schedule.
 pub(super) struct Clusters {

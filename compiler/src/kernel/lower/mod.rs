@@ -185,6 +185,7 @@ impl<'a> Lowering<'a> {
                     match &node.op {
                         Op::Loop(inner) => self.time_loop(inner, &mut items),
                         Op::Concat { .. } => self.join(node, &clusters, &mut items),
+                        Op::Reduce { .. } if self.squares_of_product(node, &mut items) => {}
                         Op::Reduce { kind, axes } => match self.sum_as_product(node, *kind, axes) {
                             Some(product) => items.extend(product),
                             None => items.push(self.column_reduce(node, *kind, axes)),

@@ -1,14 +1,90 @@
 //! Sums that ride on a product. The gradient of a weight, `A^T @ dZ`, reads all of `dZ`, and so does that of the bias, a row
 //! of ones times `dZ` (see [`super::sums`]): the product sums the columns as it lays them out, and nothing reads `dZ` again.
+//! Clipping wants the sum of the squares of each gradient: the product that makes one sums the squares down its columns
+//! while they are in a cache.
 
 use std::collections::{HashMap, HashSet};
 
+use super::Lowering;
+use super::cluster::FEW_OUTER;
+use super::sums::MIN_ELEMENTS;
+use crate::graph::{Graph, Node, Op, Reduce, Value};
 use crate::kernel::{
     Address, Buffer, BufferId, BufferKind, Elem, Expr, Form, Gemm, Item, Kernel, Module, Precision, Stmt,
 };
+use crate::scalar::Scalar;
 
 /// A product of fewer rows is done as soon as it has read its right side, and does not lay it out.
 const MIN_ROWS: usize = 8;
+
+/// The sums over both axes of squares that a product can make: it stands outside loops as they do, and only they read its
+/// squares.
+pub(super) fn sums_of_squares(graph: &Graph) -> HashSet<Value> {
+    let nodes: HashMap<Value, &Node> =
+        graph.body.iter().flat_map(|node| node.results.iter().map(move |&result| (result, node))).collect();
+    let mut uses: HashMap<Value, usize> = HashMap::new();
+    let outputs = graph.outputs.iter().map(|output| output.value);
+    for value in graph.body.iter().flat_map(Node::operands).chain(outputs) {
+        *uses.entry(value).or_default() += 1;
+    }
+    let rides = |node: &&Node| {
+        node.op == Op::Reduce { kind: Reduce::Sum, axes: vec![0, 1] }
+            && uses[&node.args[0]] == 1
+            && nodes.get(&node.args[0]).is_some_and(|&squares| {
+                let product = square_of(squares).and_then(|x| nodes.get(&x));
+                product.is_some_and(|product| can_square(graph, product))
+            })
+    };
+    graph.body.iter().filter(rides).map(|node| node.result()).collect()
+}
+
+/// What an element-wise operation squares.
+fn square_of(node: &Node) -> Option<Value> {
+    match node.args[..] {
+        [x, y] if x == y && node.op == Op::Map(Scalar::Mul) => Some(x),
+        _ => None,
+    }
+}
+
+/// Whether a product of a matrix is cut by columns, and too large to be read again for nothing.
+fn can_square(graph: &Graph, product: &Node) -> bool {
+    let Op::MatMul(form) = product.op else { return false };
+    let [m, n] = graph.shape(product.result()) else { return false };
+    let lead =
+        graph.shape(product.args[0]).split_last().map_or(0, |(_, lead)| lead.iter().product::<usize>());
+    let written = form != Form::TN || lead > FEW_OUTER;
+    written && n >= m && *m >= MIN_ROWS && m * n >= MIN_ELEMENTS
+}
+
+impl Lowering<'_> {
+    /// Has the product among `items` whose result is squared and summed down its columns make the sums; false if this is no
+    /// such sum.
+    pub(super) fn squares_of_product(&self, node: &Node, items: &mut [Item]) -> bool {
+        let Op::Reduce { kind: Reduce::Sum, axes } = &node.op else { return false };
+        let squared = self.definers.get(&node.args[0]).and_then(|squares| square_of(squares));
+        let (Some(x), [0]) = (squared, &axes[..]) else { return false };
+        let [m, n] = *self.graph.shape(x) else { return false };
+        let is_product = self.definers.get(&x).is_some_and(|product| can_square(self.graph, product));
+        let (Some(c), Some([home])) = (self.view_of(x), self.homes.get(&node.result()).map(Vec::as_slice))
+        else {
+            return false;
+        };
+        // What is written over an input might be read between the product and here.
+        let own = !matches!(self.module.buffer(home.buffer).kind, BufferKind::Input(_));
+        let (Some(c), Some(to)) = (c.matrix(), home.matrix()) else { return false };
+        let product = items.iter_mut().rev().find_map(|item| match item {
+            Item::Gemm(gemm) if gemm.c == c && (gemm.m, gemm.n) == (m, n) => Some(gemm),
+            _ => None,
+        });
+        let Some(product) = product.filter(|gemm| {
+            is_product && own && gemm.prefix.is_none() && gemm.squares.is_none() && !gemm.accumulate
+        }) else {
+            return false;
+        };
+        product.squares = Some(to.at);
+        true
+    }
+}
 
 /// Gives the column sums in `module`, which are the products by the rows of `ones`, to products of the same right side. A
 /// row of ones that nobody reads then is not filled.
@@ -84,7 +160,8 @@ fn sums_for(module: &Module, host: usize, gemm: &Gemm, ones: &HashSet<BufferId>)
         let column = sum.b.at.offset.checked_sub(gemm.b.at.offset)?;
         let result = sum.c.at.buffer;
         let within = column + sum.n <= gemm.n && own(result, sum.n);
-        let read = item < host && module.items[item..host].iter().any(|item| item.loaded().contains(&result));
+        let read =
+            item < host && module.items[item..=host].iter().any(|item| item.loaded().contains(&result));
         let sums = ones.contains(&sum.a.at.buffer) && same && within && !read;
         sums.then_some(Sum { item, result, column })
     };
@@ -98,7 +175,8 @@ fn each_address(items: &mut [Item], act: &mut impl FnMut(&mut Address)) {
             Item::Kernel(Kernel { body, .. }) => each_of_block(body, act),
             Item::Gemm(gemm) => {
                 [&mut gemm.a, &mut gemm.b, &mut gemm.c].into_iter().for_each(|matrix| act(&mut matrix.at));
-                gemm.prefix.iter_mut().chain(&mut gemm.right_sums).for_each(&mut *act);
+                let others = gemm.prefix.iter_mut().chain(&mut gemm.right_sums).chain(&mut gemm.squares);
+                others.for_each(&mut *act);
             }
             Item::Pack(pack) => act(&mut pack.b.at),
             Item::Scatter(scatter) => [&mut scatter.ids, &mut scatter.g.at].into_iter().for_each(&mut *act),

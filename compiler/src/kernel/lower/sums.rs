@@ -10,7 +10,7 @@ use crate::graph::{Form, Node, Reduce};
 use crate::kernel::{Gemm, Item, Kernel, Precision};
 
 /// Smaller matrices stay in the caches while a loop nest walks them.
-const MIN_ELEMENTS: usize = 1 << 16;
+pub(super) const MIN_ELEMENTS: usize = 1 << 16;
 
 impl Lowering<'_> {
     /// The items that sum a matrix in memory over all axes but the last; none if this is no such sum.
@@ -37,9 +37,10 @@ impl Lowering<'_> {
         };
         let a = ones.matrix()?;
         let precision = Precision::F32;
-        let (packed, accumulate, prefix, right_sums) = (None, false, None, None);
+        let (packed, accumulate, prefix, right_sums, squares) = (None, false, None, None, None);
         let form = Form::NN;
-        let product = Gemm { form, precision, m: 1, n, k, a, b, packed, c, accumulate, prefix, right_sums };
+        let product =
+            Gemm { form, precision, m: 1, n, k, a, b, packed, c, accumulate, prefix, right_sums, squares };
         items.push(Item::Gemm(product));
         items.extend(homes[1..].iter().map(|view| self.copy(node.result(), view.clone())));
         Some(items)

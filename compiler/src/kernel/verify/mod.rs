@@ -126,23 +126,29 @@ impl<'m> Verifier<'m> {
         if self.meet(c, a) || (gemm.packed.is_none() && self.meet(c, b)) {
             return Err("the result overlaps an operand".into());
         }
-        match &gemm.right_sums {
-            Some(at) => self.right_sums(gemm, at, [a, b, c]),
-            None => Ok(()),
-        }
+        self.riders(gemm, [a, b, c])
     }
 
     /// `others` are A, B and C.
-    fn right_sums(&mut self, gemm: &Gemm, at: &Address, others: [Region<'_>; 3]) -> Result<(), String> {
+    fn riders(&mut self, gemm: &Gemm, others: [Region<'_>; 3]) -> Result<(), String> {
         let as_it_lies = gemm.packed.is_none() && gemm.precision == Precision::F32;
-        if gemm.form == Form::NT || !as_it_lies || gemm.prefix.is_some() {
+        if gemm.right_sums.is_some() && (gemm.form == Form::NT || !as_it_lies || gemm.prefix.is_some()) {
             return Err("sums of a right side that is not read as it lies".into());
         }
-        let row = Matrix { at: at.clone(), stride: gemm.n };
-        let sums = (&row, 1, gemm.n);
-        self.write(sums)?;
-        if others.into_iter().any(|other| self.meet(sums, other)) {
-            return Err("the sums overlap the result or an operand".into());
+        if gemm.squares.is_some() && gemm.prefix.is_some() {
+            return Err("squares of a result of which some rows are left out".into());
+        }
+        let rows: Vec<Matrix> = gemm.riders().map(|at| Matrix { at: at.clone(), stride: gemm.n }).collect();
+        for (place, row) in rows.iter().enumerate() {
+            let sums = (row, 1, gemm.n);
+            self.write(sums)?;
+            let meets = |other: Region<'_>| self.meet(sums, other);
+            let packed = |place: usize| place == 1 && gemm.packed.is_some();
+            if (0..3).any(|at| !packed(at) && meets(others[at]))
+                || rows[..place].iter().any(|other| meets((other, 1, gemm.n)))
+            {
+                return Err("the sums overlap the result or an operand".into());
+            }
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use lstmc_compiler::kernel::PANEL;
 use super::{Isa, Tile, Tiles, heights, thirds};
 use crate::gemm::driver::Product;
 use crate::gemm::stream::{self, Panels};
-use crate::gemm::{direct, dots};
+use crate::gemm::{direct, dots, riders};
 
 pub static ISA: Isa = Isa {
     name: "avx2",
@@ -19,6 +19,7 @@ pub static ISA: Isa = Isa {
     direct,
     dots,
     stream,
+    squares,
 };
 
 const LANES: usize = 8;
@@ -127,6 +128,12 @@ unsafe fn direct(p: &Product, b: *const f32, apart: usize) {
 unsafe fn dots(p: &Product, b: *const f32, apart: usize) {
     // SAFETY: as the caller promised.
     unsafe { dots::run::<true>(p, b, apart) };
+}
+
+#[target_feature(enable = "avx2,fma")]
+unsafe fn squares(c: *const f32, c_row: usize, rows: usize, width: usize, to: *mut f32, add: bool) {
+    // SAFETY: as the caller promised.
+    unsafe { riders::squares::<true>(c, c_row, rows, width, to, add) };
 }
 
 #[target_feature(enable = "avx2,fma")]

@@ -6,7 +6,7 @@ use lstmc_compiler::kernel::PANEL;
 
 use super::{Isa, Tile, Tiles, thirds};
 use crate::gemm::driver::Product;
-use crate::gemm::{direct, dots};
+use crate::gemm::{direct, dots, riders};
 
 /// The tiles of all sizes, `copying` among them or `plain`: `tile::<rows, panels, by_column, copies, sums>` must be in scope.
 macro_rules! all_tiles {
@@ -130,6 +130,7 @@ pub static ISA: Isa = Isa {
     direct,
     dots,
     stream: super::avx512_stream::stream,
+    squares,
 };
 
 pub const K_BLOCK: usize = 704;
@@ -145,4 +146,10 @@ pub unsafe fn direct(p: &Product, b: *const f32, apart: usize) {
 pub unsafe fn dots(p: &Product, b: *const f32, apart: usize) {
     // SAFETY: as the caller promised.
     unsafe { dots::run::<true>(p, b, apart) };
+}
+
+#[target_feature(enable = "avx512f")]
+pub unsafe fn squares(c: *const f32, c_row: usize, rows: usize, width: usize, to: *mut f32, add: bool) {
+    // SAFETY: as the caller promised.
+    unsafe { riders::squares::<true>(c, c_row, rows, width, to, add) };
 }

@@ -18,6 +18,7 @@ pub static ISA: Isa = Isa {
     direct: avx512::direct,
     dots: avx512::dots,
     stream: super::avx512_stream::stream,
+    squares: avx512::squares,
 };
 
 tile_function!("avx512f,avx512bf16", |row: __m512, columns: __m512, sum| _mm512_dpbf16_ps(

@@ -72,6 +72,9 @@ pub type DirectFn = unsafe fn(&Product, *const f32, usize);
 /// [`super::stream::run`] on one instruction set.
 pub type StreamFn = unsafe fn(&Product, Panels);
 
+/// [`super::riders::squares`] on one instruction set.
+pub type SquaresFn = unsafe fn(*const f32, usize, usize, usize, *mut f32, bool);
+
 /// Numbers in [`super::packing::Layout::Pairs`] from rows of `f32`: `(from, apart, width, k, to)`, of `k` rows of `width`
 /// numbers that lie `apart` from one to the next. The last pair of an odd `k` is with zero.
 pub type PairFn = unsafe fn(*const f32, usize, usize, usize, *mut f32);
@@ -140,6 +143,7 @@ pub struct Isa {
     pub direct: DirectFn,
     pub dots: DirectFn,
     pub stream: StreamFn,
+    pub squares: SquaresFn,
 }
 
 impl Tiles {

@@ -5,7 +5,7 @@ use lstmc_compiler::kernel::PANEL;
 use super::{Isa, Tile, Tiles, heights};
 use crate::gemm::driver::Product;
 use crate::gemm::stream::{self, Panels};
-use crate::gemm::{direct, dots};
+use crate::gemm::{direct, dots, riders};
 
 /// Whether the baseline multiplies and adds in one instruction; elsewhere `mul_add` is a call.
 const FUSED: bool = cfg!(target_arch = "aarch64");
@@ -27,6 +27,7 @@ pub static ISA: Isa = Isa {
     direct,
     dots,
     stream,
+    squares,
 };
 
 unsafe fn tile<
@@ -92,6 +93,11 @@ unsafe fn direct(p: &Product, b: *const f32, apart: usize) {
 unsafe fn dots(p: &Product, b: *const f32, apart: usize) {
     // SAFETY: as the caller promised.
     unsafe { dots::run::<FUSED>(p, b, apart) };
+}
+
+unsafe fn squares(c: *const f32, c_row: usize, rows: usize, width: usize, to: *mut f32, add: bool) {
+    // SAFETY: as the caller promised.
+    unsafe { riders::squares::<FUSED>(c, c_row, rows, width, to, add) };
 }
 
 unsafe fn stream(p: &Product, b: Panels) {

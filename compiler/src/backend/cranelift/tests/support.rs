@@ -34,7 +34,9 @@ fn steps(items: &[Item]) -> Vec<Step> {
             let axis = (0..kernel.axes.len() as u32).map(Axis).find(|&axis| can_cut(kernel, axis));
             Step::Kernel(kernel.clone(), axis.map_or(Split::Whole, Split::Axis))
         }
-        Item::Gemm(gemm) if gemm.m > gemm.n => Step::Gemm(gemm.clone(), Split::Rows),
+        Item::Gemm(gemm) if gemm.m > gemm.n && gemm.squares.is_none() => {
+            Step::Gemm(gemm.clone(), Split::Rows)
+        }
         Item::Gemm(gemm) => Step::Gemm(gemm.clone(), Split::Columns),
         Item::Pack(pack) => Step::Pack(pack.clone(), Split::Columns),
         Item::Scatter(scatter) => Step::Scatter(scatter.clone(), Split::Columns),
@@ -199,7 +201,7 @@ unsafe extern "C" fn gemm(shape: *const GemmShape, places: *const GemmPlaces, wo
     // SAFETY: compiled code passes a constant shape and operands of that shape.
     unsafe {
         let s = *shape;
-        let GemmPlaces { a, b, c, prefix, right_sums } = *places;
+        let GemmPlaces { a, b, c, prefix, right_sums, squares } = *places;
         let (rows, columns) = ranges(s.m, s.n, s.split, worker, workers);
         let k = s.k as usize;
         if !right_sums.is_null() && rows.start == 0 && !rows.is_empty() {
@@ -208,7 +210,7 @@ unsafe extern "C" fn gemm(shape: *const GemmShape, places: *const GemmPlaces, wo
             }
         }
         let first = if prefix.is_null() { usize::MAX } else { *prefix as usize };
-        for i in rows {
+        for i in rows.clone() {
             for j in columns.clone() {
                 let to = c.add(i * s.c_stride as usize + j);
                 let mut sum = if s.accumulate == 1 { *to } else { 0.0 };
@@ -228,6 +230,13 @@ unsafe extern "C" fn gemm(shape: *const GemmShape, places: *const GemmPlaces, wo
                     }
                 }
                 *to = sum;
+            }
+        }
+        if !squares.is_null() && !rows.is_empty() {
+            for j in columns {
+                let square =
+                    |i: usize| *c.add(i * s.c_stride as usize + j) * *c.add(i * s.c_stride as usize + j);
+                *squares.add(j) = rows.clone().map(square).sum();
             }
         }
     }
