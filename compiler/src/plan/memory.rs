@@ -3,7 +3,8 @@
 //! A temporary lives from the first to the last top-level item that touches it; what a time loop touches lives for the
 //! whole loop, and what the prologue writes and a step reads always. Kernels that may write over an operand that dies in
 //! them do. Buffers are then placed largest first, each at the lowest offset where nothing alive at the same time lies
-//! (first-fit decreasing, as for dynamic storage allocation: Garey & Johnson 1979).
+//! (first-fit decreasing, as for dynamic storage allocation: Garey & Johnson 1979). Small ones are left in peace a little
+//! longer than they live.
 //!
 //! Between two steps only a program's inputs and outputs are alive, so another program can use the rest of its arena
 //! then, and read its parameters where they are: see [`Beside`].
@@ -17,6 +18,11 @@ use crate::kernel::{Buffer, BufferId, BufferKind, InputRole, Item, Module};
 
 /// Offsets are multiples of this many bytes: a cache line, and the widest vector.
 const ALIGNMENT: usize = 64;
+
+/// Buffers of up to so many bytes keep their place for [`REST`] items after the last that touches them: what comes to lie
+/// there at once would have to wait until every worker is through with them, at a barrier that nothing else needs.
+const SMALL: usize = 64 << 10;
+const REST: usize = 4;
 
 /// Every element is an `f32` or a `u32`.
 const ELEMENT_BYTES: usize = 4;
@@ -71,6 +77,10 @@ pub(super) fn place(module: &Module, beside: &Beside) -> (Vec<usize>, usize) {
     let mut lives = lives(module);
     let owner = share(module, &mut lives);
     let bytes = |index: usize| bytes_of(&module.buffers[index]);
+    for (index, life) in lives.iter_mut().enumerate() {
+        let rest = if bytes(index) <= SMALL { REST } else { 0 };
+        life.iter_mut().for_each(|life| life.last += rest);
+    }
     let own_place = |index: &usize| owner[*index] == *index && lives[*index].is_some();
     let mut order: Vec<usize> = (0..module.buffers.len())
         .filter(|index| own_place(index) && !beside.shared.contains_key(index))
@@ -175,4 +185,50 @@ fn root(owner: &[usize], mut index: usize) -> usize {
         index = owner[index];
     }
     index
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::kernel::parse;
+    use crate::plan::{Step, plan};
+
+    #[test]
+    fn nobody_waits_for_the_place_of_a_small_buffer() {
+        // Worker 0 may still sum "t" when the other one comes to write "u".
+        let text = "module m {
+  buffer %0: f[64] input \"x\" carried start 0.0
+  buffer %1: f[] output \"sum\" loss
+  buffer %2: f[64] output \"y\" probabilities
+  buffer %3: f[64] temp \"t\"
+  buffer %4: f[64] temp \"u\"
+  kernel \"t\" axes 64 {
+    for a0 parallel vector {
+      v0 = load %0 + 1*a0
+      store %3 + 1*a0 = v0
+    }
+  }
+  kernel \"sum\" axes 64 {
+    for a0 vector fold v1 = sum v0 {
+      v0 = load %3 + 1*a0
+    }
+    store %1 = v1
+  }
+  kernel \"u\" axes 64 {
+    for a0 parallel vector {
+      v0 = load %0 + 1*a0
+      store %4 + 1*a0 = v0
+    }
+  }
+  kernel \"y\" axes 64 {
+    for a0 parallel vector {
+      v0 = load %4 + 1*a0
+      store %2 + 1*a0 = v0
+    }
+  }
+}
+";
+        let program = plan(parse(text).unwrap(), 2);
+        let barriers = program.schedule.iter().filter(|step| matches!(step, Step::Barrier)).count();
+        assert_eq!(barriers, 1, "{program}");
+    }
 }
