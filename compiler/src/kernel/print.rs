@@ -27,12 +27,13 @@
 //! ```
 //!
 //! A product of the first rows only says where their number lies: `@ %3 stride 800 prefix %9`; one that also sums its
-//! right side's columns, where these go: `@ %3 stride 800 sums %8`; one that sums the squares of its result's columns, `squares %8`. Of the ids `%1`, of which
-//! there are 60 below 10000, `distinct %7 %8 %9: %1 count 60 rows 10000` gives places, distinct ids and
-//! their number; with `inverse %10 %11` also each row's place and whether it has one.
+//! right side's columns, where these go: `@ %3 stride 800 sums %8`; one that sums the squares of its result's columns,
+//! `squares %8`. Of the ids `%1`, of which there are 60 below 10000, `distinct %7 %8 %9: %1 count 60 rows 10000` gives
+//! places, distinct ids and their number; with `inverse %10 %11` also each row's place and whether it has one.
 //!
 //! The extents of a product are `m x n x k`, those of a packing `k x n`. A packed operand of a format other than `f32`
-//! names it: `@ packed bf16 %7`. So does a product of another precision, behind its extents: `20x800x200 bf16`. There is no prologue where it would be empty.
+//! names it: `@ packed bf16 %7`. So does a product of another precision, behind its extents: `20x800x200 bf16`. There is
+//! no prologue where it would be empty.
 
 use std::fmt::{self, Display, Formatter};
 
