@@ -292,9 +292,10 @@ fn verify_wants_distinct_ids_in_buffers_of_their_own() {
     );
     rejects("distinct %15 %16 %17", "distinct %15 %16 %14", "\"de\" is no temporary of its kind");
     rejects("distinct %15 %16 %17", "distinct %4 %16 %17", "\"targets\" is no temporary of its kind");
-    rejects("id[6] temp \"places\"", "id[5] temp \"places\"", "element 5 of \"places\"");
+    rejects("id[6] temp \"places\"", "id[5] temp \"places\"", "\"places\" has 5 elements instead of 6");
+    rejects("id[6] temp \"places\"", "id[7] temp \"places\"", "\"places\" has 7 elements instead of 6");
     rejects("inverse %18 %19", "inverse %19 %18", "\"present\" is no temporary of its kind");
-    rejects("f[10] temp \"present\"", "f[9] temp \"present\"", "element 9 of \"present\"");
+    rejects("f[10] temp \"present\"", "f[9] temp \"present\"", "\"present\" has 9 elements instead of 10");
     rejects("prefix %17", "prefix %9", "\"tape\" holds no ids");
     rejects("prefix %17", "prefix %17 + 1", "element 1 of \"count\"");
     let late = "  distinct %15 %16 %17: %3 count 6 rows 10 inverse %18 %19\n  gemm nn";

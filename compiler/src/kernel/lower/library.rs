@@ -92,10 +92,12 @@ impl Lowering<'_> {
     fn own_buffer(&mut self, value: Value) -> BufferId {
         let shape = self.graph.shape(value).to_vec();
         let homes = self.homes.entry(value).or_default();
-        let whole = |view: &View| *view == View::whole(view.buffer, &shape);
-        let own = homes
-            .iter()
-            .position(|view| whole(view) && self.module.buffer(view.buffer).kind == BufferKind::Temp);
+        // The first piece of a concatenation starts where its buffer does.
+        let own = homes.iter().position(|view| {
+            let buffer = self.module.buffer(view.buffer);
+            let all = buffer.len() == shape.iter().product::<usize>();
+            all && *view == View::whole(view.buffer, &shape) && buffer.kind == BufferKind::Temp
+        });
         let buffer = match own {
             Some(index) => homes.remove(index).buffer,
             None => self.temp("distinct", value, shape.clone()),

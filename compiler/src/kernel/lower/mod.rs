@@ -166,9 +166,12 @@ impl<'a> Lowering<'a> {
         id
     }
 
-    /// A temporary; its name says which graph value it holds.
+    /// A temporary; its name says which graph value it holds, with a number behind it where there are several.
     fn temp(&mut self, stem: &str, value: Value, shape: Vec<usize>) -> BufferId {
-        let name = format!("{stem}_{}", value.0);
+        let first = format!("{stem}_{}", value.0);
+        let taken = |name: &String| self.module.buffers.iter().any(|buffer| buffer.name == *name);
+        let mut names = std::iter::once(first.clone()).chain((2..).map(|number| format!("{first}_{number}")));
+        let name = names.find(|name| !taken(name)).unwrap_or(first);
         let elem = self.graph.ty(value).elem;
         self.buffer(&name, elem, shape, BufferKind::Temp)
     }

@@ -213,9 +213,11 @@ impl<'m> Verifier<'m> {
             if to.elem != elem || to.kind != BufferKind::Temp {
                 return Err(format!("{:?} is no temporary of its kind", to.name));
             }
-            inside(to, len.saturating_sub(1))?;
             if id == distinct.ids.buffer || results[..at].iter().any(|&(other, _)| other == id) {
                 return Err(format!("{:?} is written and also something else", to.name));
+            }
+            if to.len() != len {
+                return Err(format!("{:?} has {} elements instead of {len}", to.name, to.len()));
             }
             self.written[id.0 as usize] = true;
         }
