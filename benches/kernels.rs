@@ -143,17 +143,8 @@ fn product(&(_, form, m, n, k, packed, split): &Row, threads: u32) -> f64 {
     });
     let right = panels.as_ref().unwrap_or(&b);
     seconds(threads, ROUNDS, &|worker| {
-        let places = GemmPlaces {
-            a: a.pointer(),
-            b: right.pointer(),
-            c: c.pointer(),
-            prefix: std::ptr::null(),
-            right_sums: std::ptr::null_mut(),
-            squares: std::ptr::null_mut(),
-        };
+        let places = GemmPlaces::plain(a.pointer(), right.pointer(), c.pointer());
         // SAFETY: the operands have the lengths that the shape asks for; each worker writes its own part of C.
-        unsafe {
-            gemm(&shape, &places, worker, threads);
-        };
+        unsafe { gemm(&shape, &places, worker, threads) };
     })
 }

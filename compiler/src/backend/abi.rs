@@ -25,6 +25,7 @@
 //! Library functions never unwind; they report failure through `begin_step`'s result or abort.
 
 use std::ffi::c_void;
+use std::ptr::{null, null_mut};
 
 use crate::kernel::Format;
 
@@ -81,8 +82,15 @@ pub struct GemmPlaces {
     pub prefix: *const u32,
     /// Null where nobody wants them. Under a cut by rows the worker that has the first one writes them.
     pub right_sums: *mut f32,
-    /// Null where nobody wants them. The product is then not cut by rows.
+    /// Null where nobody wants them; otherwise the product is not cut by rows.
     pub squares: *mut f32,
+}
+
+impl GemmPlaces {
+    /// Of a product of all rows that sums nothing beside.
+    pub fn plain(a: *const f32, b: *const f32, c: *mut f32) -> Self {
+        Self { a, b, c, prefix: null(), right_sums: null_mut(), squares: null_mut() }
+    }
 }
 
 /// The shape of a packing, constant in compiled code. Field meanings as in [`crate::kernel::Pack`].

@@ -219,6 +219,11 @@ impl Gemm {
         self.right_sums.iter().chain(&self.squares)
     }
 
+    /// Whether it writes anything beside C.
+    pub fn has_riders(&self) -> bool {
+        self.riders().next().is_some()
+    }
+
     /// `m` and `k` of what is multiplied where [`Gemm::prefix`], if there is one, says `count`, or that on average.
     pub fn multiplied(&self, count: f64) -> (f64, f64) {
         let (m, k) = (self.m as f64, self.k as f64);

@@ -197,9 +197,11 @@ unsafe fn clear(p: &Product) {
         // SAFETY: there is one for each column.
         unsafe { std::slice::from_raw_parts_mut(p.sums, p.n).fill(0.0) };
     }
-    for i in (0..p.m).filter(|_| !p.add) {
-        // SAFETY: row `i` of C has `n` elements, which are this worker's.
-        unsafe { std::slice::from_raw_parts_mut(p.c.add(i * p.c_row), p.n).fill(0.0) };
+    if !p.add {
+        for i in 0..p.m {
+            // SAFETY: row `i` of C has `n` elements, which are this worker's.
+            unsafe { std::slice::from_raw_parts_mut(p.c.add(i * p.c_row), p.n).fill(0.0) };
+        }
     }
     if !p.squares.is_null() {
         // SAFETY: C has these rows.

@@ -116,10 +116,17 @@ fn words_of(operands: Operands) -> Format {
 }
 
 /// Whether a product of `all` rows, of which a worker has `m`, reads B once, from one end to the other, and not in blocks;
-/// `nt` is its form.
-fn streams(precision: Precision, packed: Option<Format>, nt: bool, all: usize, m: usize) -> bool {
+/// `nt` is its form, and `rides` says whether sums ride on it.
+fn streams(
+    precision: Precision,
+    packed: Option<Format>,
+    nt: bool,
+    rides: bool,
+    (all, m): (usize, usize),
+) -> bool {
     match packed {
-        _ if precision == Precision::Bf16 => false,
+        // Sums come with tiles, of however few rows.
+        _ if precision == Precision::Bf16 || rides => false,
         Some(_) => m <= stream::MAX_ROWS,
         // By all rows, not the worker's: the order of the sums must not depend on the cut.
         None if nt => all <= dots::MAX_ROWS,
@@ -141,12 +148,16 @@ pub enum RightSide {
 /// What the library does with the right side of a product that is cut like this.
 pub fn right_side(gemm: &Gemm, split: Split, workers: usize) -> RightSide {
     let m = if split == Split::Rows { gemm.m.div_ceil(workers) } else { gemm.m };
-    let (may_stream, nt) = (gemm.riders().next().is_none(), gemm.form == Form::NT);
     match gemm.packed {
-        packed if may_stream && streams(gemm.precision, packed, nt, gemm.m, m) => RightSide::Streamed,
+        _ if streams_here(gemm, m) => RightSide::Streamed,
         Some(_) => RightSide::Packed,
         None => RightSide::Blocks,
     }
+}
+
+/// [`streams`] of a product in the kernel form, of which a worker has `m` rows.
+fn streams_here(gemm: &Gemm, m: usize) -> bool {
+    streams(gemm.precision, gemm.packed, gemm.form == Form::NT, gemm.has_riders(), (gemm.m, m))
 }
 
 /// What the products of this machine run on.
@@ -179,8 +190,7 @@ pub fn scratch_bytes(program: &Program) -> u64 {
             None if gemm.form == Form::NT => Lies::Columns,
             _ => Lies::Rows,
         };
-        let may_stream = gemm.form != Form::TN && gemm.riders().next().is_none();
-        match may_stream && streams(gemm.precision, gemm.packed, gemm.form == Form::NT, gemm.m, m) {
+        match gemm.form != Form::TN && streams_here(gemm, m) {
             true => 0,
             false => driver::scratch(isa, operands, (m, n, gemm.k), left_step, right),
         }
@@ -226,7 +236,6 @@ unsafe fn gemm_on(
     if rows.is_empty() || columns.is_empty() {
         return;
     }
-    // Sums come with tiles, of however few rows.
     let rides = !right_sums.is_null() || !squares.is_null();
     let (k, first) = (shape.k as usize, columns.start);
     let precision =
@@ -264,9 +273,8 @@ unsafe fn gemm_on(
             squares: from(squares, first),
         }
     };
-    let streams = k > 0
-        && !rides
-        && streams(precision, format(shape.packed), shape.form == NT, shape.m as usize, product.m);
+    let rows = (shape.m as usize, product.m);
+    let streams = k > 0 && streams(precision, format(shape.packed), shape.form == NT, rides, rows);
     // SAFETY: the product's pointers are valid for its extents by the caller's promise.
     unsafe {
         match product.b {

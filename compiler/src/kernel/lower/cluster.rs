@@ -11,11 +11,11 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{Lowering, Use, is_row_reduction};
-use crate::graph::{Form, Node, Op, Value};
+use crate::graph::{Form, Graph, Node, Op, Value};
 use crate::scalar::Scalar;
 
 /// A sum of up to so many outer products costs less where it is read than to write it to memory and to read it there.
-pub(super) const FEW_OUTER: usize = 8;
+const FEW_OUTER: usize = 8;
 
 /// One region's schedule.
 pub(super) struct Clusters {
@@ -129,6 +129,12 @@ fn products_first(nodes: &[Node]) -> Vec<usize> {
 
 fn is_product(node: &Node) -> bool {
     matches!(node.op, Op::MatMul(_) | Op::MatMulPrefix(_))
+}
+
+/// Whether a node is a product with a contraction of at most [`FEW_OUTER`], which may be computed where it is read.
+pub(super) fn sums_few_outer(graph: &Graph, node: &Node) -> bool {
+    let lead = || graph.shape(node.args[0]).split_last().map_or(0, |(_, lead)| lead.iter().product());
+    node.op == Op::MatMul(Form::TN) && (1..=FEW_OUTER).contains(&lead())
 }
 
 /// Whether a node adds rows to `value` itself: what else it reads lies in memory by then.
@@ -259,16 +265,15 @@ impl<'a> Lowering<'a> {
     /// Whether a node is a product with a contraction of at most [`FEW_OUTER`], whose result is only read element by
     /// element.
     fn is_short_sum(&self, node: &Node) -> bool {
-        if node.op != Op::MatMul(Form::TN) {
+        if !sums_few_outer(self.graph, node) {
             return false;
         }
-        let lead = self.graph.shape(node.args[0]).split_last().map_or(0, |(_, lead)| lead.iter().product());
         let by_element = |how: &Use| match how {
             Use::Node(user) => matches!(self.definers[user].op, Op::Map(_) | Op::Reduce { .. }),
             Use::Read | Use::Sliced(_) | Use::Placed => false,
         };
         let uses = self.uses_of(node.result());
-        (1..=FEW_OUTER).contains(&lead) && uses.iter().all(by_element)
+        uses.iter().all(by_element)
     }
 
     fn uses_of(&self, value: Value) -> &[Use] {

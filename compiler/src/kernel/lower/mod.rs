@@ -23,7 +23,7 @@ mod storage;
 mod sums;
 mod tidy;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{BufferId, BufferKind, Elem, Item, Module, Numbers, Time};
 use crate::graph::{Graph, Node, Op, OutputRole, Value};
@@ -42,6 +42,7 @@ pub fn lower(graph: &Graph, numbers: Numbers) -> Module {
         slices: HashMap::new(),
         ones: HashMap::new(),
         module: Module { name: graph.name.clone(), buffers: vec![], prologue: vec![], items: vec![] },
+        names: HashSet::new(),
         times: 0,
     };
     regions::index(&mut lowering, &graph.body);
@@ -68,6 +69,8 @@ struct Lowering<'a> {
     /// Rows of ones that have been filled, by length.
     ones: HashMap<usize, View>,
     module: Module,
+    /// Those of the module's buffers.
+    names: HashSet<String>,
     times: u32,
 }
 
@@ -162,16 +165,15 @@ impl<'a> Lowering<'a> {
 
     fn buffer(&mut self, name: &str, elem: Elem, shape: Vec<usize>, kind: BufferKind) -> BufferId {
         let id = BufferId(self.module.buffers.len() as u32);
+        self.names.insert(name.to_string());
         self.module.buffers.push(super::Buffer { name: name.to_string(), elem, shape, kind });
         id
     }
 
     /// A temporary; its name says which graph value it holds, with a number behind it where there are several.
     fn temp(&mut self, stem: &str, value: Value, shape: Vec<usize>) -> BufferId {
-        let first = format!("{stem}_{}", value.0);
-        let taken = |name: &String| self.module.buffers.iter().any(|buffer| buffer.name == *name);
-        let mut names = std::iter::once(first.clone()).chain((2..).map(|number| format!("{first}_{number}")));
-        let name = names.find(|name| !taken(name)).unwrap_or(first);
+        let mut name = format!("{stem}_{}", value.0);
+        tidy::make_unique(&mut name, &mut self.names);
         let elem = self.graph.ty(value).elem;
         self.buffer(&name, elem, shape, BufferKind::Temp)
     }

@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::Lowering;
-use super::cluster::FEW_OUTER;
+use super::cluster::sums_few_outer;
 use super::sums::MIN_ELEMENTS;
 use crate::graph::{Graph, Node, Op, Reduce, Value};
 use crate::kernel::{
@@ -48,12 +48,9 @@ fn square_of(node: &Node) -> Option<Value> {
 
 /// Whether a product of a matrix is cut by columns, and too large to be read again for nothing.
 fn can_square(graph: &Graph, product: &Node) -> bool {
-    let Op::MatMul(form) = product.op else { return false };
+    let Op::MatMul(_) = product.op else { return false };
     let [m, n] = graph.shape(product.result()) else { return false };
-    let lead =
-        graph.shape(product.args[0]).split_last().map_or(0, |(_, lead)| lead.iter().product::<usize>());
-    let written = form != Form::TN || lead > FEW_OUTER;
-    written && n >= m && *m >= MIN_ROWS && m * n >= MIN_ELEMENTS
+    !sums_few_outer(graph, product) && n >= m && *m >= MIN_ROWS && m * n >= MIN_ELEMENTS
 }
 
 impl Lowering<'_> {
@@ -64,25 +61,29 @@ impl Lowering<'_> {
         let squared = self.definers.get(&node.args[0]).and_then(|squares| square_of(squares));
         let (Some(x), [0]) = (squared, &axes[..]) else { return false };
         let [m, n] = *self.graph.shape(x) else { return false };
-        let is_product = self.definers.get(&x).is_some_and(|product| can_square(self.graph, product));
+        if !self.definers.get(&x).is_some_and(|product| can_square(self.graph, product)) {
+            return false;
+        }
         let (Some(c), Some([home])) = (self.view_of(x), self.homes.get(&node.result()).map(Vec::as_slice))
         else {
             return false;
         };
         // What is written over an input might be read between the product and here.
-        let own = !matches!(self.module.buffer(home.buffer).kind, BufferKind::Input(_));
+        if matches!(self.module.buffer(home.buffer).kind, BufferKind::Input(_)) {
+            return false;
+        }
         let (Some(c), Some(to)) = (c.matrix(), home.matrix()) else { return false };
         let product = items.iter_mut().rev().find_map(|item| match item {
             Item::Gemm(gemm) if gemm.c == c && (gemm.m, gemm.n) == (m, n) => Some(gemm),
             _ => None,
         });
-        let Some(product) = product.filter(|gemm| {
-            is_product && own && gemm.prefix.is_none() && gemm.squares.is_none() && !gemm.accumulate
-        }) else {
-            return false;
-        };
-        product.squares = Some(to.at);
-        true
+        match product {
+            Some(gemm) if gemm.prefix.is_none() && gemm.squares.is_none() && !gemm.accumulate => {
+                gemm.squares = Some(to.at);
+                true
+            }
+            _ => false,
+        }
     }
 }
 

@@ -15,8 +15,8 @@ pub(super) fn tidy(module: &mut Module) {
     each_kernel(&mut module.items, &mut |kernel| make_unique(&mut kernel.name, &mut taken));
 }
 
-/// Numbers a name that another kernel has: a carried value is copied before its loop and at the end of each round.
-fn make_unique(name: &mut String, taken: &mut HashSet<String>) {
+/// Numbers a name that has been taken: a carried value is copied before its loop and at the end of each round.
+pub(super) fn make_unique(name: &mut String, taken: &mut HashSet<String>) {
     let mut numbered = name.clone();
     let mut number = 2;
     while !taken.insert(numbered.clone()) {
