@@ -15,7 +15,7 @@ const SHARED: [&str; 2] = ["diag", "scalar"];
 const SEEN_BY_BACKENDS: [&str; 3] = ["kernel", "plan", "backend"];
 
 /// Files, and folders that end in `/`, which may say `unsafe`.
-const UNSAFE: [&str; 12] = [
+const UNSAFE: [&str; 11] = [
     "benches/kernels.rs",
     "compiler/src/backend/abi.rs",
     "compiler/src/backend/cranelift/mod.rs",
@@ -26,7 +26,6 @@ const UNSAFE: [&str; 12] = [
     "runtime/src/session.rs",
     "runtime/src/testing.rs",
     "runtime/src/train/tests.rs",
-    "runtime/src/vector_math.rs",
     "runtime/src/workers/",
 ];
 

@@ -5,7 +5,7 @@
 //! ```text
 //! text, batches, init      corpora and vocabularies, which tokens are in which batch, where parameters start
 //! arena, memory            a program's buffers by name and role
-//! gemm, vector_math        the products, exponentials and the like that compiled code calls
+//! gemm                     the products that compiled code calls
 //! workers                  the threads that run it
 //! session                  compiled code with its arena, its workers and the host's part of each step
 //! train, evaluate, generate, sample, monitor    the loops: what is fed to each step, and what is read from it
@@ -37,7 +37,6 @@ pub mod sample;
 pub mod session;
 pub mod text;
 pub mod train;
-mod vector_math;
 pub mod workers;
 
 #[cfg(test)]

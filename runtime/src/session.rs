@@ -17,7 +17,7 @@ use lstmc_compiler::scalar::random_key;
 use crate::arena::Arena;
 use crate::error::Result;
 use crate::marks::{Marks, Spent};
-use crate::{gemm, vector_math, workers};
+use crate::{gemm, workers};
 
 /// The host's part of each step. Called by one worker while the others wait.
 pub trait Driver: Send {
@@ -305,7 +305,6 @@ pub fn library() -> Library {
         end_step,
         random_key: key,
         mark,
-        math: vector_math::best(),
     }
 }
 

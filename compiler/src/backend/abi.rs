@@ -139,18 +139,6 @@ pub struct DistinctShape {
     pub rows: u32,
 }
 
-/// Replaces each of `len` numbers by a function of it. A number's result does not depend on its place.
-pub type VectorFn = unsafe extern "C" fn(at: *mut f32, len: u64);
-
-/// [`crate::scalar`]'s functions on many numbers at once, by the operations of [`super::elementary`].
-#[derive(Clone, Copy)]
-pub struct VectorMath {
-    pub exp: VectorFn,
-    pub sigmoid: VectorFn,
-    pub tanh: VectorFn,
-    pub log: VectorFn,
-}
-
 /// The functions that compiled code calls. `worker` and `workers` select the caller's share.
 #[derive(Clone, Copy)]
 pub struct Library {
@@ -183,5 +171,4 @@ pub struct Library {
     /// [`crate::scalar::random_key`] of the run's seed, the current update's number and this stream.
     pub random_key: unsafe extern "C" fn(run: *mut Run, stream: u32) -> u32,
     pub mark: unsafe extern "C" fn(run: *mut Run, worker: u32, number: u32),
-    pub math: VectorMath,
 }

@@ -1,88 +1,152 @@
-//! How `exp`, `sigmoid` and `tanh` are computed, by whoever computes them: compiled code in its four lanes, and the
-//! functions of [`super::abi::VectorMath`] on whole vectors, which are loops over the functions below. Both do the same
-//! operations in the same order, so that a result does not depend on who gave it. `FUSED` says whether the machine
-//! multiplies and adds in one operation.
+//! How `exp`, `sigmoid`, `tanh` and random numbers are computed, by whoever generates code for it: sequences of
+//! operations on vectors, written once, so that a result does not depend on how wide the vector is that it lies in.
 //!
 //! Accuracy: within 3 units in the last place where the result is a normal number; NaN stays NaN.
 //!
 //! `e^x = (1 + q) * 2^n` with `n = round(x * log2(e))`, `r = x - n * ln(2)` and `q = r + r^2 * EXP(r)`.
 
-/// `e^r = 1 + r + r^2 * (..)` for `|r| <= ln(2) / 2`, by rising powers: minimax, 3.1e-9 relative to `e^r`.
-pub const EXP: [f32; 5] = [0.499_999_94, 0.166_665_2, 0.041_668_39, 0.008_368_745, 0.001_381_453_8];
+/// A code generator's operations on the lanes of a vector; a value is a real or a whole number of 32 bits in each lane.
+pub trait Lanes {
+    type Value: Copy;
 
-/// ln(2) in two parts; a whole number below 2^9 times the first one is exact (Cody and Waite).
-pub const LN2_HIGH: f32 = 355.0 / 512.0;
-pub const LN2_LOW: f32 = -2.121_944_4e-4;
+    /// The number in every lane.
+    fn real(&mut self, value: f32) -> Self::Value;
+    /// The bits in every lane.
+    fn whole(&mut self, bits: u32) -> Self::Value;
 
-/// 1.5 * 2^23: adding it rounds to a whole number, which then stands in the sum's low bits.
-pub const ROUND: f32 = 12_582_912.0;
+    fn add(&mut self, a: Self::Value, b: Self::Value) -> Self::Value;
+    fn sub(&mut self, a: Self::Value, b: Self::Value) -> Self::Value;
+    fn mul(&mut self, a: Self::Value, b: Self::Value) -> Self::Value;
+    fn div(&mut self, a: Self::Value, b: Self::Value) -> Self::Value;
+    /// `a` where `a > b`, else `b`.
+    fn max(&mut self, a: Self::Value, b: Self::Value) -> Self::Value;
+    /// `a` where `a < b`, else `b`.
+    fn min(&mut self, a: Self::Value, b: Self::Value) -> Self::Value;
+    /// `a * b + c`, with one rounding where the machine can.
+    fn mul_add(&mut self, a: Self::Value, b: Self::Value, c: Self::Value) -> Self::Value;
 
-/// The exponent of 1.0 as it is stored.
-pub const BIAS: f32 = 127.0;
-
-/// Beyond these `exp` is 0 and infinity.
-pub const EXP_RANGE: [f32; 2] = [-104.0, 89.0];
-/// `2^n` stays in range; at the ends `sigmoid` is 0 and 1.
-pub const SIGMOID_RANGE: [f32; 2] = [-88.0, 88.0];
-/// Of `2 * x`; beyond it `tanh` is -1 and 1.
-pub const TANH_RANGE: [f32; 2] = [-18.2, 18.2];
-
-#[inline(always)]
-fn mul_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
-    if FUSED { a.mul_add(b, c) } else { a * b + c }
+    fn whole_sub(&mut self, a: Self::Value, b: Self::Value) -> Self::Value;
+    fn whole_mul(&mut self, a: Self::Value, b: Self::Value) -> Self::Value;
+    fn xor(&mut self, a: Self::Value, b: Self::Value) -> Self::Value;
+    fn shift_left(&mut self, a: Self::Value, places: u8) -> Self::Value;
+    /// Zeros come in.
+    fn shift_right(&mut self, a: Self::Value, places: u8) -> Self::Value;
+    /// A whole number below 2^31 as a real.
+    fn to_real(&mut self, a: Self::Value) -> Self::Value;
 }
 
+/// `e^r = 1 + r + r^2 * (..)` for `|r| <= ln(2) / 2`, by rising powers: minimax, 3.1e-9 relative to `e^r`.
+const EXP: [f32; 5] = [0.499_999_94, 0.166_665_2, 0.041_668_39, 0.008_368_745, 0.001_381_453_8];
+
+/// ln(2) in two parts; a whole number below 2^9 times the first one is exact (Cody and Waite).
+const LN2_HIGH: f32 = 355.0 / 512.0;
+const LN2_LOW: f32 = -2.121_944_4e-4;
+
+/// 1.5 * 2^23: adding it rounds to a whole number, which then stands in the sum's low bits.
+const ROUND: f32 = 12_582_912.0;
+
+/// The exponent of 1.0 as it is stored.
+const BIAS: f32 = 127.0;
+
+/// Beyond these `exp` is 0 and infinity.
+const EXP_RANGE: [f32; 2] = [-104.0, 89.0];
+/// `2^n` stays in range; at the ends `sigmoid` is 0 and 1.
+const SIGMOID_RANGE: [f32; 2] = [-88.0, 88.0];
+/// Of `2 * x`; beyond it `tanh` is -1 and 1.
+const TANH_RANGE: [f32; 2] = [-18.2, 18.2];
+
 /// `x` between two bounds; NaN stays NaN.
-#[inline(always)]
-fn clamp(x: f32, [low, high]: [f32; 2]) -> f32 {
-    let x = if low > x { low } else { x };
-    if high < x { high } else { x }
+fn clamp<L: Lanes>(l: &mut L, x: L::Value, [low, high]: [f32; 2]) -> L::Value {
+    let low = l.real(low);
+    let high = l.real(high);
+    let x = l.max(low, x);
+    l.min(high, x)
 }
 
 /// `(q, t)` with `e^x = (1 + q) * 2^n`, where the low bits of `t` hold `n + bias`.
-#[inline(always)]
-fn exp_parts<const FUSED: bool>(x: f32, bias: f32) -> (f32, f32) {
-    let t = mul_add::<FUSED>(x, std::f32::consts::LOG2_E, ROUND + bias);
-    let n = t - (ROUND + bias);
-    let r = mul_add::<FUSED>(n, -LN2_HIGH, x);
-    let r = mul_add::<FUSED>(n, -LN2_LOW, r);
-    let mut sum = EXP[4];
+fn exp_parts<L: Lanes>(l: &mut L, x: L::Value, bias: f32) -> (L::Value, L::Value) {
+    let log2_e = l.real(std::f32::consts::LOG2_E);
+    let round = l.real(ROUND + bias);
+    let t = l.mul_add(x, log2_e, round);
+    let n = l.sub(t, round);
+    let high = l.real(-LN2_HIGH);
+    let low = l.real(-LN2_LOW);
+    let r = l.mul_add(n, high, x);
+    let r = l.mul_add(n, low, r);
+    let mut sum = l.real(EXP[4]);
     for &coefficient in EXP[..4].iter().rev() {
-        sum = mul_add::<FUSED>(sum, r, coefficient);
+        let coefficient = l.real(coefficient);
+        sum = l.mul_add(sum, r, coefficient);
     }
-    (mul_add::<FUSED>(r * r, sum, r), t)
+    let square = l.mul(r, r);
+    (l.mul_add(square, sum, r), t)
 }
 
-/// `2^(whole - BIAS)` for a whole number from 1 to 254; 0 for 0. The bits move into the exponent's place.
-#[inline(always)]
-fn power_of_two(whole: u32) -> f32 {
-    f32::from_bits(whole << 23)
+/// `2^(t - BIAS)` for the whole number in `t`'s low bits, from 1 to 254; 0 for 0. The bits move into the exponent's place.
+fn power_of_two<L: Lanes>(l: &mut L, t: L::Value) -> L::Value {
+    l.shift_left(t, 23)
 }
 
 /// In two factors, because `2^n` itself can be out of range where the result is a denormal or nearly the maximum.
-#[inline(always)]
-pub fn exp<const FUSED: bool>(x: f32) -> f32 {
-    let (q, t) = exp_parts::<FUSED>(clamp(x, EXP_RANGE), 2.0 * BIAS);
-    let whole = t.to_bits();
-    let half = whole >> 1;
-    let (first, second) = (power_of_two(half), power_of_two(whole.wrapping_sub(half)));
-    mul_add::<FUSED>(q, first, first) * second
+pub fn exp<L: Lanes>(l: &mut L, x: L::Value) -> L::Value {
+    let x = clamp(l, x, EXP_RANGE);
+    let (q, whole) = exp_parts(l, x, 2.0 * BIAS);
+    let half = l.shift_right(whole, 1);
+    let rest = l.whole_sub(whole, half);
+    let first = power_of_two(l, half);
+    let second = power_of_two(l, rest);
+    let scaled = l.mul_add(q, first, first);
+    l.mul(scaled, second)
 }
 
 /// `e / (1 + e)` with `e = e^x`. The clamp keeps `2^n` in range; at its ends the result is 0 and 1.
-#[inline(always)]
-pub fn sigmoid<const FUSED: bool>(x: f32) -> f32 {
-    let (q, t) = exp_parts::<FUSED>(clamp(x, SIGMOID_RANGE), BIAS);
-    let scale = power_of_two(t.to_bits());
-    let power = mul_add::<FUSED>(q, scale, scale);
-    power / (1.0 + power)
+pub fn sigmoid<L: Lanes>(l: &mut L, x: L::Value) -> L::Value {
+    let x = clamp(l, x, SIGMOID_RANGE);
+    let (q, t) = exp_parts(l, x, BIAS);
+    let scale = power_of_two(l, t);
+    let power = l.mul_add(q, scale, scale);
+    let one = l.real(1.0);
+    let sum = l.add(one, power);
+    l.div(power, sum)
 }
 
 /// `e / (e + 2)` with `e = e^2x - 1`, which keeps its precision where `x` is small. Beyond 9.1 the result is 1.
-#[inline(always)]
-pub fn tanh<const FUSED: bool>(x: f32) -> f32 {
-    let (q, t) = exp_parts::<FUSED>(clamp(x + x, TANH_RANGE), BIAS);
-    let scale = power_of_two(t.to_bits());
-    let e = mul_add::<FUSED>(q, scale, scale - 1.0);
-    e / (e + 2.0)
+pub fn tanh<L: Lanes>(l: &mut L, x: L::Value) -> L::Value {
+    let double = l.add(x, x);
+    let double = clamp(l, double, TANH_RANGE);
+    let (q, t) = exp_parts(l, double, BIAS);
+    let scale = power_of_two(l, t);
+    let one = l.real(1.0);
+    let less = l.sub(scale, one);
+    let e = l.mul_add(q, scale, less);
+    let two = l.real(2.0);
+    let below = l.add(e, two);
+    l.div(e, below)
+}
+
+/// [`crate::scalar::random`] for a key and flat indices.
+pub fn random<L: Lanes>(l: &mut L, key: L::Value, index: L::Value) -> L::Value {
+    let x = times(l, index, 0x9e37_79b9);
+    let x = l.xor(x, key);
+    let x = fold(l, x, 16);
+    let x = times(l, x, 0x7feb_352d);
+    let x = fold(l, x, 15);
+    let x = times(l, x, 0x846c_a68b);
+    let x = fold(l, x, 16);
+    // 24 bits: exact.
+    let fraction = l.shift_right(x, 8);
+    let number = l.to_real(fraction);
+    let scale = l.real(1.0 / 16_777_216.0);
+    l.mul(number, scale)
+}
+
+fn times<L: Lanes>(l: &mut L, x: L::Value, factor: u32) -> L::Value {
+    let factor = l.whole(factor);
+    l.whole_mul(x, factor)
+}
+
+/// `x ^ (x >> places)`
+fn fold<L: Lanes>(l: &mut L, x: L::Value, places: u8) -> L::Value {
+    let high = l.shift_right(x, places);
+    l.xor(x, high)
 }

@@ -5,12 +5,17 @@ use cranelift_codegen::ir::{AbiParam, Signature, Type, types};
 use cranelift_frontend::FunctionBuilderContext;
 use cranelift_module::{DataDescription, DataId, FuncId, Linkage, Module, ModuleError};
 
+use super::wide::WideLoop;
 use super::{Error, Text, Wanted, entry, kernel, math, target};
 use crate::backend::abi::Library;
+use crate::backend::x86::Width;
 use crate::plan::Program;
 
 /// Name of the compiled [`crate::backend::abi::Entry`].
 const ENTRY: &str = "lstmc_entry";
+
+/// Functions that are given as bytes have constants in vectors behind their code.
+const CODE_ALIGNMENT: u64 = 64;
 
 /// The functions that compiled code imports.
 #[derive(Clone, Copy)]
@@ -26,14 +31,10 @@ pub(super) struct Imports {
     pub mark: FuncId,
     pub log: FuncId,
     pub pow: FuncId,
-    pub exp: FuncId,
-    pub sigmoid: FuncId,
-    pub tanh: FuncId,
-    pub log_all: FuncId,
 }
 
 /// Where each import lies in this process, by the name that the module imports it under.
-pub(super) fn symbols(library: &Library) -> [(&'static str, *const u8); 15] {
+pub(super) fn symbols(library: &Library) -> [(&'static str, *const u8); 11] {
     [
         ("lstmc_gemm", library.gemm as *const u8),
         ("lstmc_pack", library.pack as *const u8),
@@ -46,10 +47,6 @@ pub(super) fn symbols(library: &Library) -> [(&'static str, *const u8); 15] {
         ("lstmc_mark", library.mark as *const u8),
         ("lstmc_log", math::log as *const u8),
         ("lstmc_pow", math::pow as *const u8),
-        ("lstmc_exp", library.math.exp as *const u8),
-        ("lstmc_sigmoid", library.math.sigmoid as *const u8),
-        ("lstmc_tanh", library.math.tanh as *const u8),
-        ("lstmc_log_all", library.math.log as *const u8),
     ]
 }
 
@@ -58,8 +55,8 @@ pub(super) struct Assembly<'m, M: Module> {
     pub module: &'m mut M,
     pub imports: Imports,
     pub fma: bool,
-    /// Whether vectors wider than Cranelift's are worth a call.
-    pub wide: bool,
+    /// Vectors wider than Cranelift's.
+    pub width: Option<Width>,
     /// Whether the entry calls `mark`.
     pub marks: bool,
     context: Context,
@@ -81,9 +78,13 @@ pub(super) fn emit<M: Module>(
     })??;
     for call in &kernels {
         let signature = kernel::signature(&assembly, call.times.len());
-        assembly.define(&call.kernel.name, call.id, signature, |assembly, context, builder| {
-            kernel::build(assembly, program, call, context, builder);
-        })?;
+        let loops =
+            assembly.define(&call.kernel.name, call.id, signature, |assembly, context, builder| {
+                kernel::build(assembly, program, call, context, builder)
+            })?;
+        for wide in &loops {
+            assembly.define_loop(wide)?;
+        }
     }
     Ok((id, assembly.text.unwrap_or_default()))
 }
@@ -108,20 +109,16 @@ impl<'m, M: Module> Assembly<'m, M> {
             mark: import("lstmc_mark", &[pointer, word, word], None),
             log: import("lstmc_log", &[types::F32], Some(types::F32)),
             pow: import("lstmc_pow", &[types::F32, types::F32], Some(types::F32)),
-            exp: import("lstmc_exp", &[pointer, types::I64], None),
-            sigmoid: import("lstmc_sigmoid", &[pointer, types::I64], None),
-            tanh: import("lstmc_tanh", &[pointer, types::I64], None),
-            log_all: import("lstmc_log_all", &[pointer, types::I64], None),
         };
         let fma = target::has_fma(module.isa());
-        let wide = target::has_wide_vectors(module.isa());
+        let width = target::wide_vectors(module.isa());
         let context = module.make_context();
         let text = wanted.text.then(Text::default);
         Self {
             module,
             imports,
             fma,
-            wide,
+            width,
             marks: wanted.marks,
             context,
             builder: FunctionBuilderContext::new(),
@@ -151,6 +148,24 @@ impl<'m, M: Module> Assembly<'m, M> {
             Err(ModuleError::Allocation { err }) => Err(Error::Memory(err.to_string())),
             Err(error) => panic!("internal error: a constant: {error}"),
         }
+    }
+
+    /// Whether the program's text is wanted.
+    pub fn wants_text(&self) -> bool {
+        self.text.is_some()
+    }
+
+    fn define_loop(&mut self, wide: &WideLoop) -> Result<(), Error> {
+        let WideLoop { id, name, compiled } = wide;
+        match self.module.define_function_bytes(*id, CODE_ALIGNMENT, &compiled.code, &[]) {
+            Ok(()) => {}
+            Err(ModuleError::Allocation { err }) => return Err(Error::Memory(err.to_string())),
+            Err(error) => panic!("internal error: function {name:?}: {error:?}"),
+        }
+        if let Some(text) = &mut self.text {
+            text.asm.push_str(&format!("; {name}\n{}\n", compiled.text));
+        }
+        Ok(())
     }
 
     /// Generates the function's body with `fill` and compiles it.

@@ -2,8 +2,8 @@
 
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Type, Value, types};
 
-use super::kernel::{Emitter, LANES, Lanes, Slot, Strip};
-use super::random;
+use super::kernel::{Emitter, LANES, Lanes, Slot};
+use crate::backend::elementary;
 use crate::kernel::{Address, Axis, Expr, Index, Var};
 use crate::scalar::Scalar;
 
@@ -91,37 +91,6 @@ impl Emitter<'_, '_> {
         Lanes { values, varying: true }
     }
 
-    /// A strip's numbers at this iteration.
-    pub fn load_strip(&mut self, strip: Strip, index: Value) -> Lanes {
-        let place = self.strip_place(strip, index);
-        let flags = MemFlagsData::new().with_notrap();
-        if self.vectors.is_none() {
-            let element = self.load_at(types::F32, flags, place);
-            return Lanes::uniform(self.b.ins().splat(types::F32X4, element));
-        }
-        self.load_vectors(types::F32X4, flags, place)
-    }
-
-    /// Leaves a variable in a strip.
-    pub fn store_strip(&mut self, strip: Strip, index: Value, value: Var) {
-        let value = self.real(value).clone();
-        let place = self.strip_place(strip, index);
-        let flags = MemFlagsData::new().with_notrap();
-        if self.vectors.is_none() {
-            let element = self.b.ins().extractlane(value.at(0), 0u8);
-            return self.store_at(flags, element, place);
-        }
-        for copy in 0..self.copies() {
-            self.store_at(flags, value.at(copy), place.after(copy * LANES * 4));
-        }
-    }
-
-    fn strip_place(&mut self, strip: Strip, index: Value) -> Place {
-        let iteration = self.b.ins().isub(index, strip.first);
-        let offset = self.b.ins().imul_imm_s(iteration, 4);
-        Place { base: self.b.ins().iadd(strip.at, offset), offset: 0 }
-    }
-
     /// Lane by lane, where neighbouring iterations do not read neighbouring elements.
     fn gather(&mut self, from: &Address, ty: Type) -> Lanes {
         let flags = self.load_flags(from);
@@ -172,25 +141,29 @@ impl Emitter<'_, '_> {
     fn random(&mut self, stream: u32, offset: usize, terms: &[(Index, usize)]) -> Lanes {
         let index = self.whole(offset, terms);
         let key = self.keys[&stream];
-        let values = index.values.iter().map(|&index| random::emit(&mut self.b, key, index)).collect();
+        let key = self.b.ins().splat(types::I32X4, key);
+        let key = self.math().as_real(key);
+        let mut values = Vec::with_capacity(index.values.len());
+        for &index in &index.values {
+            let mut math = self.math();
+            let index = math.as_real(index);
+            values.push(elementary::random(&mut math, key, index));
+        }
         Lanes { values, varying: index.varying }
     }
 
     /// `offset` plus each index times its stride as `i32x4`, wrapping around.
     fn whole(&mut self, offset: usize, terms: &[(Index, usize)]) -> Lanes {
-        let mut sum = self.b.ins().iconst(types::I64, offset as i64);
-        let mut ids = Vec::new();
-        for &(index, stride) in terms {
-            if let Index::Id(var) = index
-                && self.id(var).varying
-            {
-                ids.push((self.id(var).clone(), stride));
-                continue;
-            }
-            let value = self.index(index);
-            let term = self.b.ins().imul_imm_s(value, stride as i64);
-            sum = self.b.ins().iadd(sum, term);
-        }
+        let varies = |index| matches!(index, Index::Id(var) if self.id(var).varying);
+        let (ids, rest): (Vec<_>, Vec<_>) = terms.iter().copied().partition(|&(index, _)| varies(index));
+        let ids: Vec<(Lanes, usize)> = ids
+            .into_iter()
+            .filter_map(|(index, stride)| match index {
+                Index::Id(var) => Some((self.id(var).clone(), stride)),
+                _ => None,
+            })
+            .collect();
+        let sum = self.flat_index(offset, &rest);
         let narrow = self.b.ins().ireduce(types::I32, sum);
         let base = self.b.ins().splat(types::I32X4, narrow);
         let stride = self.vector_stride(terms) as u32;
@@ -211,6 +184,17 @@ impl Emitter<'_, '_> {
             values.push(value);
         }
         Lanes { values, varying: true }
+    }
+
+    /// `offset` plus each index times its stride, for the first lane of the first copy.
+    pub fn flat_index(&mut self, offset: usize, terms: &[(Index, usize)]) -> Value {
+        let mut sum = self.b.ins().iconst(types::I64, offset as i64);
+        for &(index, stride) in terms {
+            let value = self.index(index);
+            let term = self.b.ins().imul_imm_s(value, stride as i64);
+            sum = self.b.ins().iadd(sum, term);
+        }
+        sum
     }
 
     /// An index that all lanes share, or that of the first lane of the first copy.
@@ -237,26 +221,31 @@ impl Emitter<'_, '_> {
         terms.iter().any(|&(index, _)| matches!(index, Index::Id(var) if self.id(var).varying))
     }
 
-    /// The element of the first lane of the first copy, apart from terms that vary from lane to lane. Terms are added
-    /// from the outside in, so that inner loops share what their outer loops know.
+    /// The element of the first lane of the first copy, apart from terms that vary from lane to lane.
     fn place(&mut self, at: &Address) -> Place {
-        let mut terms = at.terms.clone();
+        let varies = |index| matches!(index, Index::Id(var) if self.id(var).varying);
+        let terms: Vec<_> = at.terms.iter().copied().filter(|&(index, _)| !varies(index)).collect();
+        let base = self.pointer(&terms);
+        let offset = self.program.offsets[at.buffer.0 as usize] + at.offset * 4;
+        Place { base, offset: offset as i64 }
+    }
+
+    /// The arena's start and each index times its stride. Terms are added from the outside in, so that inner loops share
+    /// what their outer loops know.
+    pub fn pointer(&mut self, terms: &[(Index, usize)]) -> Value {
+        let mut terms = terms.to_vec();
         terms.sort_by_key(|&(index, _)| match index {
             Index::Time(_) => 0,
             Index::Axis(axis) => 1 + self.axes.iter().position(|&(open, _)| open == axis).unwrap_or(0),
             Index::Id(_) => usize::MAX,
         });
-        let mut base = self.arena;
+        let mut pointer = self.arena;
         for (index, stride) in terms {
-            if matches!(index, Index::Id(var) if self.id(var).varying) {
-                continue;
-            }
             let value = self.index(index);
             let term = self.b.ins().imul_imm_s(value, stride as i64 * 4);
-            base = self.b.ins().iadd(base, term);
+            pointer = self.b.ins().iadd(pointer, term);
         }
-        let offset = self.program.offsets[at.buffer.0 as usize] + at.offset * 4;
-        Place { base, offset: offset as i64 }
+        pointer
     }
 
     /// The element of one lane of one copy.

@@ -8,7 +8,7 @@
 use std::collections::{HashMap, HashSet};
 
 use cranelift_codegen::Context;
-use cranelift_codegen::ir::{FuncRef, InstBuilder, Signature, Value, types};
+use cranelift_codegen::ir::{InstBuilder, Signature, Value, types};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::Module;
 
@@ -16,7 +16,8 @@ use super::assemble::Assembly;
 use super::counted::Counted;
 use super::entry::KernelCall;
 use super::math::{Calls, Math};
-use super::strips::Phases;
+use super::wide::WideLoop;
+use crate::backend::x86::Width;
 use crate::kernel::{Axis, BufferId, Expr, Fold, For, Kernel, Reduce, Stmt, Time, Var};
 use crate::plan::{COLUMN_GRAIN, Program, Split};
 use crate::scalar::Scalar;
@@ -60,51 +61,18 @@ pub(super) struct Emitter<'e, 'f> {
     pub keys: HashMap<u32, Value>,
     /// Buffers that nothing in this kernel changes.
     pub readonly: HashSet<BufferId>,
-    /// The functions of many numbers; none where they are no wider than vectors here.
-    wide: bool,
-    pub functions: Functions,
+    /// The kernel's constants.
+    pub constants: HashMap<Var, f32>,
+    /// Vectors that are wider than those here, if the machine has such.
+    pub width: Option<Width>,
+    /// Functions that this one calls and that are still to be defined.
+    pub loops: Vec<WideLoop>,
+    pub module: &'e mut dyn Module,
+    /// Whether the text of functions is wanted.
+    pub text: bool,
     fma: bool,
     calls: Calls,
     cut: Option<(Axis, Value, Value)>,
-}
-
-/// [`crate::backend::abi::VectorMath`] as this function calls it.
-#[derive(Clone, Copy)]
-pub(super) struct Functions {
-    pub exp: FuncRef,
-    pub sigmoid: FuncRef,
-    pub tanh: FuncRef,
-    pub log: FuncRef,
-}
-
-/// What a loop does in each iteration: all that a [`For`] says, or one phase of it (see [`super::strips`]).
-pub(super) struct Body<'k> {
-    pub axis: Axis,
-    pub folds: Vec<Fold>,
-    pub stmts: Vec<&'k Stmt>,
-    /// Variables that lie in strips.
-    pub reads: Vec<(Var, Strip)>,
-    /// Variables to leave in strips.
-    pub writes: Vec<(Strip, Var)>,
-}
-
-impl<'k> Body<'k> {
-    fn of(inner: &'k For) -> Self {
-        Self {
-            axis: inner.axis,
-            folds: inner.folds.clone(),
-            stmts: inner.body.iter().collect(),
-            reads: Vec::new(),
-            writes: Vec::new(),
-        }
-    }
-}
-
-/// Memory for one number of each iteration from `first` on.
-#[derive(Clone, Copy)]
-pub(super) struct Strip {
-    pub at: Value,
-    pub first: Value,
 }
 
 /// A loop's range.
@@ -126,18 +94,11 @@ pub(super) fn build<M: Module>(
     call: &KernelCall<'_>,
     context: &mut Context,
     builder: &mut FunctionBuilderContext,
-) {
+) -> Vec<WideLoop> {
     let imports = assembly.imports;
     let log = assembly.module.declare_func_in_func(imports.log, &mut context.func);
     let pow = assembly.module.declare_func_in_func(imports.pow, &mut context.func);
     let random_key = assembly.module.declare_func_in_func(imports.random_key, &mut context.func);
-    let mut function = |id| assembly.module.declare_func_in_func(id, &mut context.func);
-    let functions = Functions {
-        exp: function(imports.exp),
-        sigmoid: function(imports.sigmoid),
-        tanh: function(imports.tanh),
-        log: function(imports.log_all),
-    };
     let mut b = FunctionBuilder::new(&mut context.func, builder);
     let start = b.create_block();
     b.append_block_params_for_function_params(start);
@@ -153,6 +114,7 @@ pub(super) fn build<M: Module>(
         Split::Axis(axis) => Some((axis, params[2], params[3])),
         _ => None,
     };
+    let text = assembly.wants_text();
     let mut emitter = Emitter {
         b,
         program,
@@ -164,8 +126,11 @@ pub(super) fn build<M: Module>(
         vectors: None,
         keys,
         readonly: readonly(program, call.kernel),
-        wide: assembly.wide,
-        functions,
+        constants: constants(&call.kernel.body),
+        width: assembly.width,
+        loops: Vec::new(),
+        module: &mut *assembly.module,
+        text,
         fma: assembly.fma,
         calls: Calls { log, pow },
         cut,
@@ -173,7 +138,8 @@ pub(super) fn build<M: Module>(
     call.kernel.body.iter().for_each(|stmt| emitter.statement(stmt));
     emitter.b.ins().return_(&[]);
     emitter.b.seal_all_blocks();
-    emitter.b.finalize(assembly.module.target_config());
+    emitter.b.finalize(emitter.module.target_config());
+    emitter.loops
 }
 
 impl<'f> Emitter<'_, 'f> {
@@ -186,7 +152,7 @@ impl<'f> Emitter<'_, 'f> {
         self.vectors.map_or(1, |vectors| vectors.copies)
     }
 
-    fn statement(&mut self, stmt: &Stmt) {
+    pub fn statement(&mut self, stmt: &Stmt) {
         match stmt {
             Stmt::Let { var, expr } => {
                 let slot = self.expr(expr);
@@ -206,13 +172,13 @@ impl<'f> Emitter<'_, 'f> {
         let start: Vec<Value> = inner.folds.iter().map(|fold| self.neutral(fold.kind)).collect();
         let inside_vector = self.vectors.is_some();
         let results = if inner.vector && !inside_vector {
-            match self.phases(inner) {
-                Some(phases) => self.strips(&phases, inner, bounds, &start),
-                None => self.vector_loop(&Body::of(inner), bounds, &start),
+            match self.wide_loop(inner, bounds) {
+                Some(results) => results,
+                None => self.vector_loop(inner, bounds, &start),
             }
         } else {
             let accumulators = start.iter().flat_map(|&value| vec![value; outer]).collect();
-            self.section(&Body::of(inner), bounds, 1, accumulators)
+            self.section(inner, bounds, 1, accumulators)
         };
         for (fold, values) in inner.folds.iter().zip(results.chunks(outer)) {
             let lanes = Lanes { values: values.to_vec(), varying: inside_vector };
@@ -220,14 +186,8 @@ impl<'f> Emitter<'_, 'f> {
         }
     }
 
-    /// The phases of a vector loop that is better run in strips.
-    fn phases<'k>(&self, inner: &'k For) -> Option<Phases<'k>> {
-        let extent = self.kernel.axes[inner.axis.0 as usize];
-        self.wide.then(|| Phases::of(inner, extent, &self.readonly)).flatten()
-    }
-
     /// The sections of a vector loop. Folds keep four sums for each copy, joined in a fixed order.
-    pub fn vector_loop(&mut self, inner: &Body<'_>, bounds: Bounds, start: &[Value]) -> Vec<Value> {
+    fn vector_loop(&mut self, inner: &For, bounds: Bounds, start: &[Value]) -> Vec<Value> {
         let extent = self.extent(inner.axis);
         let copies = copies(inner);
         let step = (copies * LANES) as i64;
@@ -276,7 +236,7 @@ impl<'f> Emitter<'_, 'f> {
     }
 
     /// One loop over a range with a step. `folds` holds each fold's accumulators, one for each copy.
-    fn section(&mut self, inner: &Body<'_>, bounds: Bounds, step: i64, folds: Vec<Value>) -> Vec<Value> {
+    fn section(&mut self, inner: &For, bounds: Bounds, step: i64, folds: Vec<Value>) -> Vec<Value> {
         let (from, to, guarded) = match bounds {
             Bounds::Fixed(from, to) if from >= to => return folds,
             Bounds::Fixed(from, to) if from + step >= to => {
@@ -294,16 +254,9 @@ impl<'f> Emitter<'_, 'f> {
     }
 
     /// The loop's body at one index; returns the folds' next values.
-    fn iteration(&mut self, inner: &Body<'_>, index: Value, folds: &[Value]) -> Vec<Value> {
+    fn iteration(&mut self, inner: &For, index: Value, folds: &[Value]) -> Vec<Value> {
         self.axes.push((inner.axis, index));
-        for &(var, strip) in &inner.reads {
-            let lanes = self.load_strip(strip, index);
-            self.vars.insert(var, Slot::Real(lanes));
-        }
-        inner.stmts.iter().for_each(|stmt| self.statement(stmt));
-        for &(strip, var) in &inner.writes {
-            self.store_strip(strip, index, var);
-        }
+        inner.body.iter().for_each(|stmt| self.statement(stmt));
         self.axes.pop();
         let copies = self.copies();
         let mut next = Vec::with_capacity(folds.len());
@@ -318,7 +271,7 @@ impl<'f> Emitter<'_, 'f> {
     }
 
     /// Joins the copies' accumulators in pairs.
-    fn join(&mut self, fold: &Fold, sums: &[Value]) -> Value {
+    pub fn join(&mut self, fold: &Fold, sums: &[Value]) -> Value {
         let mut sums = sums.to_vec();
         while sums.len() > 1 {
             sums = sums.chunks(2).map(|pair| self.math().fold(fold.kind, pair[0], pair[1])).collect();
@@ -333,7 +286,7 @@ impl<'f> Emitter<'_, 'f> {
         })
     }
 
-    fn extent(&self, axis: Axis) -> i64 {
+    pub fn extent(&self, axis: Axis) -> i64 {
         self.kernel.axes[axis.0 as usize] as i64
     }
 
@@ -365,10 +318,9 @@ impl Lanes {
 
 /// How many vectors a loop computes side by side: as many as hide the latency of its folds and pay for the loop's own
 /// instructions, without running out of registers. A divisor of [`COLUMN_GRAIN`] / [`LANES`].
-fn copies(inner: &Body<'_>) -> usize {
+fn copies(inner: &For) -> usize {
     const { assert!(COLUMN_GRAIN.is_multiple_of(4 * LANES)) }
-    let strips = inner.reads.len() + inner.writes.len();
-    match strips + inner.stmts.iter().copied().map(cost).sum::<usize>() {
+    match inner.body.iter().map(cost).sum::<usize>() {
         0..=8 => 4,
         9..=64 => 2,
         _ => 1,
@@ -376,7 +328,7 @@ fn copies(inner: &Body<'_>) -> usize {
 }
 
 /// Roughly the instructions of a statement.
-fn cost(stmt: &Stmt) -> usize {
+pub(super) fn cost(stmt: &Stmt) -> usize {
     match stmt {
         Stmt::Let { expr: Expr::Map(op, _), .. } => match op {
             Scalar::Exp | Scalar::Tanh | Scalar::Sigmoid => 10,
@@ -401,6 +353,19 @@ fn streams(stmts: &[Stmt]) -> Vec<u32> {
     }
     found.sort_unstable();
     found.dedup();
+    found
+}
+
+/// The constants that a body defines, those in its loops included.
+fn constants(stmts: &[Stmt]) -> HashMap<Var, f32> {
+    let mut found = HashMap::new();
+    for stmt in stmts {
+        match stmt {
+            Stmt::Let { var, expr: Expr::Const(value) } => _ = found.insert(*var, *value as f32),
+            Stmt::For(inner) => found.extend(constants(&inner.body)),
+            _ => {}
+        }
+    }
     found
 }
 

@@ -8,7 +8,7 @@ use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::{ConstantData, Endianness, FuncRef, InstBuilder, MemFlagsData, Value, types};
 use cranelift_frontend::FunctionBuilder;
 
-use crate::backend::elementary::{BIAS, EXP, EXP_RANGE, LN2_HIGH, LN2_LOW, ROUND, SIGMOID_RANGE, TANH_RANGE};
+use crate::backend::elementary::{self, Lanes};
 use crate::kernel::Reduce;
 use crate::scalar::Scalar;
 
@@ -32,10 +32,10 @@ impl Math<'_, '_> {
         match (op, args) {
             (Scalar::Neg, &[a]) => self.b.ins().fneg(a),
             (Scalar::Abs, &[a]) => self.b.ins().fabs(a),
-            (Scalar::Exp, &[a]) => self.exp(a),
+            (Scalar::Exp, &[a]) => elementary::exp(self, a),
             (Scalar::Sqrt, &[a]) => self.b.ins().sqrt(a),
-            (Scalar::Tanh, &[a]) => self.tanh(a),
-            (Scalar::Sigmoid, &[a]) => self.sigmoid(a),
+            (Scalar::Tanh, &[a]) => elementary::tanh(self, a),
+            (Scalar::Sigmoid, &[a]) => elementary::sigmoid(self, a),
             (Scalar::Add, &[a, b]) => self.b.ins().fadd(a, b),
             (Scalar::Sub, &[a, b]) => self.b.ins().fsub(a, b),
             (Scalar::Mul, &[a, b]) => self.b.ins().fmul(a, b),
@@ -98,15 +98,6 @@ impl Math<'_, '_> {
         self.b.ins().bitcast(types::F32X4, bits(), swapped)
     }
 
-    /// `a` where `a > b`, else `b`. In this shape x86-64 has one instruction for it.
-    fn max(&mut self, a: Value, b: Value) -> Value {
-        self.choose(FloatCC::LessThan, b, a, a, b)
-    }
-
-    fn min(&mut self, a: Value, b: Value) -> Value {
-        self.choose(FloatCC::LessThan, a, b, a, b)
-    }
-
     /// `yes` where `left cond right`, else `no`.
     fn choose(&mut self, cond: FloatCC, left: Value, right: Value, yes: Value, no: Value) -> Value {
         let mask = self.b.ins().fcmp(cond, left, right);
@@ -121,93 +112,26 @@ impl Math<'_, '_> {
         self.b.ins().band(mask, one)
     }
 
-    fn mul_add(&mut self, a: Value, b: Value, c: Value) -> Value {
-        if self.fma {
-            self.b.ins().fma(a, b, c)
-        } else {
-            let product = self.b.ins().fmul(a, b);
-            self.b.ins().fadd(product, c)
-        }
+    /// Whole numbers, `i32x4`, as reals of these bits.
+    pub fn as_real(&mut self, whole: Value) -> Value {
+        self.b.ins().bitcast(types::F32X4, bits(), whole)
     }
 
-    /// `x` between two bounds; NaN stays NaN.
-    fn clamp(&mut self, x: Value, [low, high]: [f32; 2]) -> Value {
-        let low = self.splat(low);
-        let high = self.splat(high);
-        let x = self.max(low, x);
-        self.min(high, x)
+    /// Of whole numbers, which are reals' bits here.
+    fn bitwise(&mut self, a: Value, emit: impl FnOnce(&mut FunctionBuilder, Value) -> Value) -> Value {
+        let a = self.b.ins().bitcast(types::I32X4, bits(), a);
+        let result = emit(self.b, a);
+        self.b.ins().bitcast(types::F32X4, bits(), result)
     }
 
-    /// `(q, t)` with `e^x = (1 + q) * 2^n`, where the low bits of `t` hold `n + bias`.
-    fn exp_parts(&mut self, x: Value, bias: f32) -> (Value, Value) {
-        let log2_e = self.splat(std::f32::consts::LOG2_E);
-        let round = self.splat(ROUND + bias);
-        let t = self.mul_add(x, log2_e, round);
-        let n = self.b.ins().fsub(t, round);
-        let high = self.splat(-LN2_HIGH);
-        let low = self.splat(-LN2_LOW);
-        let r = self.mul_add(n, high, x);
-        let r = self.mul_add(n, low, r);
-        let mut sum = self.splat(EXP[4]);
-        for &coefficient in EXP[..4].iter().rev() {
-            let coefficient = self.splat(coefficient);
-            sum = self.mul_add(sum, r, coefficient);
-        }
-        let square = self.b.ins().fmul(r, r);
-        (self.mul_add(square, sum, r), t)
-    }
-
-    /// `2^(t - BIAS)` for the whole number in `t`'s low bits, from 1 to 254; 0 for 0. The bits move into the exponent's
-    /// place.
-    fn power_of_two(&mut self, t: Value) -> Value {
-        let places = self.b.ins().iconst(types::I32, 23);
-        let exponent = self.b.ins().ishl(t, places);
-        self.b.ins().bitcast(types::F32X4, bits(), exponent)
-    }
-
-    fn as_bits(&mut self, x: Value) -> Value {
-        self.b.ins().bitcast(types::I32X4, bits(), x)
-    }
-
-    /// In two factors, because `2^n` itself can be out of range where the result is a denormal or nearly the maximum.
-    fn exp(&mut self, x: Value) -> Value {
-        let x = self.clamp(x, EXP_RANGE);
-        let (q, t) = self.exp_parts(x, 2.0 * BIAS);
-        let whole = self.as_bits(t);
-        let one = self.b.ins().iconst(types::I32, 1);
-        let half = self.b.ins().ushr(whole, one);
-        let rest = self.b.ins().isub(whole, half);
-        let first = self.power_of_two(half);
-        let second = self.power_of_two(rest);
-        let scaled = self.mul_add(q, first, first);
-        self.b.ins().fmul(scaled, second)
-    }
-
-    /// `e / (1 + e)` with `e = e^x`. The clamp keeps `2^n` in range; at its ends the result is 0 and 1.
-    fn sigmoid(&mut self, x: Value) -> Value {
-        let x = self.clamp(x, SIGMOID_RANGE);
-        let (q, t) = self.exp_parts(x, BIAS);
-        let whole = self.as_bits(t);
-        let scale = self.power_of_two(whole);
-        let power = self.mul_add(q, scale, scale);
-        let one = self.splat(1.0);
-        let sum = self.b.ins().fadd(one, power);
-        self.b.ins().fdiv(power, sum)
-    }
-
-    /// `e / (e + 2)` with `e = e^2x - 1`, which keeps its precision where `x` is small. Beyond 9.1 the result is 1.
-    fn tanh(&mut self, x: Value) -> Value {
-        let double = self.b.ins().fadd(x, x);
-        let double = self.clamp(double, TANH_RANGE);
-        let (q, t) = self.exp_parts(double, BIAS);
-        let whole = self.as_bits(t);
-        let scale = self.power_of_two(whole);
-        let one = self.splat(1.0);
-        let less = self.b.ins().fsub(scale, one);
-        let e = self.mul_add(q, scale, less);
-        let two = self.splat(2.0);
-        let below = self.b.ins().fadd(e, two);
-        self.b.ins().fdiv(e, below)
+    fn bitwise2(
+        &mut self,
+        a: Value,
+        b: Value,
+        emit: impl FnOnce(&mut FunctionBuilder, Value, Value) -> Value,
+    ) -> Value {
+        let b = self.b.ins().bitcast(types::I32X4, bits(), b);
+        self.bitwise(a, |builder, a| emit(builder, a, b))
     }
 
     /// One call for each lane, or one in all where the lanes are equal.
@@ -224,6 +148,82 @@ impl Math<'_, '_> {
             });
         }
         result.unwrap_or_else(|| panic!("internal error: a call for no lane"))
+    }
+}
+
+/// Reals are `f32x4`, and so are whole numbers, by their bits.
+impl Lanes for Math<'_, '_> {
+    type Value = Value;
+
+    fn real(&mut self, value: f32) -> Value {
+        self.splat(value)
+    }
+
+    fn whole(&mut self, value: u32) -> Value {
+        let scalar = self.b.ins().iconst(types::I32, i64::from(value));
+        let lanes = self.b.ins().splat(types::I32X4, scalar);
+        self.b.ins().bitcast(types::F32X4, bits(), lanes)
+    }
+
+    fn add(&mut self, a: Value, b: Value) -> Value {
+        self.b.ins().fadd(a, b)
+    }
+
+    fn sub(&mut self, a: Value, b: Value) -> Value {
+        self.b.ins().fsub(a, b)
+    }
+
+    fn mul(&mut self, a: Value, b: Value) -> Value {
+        self.b.ins().fmul(a, b)
+    }
+
+    fn div(&mut self, a: Value, b: Value) -> Value {
+        self.b.ins().fdiv(a, b)
+    }
+
+    /// In this shape x86-64 has one instruction for it.
+    fn max(&mut self, a: Value, b: Value) -> Value {
+        self.choose(FloatCC::LessThan, b, a, a, b)
+    }
+
+    fn min(&mut self, a: Value, b: Value) -> Value {
+        self.choose(FloatCC::LessThan, a, b, a, b)
+    }
+
+    fn mul_add(&mut self, a: Value, b: Value, c: Value) -> Value {
+        if self.fma {
+            self.b.ins().fma(a, b, c)
+        } else {
+            let product = self.b.ins().fmul(a, b);
+            self.b.ins().fadd(product, c)
+        }
+    }
+
+    fn whole_sub(&mut self, a: Value, b: Value) -> Value {
+        self.bitwise2(a, b, |builder, a, b| builder.ins().isub(a, b))
+    }
+
+    fn whole_mul(&mut self, a: Value, b: Value) -> Value {
+        self.bitwise2(a, b, |builder, a, b| builder.ins().imul(a, b))
+    }
+
+    fn xor(&mut self, a: Value, b: Value) -> Value {
+        self.bitwise2(a, b, |builder, a, b| builder.ins().bxor(a, b))
+    }
+
+    fn shift_left(&mut self, a: Value, places: u8) -> Value {
+        let places = self.b.ins().iconst(types::I32, i64::from(places));
+        self.bitwise(a, |builder, a| builder.ins().ishl(a, places))
+    }
+
+    fn shift_right(&mut self, a: Value, places: u8) -> Value {
+        let places = self.b.ins().iconst(types::I32, i64::from(places));
+        self.bitwise(a, |builder, a| builder.ins().ushr(a, places))
+    }
+
+    fn to_real(&mut self, a: Value) -> Value {
+        let whole = self.b.ins().bitcast(types::I32X4, bits(), a);
+        self.b.ins().fcvt_from_sint(types::F32X4, whole)
     }
 }
 

@@ -1,9 +1,10 @@
 //! Machine code in memory, by Cranelift.
 //!
 //! A program becomes one function for each kernel and one entry function ([`abi::Entry`]) that calls them, the library
-//! and the barriers in the order of the schedule. Kernels work on 128-bit vectors. What one element's value is depends
-//! neither on the vector lane that computes it nor on how an axis is cut among workers: one worker or many, the bits
-//! are the same.
+//! and the barriers in the order of the schedule. Kernels work on 128-bit vectors; vector loops that the processor can
+//! run on wider ones become functions of their own (`wide`), which kernels call. What one element's value is depends
+//! neither on the vector and the lane that compute it nor on how an axis is cut among workers: one worker or many, the
+//! bits are the same.
 
 mod assemble;
 mod counted;
@@ -11,9 +12,8 @@ mod elements;
 mod entry;
 mod kernel;
 mod math;
-mod random;
-mod strips;
 mod target;
+mod wide;
 
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,8 @@
 use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
 
+use crate::backend::x86::Width;
+
 /// Whether this machine can run compiled code, or why not.
 pub fn supported() -> Result<(), String> {
     isa(&[]).map(|_| ())
@@ -31,7 +33,12 @@ pub(super) fn isa(without: &[&str]) -> Result<OwnedTargetIsa, String> {
     for name in without {
         builder.set(name, "false").map_err(|error| error.to_string())?;
     }
-    builder.finish(settings::Flags::new(flags)).map_err(|error| error.to_string())
+    let isa = builder.finish(settings::Flags::new(flags)).map_err(|error| error.to_string())?;
+    // Without AVX a comparison's operand in memory has to be aligned, which Cranelift 0.135 does not heed.
+    if isa.name() == "x64" && !has(&*isa, "has_avx") {
+        return Err("this x86-64 processor has no AVX".into());
+    }
+    Ok(isa)
 }
 
 /// Whether `fma` on vectors is an instruction here; where it is not, Cranelift would call a function for each lane.
@@ -39,10 +46,14 @@ pub(super) fn has_fma(isa: &dyn TargetIsa) -> bool {
     isa.name() != "x64" || has(isa, "has_fma")
 }
 
-/// Whether this machine has vectors that are wider than the 128 bits that Cranelift generates, and multiplies and adds on
+/// Vectors that are wider than the 128 bits that Cranelift generates, if this machine has such, and multiplies and adds on
 /// them in one operation.
-pub(super) fn has_wide_vectors(isa: &dyn TargetIsa) -> bool {
-    has(isa, "has_avx2") && has(isa, "has_fma")
+pub(super) fn wide_vectors(isa: &dyn TargetIsa) -> Option<Width> {
+    if !has(isa, "has_fma") || !has(isa, "has_avx2") {
+        return None;
+    }
+    let wider = has(isa, "has_avx512f") && has(isa, "has_bmi2");
+    Some(if wider { Width::Avx512 } else { Width::Avx2 })
 }
 
 fn has(isa: &dyn TargetIsa, name: &str) -> bool {

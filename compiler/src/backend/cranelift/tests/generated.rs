@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::support::execute;
+use super::support::{execute_without, machines};
 use crate::kernel::{Machine, Module, parse, run, verify};
 use crate::scalar::Scalar;
 
@@ -48,7 +48,7 @@ fn recipes() -> impl Strategy<Value = Recipe> {
         6 => -4.0f32..4.0,
         1 => prop::sample::select(vec![0.0, -0.0, 1e-41, f32::NAN, f32::INFINITY, -1e38]),
     ];
-    let sizes = (1..6usize, 1..45usize, any::<bool>(), any::<bool>());
+    let sizes = (1..6usize, 1..150usize, any::<bool>(), any::<bool>());
     (sizes, operations(), operations(), prop::collection::vec(value, 300), prop::collection::vec(0..5u32, 8))
         .prop_map(|((rows, columns, vector, by_column), inner, outer, values, ids)| Recipe {
             rows,
@@ -163,12 +163,13 @@ proptest! {
         ids.iter_mut().zip(&recipe.ids).for_each(|(to, &id)| *to = id);
         let mut expected = machine.clone();
         run(&module, &mut expected, 4, 9).unwrap();
-        for workers in 1..=3 {
+        let cases = machines().into_iter().enumerate().map(|(i, without)| (without, 1 + i % 3));
+        for (without, workers) in cases.chain((1..=3).map(|workers| (&[][..], workers))) {
             let mut actual = machine.clone();
-            execute(&module, &mut actual, workers, 4, 9);
+            execute_without(without, &module, &mut actual, workers, 4, 9);
             for name in ["y", "z"] {
                 for (&a, &e) in actual.get(name).unwrap().iter().zip(expected.get(name).unwrap()) {
-                    prop_assert!(same(a, e), "{} is {}, not {}, with {} workers\n{}", name, a, e, workers, module);
+                    prop_assert!(same(a, e), "{} is {}, not {}, with {} workers, without {:?}\n{}", name, a, e, workers, without, module);
                 }
             }
         }

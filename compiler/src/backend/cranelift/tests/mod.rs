@@ -5,6 +5,7 @@ mod programs;
 mod riders;
 mod scalars;
 mod support;
+mod wide;
 
 use support::execute;
 

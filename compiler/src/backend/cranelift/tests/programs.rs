@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::support::{Host, execute, execute_steps, library, plan};
-use super::{agree, bits, fill, module};
+use super::{agree, fill, module};
 use crate::backend::cranelift::{Native, compile, compile_with_marks, compile_with_text, supported};
 use crate::kernel::{Machine, run};
 use crate::plan::Step;
@@ -555,43 +555,4 @@ fn text_is_kept_when_asked_for() {
     let second = compile_with_text(&program, &library()).unwrap();
     assert_eq!(first.clif(), second.clif());
     assert_eq!(first.asm(), second.asm());
-}
-
-#[test]
-fn elements_do_not_depend_on_cuts_or_remainders() {
-    // The same element-wise function over arrays of every length; element i has the same bits in all of them.
-    let mut longest: Vec<u32> = Vec::new();
-    for length in (1..70).rev() {
-        let text = format!(
-            r#"module cell {{
-  buffer %0: f[{length}] input "x" carried start 0.0
-  buffer %1: f[{length}] temp "y"
-  kernel "cell" axes {length} {{
-    for a0 parallel vector {{
-      v0 = load %0 + 1*a0
-      v1 = exp v0
-      v2 = tanh v1
-      v3 = sigmoid v0
-      v4 = log v3
-      v5 = pow v3 v1
-      v6 = mul v2 v4
-      v7 = add v6 v5
-      store %1 + 1*a0 = v7
-    }}
-  }}
-}}
-"#
-        );
-        let module = module(&text);
-        for workers in [1, 3] {
-            let mut machine = Machine::new(&module);
-            fill(&mut machine, &["x"]);
-            execute(&module, &mut machine, workers, 0, 0);
-            let y = bits(machine.get("y").unwrap());
-            if longest.is_empty() {
-                longest.clone_from(&y);
-            }
-            assert_eq!(y, longest[..length], "length {length}, {workers} workers");
-        }
-    }
 }

@@ -1,8 +1,7 @@
 //! Every scalar operation over special values, and the accuracy of those that are approximated.
 
-use super::support::{Host, execute_steps, library, plan};
+use super::support::{execute_without, machines};
 use super::{bits, module};
-use crate::backend::cranelift::{Wanted, build, target};
 use crate::kernel::Machine;
 use crate::scalar::{Scalar, eval};
 
@@ -71,16 +70,14 @@ fn results(op: Scalar, operands: &[Vec<f32>; 3], without: &[&str]) -> (Vec<f32>,
     for (name, values) in ["a", "b", "c"].iter().zip(operands) {
         machine.get_mut(name).unwrap().copy_from_slice(values);
     }
-    let program = plan(&module, 2);
-    let native = build(target::isa(without).unwrap(), &program, &library(), Wanted::default()).unwrap();
-    execute_steps(&native, &program, &mut machine, &Host::new(2, 0, 0), 1);
+    execute_without(without, &module, &mut machine, 2, 0, 0);
     let get = |name: &str| machine.get(name).unwrap().to_vec();
     (get("vector"), get("single"))
 }
 
-/// All combinations of special values, as operands.
+/// All combinations of special values, as operands; at least so many that a loop over them gets wide vectors.
 fn combinations(arity: usize) -> [Vec<f32>; 3] {
-    let count = SPECIAL.len().pow(arity as u32);
+    let count = SPECIAL.len().pow(arity.max(2) as u32);
     let operand = |i: usize| {
         let period = SPECIAL.len().pow(i as u32);
         (0..count).map(|at| SPECIAL[at / period % SPECIAL.len()]).collect()
@@ -98,19 +95,6 @@ fn ulps(actual: f32, exact: f64) -> f64 {
     let unit = 2f64.powi(size.log2().floor() as i32 - 23);
     let error = (f64::from(actual) - exact).abs() / unit;
     if error.is_nan() { f64::INFINITY } else { error }
-}
-
-/// Machines to generate code for: this one, and on x86-64 older ones too.
-fn machines() -> Vec<&'static [&'static str]> {
-    if !cfg!(target_arch = "x86_64") {
-        return vec![&[]];
-    }
-    vec![
-        &[],
-        &["has_fma"],
-        &["has_fma", "has_avx", "has_avx2"],
-        &["has_fma", "has_avx", "has_avx2", "has_sse42", "has_sse41", "has_ssse3", "has_sse3"],
-    ]
 }
 
 #[test]
@@ -145,6 +129,20 @@ fn every_operation_means_what_eval_says() {
                     );
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn results_do_not_depend_on_how_wide_vectors_are() {
+    let x: Vec<f32> = (0..5000).map(|i| (i as f32 - 2500.0) * 0.041).chain(SPECIAL).collect();
+    let operands = [x.clone(), x.iter().rev().copied().collect(), x];
+    // Machines that round alike: all of these multiply and add in one operation.
+    let [first, others @ ..] = [&[][..], &["has_avx512f"], &["has_avx512f", "has_avx2"]];
+    for op in Scalar::ALL {
+        let expected = bits(&results(op, &operands, first).0);
+        for without in others {
+            assert_eq!(bits(&results(op, &operands, without).0), expected, "{op} without {without:?}");
         }
     }
 }

@@ -5,11 +5,8 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Barrier, Mutex};
 
-use crate::backend::abi::{
-    DistinctShape, GemmPlaces, GemmShape, Library, PackShape, Run, ScatterShape, VectorMath,
-};
-use crate::backend::cranelift::{Native, compile};
-use crate::backend::elementary;
+use crate::backend::abi::{DistinctShape, GemmPlaces, GemmShape, Library, PackShape, Run, ScatterShape};
+use crate::backend::cranelift::{Native, Wanted, build, target};
 use crate::kernel::{
     Axis, BufferKind, Elem, For, Item, Kernel, Machine, Module, PANEL, Stmt, bf16_bits, bf16_value,
 };
@@ -100,10 +97,31 @@ impl Host {
     }
 }
 
+/// Machines to generate code for, by what they lack: this one, and on x86-64 older ones too.
+pub fn machines() -> Vec<&'static [&'static str]> {
+    if !cfg!(target_arch = "x86_64") {
+        return vec![&[]];
+    }
+    vec![&[], &["has_avx512f"], &["has_avx512f", "has_avx2"], &["has_fma"], &["has_fma", "has_avx2"]]
+}
+
 /// Compiles a module for these workers and runs one step, number `step`, on the machine's buffers.
 pub fn execute(module: &Module, machine: &mut Machine<f32>, workers: usize, seed: u64, step: u64) {
+    execute_without(&[], module, machine, workers, seed, step);
+}
+
+/// [`execute`] as on a machine that lacks these features.
+pub fn execute_without(
+    features: &[&str],
+    module: &Module,
+    machine: &mut Machine<f32>,
+    workers: usize,
+    seed: u64,
+    step: u64,
+) {
     let program = plan(module, workers);
-    let native = compile(&program, &library()).unwrap();
+    let isa = target::isa(features).unwrap();
+    let native = build(isa, &program, &library(), Wanted::default()).unwrap();
     let host = Host::new(workers, seed, step);
     execute_steps(&native, &program, machine, &host, 1);
 }
@@ -165,22 +183,8 @@ fn copy_out(program: &Program, machine: &mut Machine<f32>, arena: *const u8) {
 }
 
 pub fn library() -> Library {
-    let math = VectorMath { exp, sigmoid, tanh, log };
-    Library { gemm, pack, scatter, distinct, barrier, begin_step, end_step, random_key, mark, math }
+    Library { gemm, pack, scatter, distinct, barrier, begin_step, end_step, random_key, mark }
 }
-
-macro_rules! vector_functions {
-    ($($name:ident $function:expr),*) => {
-        $(unsafe extern "C" fn $name(at: *mut f32, len: u64) {
-            for i in 0..len as usize {
-                // SAFETY: compiled code passes a strip of this length.
-                unsafe { *at.add(i) = $function(*at.add(i)) };
-            }
-        })*
-    };
-}
-// Called only on machines that multiply and add in one operation.
-vector_functions!(exp elementary::exp::<true>, sigmoid elementary::sigmoid::<true>, tanh elementary::tanh::<true>, log f32::ln);
 
 fn ranges(m: u32, n: u32, split: u32, worker: u32, workers: u32) -> (Range<usize>, Range<usize>) {
     let (m, n) = (m as usize, n as usize);

@@ -1,0 +1,367 @@
+//! Vector loops that become functions of their own, with vectors wider than Cranelift's (see [`crate::backend::x86`]).
+//! What is the same for all iterations is computed here and passed in the frame; the rest is the function's body.
+
+use std::collections::{HashMap, HashSet};
+
+use cranelift_codegen::ir::{
+    AbiParam, InstBuilder, MemFlagsData, Signature, StackSlotData, StackSlotKind, Value, types,
+};
+use cranelift_codegen::isa::CallConv;
+use cranelift_module::{FuncId, Linkage};
+
+use super::kernel::{Bounds, Emitter, LANES, cost};
+use crate::backend::elementary::{self, Lanes as _};
+use crate::backend::x86::{self, Binary, Body, Condition, Frame, Operation, Place, Unary};
+use crate::kernel::{Address, Axis, BufferId, Expr, For, Index, Stmt, Var};
+use crate::scalar::Scalar;
+
+/// A function that a kernel calls, still to be defined.
+pub(super) struct WideLoop {
+    pub id: FuncId,
+    pub name: String,
+    pub compiled: x86::Loop,
+}
+
+/// Operations times iterations from which on a call costs less than it gains.
+const WORTH_A_CALL: usize = 400;
+
+/// Offsets in instructions stay below this.
+const NEAR: usize = 1 << 30;
+
+/// What a loop's body may take for granted.
+pub(super) struct Surroundings<'e> {
+    /// Where buffers lie in the arena, in bytes.
+    pub offsets: &'e [usize],
+    /// Buffers that nothing in the kernel changes.
+    pub readonly: &'e HashSet<BufferId>,
+    /// The kernel's constants.
+    pub constants: &'e HashMap<Var, f32>,
+}
+
+/// A loop as a body, and what its function is called with.
+pub(super) struct Wide<'k> {
+    pub body: Body,
+    /// Statements that do the same in every iteration.
+    uniform: Vec<&'k Stmt>,
+    bases: Vec<Base>,
+    parameters: Vec<Parameter<'k>>,
+}
+
+/// A pointer into the arena.
+#[derive(PartialEq)]
+struct Base {
+    /// Bytes from the arena's start.
+    offset: usize,
+    /// Those of addresses that do not vary along the axis, sorted.
+    terms: Vec<(Index, usize)>,
+}
+
+/// A number that is the same for all iterations.
+#[derive(Clone, Copy, PartialEq)]
+enum Parameter<'k> {
+    Real(Var),
+    /// The key of a stream of random numbers.
+    Key(u32),
+    /// The part of a flat index that does not vary along the axis.
+    FlatIndex(usize, &'k [(Index, usize)]),
+}
+
+/// Why a loop stays with Cranelift: nothing but this is said of it.
+struct Unsupported;
+
+impl<'k> Wide<'k> {
+    /// The loop as a body, if all that varies in it has instructions and it has enough to do.
+    pub fn of(inner: &'k For, extent: usize, around: &Surroundings<'_>) -> Option<Self> {
+        let work: usize = inner.body.iter().map(cost).sum();
+        if work.saturating_mul(extent) < WORTH_A_CALL {
+            return None;
+        }
+        let wide =
+            Wide { body: Body::default(), uniform: Vec::new(), bases: Vec::new(), parameters: Vec::new() };
+        let mut builder =
+            Builder { wide, axis: inner.axis, around, values: HashMap::new(), ids: HashMap::new() };
+        for stmt in &inner.body {
+            builder.statement(stmt).ok()?;
+        }
+        for fold in &inner.folds {
+            let value = builder.real(fold.value).ok()?;
+            builder.wide.body.folds.push((fold.kind, value));
+        }
+        builder.wide.body.bases = builder.wide.bases.len();
+        Some(builder.wide)
+    }
+}
+
+struct Builder<'k, 'e> {
+    wide: Wide<'k>,
+    axis: Axis,
+    around: &'e Surroundings<'e>,
+    /// The reals that have a value in the body.
+    values: HashMap<Var, x86::Value>,
+    /// The ids that vary along the axis.
+    ids: HashMap<Var, x86::Value>,
+}
+
+impl<'k> Builder<'k, '_> {
+    fn statement(&mut self, stmt: &'k Stmt) -> Result<(), Unsupported> {
+        match stmt {
+            Stmt::For(_) => Err(Unsupported),
+            Stmt::Store { to, value } => {
+                let value = self.real(*value)?;
+                let place = self.place(to)?;
+                self.wide.body.push(Operation::Store(place, value));
+                Ok(())
+            }
+            Stmt::Let { var, expr } if self.varies(expr) => self.varying(*var, expr),
+            // What a store of the loop may change keeps its place among the iterations.
+            Stmt::Let { expr: Expr::Load(from) | Expr::LoadId(from), .. }
+                if !self.around.readonly.contains(&from.buffer) =>
+            {
+                Err(Unsupported)
+            }
+            Stmt::Let { .. } => {
+                self.wide.uniform.push(stmt);
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether an expression's value differs from iteration to iteration.
+    fn varies(&self, expr: &Expr) -> bool {
+        let along = |terms: &[(Index, usize)]| {
+            terms.iter().any(|&(index, _)| match index {
+                Index::Axis(axis) => axis == self.axis,
+                Index::Id(id) => self.ids.contains_key(&id),
+                Index::Time(_) => false,
+            })
+        };
+        match expr {
+            Expr::Load(at) | Expr::LoadId(at) => along(&at.terms),
+            Expr::Random { terms, .. } => along(terms),
+            Expr::Position(axis) => *axis == self.axis,
+            // Only what is computed in the body has a value that is computed.
+            Expr::Map(_, args) => {
+                args.iter().any(|var| matches!(self.values.get(var), Some(x86::Value::Computed(_))))
+            }
+            Expr::Number(id) => self.ids.contains_key(id),
+            Expr::Const(_) => false,
+        }
+    }
+
+    fn varying(&mut self, var: Var, expr: &'k Expr) -> Result<(), Unsupported> {
+        let value = match expr {
+            Expr::Load(from) => {
+                let place = self.place(from)?;
+                self.wide.body.push(Operation::Load(place))
+            }
+            Expr::LoadId(from) => {
+                let place = self.place(from)?;
+                let id = self.wide.body.push(Operation::Load(place));
+                self.ids.insert(var, id);
+                return Ok(());
+            }
+            Expr::Number(id) => {
+                let id = self.ids.get(id).copied().ok_or(Unsupported)?;
+                self.wide.body.to_real(id)
+            }
+            Expr::Position(_) => {
+                let iteration = self.wide.body.push(Operation::Iteration);
+                self.wide.body.to_real(iteration)
+            }
+            Expr::Random { stream, offset, terms } => self.random(*stream, *offset, terms)?,
+            Expr::Map(op, args) => {
+                let args = args.iter().map(|&arg| self.real(arg)).collect::<Result<Vec<_>, _>>()?;
+                map(&mut self.wide.body, *op, &args)?
+            }
+            Expr::Const(_) => return Err(Unsupported),
+        };
+        self.values.insert(var, value);
+        Ok(())
+    }
+
+    /// The value of a real: computed in the body, a constant or a parameter.
+    fn real(&mut self, var: Var) -> Result<x86::Value, Unsupported> {
+        if let Some(&value) = self.values.get(&var) {
+            return Ok(value);
+        }
+        if self.ids.contains_key(&var) {
+            return Err(Unsupported);
+        }
+        let value = match self.around.constants.get(&var) {
+            Some(&constant) => self.wide.body.real(constant),
+            None => self.parameter(Parameter::Real(var)),
+        };
+        self.values.insert(var, value);
+        Ok(value)
+    }
+
+    fn parameter(&mut self, parameter: Parameter<'k>) -> x86::Value {
+        match self.wide.parameters.iter().position(|known| *known == parameter) {
+            Some(index) => x86::Value::Parameter(index as u32),
+            None => {
+                self.wide.parameters.push(parameter);
+                self.wide.body.parameter()
+            }
+        }
+    }
+
+    /// An element that lies beside those of the neighbouring iterations.
+    fn place(&mut self, at: &Address) -> Result<Place, Unsupported> {
+        if self.along(&at.terms)? != 1 {
+            return Err(Unsupported);
+        }
+        let mut terms = at.terms.clone();
+        terms.retain(|&(index, _)| index != Index::Axis(self.axis));
+        terms.sort_unstable();
+        let bytes = self.around.offsets[at.buffer.0 as usize] + at.offset * 4;
+        let base = Base { offset: bytes / NEAR * NEAR, terms };
+        let bases = &mut self.wide.bases;
+        let index = bases.iter().position(|known| *known == base).unwrap_or_else(|| {
+            bases.push(base);
+            bases.len() - 1
+        });
+        Ok(Place { base: index, offset: (bytes % NEAR) as i32 })
+    }
+
+    /// The stride along the axis of an address that nothing else makes vary.
+    fn along(&self, terms: &[(Index, usize)]) -> Result<usize, Unsupported> {
+        if terms.iter().any(|&(index, _)| matches!(index, Index::Id(id) if self.ids.contains_key(&id))) {
+            return Err(Unsupported);
+        }
+        Ok(terms
+            .iter()
+            .filter(|&&(index, _)| index == Index::Axis(self.axis))
+            .map(|(_, stride)| stride)
+            .sum())
+    }
+
+    fn random(
+        &mut self,
+        stream: u32,
+        offset: usize,
+        terms: &'k [(Index, usize)],
+    ) -> Result<x86::Value, Unsupported> {
+        let stride = self.along(terms)?;
+        let key = self.parameter(Parameter::Key(stream));
+        let start = self.parameter(Parameter::FlatIndex(offset, terms));
+        let body = &mut self.wide.body;
+        let iteration = body.push(Operation::Iteration);
+        let stride = body.whole(stride as u32);
+        let distance = body.whole_mul(iteration, stride);
+        let index = body.binary(Binary::WholeAdd, distance, start);
+        Ok(elementary::random(body, key, index))
+    }
+}
+
+/// [`super::math::Math::map`] as operations of a body.
+fn map(body: &mut Body, op: Scalar, args: &[x86::Value]) -> Result<x86::Value, Unsupported> {
+    Ok(match (op, args) {
+        (Scalar::Neg, &[a]) => {
+            let sign = body.whole(1 << 31);
+            body.binary(Binary::Xor, a, sign)
+        }
+        (Scalar::Abs, &[a]) => {
+            let rest = body.whole(u32::MAX >> 1);
+            body.binary(Binary::And, a, rest)
+        }
+        (Scalar::Exp, &[a]) => elementary::exp(body, a),
+        (Scalar::Sqrt, &[a]) => body.push(Operation::Unary(Unary::Sqrt, a)),
+        (Scalar::Tanh, &[a]) => elementary::tanh(body, a),
+        (Scalar::Sigmoid, &[a]) => elementary::sigmoid(body, a),
+        (Scalar::Add, &[a, b]) => body.add(a, b),
+        (Scalar::Sub, &[a, b]) => body.sub(a, b),
+        (Scalar::Mul, &[a, b]) => body.mul(a, b),
+        (Scalar::Div, &[a, b]) => body.div(a, b),
+        (Scalar::Max, &[a, b]) => body.max(a, b),
+        (Scalar::Min, &[a, b]) => body.min(a, b),
+        (Scalar::Lt, &[a, b]) => body.truth(Condition::Less, a, b),
+        (Scalar::Le, &[a, b]) => body.truth(Condition::LessOrEqual, a, b),
+        (Scalar::Gt, &[a, b]) => body.truth(Condition::Less, b, a),
+        (Scalar::Ge, &[a, b]) => body.truth(Condition::LessOrEqual, b, a),
+        (Scalar::Eq, &[a, b]) => body.truth(Condition::Equal, a, b),
+        (Scalar::Ne, &[a, b]) => body.truth(Condition::NotEqual, a, b),
+        (Scalar::Select, &[c, a, b]) => {
+            let zero = body.real(0.0);
+            body.choose(Condition::NotEqual, [c, zero], [a, b])
+        }
+        _ => return Err(Unsupported),
+    })
+}
+
+impl Emitter<'_, '_> {
+    /// A vector loop as a call of a function with wider vectors, where there are such and the loop suits them; returns
+    /// its folds.
+    pub fn wide_loop(&mut self, inner: &For, bounds: Bounds) -> Option<Vec<Value>> {
+        let width = self.width?;
+        let around = Surroundings {
+            offsets: &self.program.offsets,
+            readonly: &self.readonly,
+            constants: &self.constants,
+        };
+        let wide = Wide::of(inner, self.extent(inner.axis) as usize, &around)?;
+        let compiled = x86::compile(&wide.body, width, self.text)?;
+        wide.uniform.iter().for_each(|stmt| self.statement(stmt));
+        let frame = Frame::of(&wide.body, width);
+        let slot = StackSlotData::new(StackSlotKind::ExplicitSlot, frame.size() as u32, 6);
+        let slot = self.b.create_sized_stack_slot(slot);
+        let at = self.b.ins().stack_addr(types::I64, slot, 0);
+        let flags = MemFlagsData::new().with_notrap();
+        for (index, base) in wide.bases.iter().enumerate() {
+            let pointer = self.pointer(&base.terms);
+            let pointer = self.b.ins().iadd_imm_s(pointer, base.offset as i64);
+            self.b.ins().store(flags, pointer, at, frame.base(index) as i32);
+        }
+        for (index, parameter) in wide.parameters.iter().enumerate() {
+            let number = self.number_of(*parameter, inner.axis);
+            self.b.ins().store(flags, number, at, frame.parameter(index) as i32);
+        }
+        let (from, to) = match bounds {
+            Bounds::Fixed(from, to) => {
+                (self.b.ins().iconst(types::I64, from), self.b.ins().iconst(types::I64, to))
+            }
+            Bounds::Share(from, to) => (from, to),
+        };
+        let function = self.declare(compiled, inner.axis);
+        self.b.ins().call(function, &[at, from, to]);
+        let mut results = Vec::with_capacity(inner.folds.len());
+        for (index, fold) in inner.folds.iter().enumerate() {
+            let quads = (0..width.lanes()).step_by(LANES).map(|lane| {
+                let offset = (frame.fold(index) + lane * 4) as i32;
+                self.b.ins().load(types::F32X4, flags, at, offset)
+            });
+            let quads: Vec<Value> = quads.collect();
+            let joined = self.join(fold, &quads);
+            results.push(self.math().fold_lanes(fold.kind, joined));
+        }
+        Some(results)
+    }
+
+    /// A parameter's number, of 32 bits.
+    fn number_of(&mut self, parameter: Parameter<'_>, axis: Axis) -> Value {
+        match parameter {
+            Parameter::Real(var) => {
+                let value = self.real(var).at(0);
+                self.b.ins().extractlane(value, 0u8)
+            }
+            Parameter::Key(stream) => self.keys[&stream],
+            Parameter::FlatIndex(offset, terms) => {
+                let rest: Vec<_> =
+                    terms.iter().copied().filter(|&(index, _)| index != Index::Axis(axis)).collect();
+                let index = self.flat_index(offset, &rest);
+                self.b.ins().ireduce(types::I32, index)
+            }
+        }
+    }
+
+    fn declare(&mut self, compiled: x86::Loop, axis: Axis) -> cranelift_codegen::ir::FuncRef {
+        let mut signature = Signature::new(CallConv::SystemV);
+        signature.params.extend([AbiParam::new(types::I64); 3]);
+        let name = format!("{}.a{}.{}", self.kernel.name, axis.0, self.loops.len());
+        let id = match self.module.declare_function(&name, Linkage::Local, &signature) {
+            Ok(id) => id,
+            Err(error) => panic!("internal error: function {name:?}: {error}"),
+        };
+        self.loops.push(WideLoop { id, name, compiled });
+        self.module.declare_func_in_func(id, self.b.func)
+    }
+}
