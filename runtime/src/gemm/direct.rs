@@ -91,9 +91,21 @@ unsafe fn add_rows<const FUSED: bool, const N: usize>(
             std::array::from_fn(|q| std::slice::from_raw_parts(b.add(q * apart), sums.len())),
         )
     };
-    for (j, sum) in sums.iter_mut().enumerate() {
+    let (lines, rest) = sums.as_chunks_mut::<LINE>();
+    for (line, sums) in lines.iter_mut().enumerate() {
         for q in 0..N {
-            *sum = multiply_add::<FUSED>(a[q], b[q][j], *sum);
+            super::dots::prefetch(b[q].as_ptr().wrapping_add(N * apart + LINE * line));
+            let row: &[f32; LINE] = b[q][LINE * line..].first_chunk().unwrap_or(&[0.0; LINE]);
+            for j in 0..LINE {
+                sums[j] = multiply_add::<FUSED>(a[q], row[j], sums[j]);
+            }
+        }
+    }
+    let first = LINE * lines.len();
+    for (j, sum) in rest.iter_mut().enumerate() {
+        for q in 0..N {
+            *sum = multiply_add::<FUSED>(a[q], b[q][first + j], *sum);
         }
     }
 }
+const LINE: usize = 16;

@@ -105,7 +105,7 @@ fn multiply_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
 
 /// Asks for a cache line, where the architecture can be asked. The address need not exist.
 #[inline(always)]
-fn prefetch(at: *const f32) {
+pub fn prefetch(at: *const f32) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: every x86-64 has the instruction, and it cannot fault.
     unsafe {
