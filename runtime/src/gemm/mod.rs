@@ -28,6 +28,7 @@ mod driver;
 mod micro;
 mod packing;
 mod riders;
+mod right_block;
 mod scatter;
 mod scratch;
 mod stream;
