@@ -209,6 +209,7 @@ impl Session {
                 outcome: Outcome::Running,
             }),
         };
+        let claims = gemm::Claims::new(self.workers);
         let host_address = (&raw const host).cast_mut().cast();
         let workers = self.workers as u32;
         let mut run = Run {
@@ -218,6 +219,7 @@ impl Session {
             workers,
             prepared: prepared.into(),
             host: host_address,
+            claims: (&raw const claims).cast(),
         };
         let shared = Shared(&raw mut run);
         let entry = self.entry;
@@ -226,8 +228,8 @@ impl Session {
             if let Some(marks) = marks {
                 marks.begin(worker);
             }
-            // SAFETY: `from_parts` promises that the entry belongs to the arena's program; `run` and `host` outlive the
-            // workers, which have all returned when `workers::run` returns.
+            // SAFETY: `from_parts` promises that the entry belongs to the arena's program; `run`, `host` and `claims`
+            // outlive the workers, which have all returned when `workers::run` returns.
             unsafe { entry(run, worker) }
         });
         let turn = host.turn.into_inner();
@@ -373,6 +375,7 @@ mod tests {
         if worker == 0 {
             // SAFETY: the program below has its ids in the first line and its outputs in the next two.
             unsafe {
+                assert!(!(*run).claims.is_null());
                 let arena = (*run).arena;
                 let token = *arena.cast::<u32>();
                 *arena.add(64).cast::<f32>() = token as f32 + (*run).workers as f32;

@@ -44,6 +44,8 @@ pub struct Run {
     pub prepared: u32,
     /// The runtime's own data, passed through.
     pub host: *mut c_void,
+    /// The runtime's own too, passed on to products: [`GemmPlaces::claims`].
+    pub claims: *const c_void,
 }
 
 /// The compiled function.
@@ -84,12 +86,15 @@ pub struct GemmPlaces {
     pub right_sums: *mut f32,
     /// Null where nobody wants them; otherwise the product is not cut by rows.
     pub squares: *mut f32,
+    /// [`Run::claims`]: by which workers may take columns of a product that is cut by columns from each other. Null: each
+    /// computes its own.
+    pub claims: *const c_void,
 }
 
 impl GemmPlaces {
     /// Of a product of all rows that sums nothing beside.
     pub fn plain(a: *const f32, b: *const f32, c: *mut f32) -> Self {
-        Self { a, b, c, prefix: null(), right_sums: null_mut(), squares: null_mut() }
+        Self { a, b, c, prefix: null(), right_sums: null_mut(), squares: null_mut(), claims: null() }
     }
 }
 

@@ -109,7 +109,8 @@ impl Scheduler<'_> {
             }
             Item::Gemm(gemm) => {
                 let split = partition::of_gemm(gemm, self.workers, in_loop);
-                // How many rows of the first ones a worker has is known when they are counted.
+                // How many rows of the first ones a worker has is known when they are counted. And who computes a column
+                // is known only when all workers are done.
                 let cut = (split == Split::Rows && gemm.prefix.is_none()).then_some((Axis(0), 1));
                 let left = access::of_matrix(&gemm.a, gemm.m, gemm.k, false);
                 let result = access::of_matrix(&gemm.c, gemm.m, gemm.n, true);

@@ -4,7 +4,9 @@ use std::ops::Range;
 
 use lstmc_compiler::kernel::{PANEL, Precision};
 
+use super::claims::Taking;
 use super::micro::{Isa, Pairs, Tile, Tiles};
+use super::right_block::RightBlock;
 use super::stream::Panels;
 use super::{packing, riders, scratch};
 
@@ -80,7 +82,7 @@ impl Operands {
     }
 }
 
-/// One worker's share of a product.
+/// One worker's share of a product, or all of it where workers take columns from each other.
 pub struct Product {
     pub m: usize,
     pub n: usize,
@@ -110,12 +112,17 @@ const COLUMN_BLOCK_NT: usize = 1024;
 /// A packed B of more bytes than this is read from memory each time.
 const CACHED_WEIGHT: usize = 8 << 20;
 /// Up to so many rows C is computed one group of panels after the other.
-const NARROW: usize = 64;
+pub const NARROW: usize = 64;
 /// Where columns of A lie a multiple of so many elements apart (1 KB), rows of a tile from many of them would share few
 /// places of the caches: A is packed.
 const CROWDED: usize = 256;
 /// Elements of A that are packed at a time; they live in the last-level cache.
 const PACKED_LEFT: usize = 1 << 20;
+
+/// Whether tiles of f32 read A as it lies; see [`Left::step`].
+pub fn reads_as_it_lies(left_step: usize) -> bool {
+    !left_step.is_multiple_of(CROWDED)
+}
 
 /// `len` cut into equal parts of at most `max`, each a multiple of `unit` but the last.
 fn part(len: usize, max: usize, unit: usize) -> usize {
@@ -145,11 +152,12 @@ pub fn tiles(rows: Range<usize>, max: usize) -> impl Iterator<Item = Range<usize
     })
 }
 
-/// Computes `p`.
+/// Computes `p`; if there is something to take, the columns that it gives.
 ///
 /// # Safety
-/// The pointers of `p` must be valid for its extents, C must overlap neither A nor B, and the CPU must have `isa`.
-pub unsafe fn product(isa: &Isa, p: &Product) {
+/// The pointers of `p` must be valid for its extents, C must overlap neither A nor B, and the CPU must have `isa`. Nobody
+/// may write the columns meanwhile that this worker takes, or any if it takes none.
+pub unsafe fn product(isa: &Isa, p: &Product, taking: Option<&Taking>) {
     if p.k == 0 {
         // SAFETY: as the caller promised.
         unsafe { clear(p) };
@@ -172,7 +180,7 @@ pub unsafe fn product(isa: &Isa, p: &Product) {
                     if plan.pack_left {
                         left.pack(isa, p, &plan);
                     }
-                    sweep(isa, p, &plan, &left, memory.add(plan.left_len));
+                    sweep(isa, p, &plan, &left, memory.add(plan.left_len), taking);
                 }
             }
         }
@@ -240,7 +248,7 @@ impl Plan {
         // Tiles of one panel that hold all rows read a B that comes from memory once.
         let tall = m > set.rows() && m <= set.rows() + set.tall.len();
         let streams = tall && packed && k * n * size_of::<f32>() > CACHED_WEIGHT;
-        let as_it_lies = matches!(operands, Operands::Numbers) && !left_step.is_multiple_of(CROWDED);
+        let as_it_lies = matches!(operands, Operands::Numbers) && reads_as_it_lies(left_step);
         let pack_left = !as_it_lies || streams;
         let height = if streams { m } else { set.rows() };
         let rows = if pack_left { part(m, PACKED_LEFT / isa.k_block, set.rows()) } else { m };
@@ -296,68 +304,30 @@ impl Blocks {
     }
 }
 
-/// All columns of C, for the rows and the part of the contraction in `left`.
-unsafe fn sweep(isa: &Isa, p: &Product, plan: &Plan, left: &Blocks, memory: *mut f32) {
-    for columns in cut(0..p.n, plan.column_block) {
+/// All columns of C or those taken, for the rows and the part of the contraction in `left`.
+unsafe fn sweep(
+    isa: &Isa,
+    p: &Product,
+    plan: &Plan,
+    left: &Blocks,
+    memory: *mut f32,
+    taking: Option<&Taking>,
+) {
+    debug_assert!(taking.is_none() || !plan.pack_left, "columns can be taken in one pass only");
+    let mut all = cut(0..p.n, plan.column_block);
+    let mut next = || match taking {
+        Some(taking) => taking.next(plan.column_block),
+        None => all.next(),
+    };
+    while let Some(columns) = next() {
         for k in cut(left.k.clone(), plan.k_block) {
             let next = if k.end < left.k.end { (k.end, columns.start) } else { (left.k.start, columns.end) };
             // SAFETY: the scratch has room for the block; B holds its elements.
             let mut right = unsafe { RightBlock::new(isa, p, &columns, &k, next, memory) };
             for rows in cut(left.rows.clone(), plan.row_block) {
-                // SAFETY: the block lies within C; A and B hold what it needs.
+                // SAFETY: the block lies within C, and nobody else writes these columns; A and B hold what it needs.
                 unsafe { block(isa, p, left, &rows, &columns, &k, &right) };
-                right.rows = None;
-            }
-        }
-    }
-}
-
-/// A block of B in panels.
-struct RightBlock {
-    at: *mut f32,
-    /// Elements from one panel to the next.
-    apart: usize,
-    /// What the panels are still to be copied from, by the first tile that reads each.
-    rows: Option<Rows>,
-}
-
-/// Rows of B as they lie.
-struct Rows {
-    /// The block's first element.
-    at: *const f32,
-    /// That of the block which is wanted after it. Need not exist.
-    next: *const f32,
-    apart: usize,
-}
-
-impl RightBlock {
-    /// Columns `columns` and words `k` of B, packed into `memory` if no tile can do it; `next`: the word and the column at
-    /// which the next block starts.
-    unsafe fn new(
-        isa: &Isa,
-        p: &Product,
-        columns: &Range<usize>,
-        k: &Range<usize>,
-        next: (usize, usize),
-        memory: *mut f32,
-    ) -> Self {
-        let packed = k.len() * PANEL;
-        match p.b {
-            Right::Panels { at, apart } => {
-                let at = at.wrapping_add(columns.start / PANEL * apart + k.start * PANEL);
-                RightBlock { at: at.cast_mut(), apart, rows: None }
-            }
-            Right::Rows { at, apart } if matches!(p.operands, Operands::Numbers) => {
-                let place = |(row, column): (usize, usize)| at.wrapping_add(row * apart + column);
-                let rows = Rows { at: place((k.start, columns.start)), next: place(next), apart };
-                RightBlock { at: memory, apart: packed, rows: Some(rows) }
-            }
-            source => {
-                let source = source.at_column(columns.start);
-                let elements = p.operands.elements(k, p.k);
-                // SAFETY: as the caller promised.
-                unsafe { packing::panels(isa, p.operands, source, columns.len(), elements, memory) };
-                RightBlock { at: memory, apart: packed, rows: None }
+                right.now_in_panels();
             }
         }
     }
@@ -384,41 +354,6 @@ impl Right {
                 Right::Reduced(Panels { at, ..panels })
             }
         }
-    }
-}
-
-/// Panels that tiles take at once.
-struct Group {
-    /// Where the panels are or will be.
-    at: *mut f32,
-    /// Their rows as they lie, and the elements from one to the next, if the first tile is to copy them.
-    rows: Option<(*const f32, usize)>,
-    /// The group that is wanted next, and the elements from one of its rows, and of its panels, to the next.
-    ahead: *const f32,
-    ahead_row: usize,
-    ahead_panel: usize,
-}
-
-impl RightBlock {
-    /// The panels of `columns`, counted from the block's first; `last`: they are its last ones. If there are fewer of them
-    /// than a tile `copies`, they are packed now.
-    unsafe fn group(&self, isa: &Isa, columns: &Range<usize>, k: usize, last: bool, copies: usize) -> Group {
-        let at = self.at.wrapping_add(columns.start / PANEL * self.apart);
-        let Some(rows) = &self.rows else {
-            let ahead = at.wrapping_add(columns.len().div_ceil(PANEL) * self.apart);
-            return Group { at, rows: None, ahead, ahead_row: PANEL, ahead_panel: self.apart };
-        };
-        let from = rows.at.wrapping_add(columns.start);
-        let ahead = if last { rows.next } else { rows.at.wrapping_add(columns.end) };
-        let mut group =
-            Group { at, rows: Some((from, rows.apart)), ahead, ahead_row: rows.apart, ahead_panel: PANEL };
-        if columns.len() < copies * PANEL {
-            let source = Right::Rows { at: from, apart: rows.apart };
-            // SAFETY: the block has these columns and as many rows, and there is room for them.
-            unsafe { packing::panels(isa, Operands::Numbers, source, columns.len(), 0..k, at) };
-            group.rows = None;
-        }
-        group
     }
 }
 

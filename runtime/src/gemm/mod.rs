@@ -1,8 +1,8 @@
 //! Matrix products at the shapes of recurrent models: the library calls of compiled code.
 //!
 //! [`gemm`], [`pack`] and [`scatter`] have the signatures of [`lstmc_compiler::backend::abi::Library`]; every worker
-//! calls them and computes only its own rows or columns, so that they need no synchronisation of their own. [`distinct`]
-//! is done by one worker alone.
+//! calls them and computes only its own rows or columns, so that they need no synchronisation of their own. In large
+//! products a worker that is done takes columns from the others: [`Claims`]. [`distinct`] is done by one worker alone.
 //!
 //! The form is that of Goto and van de Geijn, "Anatomy of high-performance matrix multiplication" (2008): a register
 //! tile over panels of [`PANEL`] columns of B, blocked so that a panel stays in the first cache and rows of A in the
@@ -21,6 +21,7 @@
 //! other one has them packed as rounded `f32`. Results are the same bits for any cut on one instruction set, and not
 //! across them.
 
+mod claims;
 mod direct;
 mod distinct;
 mod dots;
@@ -28,6 +29,7 @@ mod driver;
 mod micro;
 mod packing;
 mod riders;
+mod right_block;
 mod scatter;
 mod scratch;
 mod stream;
@@ -44,6 +46,7 @@ use lstmc_compiler::plan::{COLUMN_GRAIN, Program, Split, Step, share};
 pub use distinct::distinct;
 pub use scatter::scatter;
 
+pub use claims::Claims;
 use driver::{Left, Lies, Operands, Product, Right};
 use micro::Isa;
 use stream::Panels;
@@ -77,7 +80,10 @@ fn range(extent: usize, split: u32, by: u32, worker: u32, workers: u32) -> Range
 /// # Safety
 /// The places must be valid for the elements that `shape` says, or null where they may be; C and the sums must overlap
 /// neither each other nor A or B; and no one else may write what is read or touch what is written here until the call
-/// returns. `worker < workers`.
+/// returns, or on all workers has returned if there are claims. `worker < workers`.
+///
+/// The claims must be null or [`Claims`] for so many workers, each of which calls this once for each product of a run, in
+/// the same order and with the same shapes, places and counts in the prefix.
 pub unsafe extern "C" fn gemm(shape: *const GemmShape, places: *const GemmPlaces, worker: u32, workers: u32) {
     // SAFETY: the caller passes a valid shape and places, and a valid prefix if any.
     let (mut shape, places, prefix) = unsafe { (*shape, &*places, (*places).prefix.as_ref()) };
@@ -227,12 +233,17 @@ pub fn scratch_bytes(program: &Program) -> u64 {
 unsafe fn gemm_on(
     isa: &'static Isa,
     shape: &GemmShape,
-    &GemmPlaces { a, b, c, right_sums, squares, .. }: &GemmPlaces,
+    &GemmPlaces { a, b, c, right_sums, squares, claims, .. }: &GemmPlaces,
     worker: u32,
     workers: u32,
 ) {
     let rows = range(shape.m as usize, shape.split, ROWS, worker, workers);
-    let columns = range(shape.n as usize, shape.split, COLUMNS, worker, workers);
+    // SAFETY: null or claims, as the caller promised.
+    let claims = unsafe { claims.cast::<Claims>().as_ref() }.filter(|_| claims::worthwhile(shape, workers));
+    let columns = match claims {
+        Some(_) => 0..shape.n as usize,
+        None => range(shape.n as usize, shape.split, COLUMNS, worker, workers),
+    };
     if rows.is_empty() || columns.is_empty() {
         return;
     }
@@ -241,8 +252,7 @@ unsafe fn gemm_on(
     let precision =
         if format(shape.precision) == Some(Format::Bf16) { Precision::Bf16 } else { Precision::F32 };
     let operands = Operands::of(isa, precision);
-    let (a_stride, b_stride, c_stride) =
-        (shape.a_stride as usize, shape.b_stride as usize, shape.c_stride as usize);
+    let (a_stride, c_stride) = (shape.a_stride as usize, shape.c_stride as usize);
     let (row, step) = if shape.form == TN { (1, a_stride) } else { (a_stride, 1) };
     // SAFETY: all offsets stay inside the matrices, since the ranges stay inside their extents; a share of columns
     // starts at a multiple of COLUMN_GRAIN, which is PANEL.
@@ -254,18 +264,7 @@ unsafe fn gemm_on(
             operands,
             k_block: driver::k_block(isa, operands.words(k)),
             a: Left { at: a.wrapping_add(rows.start * row), row, step },
-            b: match (format(shape.packed), shape.form) {
-                (Some(format), _) => {
-                    let apart = format.panel_len(k);
-                    let at = b.wrapping_add(first / PANEL * apart);
-                    match format == words_of(operands) {
-                        true => Right::Panels { at, apart },
-                        false => Right::Reduced(Panels { at, apart, format }),
-                    }
-                }
-                (None, NT) => Right::Columns { at: b.wrapping_add(first * b_stride), apart: b_stride },
-                (None, _) => Right::Rows { at: b.wrapping_add(first), apart: b_stride },
-            },
+            b: right(shape, operands, b, first),
             c: c.add(rows.start * c_stride + first),
             c_row: c_stride,
             add: shape.accumulate != 0,
@@ -284,8 +283,28 @@ unsafe fn gemm_on(
                 (isa.stream)(&product, Panels { at, apart, format: Format::F32 });
             }
             Right::Reduced(panels) if streams => (isa.stream)(&product, panels),
-            _ => driver::product(isa, &product),
+            _ => {
+                let taking = claims.map(|claims| claims.enter(worker as usize, product.n));
+                driver::product(isa, &product, taking.as_ref());
+            }
         }
+    }
+}
+
+/// B from column `first` on, as it lies at `b`.
+fn right(shape: &GemmShape, operands: Operands, b: *const f32, first: usize) -> Right {
+    let stride = shape.b_stride as usize;
+    match (format(shape.packed), shape.form) {
+        (Some(format), _) => {
+            let apart = format.panel_len(shape.k as usize);
+            let at = b.wrapping_add(first / PANEL * apart);
+            match format == words_of(operands) {
+                true => Right::Panels { at, apart },
+                false => Right::Reduced(Panels { at, apart, format }),
+            }
+        }
+        (None, NT) => Right::Columns { at: b.wrapping_add(first * stride), apart: stride },
+        (None, _) => Right::Rows { at: b.wrapping_add(first), apart: stride },
     }
 }
 

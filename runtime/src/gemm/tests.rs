@@ -1,5 +1,7 @@
 //! Products on every instruction set of this CPU against sums in f64, and bit for bit against each other.
 
+mod claims;
+
 use lstmc_compiler::backend::abi::{
     DistinctShape, GemmPlaces, GemmShape, PackShape, ScatterShape, format_word,
 };

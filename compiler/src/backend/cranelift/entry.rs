@@ -41,7 +41,7 @@ struct Entry<'e, 'f, 'm, 'p, M: Module> {
     kernels: Vec<KernelCall<'p>>,
     /// The number of the next leaf, where marks are wanted.
     next_mark: Option<u32>,
-    /// A [`GemmPlaces`], which each product fills anew.
+    /// A [`GemmPlaces`], which each product fills anew but for the run's claims.
     places: StackSlot,
 }
 
@@ -62,6 +62,8 @@ pub(super) fn build<'p, M: Module>(
     let steps = b.ins().load(types::I64, constant, run, offset_of!(Run, steps) as i32);
     let size = size_of::<GemmPlaces>() as u32;
     let places = b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, size, 3));
+    let claims = b.ins().load(types::I64, constant, run, offset_of!(Run, claims) as i32);
+    b.ins().stack_store(types::I64, claims, places, offset_of!(GemmPlaces, claims) as i32);
     let mut entry = Entry {
         assembly,
         program,

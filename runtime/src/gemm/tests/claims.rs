@@ -1,0 +1,160 @@
+//! Products whose workers take columns from each other, bit for bit against one worker's.
+
+use std::sync::Barrier;
+use std::thread;
+
+use lstmc_compiler::backend::abi::{GemmPlaces, GemmShape};
+use lstmc_compiler::kernel::Precision::F32;
+
+use super::super::claims::{Claims, worthwhile};
+use super::super::micro::{self, Isa};
+use super::super::{COLUMNS, TN, gemm, gemm_on};
+use super::{Case, bits, places};
+
+/// What a product writes: C, the sums of B's columns and of squares of C's columns.
+#[derive(Clone, PartialEq)]
+struct Results {
+    c: Vec<f32>,
+    sums: Vec<f32>,
+    squares: Vec<f32>,
+}
+
+/// Of odd widths, and of several blocks of the contraction and of rows.
+fn cases() -> Vec<Case> {
+    let case = |form, m, n, k, accumulate| Case { form, m, n, k, gap: 3, accumulate, precision: F32 };
+    let cases =
+        vec![case(0, 70, 1003, 300, false), case(TN, 200, 1100, 90, true), case(TN, 180, 301, 730, false)];
+    assert!(cases.iter().all(|case| worthwhile(&case.shape(None, COLUMNS), 2)));
+    cases
+}
+
+/// Places in `results`.
+fn of(a: &[f32], b: &[f32], results: &mut Results, claims: Option<&Claims>) -> GemmPlaces {
+    GemmPlaces {
+        right_sums: results.sums.as_mut_ptr(),
+        squares: results.squares.as_mut_ptr(),
+        claims: claims.map_or(std::ptr::null(), |claims| std::ptr::from_ref(claims).cast()),
+        ..places(a, b, &mut results.c)
+    }
+}
+
+/// Runs `call(worker)` on as many threads at once.
+fn at_once(workers: u32, call: impl Fn(u32) + Sync) {
+    let start = Barrier::new(workers as usize);
+    thread::scope(|scope| {
+        for worker in 0..workers {
+            let (start, call) = (&start, &call);
+            scope.spawn(move || {
+                start.wait();
+                call(worker);
+            });
+        }
+    });
+}
+
+/// What all workers may use at once.
+struct Shared(GemmShape, GemmPlaces);
+
+// SAFETY: the workers of a product write different elements of what lies there.
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    fn run(&self, isa: &'static Isa, worker: u32, workers: u32) {
+        // SAFETY: the operands have the lengths that the shape asks for; the claims are for these workers.
+        unsafe { gemm_on(isa, &self.0, &self.1, worker, workers) };
+    }
+}
+
+#[test]
+fn who_takes_which_columns_changes_no_bit() {
+    for case in cases() {
+        let (a, b, c) = case.operands();
+        let untouched = Results { c, sums: vec![f32::NAN; case.n], squares: vec![f32::NAN; case.n] };
+        let shape = case.shape(None, COLUMNS);
+        for isa in micro::available() {
+            let mut expected = untouched.clone();
+            Shared(shape, of(&a, &b, &mut expected, None)).run(isa, 0, 1);
+            let same = |found: &Results, label: &str| {
+                let label = format!("{} {case:?}: {label}", isa.name);
+                assert_eq!(bits(&found.c), bits(&expected.c), "{label}");
+                assert_eq!(bits(&found.sums), bits(&expected.sums), "{label}: sums");
+                assert_eq!(bits(&found.squares), bits(&expected.squares), "{label}: squares");
+            };
+            for workers in [2, 3] {
+                let claims = Claims::new(workers as usize);
+                for round in 0..3 {
+                    let mut found = untouched.clone();
+                    let product = Shared(shape, of(&a, &b, &mut found, Some(&claims)));
+                    at_once(workers, |worker| product.run(isa, worker, workers));
+                    same(&found, &format!("{workers} workers, round {round}"));
+                }
+                // A worker that is alone does everything, and what it did is not done again.
+                let mut found = untouched.clone();
+                let product = Shared(shape, of(&a, &b, &mut found, Some(&claims)));
+                product.run(isa, 1, workers);
+                same(&found, "one of several");
+                (0..workers)
+                    .filter(|&worker| worker != 1)
+                    .for_each(|worker| product.run(isa, worker, workers));
+                same(&found, "all, one after the other");
+            }
+        }
+    }
+}
+
+/// The rows that are left out are each worker's own columns as before.
+#[test]
+fn products_of_the_first_rows_share_columns_too() {
+    for case in cases().into_iter().filter(|case| !case.accumulate) {
+        let (a, b, c) = case.operands();
+        let shape = case.shape(None, COLUMNS);
+        let rows = if case.form == TN { case.k } else { case.m };
+        for count in [1, rows as u32 - 1, rows as u32] {
+            let run = |workers, claims: Option<&Claims>| {
+                let mut found = c.clone();
+                let claims = claims.map_or(std::ptr::null(), |claims| std::ptr::from_ref(claims).cast());
+                let product =
+                    Shared(shape, GemmPlaces { prefix: &count, claims, ..places(&a, &b, &mut found) });
+                at_once(workers, |worker| {
+                    let Shared(shape, places) = &product;
+                    // SAFETY: the operands have the lengths that the shape asks for; the claims are for these workers.
+                    unsafe { gemm(shape, places, worker, workers) };
+                });
+                bits(&found)
+            };
+            let expected = run(1, None);
+            for workers in [2, 3] {
+                let claims = Claims::new(workers as usize);
+                for _ in 0..3 {
+                    assert_eq!(
+                        run(workers, Some(&claims)),
+                        expected,
+                        "{case:?}: {count} rows, {workers} workers"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Those whose columns do not stand alone: with an A that is packed, or, in turn, with a B that is transposed or packed, in
+/// bf16, cut by rows, small, of few rows, of more columns than can be counted.
+#[test]
+fn other_products_are_cut_once_and_for_all() {
+    let case = Case { form: TN, m: 200, n: 1100, k: 90, gap: 3, accumulate: false, precision: F32 };
+    let shape = case.shape(None, COLUMNS);
+    assert!(worthwhile(&shape, 2) && !worthwhile(&shape, 1));
+    let crowded = GemmShape { a_stride: 512, ..shape };
+    assert!(!worthwhile(&crowded, 2) && worthwhile(&GemmShape { form: 0, ..crowded }, 2));
+    for other in [
+        GemmShape { form: super::NT, ..shape },
+        GemmShape { packed: 1, ..shape },
+        GemmShape { precision: 2, ..shape },
+        GemmShape { split: super::ROWS, ..shape },
+        GemmShape { k: 9, ..shape },
+        GemmShape { m: 64, k: 9000, ..shape },
+        GemmShape { n: 2 << 20, ..shape },
+    ] {
+        assert!(!worthwhile(&other, 2), "{other:?}");
+    }
+}
