@@ -8,7 +8,7 @@
 use super::access::{self, Access, RowWise};
 use super::partition;
 use super::{Split, Step};
-use crate::kernel::{Axis, BufferId, Item, Kernel, Module, Time};
+use crate::kernel::{Axis, BufferId, Form, Item, Kernel, Module, Time};
 
 /// What one item touches: a byte range of the arena, and how it is cut.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,9 +74,12 @@ impl Scheduler<'_> {
                 *barrier |= self.must_wait(pending, &touches);
                 if *barrier {
                     pending.clear();
-                    steps.push(Step::Barrier);
                 }
                 let body = self.region(&inner.items, Some(inner.time), pending);
+                // A body that begins with waiting does so in its first round too.
+                if *barrier && (inner.steps == 0 || body.first() != Some(&Step::Barrier)) {
+                    steps.push(Step::Barrier);
+                }
                 steps.push(Step::Loop { time: inner.time, steps: inner.steps, reverse: inner.reverse, body });
                 continue;
             }
@@ -116,7 +119,7 @@ impl Scheduler<'_> {
                 let result = access::of_matrix(&gemm.c, gemm.m, gemm.n, true);
                 let whole = split == Split::Whole;
                 let mut touches = vec![
-                    self.touch(&left, whole, cut.filter(|_| gemm.form != crate::kernel::Form::TN)),
+                    self.touch(&left, whole, cut.filter(|_| gemm.form != Form::TN)),
                     self.all(gemm.b.at.buffer, false, whole),
                     self.touch(&result, whole, cut),
                 ];

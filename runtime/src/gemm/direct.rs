@@ -3,6 +3,7 @@
 //!
 //! Plain loops that every instruction set compiles for itself (see [`Isa::direct`]).
 
+use super::cache::{LINE, prefetch};
 use super::driver::{Left, Product};
 
 /// The most rows of A for which B is streamed.
@@ -94,7 +95,8 @@ unsafe fn add_rows<const FUSED: bool, const N: usize>(
     let (lines, rest) = sums.as_chunks_mut::<LINE>();
     for (line, sums) in lines.iter_mut().enumerate() {
         for q in 0..N {
-            super::dots::prefetch(b[q].as_ptr().wrapping_add(N * apart + LINE * line));
+            // The same columns of the rows that are added next: where a row's share ends, the processor asks no further.
+            prefetch(b[q].as_ptr().wrapping_add(N * apart + LINE * line));
             let row: &[f32; LINE] = b[q][LINE * line..].first_chunk().unwrap_or(&[0.0; LINE]);
             for j in 0..LINE {
                 sums[j] = multiply_add::<FUSED>(a[q], row[j], sums[j]);
@@ -108,4 +110,3 @@ unsafe fn add_rows<const FUSED: bool, const N: usize>(
         }
     }
 }
-const LINE: usize = 16;

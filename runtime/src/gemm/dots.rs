@@ -4,6 +4,7 @@
 //! Plain loops that every instruction set compiles for itself (see [`super::micro::Isa::dots`]). The order of a sum is a
 //! function of `k` alone: element `i` is added in lane `i % LANES`, and the lanes' sums by halves.
 
+use super::cache::{LINE, prefetch};
 use super::driver::Product;
 
 /// The most rows of A for which B is read as it lies.
@@ -14,8 +15,6 @@ const LANES: usize = 64;
 
 /// Elements of B that are asked for before they are read.
 const AHEAD: usize = 512;
-/// Elements of a cache line.
-const LINE: usize = 16;
 
 /// The body of [`super::micro::Isa::dots`]: computes `p`, of at most [`MAX_ROWS`] rows that lie dense, where column `j` of
 /// B is at `b[j * apart]`. `FUSED` says that the instruction set multiplies and adds with one rounding.
@@ -101,17 +100,4 @@ fn total(mut lanes: [f32; LANES]) -> f32 {
 #[inline(always)]
 fn multiply_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FUSED { a.mul_add(b, c) } else { a * b + c }
-}
-
-/// Asks for a cache line, where the architecture can be asked. The address need not exist.
-#[inline(always)]
-pub fn prefetch(at: *const f32) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: every x86-64 has the instruction, and it cannot fault.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(at.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = at;
 }

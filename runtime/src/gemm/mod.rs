@@ -21,6 +21,7 @@
 //! other one has them packed as rounded `f32`. Results are the same bits for any cut on one instruction set, and not
 //! across them.
 
+mod cache;
 mod claims;
 mod direct;
 mod distinct;

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use lstmc_compiler::kernel::{Format, PANEL, bf16_bits, bf16_value, int8_bits, int8_scale, larger};
 
+use super::cache::prefetch;
 use super::driver::{Left, Operands, Right};
 use super::micro::{AHEAD, InterleaveFn, Isa, Pairs};
 use super::scratch;
@@ -174,18 +175,6 @@ fn round(format: Format, rows: &[[f32; PANEL]], to: &mut [u8]) {
 
 /// Panels that are filled side by side, so that each visit to a row of the source reads several cache lines.
 const SIDE_BY_SIDE: usize = 4;
-
-/// Asks for the cache line at `at`, which need not exist.
-#[inline(always)]
-fn prefetch(at: *const f32) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: every x86-64 processor has the instruction, and it cannot fault.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = at;
-}
 
 unsafe fn panels_of_rows(from: *const f32, apart: usize, n: usize, k: usize, to: *mut f32) {
     let mut column = 0;

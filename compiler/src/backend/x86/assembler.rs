@@ -2,7 +2,7 @@
 //! 64 and IA-32 Architectures Software Developer's Manual, volume 2, sections 2.3 (VEX), 2.7 (EVEX) and the instructions'
 //! own.
 
-use super::instructions::{Code, Condition, General, Mask, Memory, Source, When, Width, line};
+use super::instructions::{Code, Condition, General, Mask, Memory, Source, When, Width, line, memory};
 
 /// The mask register of comparisons, and that of the lanes that there are in a loop's last round.
 const TRUTH: u8 = 1;
@@ -318,6 +318,14 @@ impl Assembler {
                 self.load(mask, Memory::Element(count, General::R11, 0));
             }
         }
+    }
+
+    /// Asks for a cache line that is going to be written. The address need not exist.
+    pub fn prefetch_for_writing(&mut self, at: Memory) {
+        let (index, base) = extensions(Source::Memory(at));
+        self.bytes.extend([0x40 | u8::from(index) << 1 | u8::from(base), 0x0f, 0x0d]);
+        self.operands(1, Source::Memory(at));
+        self.note(|| format!("prefetchw {}", memory(at)));
     }
 
     /// Where the next instruction will lie.

@@ -34,6 +34,9 @@ const BASES: [General; 10] = [
 ];
 const CHANGEABLE: usize = 4;
 
+/// Bytes from what is stored to what is asked for: a line that another core has read is given up by it meanwhile.
+const WRITTEN_AHEAD: i32 = 1024;
+
 /// Registers that are left to single instructions: numbers from memory, masks.
 const SCRATCH: u8 = 3;
 
@@ -214,7 +217,12 @@ impl Emitter<'_> {
                 let value = self.register(value, 0);
                 let memory = self.element(place, lanes);
                 match lanes {
-                    Lanes::All(_) => self.a.store(memory, value),
+                    Lanes::All(_) => {
+                        self.a.store(memory, value);
+                        let ahead = Place { offset: place.offset + WRITTEN_AHEAD, ..place };
+                        let ahead = self.element(ahead, lanes);
+                        self.a.prefetch_for_writing(ahead);
+                    }
                     Lanes::Present => self.a.store_present(memory, value, self.mask),
                 }
             }

@@ -158,6 +158,15 @@ impl When {
     }
 }
 
+/// A place in memory as text.
+pub fn memory(memory: Memory) -> String {
+    match memory {
+        Memory::At(base, offset) => format!("{offset}(%{})", base.name()),
+        Memory::Element(base, index, offset) => format!("{offset}(%{}, %{}, 4)", base.name(), index.name()),
+        Memory::Constant(place) => format!("constant {place}"),
+    }
+}
+
 /// An instruction as text: sources first, as Cranelift prints its own.
 pub fn line(
     width: Width,
@@ -170,13 +179,6 @@ pub fn line(
 ) -> String {
     let letter = if width == Width::Avx512 { 'z' } else { 'y' };
     let register = |register: u8| format!("%{letter}mm{register}");
-    let memory = |memory| match memory {
-        Memory::At(base, offset) => format!("{offset:#x}(%{})", base.name()),
-        Memory::Element(base, index, offset) => {
-            format!("{offset:#x}(%{}, %{}, 4)", base.name(), index.name())
-        }
-        Memory::Constant(place) => format!("constant {place:#x}"),
-    };
     let source = match source {
         Source::Register(from) => register(from),
         Source::Memory(at) => memory(at),

@@ -103,11 +103,12 @@ fn instructions_of_256_bits() {
 
 #[test]
 fn instructions_on_general_registers() {
-    let each: [(Write, &str); 8] = [
+    let each: [(Write, &str); 9] = [
         (|a| a.load_general(General::R15, General::RDI, 72), "4c 8b bf 48 00 00 00"),
         (|a| a.address(General::RAX, General::RSI, -16), "48 8d 86 f0 ff ff ff"),
         (|a| a.difference(General::RAX, General::RDX, General::RSI), "48 8b c2 48 2b c6"),
         (|a| a.compare_general(General::R9, General::RDX), "4c 3b ca"),
+        (|a| a.prefetch_for_writing(ELEMENT), "41 0f 0d 8c b5 34 12 00 00"),
         (|a| a.push(General::R14), "41 56"),
         (|a| a.pop(General::RBP), "40 5d"),
         (|a| a.give_back(), "c5 f8 77"),
