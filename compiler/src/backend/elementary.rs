@@ -1,9 +1,21 @@
-//! How `exp`, `sigmoid`, `tanh` and random numbers are computed, by whoever generates code for it: sequences of
-//! operations on vectors, written once, so that a result does not depend on how wide the vector is that it lies in.
+//! How scalar operations and random numbers are computed, by whoever generates code for it: sequences of operations on
+//! vectors, written once, so that a result does not depend on how wide the vector is that it lies in.
 //!
-//! Accuracy: within 3 units in the last place where the result is a normal number; NaN stays NaN.
+//! Accuracy of `exp`, `sigmoid` and `tanh`: within 3 units in the last place where the result is a normal number; NaN
+//! stays NaN. The other operations round as IEEE 754 says.
 //!
 //! `e^x = (1 + q) * 2^n` with `n = round(x * log2(e))`, `r = x - n * ln(2)` and `q = r + r^2 * EXP(r)`.
+
+use crate::scalar::Scalar;
+
+/// A comparison of reals. With NaN all are false but `NotEqual`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    Equal,
+    NotEqual,
+    Less,
+    LessOrEqual,
+}
 
 /// A code generator's operations on the lanes of a vector; a value is a real or a whole number of 32 bits in each lane.
 pub trait Lanes {
@@ -25,14 +37,65 @@ pub trait Lanes {
     /// `a * b + c`, with one rounding where the machine can.
     fn mul_add(&mut self, a: Self::Value, b: Self::Value, c: Self::Value) -> Self::Value;
 
+    fn sqrt(&mut self, a: Self::Value) -> Self::Value;
+    /// The first of the answers where `left condition right`, else the second one.
+    fn choose(
+        &mut self,
+        condition: Condition,
+        operands: [Self::Value; 2],
+        answers: [Self::Value; 2],
+    ) -> Self::Value;
+
     fn whole_sub(&mut self, a: Self::Value, b: Self::Value) -> Self::Value;
     fn whole_mul(&mut self, a: Self::Value, b: Self::Value) -> Self::Value;
+    fn and(&mut self, a: Self::Value, b: Self::Value) -> Self::Value;
     fn xor(&mut self, a: Self::Value, b: Self::Value) -> Self::Value;
     fn shift_left(&mut self, a: Self::Value, places: u8) -> Self::Value;
     /// Zeros come in.
     fn shift_right(&mut self, a: Self::Value, places: u8) -> Self::Value;
     /// A whole number below 2^31 as a real.
     fn to_real(&mut self, a: Self::Value) -> Self::Value;
+}
+
+/// The meaning of `op` in each lane; none for those that are functions of the platform's library, `log` and `pow`. Falsehood
+/// is 0 and truth is 1.
+pub fn map<L: Lanes>(l: &mut L, op: Scalar, args: &[L::Value]) -> Option<L::Value> {
+    let truth = |l: &mut L, condition, a, b| {
+        let answers = [l.real(1.0), l.real(0.0)];
+        l.choose(condition, [a, b], answers)
+    };
+    Some(match (op, args) {
+        (Scalar::Neg, &[a]) => {
+            let sign = l.whole(1 << 31);
+            l.xor(a, sign)
+        }
+        (Scalar::Abs, &[a]) => {
+            let rest = l.whole(u32::MAX >> 1);
+            l.and(a, rest)
+        }
+        (Scalar::Exp, &[a]) => exp(l, a),
+        (Scalar::Sqrt, &[a]) => l.sqrt(a),
+        (Scalar::Tanh, &[a]) => tanh(l, a),
+        (Scalar::Sigmoid, &[a]) => sigmoid(l, a),
+        (Scalar::Add, &[a, b]) => l.add(a, b),
+        (Scalar::Sub, &[a, b]) => l.sub(a, b),
+        (Scalar::Mul, &[a, b]) => l.mul(a, b),
+        (Scalar::Div, &[a, b]) => l.div(a, b),
+        (Scalar::Max, &[a, b]) => l.max(a, b),
+        (Scalar::Min, &[a, b]) => l.min(a, b),
+        (Scalar::Lt, &[a, b]) => truth(l, Condition::Less, a, b),
+        (Scalar::Le, &[a, b]) => truth(l, Condition::LessOrEqual, a, b),
+        (Scalar::Gt, &[a, b]) => truth(l, Condition::Less, b, a),
+        (Scalar::Ge, &[a, b]) => truth(l, Condition::LessOrEqual, b, a),
+        (Scalar::Eq, &[a, b]) => truth(l, Condition::Equal, a, b),
+        (Scalar::Ne, &[a, b]) => truth(l, Condition::NotEqual, a, b),
+        (Scalar::Select, &[c, a, b]) => {
+            let zero = l.real(0.0);
+            l.choose(Condition::NotEqual, [c, zero], [a, b])
+        }
+        (Scalar::Log | Scalar::Pow, _) => return None,
+        _ => panic!("internal error: {op} of {} operands", args.len()),
+    })
 }
 
 /// `e^r = 1 + r + r^2 * (..)` for `|r| <= ln(2) / 2`, by rising powers: minimax, 3.1e-9 relative to `e^r`.
@@ -88,7 +151,7 @@ fn power_of_two<L: Lanes>(l: &mut L, t: L::Value) -> L::Value {
 }
 
 /// In two factors, because `2^n` itself can be out of range where the result is a denormal or nearly the maximum.
-pub fn exp<L: Lanes>(l: &mut L, x: L::Value) -> L::Value {
+fn exp<L: Lanes>(l: &mut L, x: L::Value) -> L::Value {
     let x = clamp(l, x, EXP_RANGE);
     let (q, whole) = exp_parts(l, x, 2.0 * BIAS);
     let half = l.shift_right(whole, 1);
@@ -100,7 +163,7 @@ pub fn exp<L: Lanes>(l: &mut L, x: L::Value) -> L::Value {
 }
 
 /// `e / (1 + e)` with `e = e^x`. The clamp keeps `2^n` in range; at its ends the result is 0 and 1.
-pub fn sigmoid<L: Lanes>(l: &mut L, x: L::Value) -> L::Value {
+fn sigmoid<L: Lanes>(l: &mut L, x: L::Value) -> L::Value {
     let x = clamp(l, x, SIGMOID_RANGE);
     let (q, t) = exp_parts(l, x, BIAS);
     let scale = power_of_two(l, t);
@@ -111,7 +174,7 @@ pub fn sigmoid<L: Lanes>(l: &mut L, x: L::Value) -> L::Value {
 }
 
 /// `e / (e + 2)` with `e = e^2x - 1`, which keeps its precision where `x` is small. Beyond 9.1 the result is 1.
-pub fn tanh<L: Lanes>(l: &mut L, x: L::Value) -> L::Value {
+fn tanh<L: Lanes>(l: &mut L, x: L::Value) -> L::Value {
     let double = l.add(x, x);
     let double = clamp(l, double, TANH_RANGE);
     let (q, t) = exp_parts(l, double, BIAS);

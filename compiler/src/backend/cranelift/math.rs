@@ -1,14 +1,13 @@
 //! Scalar operations on four lanes at once. Every lane's result is a function of that lane's operands alone.
 //!
-//! Accuracy: `exp`, `sigmoid` and `tanh` stay within 3 units in the last place of the exact result where that is a
-//! normal number; the other operations round as IEEE 754 says, `log` and `pow` as the platform's library does. NaN
-//! operands give what [`crate::scalar::eval`] gives.
+//! Accuracy: `log` and `pow` are the platform's library's, the others those of [`crate::backend::elementary`]. NaN operands
+//! give what [`crate::scalar::eval`] gives.
 
 use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::{ConstantData, Endianness, FuncRef, InstBuilder, MemFlagsData, Value, types};
 use cranelift_frontend::FunctionBuilder;
 
-use crate::backend::elementary::{self, Lanes};
+use crate::backend::elementary::{self, Condition, Lanes};
 use crate::kernel::Reduce;
 use crate::scalar::Scalar;
 
@@ -29,32 +28,11 @@ pub(super) struct Math<'a, 'b> {
 impl Math<'_, '_> {
     /// The meaning of `op` in each lane; with `uniform`, all lanes of all operands are known to be equal.
     pub fn map(&mut self, op: Scalar, args: &[Value], uniform: bool) -> Value {
-        match (op, args) {
-            (Scalar::Neg, &[a]) => self.b.ins().fneg(a),
-            (Scalar::Abs, &[a]) => self.b.ins().fabs(a),
-            (Scalar::Exp, &[a]) => elementary::exp(self, a),
-            (Scalar::Sqrt, &[a]) => self.b.ins().sqrt(a),
-            (Scalar::Tanh, &[a]) => elementary::tanh(self, a),
-            (Scalar::Sigmoid, &[a]) => elementary::sigmoid(self, a),
-            (Scalar::Add, &[a, b]) => self.b.ins().fadd(a, b),
-            (Scalar::Sub, &[a, b]) => self.b.ins().fsub(a, b),
-            (Scalar::Mul, &[a, b]) => self.b.ins().fmul(a, b),
-            (Scalar::Div, &[a, b]) => self.b.ins().fdiv(a, b),
-            (Scalar::Max, &[a, b]) => self.max(a, b),
-            (Scalar::Min, &[a, b]) => self.min(a, b),
-            (Scalar::Lt, &[a, b]) => self.truth(FloatCC::LessThan, a, b),
-            (Scalar::Le, &[a, b]) => self.truth(FloatCC::LessThanOrEqual, a, b),
-            (Scalar::Gt, &[a, b]) => self.truth(FloatCC::LessThan, b, a),
-            (Scalar::Ge, &[a, b]) => self.truth(FloatCC::LessThanOrEqual, b, a),
-            (Scalar::Eq, &[a, b]) => self.truth(FloatCC::Equal, a, b),
-            (Scalar::Ne, &[a, b]) => self.truth(FloatCC::NotEqual, a, b),
-            (Scalar::Select, &[c, a, b]) => {
-                let zero = self.splat(0.0);
-                self.choose(FloatCC::NotEqual, c, zero, a, b)
-            }
-            (Scalar::Log, args) => self.per_lane(self.calls.log, args, uniform),
-            (Scalar::Pow, args) => self.per_lane(self.calls.pow, args, uniform),
-            _ => panic!("internal error: {op} of {} operands", args.len()),
+        match op {
+            Scalar::Log => self.per_lane(self.calls.log, args, uniform),
+            Scalar::Pow => self.per_lane(self.calls.pow, args, uniform),
+            _ => elementary::map(self, op, args)
+                .unwrap_or_else(|| panic!("internal error: nobody computes {op}")),
         }
     }
 
@@ -96,20 +74,6 @@ impl Math<'_, '_> {
         let bytes = self.b.ins().bitcast(types::I8X16, bits(), value);
         let swapped = self.b.ins().shuffle(bytes, bytes, mask);
         self.b.ins().bitcast(types::F32X4, bits(), swapped)
-    }
-
-    /// `yes` where `left cond right`, else `no`.
-    fn choose(&mut self, cond: FloatCC, left: Value, right: Value, yes: Value, no: Value) -> Value {
-        let mask = self.b.ins().fcmp(cond, left, right);
-        let mask = self.b.ins().bitcast(types::F32X4, bits(), mask);
-        self.b.ins().bitselect(mask, yes, no)
-    }
-
-    fn truth(&mut self, cond: FloatCC, a: Value, b: Value) -> Value {
-        let mask = self.b.ins().fcmp(cond, a, b);
-        let mask = self.b.ins().bitcast(types::F32X4, bits(), mask);
-        let one = self.splat(1.0);
-        self.b.ins().band(mask, one)
     }
 
     /// Whole numbers, `i32x4`, as reals of these bits.
@@ -183,11 +147,11 @@ impl Lanes for Math<'_, '_> {
 
     /// In this shape x86-64 has one instruction for it.
     fn max(&mut self, a: Value, b: Value) -> Value {
-        self.choose(FloatCC::LessThan, b, a, a, b)
+        self.choose(Condition::Less, [b, a], [a, b])
     }
 
     fn min(&mut self, a: Value, b: Value) -> Value {
-        self.choose(FloatCC::LessThan, a, b, a, b)
+        self.choose(Condition::Less, [a, b], [a, b])
     }
 
     fn mul_add(&mut self, a: Value, b: Value, c: Value) -> Value {
@@ -199,12 +163,32 @@ impl Lanes for Math<'_, '_> {
         }
     }
 
+    fn sqrt(&mut self, a: Value) -> Value {
+        self.b.ins().sqrt(a)
+    }
+
+    fn choose(&mut self, condition: Condition, [left, right]: [Value; 2], [yes, no]: [Value; 2]) -> Value {
+        let condition = match condition {
+            Condition::Equal => FloatCC::Equal,
+            Condition::NotEqual => FloatCC::NotEqual,
+            Condition::Less => FloatCC::LessThan,
+            Condition::LessOrEqual => FloatCC::LessThanOrEqual,
+        };
+        let mask = self.b.ins().fcmp(condition, left, right);
+        let mask = self.b.ins().bitcast(types::F32X4, bits(), mask);
+        self.b.ins().bitselect(mask, yes, no)
+    }
+
     fn whole_sub(&mut self, a: Value, b: Value) -> Value {
         self.bitwise2(a, b, |builder, a, b| builder.ins().isub(a, b))
     }
 
     fn whole_mul(&mut self, a: Value, b: Value) -> Value {
         self.bitwise2(a, b, |builder, a, b| builder.ins().imul(a, b))
+    }
+
+    fn and(&mut self, a: Value, b: Value) -> Value {
+        self.bitwise2(a, b, |builder, a, b| builder.ins().band(a, b))
     }
 
     fn xor(&mut self, a: Value, b: Value) -> Value {

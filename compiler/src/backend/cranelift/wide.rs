@@ -11,9 +11,8 @@ use cranelift_module::{FuncId, Linkage};
 
 use super::kernel::{Bounds, Emitter, LANES, cost};
 use crate::backend::elementary::{self, Lanes as _};
-use crate::backend::x86::{self, Binary, Body, Condition, Frame, Operation, Place, Unary};
+use crate::backend::x86::{self, Binary, Body, Frame, Operation, Place};
 use crate::kernel::{Address, Axis, BufferId, Expr, For, Index, Stmt, Var};
-use crate::scalar::Scalar;
 
 /// A function that a kernel calls, still to be defined.
 pub(super) struct WideLoop {
@@ -29,18 +28,18 @@ const WORTH_A_CALL: usize = 400;
 const NEAR: usize = 1 << 30;
 
 /// What a loop's body may take for granted.
-pub(super) struct Surroundings<'e> {
+struct Surroundings<'e> {
     /// Where buffers lie in the arena, in bytes.
-    pub offsets: &'e [usize],
+    offsets: &'e [usize],
     /// Buffers that nothing in the kernel changes.
-    pub readonly: &'e HashSet<BufferId>,
+    readonly: &'e HashSet<BufferId>,
     /// The kernel's constants.
-    pub constants: &'e HashMap<Var, f32>,
+    constants: &'e HashMap<Var, f32>,
 }
 
 /// A loop as a body, and what its function is called with.
-pub(super) struct Wide<'k> {
-    pub body: Body,
+struct Wide<'k> {
+    body: Body,
     /// Statements that do the same in every iteration.
     uniform: Vec<&'k Stmt>,
     bases: Vec<Base>,
@@ -52,7 +51,7 @@ pub(super) struct Wide<'k> {
 struct Base {
     /// Bytes from the arena's start.
     offset: usize,
-    /// Those of addresses that do not vary along the axis, sorted.
+    /// The terms of addresses that do not vary along the axis, sorted.
     terms: Vec<(Index, usize)>,
 }
 
@@ -66,12 +65,12 @@ enum Parameter<'k> {
     FlatIndex(usize, &'k [(Index, usize)]),
 }
 
-/// Why a loop stays with Cranelift: nothing but this is said of it.
+/// There is something in the loop that a body cannot say: the loop stays with Cranelift.
 struct Unsupported;
 
 impl<'k> Wide<'k> {
     /// The loop as a body, if all that varies in it has instructions and it has enough to do.
-    pub fn of(inner: &'k For, extent: usize, around: &Surroundings<'_>) -> Option<Self> {
+    fn of(inner: &'k For, extent: usize, around: &Surroundings<'_>) -> Option<Self> {
         let work: usize = inner.body.iter().map(cost).sum();
         if work.saturating_mul(extent) < WORTH_A_CALL {
             return None;
@@ -171,7 +170,7 @@ impl<'k> Builder<'k, '_> {
             Expr::Random { stream, offset, terms } => self.random(*stream, *offset, terms)?,
             Expr::Map(op, args) => {
                 let args = args.iter().map(|&arg| self.real(arg)).collect::<Result<Vec<_>, _>>()?;
-                map(&mut self.wide.body, *op, &args)?
+                elementary::map(&mut self.wide.body, *op, &args).ok_or(Unsupported)?
             }
             Expr::Const(_) => return Err(Unsupported),
         };
@@ -251,41 +250,6 @@ impl<'k> Builder<'k, '_> {
         let index = body.binary(Binary::WholeAdd, distance, start);
         Ok(elementary::random(body, key, index))
     }
-}
-
-/// [`super::math::Math::map`] as operations of a body.
-fn map(body: &mut Body, op: Scalar, args: &[x86::Value]) -> Result<x86::Value, Unsupported> {
-    Ok(match (op, args) {
-        (Scalar::Neg, &[a]) => {
-            let sign = body.whole(1 << 31);
-            body.binary(Binary::Xor, a, sign)
-        }
-        (Scalar::Abs, &[a]) => {
-            let rest = body.whole(u32::MAX >> 1);
-            body.binary(Binary::And, a, rest)
-        }
-        (Scalar::Exp, &[a]) => elementary::exp(body, a),
-        (Scalar::Sqrt, &[a]) => body.push(Operation::Unary(Unary::Sqrt, a)),
-        (Scalar::Tanh, &[a]) => elementary::tanh(body, a),
-        (Scalar::Sigmoid, &[a]) => elementary::sigmoid(body, a),
-        (Scalar::Add, &[a, b]) => body.add(a, b),
-        (Scalar::Sub, &[a, b]) => body.sub(a, b),
-        (Scalar::Mul, &[a, b]) => body.mul(a, b),
-        (Scalar::Div, &[a, b]) => body.div(a, b),
-        (Scalar::Max, &[a, b]) => body.max(a, b),
-        (Scalar::Min, &[a, b]) => body.min(a, b),
-        (Scalar::Lt, &[a, b]) => body.truth(Condition::Less, a, b),
-        (Scalar::Le, &[a, b]) => body.truth(Condition::LessOrEqual, a, b),
-        (Scalar::Gt, &[a, b]) => body.truth(Condition::Less, b, a),
-        (Scalar::Ge, &[a, b]) => body.truth(Condition::LessOrEqual, b, a),
-        (Scalar::Eq, &[a, b]) => body.truth(Condition::Equal, a, b),
-        (Scalar::Ne, &[a, b]) => body.truth(Condition::NotEqual, a, b),
-        (Scalar::Select, &[c, a, b]) => {
-            let zero = body.real(0.0);
-            body.choose(Condition::NotEqual, [c, zero], [a, b])
-        }
-        _ => return Err(Unsupported),
-    })
 }
 
 impl Emitter<'_, '_> {

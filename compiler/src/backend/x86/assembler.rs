@@ -2,7 +2,8 @@
 //! 64 and IA-32 Architectures Software Developer's Manual, volume 2, sections 2.3 (VEX), 2.7 (EVEX) and the instructions'
 //! own.
 
-use super::instructions::{Code, Condition, General, Mask, Memory, Source, When, Width, line, memory};
+use super::instructions::{Code, General, Mask, Memory, Source, When, Width, line, memory, predicate};
+use crate::backend::elementary::Condition;
 
 /// The mask register of comparisons, and that of the lanes that there are in a loop's last round.
 const TRUTH: u8 = 1;
@@ -108,7 +109,7 @@ impl Assembler {
     /// The lanes where `left condition right`: in a mask register, or with AVX2 in the vector `truth`.
     pub fn compare(&mut self, condition: Condition, left: u8, right: Source, truth: u8) {
         let to = if self.width == Width::Avx512 { TRUTH } else { truth };
-        self.encode(Code::COMPARE, to, Some(left), right, Mask::All, Some(condition as u8));
+        self.encode(Code::COMPARE, to, Some(left), right, Mask::All, Some(predicate(condition)));
     }
 
     /// `yes` where the comparison held, else `no`. With AVX2 `yes` is a register.

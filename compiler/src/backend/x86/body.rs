@@ -5,8 +5,7 @@
 
 use std::collections::HashMap;
 
-use super::instructions::Condition;
-use crate::backend::elementary::Lanes;
+use crate::backend::elementary::{Condition, Lanes};
 use crate::kernel::Reduce;
 
 /// A vector: of the same number in all lanes, or what an operation computes.
@@ -99,21 +98,6 @@ impl Body {
         self.parameters += 1;
         Value::Parameter(self.parameters as u32 - 1)
     }
-
-    pub fn choose(
-        &mut self,
-        condition: Condition,
-        [left, right]: [Value; 2],
-        [yes, no]: [Value; 2],
-    ) -> Value {
-        self.push(Operation::Choose { condition, left, right, yes, no })
-    }
-
-    /// The condition as 1 or 0.
-    pub fn truth(&mut self, condition: Condition, left: Value, right: Value) -> Value {
-        let answers = [self.real(1.0), self.real(0.0)];
-        self.choose(condition, [left, right], answers)
-    }
 }
 
 impl Operation {
@@ -172,12 +156,24 @@ impl Lanes for Body {
         self.push(Operation::MulAdd(a, b, c))
     }
 
+    fn sqrt(&mut self, a: Value) -> Value {
+        self.push(Operation::Unary(Unary::Sqrt, a))
+    }
+
+    fn choose(&mut self, condition: Condition, [left, right]: [Value; 2], [yes, no]: [Value; 2]) -> Value {
+        self.push(Operation::Choose { condition, left, right, yes, no })
+    }
+
     fn whole_sub(&mut self, a: Value, b: Value) -> Value {
         self.binary(Binary::WholeSub, a, b)
     }
 
     fn whole_mul(&mut self, a: Value, b: Value) -> Value {
         self.binary(Binary::WholeMul, a, b)
+    }
+
+    fn and(&mut self, a: Value, b: Value) -> Value {
+        self.binary(Binary::And, a, b)
     }
 
     fn xor(&mut self, a: Value, b: Value) -> Value {

@@ -1,6 +1,8 @@
 //! What instructions are made of: registers, operands, and the vector instructions of AVX2 (256 bits) and AVX-512F (512
 //! bits) that vector loops need.
 
+use crate::backend::elementary::Condition;
+
 /// How wide vectors are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Width {
@@ -119,13 +121,14 @@ impl Code {
     pub const SPREAD_FIRST: Self = Self("vpbroadcastd", 2, 1, 0x58);
 }
 
-/// The predicates of a comparison, by their number in the instruction. With NaN all are false but `NotEqual`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Condition {
-    Equal = 0x00,
-    Less = 0x11,
-    LessOrEqual = 0x12,
-    NotEqual = 0x04,
+/// A comparison's number in the instruction.
+pub fn predicate(condition: Condition) -> u8 {
+    match condition {
+        Condition::Equal => 0x00,
+        Condition::NotEqual => 0x04,
+        Condition::Less => 0x11,
+        Condition::LessOrEqual => 0x12,
+    }
 }
 
 /// Which lanes an instruction writes, under AVX-512.

@@ -19,9 +19,9 @@ mod registers;
 #[cfg(test)]
 mod tests;
 
-pub use body::{Binary, Body, Operation, Place, Unary, Value};
+pub use body::{Binary, Body, Operation, Place, Value};
 pub use emit::{Loop, compile};
-pub use instructions::{Condition, Width};
+pub use instructions::Width;
 
 /// Where a loop's function finds its operands, in bytes from the frame's start.
 #[derive(Clone, Copy, Debug)]

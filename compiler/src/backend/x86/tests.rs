@@ -2,8 +2,9 @@
 //! called (`cranelift/tests`).
 
 use super::assembler::Assembler;
-use super::instructions::{Code, Condition, General, Memory, Source};
+use super::instructions::{Code, General, Memory, Source};
 use super::*;
+use crate::backend::elementary::Condition;
 
 type Write = fn(&mut Assembler);
 

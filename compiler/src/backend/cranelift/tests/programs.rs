@@ -58,7 +58,7 @@ fn softmax_rows_of_any_width() {
 }
 
 /// Folds of every kind of value in a loop with calls: loaded again where it is needed, computed before and after a
-/// call, the call's own result, and what does not vary; rows shorter and longer than a strip.
+/// call, the call's own result, and what does not vary; rows too short for a function of their own and longer ones.
 #[test]
 fn loops_with_calls_fold_what_they_load_and_compute() {
     for columns in [16, 40, 256, 600] {
