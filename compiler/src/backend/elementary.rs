@@ -17,27 +17,45 @@ pub enum Condition {
     LessOrEqual,
 }
 
+/// Of two operands; those on whole numbers wrap around.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Binary {
+    Add,
+    Sub,
+    Mul,
+    Div,
+    /// `a` where `a > b`, else `b`.
+    Max,
+    /// `a` where `a < b`, else `b`.
+    Min,
+    WholeAdd,
+    WholeSub,
+    WholeMul,
+    Xor,
+    And,
+}
+
+/// Of one operand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unary {
+    Sqrt,
+    /// A whole number below 2^31 as a real.
+    ToReal,
+    ShiftLeft(u8),
+    /// Zeros come in.
+    ShiftRight(u8),
+}
+
 /// A code generator's operations on the lanes of a vector; a value is a real or a whole number of 32 bits in each lane.
 pub trait Lanes {
     type Value: Copy;
 
-    /// The number in every lane.
-    fn real(&mut self, value: f32) -> Self::Value;
     /// The bits in every lane.
     fn whole(&mut self, bits: u32) -> Self::Value;
-
-    fn add(&mut self, a: Self::Value, b: Self::Value) -> Self::Value;
-    fn sub(&mut self, a: Self::Value, b: Self::Value) -> Self::Value;
-    fn mul(&mut self, a: Self::Value, b: Self::Value) -> Self::Value;
-    fn div(&mut self, a: Self::Value, b: Self::Value) -> Self::Value;
-    /// `a` where `a > b`, else `b`.
-    fn max(&mut self, a: Self::Value, b: Self::Value) -> Self::Value;
-    /// `a` where `a < b`, else `b`.
-    fn min(&mut self, a: Self::Value, b: Self::Value) -> Self::Value;
+    fn unary(&mut self, op: Unary, a: Self::Value) -> Self::Value;
+    fn binary(&mut self, op: Binary, a: Self::Value, b: Self::Value) -> Self::Value;
     /// `a * b + c`, with one rounding where the machine can.
     fn mul_add(&mut self, a: Self::Value, b: Self::Value, c: Self::Value) -> Self::Value;
-
-    fn sqrt(&mut self, a: Self::Value) -> Self::Value;
     /// The first of the answers where `left condition right`, else the second one.
     fn choose(
         &mut self,
@@ -46,15 +64,26 @@ pub trait Lanes {
         answers: [Self::Value; 2],
     ) -> Self::Value;
 
-    fn whole_sub(&mut self, a: Self::Value, b: Self::Value) -> Self::Value;
-    fn whole_mul(&mut self, a: Self::Value, b: Self::Value) -> Self::Value;
-    fn and(&mut self, a: Self::Value, b: Self::Value) -> Self::Value;
-    fn xor(&mut self, a: Self::Value, b: Self::Value) -> Self::Value;
-    fn shift_left(&mut self, a: Self::Value, places: u8) -> Self::Value;
-    /// Zeros come in.
-    fn shift_right(&mut self, a: Self::Value, places: u8) -> Self::Value;
-    /// A whole number below 2^31 as a real.
-    fn to_real(&mut self, a: Self::Value) -> Self::Value;
+    /// The number in every lane.
+    fn real(&mut self, value: f32) -> Self::Value {
+        self.whole(value.to_bits())
+    }
+
+    fn add(&mut self, a: Self::Value, b: Self::Value) -> Self::Value {
+        self.binary(Binary::Add, a, b)
+    }
+
+    fn sub(&mut self, a: Self::Value, b: Self::Value) -> Self::Value {
+        self.binary(Binary::Sub, a, b)
+    }
+
+    fn mul(&mut self, a: Self::Value, b: Self::Value) -> Self::Value {
+        self.binary(Binary::Mul, a, b)
+    }
+
+    fn div(&mut self, a: Self::Value, b: Self::Value) -> Self::Value {
+        self.binary(Binary::Div, a, b)
+    }
 }
 
 /// The meaning of `op` in each lane; none for those that are functions of the platform's library, `log` and `pow`. Falsehood
@@ -67,22 +96,22 @@ pub fn map<L: Lanes>(l: &mut L, op: Scalar, args: &[L::Value]) -> Option<L::Valu
     Some(match (op, args) {
         (Scalar::Neg, &[a]) => {
             let sign = l.whole(1 << 31);
-            l.xor(a, sign)
+            l.binary(Binary::Xor, a, sign)
         }
         (Scalar::Abs, &[a]) => {
             let rest = l.whole(u32::MAX >> 1);
-            l.and(a, rest)
+            l.binary(Binary::And, a, rest)
         }
         (Scalar::Exp, &[a]) => exp(l, a),
-        (Scalar::Sqrt, &[a]) => l.sqrt(a),
+        (Scalar::Sqrt, &[a]) => l.unary(Unary::Sqrt, a),
         (Scalar::Tanh, &[a]) => tanh(l, a),
         (Scalar::Sigmoid, &[a]) => sigmoid(l, a),
         (Scalar::Add, &[a, b]) => l.add(a, b),
         (Scalar::Sub, &[a, b]) => l.sub(a, b),
         (Scalar::Mul, &[a, b]) => l.mul(a, b),
         (Scalar::Div, &[a, b]) => l.div(a, b),
-        (Scalar::Max, &[a, b]) => l.max(a, b),
-        (Scalar::Min, &[a, b]) => l.min(a, b),
+        (Scalar::Max, &[a, b]) => l.binary(Binary::Max, a, b),
+        (Scalar::Min, &[a, b]) => l.binary(Binary::Min, a, b),
         (Scalar::Lt, &[a, b]) => truth(l, Condition::Less, a, b),
         (Scalar::Le, &[a, b]) => truth(l, Condition::LessOrEqual, a, b),
         (Scalar::Gt, &[a, b]) => truth(l, Condition::Less, b, a),
@@ -122,8 +151,8 @@ const TANH_RANGE: [f32; 2] = [-18.2, 18.2];
 fn clamp<L: Lanes>(l: &mut L, x: L::Value, [low, high]: [f32; 2]) -> L::Value {
     let low = l.real(low);
     let high = l.real(high);
-    let x = l.max(low, x);
-    l.min(high, x)
+    let x = l.binary(Binary::Max, low, x);
+    l.binary(Binary::Min, high, x)
 }
 
 /// `(q, t)` with `e^x = (1 + q) * 2^n`, where the low bits of `t` hold `n + bias`.
@@ -147,15 +176,15 @@ fn exp_parts<L: Lanes>(l: &mut L, x: L::Value, bias: f32) -> (L::Value, L::Value
 
 /// `2^(t - BIAS)` for the whole number in `t`'s low bits, from 1 to 254; 0 for 0. The bits move into the exponent's place.
 fn power_of_two<L: Lanes>(l: &mut L, t: L::Value) -> L::Value {
-    l.shift_left(t, 23)
+    l.unary(Unary::ShiftLeft(23), t)
 }
 
 /// In two factors, because `2^n` itself can be out of range where the result is a denormal or nearly the maximum.
 fn exp<L: Lanes>(l: &mut L, x: L::Value) -> L::Value {
     let x = clamp(l, x, EXP_RANGE);
     let (q, whole) = exp_parts(l, x, 2.0 * BIAS);
-    let half = l.shift_right(whole, 1);
-    let rest = l.whole_sub(whole, half);
+    let half = l.unary(Unary::ShiftRight(1), whole);
+    let rest = l.binary(Binary::WholeSub, whole, half);
     let first = power_of_two(l, half);
     let second = power_of_two(l, rest);
     let scaled = l.mul_add(q, first, first);
@@ -190,26 +219,26 @@ fn tanh<L: Lanes>(l: &mut L, x: L::Value) -> L::Value {
 /// [`crate::scalar::random`] for a key and flat indices.
 pub fn random<L: Lanes>(l: &mut L, key: L::Value, index: L::Value) -> L::Value {
     let x = times(l, index, 0x9e37_79b9);
-    let x = l.xor(x, key);
+    let x = l.binary(Binary::Xor, x, key);
     let x = fold(l, x, 16);
     let x = times(l, x, 0x7feb_352d);
     let x = fold(l, x, 15);
     let x = times(l, x, 0x846c_a68b);
     let x = fold(l, x, 16);
     // 24 bits: exact.
-    let fraction = l.shift_right(x, 8);
-    let number = l.to_real(fraction);
+    let fraction = l.unary(Unary::ShiftRight(8), x);
+    let number = l.unary(Unary::ToReal, fraction);
     let scale = l.real(1.0 / 16_777_216.0);
     l.mul(number, scale)
 }
 
 fn times<L: Lanes>(l: &mut L, x: L::Value, factor: u32) -> L::Value {
     let factor = l.whole(factor);
-    l.whole_mul(x, factor)
+    l.binary(Binary::WholeMul, x, factor)
 }
 
 /// `x ^ (x >> places)`
 fn fold<L: Lanes>(l: &mut L, x: L::Value, places: u8) -> L::Value {
-    let high = l.shift_right(x, places);
-    l.xor(x, high)
+    let high = l.unary(Unary::ShiftRight(places), x);
+    l.binary(Binary::Xor, x, high)
 }

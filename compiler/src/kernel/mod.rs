@@ -381,7 +381,7 @@ impl Kernel {
 }
 
 /// Calls `see` with every statement, those of inner loops included.
-fn each_stmt<'k>(stmts: &'k [Stmt], see: &mut impl FnMut(&'k Stmt)) {
+pub fn each_stmt<'k>(stmts: &'k [Stmt], see: &mut impl FnMut(&'k Stmt)) {
     for stmt in stmts {
         see(stmt);
         if let Stmt::For(inner) = stmt {

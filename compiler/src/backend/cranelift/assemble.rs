@@ -3,7 +3,7 @@
 use cranelift_codegen::Context;
 use cranelift_codegen::ir::{AbiParam, Signature, Type, types};
 use cranelift_frontend::FunctionBuilderContext;
-use cranelift_module::{DataDescription, DataId, FuncId, Linkage, Module, ModuleError};
+use cranelift_module::{DataDescription, DataId, FuncId, Linkage, Module, ModuleError, ModuleResult};
 
 use super::wide::WideLoop;
 use super::{Error, Text, Wanted, entry, kernel, math, target};
@@ -143,11 +143,8 @@ impl<'m, M: Module> Assembly<'m, M> {
             Ok(id) => id,
             Err(error) => panic!("internal error: a constant: {error}"),
         };
-        match self.module.define_data(id, &data) {
-            Ok(()) => Ok(id),
-            Err(ModuleError::Allocation { err }) => Err(Error::Memory(err.to_string())),
-            Err(error) => panic!("internal error: a constant: {error}"),
-        }
+        defined("a constant", self.module.define_data(id, &data))?;
+        Ok(id)
     }
 
     /// Whether the program's text is wanted.
@@ -157,11 +154,7 @@ impl<'m, M: Module> Assembly<'m, M> {
 
     fn define_loop(&mut self, wide: &WideLoop) -> Result<(), Error> {
         let WideLoop { id, name, compiled } = wide;
-        match self.module.define_function_bytes(*id, CODE_ALIGNMENT, &compiled.code, &[]) {
-            Ok(()) => {}
-            Err(ModuleError::Allocation { err }) => return Err(Error::Memory(err.to_string())),
-            Err(error) => panic!("internal error: function {name:?}: {error:?}"),
-        }
+        defined(name, self.module.define_function_bytes(*id, CODE_ALIGNMENT, &compiled.code, &[]))?;
         if let Some(text) = &mut self.text {
             text.asm.push_str(&format!("; {name}\n{}\n", compiled.text));
         }
@@ -182,11 +175,7 @@ impl<'m, M: Module> Assembly<'m, M> {
         context.set_disasm(self.text.is_some());
         let result = fill(self, &mut context, &mut builder);
         let clif = self.text.is_some().then(|| context.func.display().to_string());
-        match self.module.define_function(id, &mut context) {
-            Ok(()) => {}
-            Err(ModuleError::Allocation { err }) => return Err(Error::Memory(err.to_string())),
-            Err(error) => panic!("internal error: function {name:?}: {error:?}"),
-        }
+        defined(name, self.module.define_function(id, &mut context))?;
         if let (Some(text), Some(clif)) = (&mut self.text, clif) {
             let asm = context.compiled_code().and_then(|code| code.vcode.as_deref()).unwrap_or_default();
             text.clif.push_str(&format!("; {name}\n{clif}\n"));
@@ -206,7 +195,21 @@ fn signature(module: &impl Module, params: &[Type], result: Option<Type>) -> Sig
     signature
 }
 
-fn declare(module: &mut impl Module, name: &str, linkage: Linkage, signature: &Signature) -> FuncId {
+pub(super) fn declare(
+    module: &mut impl Module,
+    name: &str,
+    linkage: Linkage,
+    signature: &Signature,
+) -> FuncId {
     let declared = module.declare_function(name, linkage, signature);
     declared.unwrap_or_else(|error| panic!("internal error: function {name:?}: {error}"))
+}
+
+/// The outcome of a definition: what can fail is the machine's memory.
+fn defined(what: &str, outcome: ModuleResult<()>) -> Result<(), Error> {
+    match outcome {
+        Ok(()) => Ok(()),
+        Err(ModuleError::Allocation { err }) => Err(Error::Memory(err.to_string())),
+        Err(error) => panic!("internal error: {what}: {error:?}"),
+    }
 }

@@ -154,16 +154,11 @@ impl Emitter<'_, '_> {
 
     /// `offset` plus each index times its stride as `i32x4`, wrapping around.
     fn whole(&mut self, offset: usize, terms: &[(Index, usize)]) -> Lanes {
-        let varies = |index| matches!(index, Index::Id(var) if self.id(var).varying);
-        let (ids, rest): (Vec<_>, Vec<_>) = terms.iter().copied().partition(|&(index, _)| varies(index));
-        let ids: Vec<(Lanes, usize)> = ids
-            .into_iter()
-            .filter_map(|(index, stride)| match index {
-                Index::Id(var) => Some((self.id(var).clone(), stride)),
-                _ => None,
-            })
+        let ids: Vec<(Lanes, usize)> = terms
+            .iter()
+            .filter_map(|&(index, stride)| Some((self.varying_id(index)?.clone(), stride)))
             .collect();
-        let sum = self.flat_index(offset, &rest);
+        let sum = self.flat_index(offset, &self.shared(terms));
         let narrow = self.b.ins().ireduce(types::I32, sum);
         let base = self.b.ins().splat(types::I32X4, narrow);
         let stride = self.vector_stride(terms) as u32;
@@ -218,14 +213,25 @@ impl Emitter<'_, '_> {
 
     /// Whether each lane has a row of its own.
     fn gathers(&self, terms: &[(Index, usize)]) -> bool {
-        terms.iter().any(|&(index, _)| matches!(index, Index::Id(var) if self.id(var).varying))
+        terms.iter().any(|&(index, _)| self.varying_id(index).is_some())
+    }
+
+    /// An id that varies from lane to lane, if the index is one.
+    fn varying_id(&self, index: Index) -> Option<&Lanes> {
+        match index {
+            Index::Id(var) => Some(self.id(var)).filter(|id| id.varying),
+            _ => None,
+        }
+    }
+
+    /// The terms that do not vary from lane to lane but for the vector axis.
+    fn shared(&self, terms: &[(Index, usize)]) -> Vec<(Index, usize)> {
+        terms.iter().copied().filter(|&(index, _)| self.varying_id(index).is_none()).collect()
     }
 
     /// The element of the first lane of the first copy, apart from terms that vary from lane to lane.
     fn place(&mut self, at: &Address) -> Place {
-        let varies = |index| matches!(index, Index::Id(var) if self.id(var).varying);
-        let terms: Vec<_> = at.terms.iter().copied().filter(|&(index, _)| !varies(index)).collect();
-        let base = self.pointer(&terms);
+        let base = self.pointer(&self.shared(&at.terms));
         let offset = self.program.offsets[at.buffer.0 as usize] + at.offset * 4;
         Place { base, offset: offset as i64 }
     }
@@ -253,11 +259,8 @@ impl Emitter<'_, '_> {
         let place = self.place(at).after(self.vector_stride(&at.terms) * (copy * LANES + lane) * 4);
         let mut base = place.base;
         for &(index, stride) in &at.terms {
-            let Index::Id(var) = index else { continue };
-            if !self.id(var).varying {
-                continue;
-            }
-            let id = self.id(var).at(copy);
+            let Some(id) = self.varying_id(index) else { continue };
+            let id = id.at(copy);
             let id = self.b.ins().extractlane(id, lane as u8);
             let id = self.b.ins().uextend(types::I64, id);
             let term = self.b.ins().imul_imm_s(id, stride as i64 * 4);

@@ -5,7 +5,7 @@
 //! loop has up to three sections: copies of four iterations, four iterations, one iteration. All three emit the same
 //! operations, so an element's value does not depend on the section that computes it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use cranelift_codegen::Context;
 use cranelift_codegen::ir::{InstBuilder, Signature, Value, types};
@@ -18,7 +18,7 @@ use super::entry::KernelCall;
 use super::math::{Calls, Math};
 use super::wide::WideLoop;
 use crate::backend::x86::Width;
-use crate::kernel::{Axis, BufferId, Expr, Fold, For, Kernel, Reduce, Stmt, Time, Var};
+use crate::kernel::{Axis, BufferId, Expr, Fold, For, Kernel, Reduce, Stmt, Time, Var, each_stmt};
 use crate::plan::{COLUMN_GRAIN, Program, Split};
 use crate::scalar::Scalar;
 
@@ -342,30 +342,24 @@ pub(super) fn cost(stmt: &Stmt) -> usize {
 }
 
 /// The streams of random numbers that a body draws from, each once, in order.
-fn streams(stmts: &[Stmt]) -> Vec<u32> {
-    let mut found = Vec::new();
-    for stmt in stmts {
-        match stmt {
-            Stmt::Let { expr: Expr::Random { stream, .. }, .. } => found.push(*stream),
-            Stmt::For(inner) => found.extend(streams(&inner.body)),
-            _ => {}
+fn streams(stmts: &[Stmt]) -> BTreeSet<u32> {
+    let mut found = BTreeSet::new();
+    each_stmt(stmts, &mut |stmt| {
+        if let Stmt::Let { expr: Expr::Random { stream, .. }, .. } = stmt {
+            found.insert(*stream);
         }
-    }
-    found.sort_unstable();
-    found.dedup();
+    });
     found
 }
 
 /// The constants that a body defines, those in its loops included.
 fn constants(stmts: &[Stmt]) -> HashMap<Var, f32> {
     let mut found = HashMap::new();
-    for stmt in stmts {
-        match stmt {
-            Stmt::Let { var, expr: Expr::Const(value) } => _ = found.insert(*var, *value as f32),
-            Stmt::For(inner) => found.extend(constants(&inner.body)),
-            _ => {}
+    each_stmt(stmts, &mut |stmt| {
+        if let Stmt::Let { var, expr: Expr::Const(value) } = stmt {
+            found.insert(*var, *value as f32);
         }
-    }
+    });
     found
 }
 

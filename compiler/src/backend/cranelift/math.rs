@@ -7,7 +7,7 @@ use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::{ConstantData, Endianness, FuncRef, InstBuilder, MemFlagsData, Value, types};
 use cranelift_frontend::FunctionBuilder;
 
-use crate::backend::elementary::{self, Condition, Lanes};
+use crate::backend::elementary::{self, Binary, Condition, Lanes, Unary};
 use crate::kernel::Reduce;
 use crate::scalar::Scalar;
 
@@ -40,7 +40,7 @@ impl Math<'_, '_> {
     pub fn fold(&mut self, kind: Reduce, so_far: Value, value: Value) -> Value {
         match kind {
             Reduce::Sum => self.b.ins().fadd(so_far, value),
-            Reduce::Max => self.max(value, so_far),
+            Reduce::Max => self.binary(Binary::Max, value, so_far),
         }
     }
 
@@ -81,21 +81,9 @@ impl Math<'_, '_> {
         self.b.ins().bitcast(types::F32X4, bits(), whole)
     }
 
-    /// Of whole numbers, which are reals' bits here.
-    fn bitwise(&mut self, a: Value, emit: impl FnOnce(&mut FunctionBuilder, Value) -> Value) -> Value {
-        let a = self.b.ins().bitcast(types::I32X4, bits(), a);
-        let result = emit(self.b, a);
-        self.b.ins().bitcast(types::F32X4, bits(), result)
-    }
-
-    fn bitwise2(
-        &mut self,
-        a: Value,
-        b: Value,
-        emit: impl FnOnce(&mut FunctionBuilder, Value, Value) -> Value,
-    ) -> Value {
-        let b = self.b.ins().bitcast(types::I32X4, bits(), b);
-        self.bitwise(a, |builder, a| emit(builder, a, b))
+    /// Reals as whole numbers of these bits.
+    fn as_whole(&mut self, real: Value) -> Value {
+        self.b.ins().bitcast(types::I32X4, bits(), real)
     }
 
     /// One call for each lane, or one in all where the lanes are equal.
@@ -119,39 +107,57 @@ impl Math<'_, '_> {
 impl Lanes for Math<'_, '_> {
     type Value = Value;
 
+    fn whole(&mut self, value: u32) -> Value {
+        let scalar = self.b.ins().iconst(types::I32, i64::from(value));
+        let lanes = self.b.ins().splat(types::I32X4, scalar);
+        self.as_real(lanes)
+    }
+
     fn real(&mut self, value: f32) -> Value {
         self.splat(value)
     }
 
-    fn whole(&mut self, value: u32) -> Value {
-        let scalar = self.b.ins().iconst(types::I32, i64::from(value));
-        let lanes = self.b.ins().splat(types::I32X4, scalar);
-        self.b.ins().bitcast(types::F32X4, bits(), lanes)
+    fn unary(&mut self, op: Unary, a: Value) -> Value {
+        match op {
+            Unary::Sqrt => self.b.ins().sqrt(a),
+            Unary::ToReal => {
+                let a = self.as_whole(a);
+                self.b.ins().fcvt_from_sint(types::F32X4, a)
+            }
+            Unary::ShiftLeft(places) => {
+                let (a, places) = (self.as_whole(a), self.b.ins().iconst(types::I32, i64::from(places)));
+                let shifted = self.b.ins().ishl(a, places);
+                self.as_real(shifted)
+            }
+            Unary::ShiftRight(places) => {
+                let (a, places) = (self.as_whole(a), self.b.ins().iconst(types::I32, i64::from(places)));
+                let shifted = self.b.ins().ushr(a, places);
+                self.as_real(shifted)
+            }
+        }
     }
 
-    fn add(&mut self, a: Value, b: Value) -> Value {
-        self.b.ins().fadd(a, b)
-    }
-
-    fn sub(&mut self, a: Value, b: Value) -> Value {
-        self.b.ins().fsub(a, b)
-    }
-
-    fn mul(&mut self, a: Value, b: Value) -> Value {
-        self.b.ins().fmul(a, b)
-    }
-
-    fn div(&mut self, a: Value, b: Value) -> Value {
-        self.b.ins().fdiv(a, b)
-    }
-
-    /// In this shape x86-64 has one instruction for it.
-    fn max(&mut self, a: Value, b: Value) -> Value {
-        self.choose(Condition::Less, [b, a], [a, b])
-    }
-
-    fn min(&mut self, a: Value, b: Value) -> Value {
-        self.choose(Condition::Less, [a, b], [a, b])
+    fn binary(&mut self, op: Binary, a: Value, b: Value) -> Value {
+        match op {
+            Binary::Add => return self.b.ins().fadd(a, b),
+            Binary::Sub => return self.b.ins().fsub(a, b),
+            Binary::Mul => return self.b.ins().fmul(a, b),
+            Binary::Div => return self.b.ins().fdiv(a, b),
+            // In this shape x86-64 has one instruction for it.
+            Binary::Max => return self.choose(Condition::Less, [b, a], [a, b]),
+            Binary::Min => return self.choose(Condition::Less, [a, b], [a, b]),
+            _ => {}
+        }
+        let (a, b) = (self.as_whole(a), self.as_whole(b));
+        let whole = match op {
+            Binary::WholeAdd => self.b.ins().iadd(a, b),
+            Binary::WholeSub => self.b.ins().isub(a, b),
+            Binary::WholeMul => self.b.ins().imul(a, b),
+            Binary::Xor => self.b.ins().bxor(a, b),
+            Binary::And => self.b.ins().band(a, b),
+            _ => unreachable!("internal error: {op:?} of whole numbers"),
+        };
+        self.as_real(whole)
     }
 
     fn mul_add(&mut self, a: Value, b: Value, c: Value) -> Value {
@@ -163,10 +169,6 @@ impl Lanes for Math<'_, '_> {
         }
     }
 
-    fn sqrt(&mut self, a: Value) -> Value {
-        self.b.ins().sqrt(a)
-    }
-
     fn choose(&mut self, condition: Condition, [left, right]: [Value; 2], [yes, no]: [Value; 2]) -> Value {
         let condition = match condition {
             Condition::Equal => FloatCC::Equal,
@@ -175,39 +177,8 @@ impl Lanes for Math<'_, '_> {
             Condition::LessOrEqual => FloatCC::LessThanOrEqual,
         };
         let mask = self.b.ins().fcmp(condition, left, right);
-        let mask = self.b.ins().bitcast(types::F32X4, bits(), mask);
+        let mask = self.as_real(mask);
         self.b.ins().bitselect(mask, yes, no)
-    }
-
-    fn whole_sub(&mut self, a: Value, b: Value) -> Value {
-        self.bitwise2(a, b, |builder, a, b| builder.ins().isub(a, b))
-    }
-
-    fn whole_mul(&mut self, a: Value, b: Value) -> Value {
-        self.bitwise2(a, b, |builder, a, b| builder.ins().imul(a, b))
-    }
-
-    fn and(&mut self, a: Value, b: Value) -> Value {
-        self.bitwise2(a, b, |builder, a, b| builder.ins().band(a, b))
-    }
-
-    fn xor(&mut self, a: Value, b: Value) -> Value {
-        self.bitwise2(a, b, |builder, a, b| builder.ins().bxor(a, b))
-    }
-
-    fn shift_left(&mut self, a: Value, places: u8) -> Value {
-        let places = self.b.ins().iconst(types::I32, i64::from(places));
-        self.bitwise(a, |builder, a| builder.ins().ishl(a, places))
-    }
-
-    fn shift_right(&mut self, a: Value, places: u8) -> Value {
-        let places = self.b.ins().iconst(types::I32, i64::from(places));
-        self.bitwise(a, |builder, a| builder.ins().ushr(a, places))
-    }
-
-    fn to_real(&mut self, a: Value) -> Value {
-        let whole = self.b.ins().bitcast(types::I32X4, bits(), a);
-        self.b.ins().fcvt_from_sint(types::F32X4, whole)
     }
 }
 

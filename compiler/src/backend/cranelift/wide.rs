@@ -4,14 +4,15 @@
 use std::collections::{HashMap, HashSet};
 
 use cranelift_codegen::ir::{
-    AbiParam, InstBuilder, MemFlagsData, Signature, StackSlotData, StackSlotKind, Value, types,
+    AbiParam, FuncRef, InstBuilder, MemFlagsData, Signature, StackSlotData, StackSlotKind, Value, types,
 };
 use cranelift_codegen::isa::CallConv;
 use cranelift_module::{FuncId, Linkage};
 
+use super::assemble::declare;
 use super::kernel::{Bounds, Emitter, LANES, cost};
-use crate::backend::elementary::{self, Lanes as _};
-use crate::backend::x86::{self, Binary, Body, Frame, Operation, Place};
+use crate::backend::elementary::{self, Binary, Lanes as _, Unary};
+use crate::backend::x86::{self, Body, Frame, Operation, Place};
 use crate::kernel::{Address, Axis, BufferId, Expr, For, Index, Stmt, Var};
 
 /// A function that a kernel calls, still to be defined.
@@ -87,6 +88,7 @@ impl<'k> Wide<'k> {
             builder.wide.body.folds.push((fold.kind, value));
         }
         builder.wide.body.bases = builder.wide.bases.len();
+        builder.wide.body.parameters = builder.wide.parameters.len();
         Some(builder.wide)
     }
 }
@@ -161,11 +163,11 @@ impl<'k> Builder<'k, '_> {
             }
             Expr::Number(id) => {
                 let id = self.ids.get(id).copied().ok_or(Unsupported)?;
-                self.wide.body.to_real(id)
+                self.wide.body.unary(Unary::ToReal, id)
             }
             Expr::Position(_) => {
                 let iteration = self.wide.body.push(Operation::Iteration);
-                self.wide.body.to_real(iteration)
+                self.wide.body.unary(Unary::ToReal, iteration)
             }
             Expr::Random { stream, offset, terms } => self.random(*stream, *offset, terms)?,
             Expr::Map(op, args) => {
@@ -195,13 +197,12 @@ impl<'k> Builder<'k, '_> {
     }
 
     fn parameter(&mut self, parameter: Parameter<'k>) -> x86::Value {
-        match self.wide.parameters.iter().position(|known| *known == parameter) {
-            Some(index) => x86::Value::Parameter(index as u32),
-            None => {
-                self.wide.parameters.push(parameter);
-                self.wide.body.parameter()
-            }
-        }
+        let parameters = &mut self.wide.parameters;
+        let index = parameters.iter().position(|known| *known == parameter).unwrap_or_else(|| {
+            parameters.push(parameter);
+            parameters.len() - 1
+        });
+        x86::Value::Parameter(index as u32)
     }
 
     /// An element that lies beside those of the neighbouring iterations.
@@ -246,7 +247,7 @@ impl<'k> Builder<'k, '_> {
         let body = &mut self.wide.body;
         let iteration = body.push(Operation::Iteration);
         let stride = body.whole(stride as u32);
-        let distance = body.whole_mul(iteration, stride);
+        let distance = body.binary(Binary::WholeMul, iteration, stride);
         let index = body.binary(Binary::WholeAdd, distance, start);
         Ok(elementary::random(body, key, index))
     }
@@ -285,7 +286,7 @@ impl Emitter<'_, '_> {
             }
             Bounds::Share(from, to) => (from, to),
         };
-        let function = self.declare(compiled, inner.axis);
+        let function = self.function_of(compiled, inner.axis);
         self.b.ins().call(function, &[at, from, to]);
         let mut results = Vec::with_capacity(inner.folds.len());
         for (index, fold) in inner.folds.iter().enumerate() {
@@ -317,14 +318,12 @@ impl Emitter<'_, '_> {
         }
     }
 
-    fn declare(&mut self, compiled: x86::Loop, axis: Axis) -> cranelift_codegen::ir::FuncRef {
+    /// The function of a loop over this axis, to be defined when this one is.
+    fn function_of(&mut self, compiled: x86::Loop, axis: Axis) -> FuncRef {
         let mut signature = Signature::new(CallConv::SystemV);
         signature.params.extend([AbiParam::new(types::I64); 3]);
         let name = format!("{}.a{}.{}", self.kernel.name, axis.0, self.loops.len());
-        let id = match self.module.declare_function(&name, Linkage::Local, &signature) {
-            Ok(id) => id,
-            Err(error) => panic!("internal error: function {name:?}: {error}"),
-        };
+        let id = declare(&mut self.module, &name, Linkage::Local, &signature);
         self.loops.push(WideLoop { id, name, compiled });
         self.module.declare_func_in_func(id, self.b.func)
     }

@@ -5,11 +5,11 @@
 
 use std::collections::HashMap;
 
-use crate::backend::elementary::{Condition, Lanes};
+use crate::backend::elementary::{Binary, Condition, Lanes, Unary};
 use crate::kernel::Reduce;
 
 /// A vector: of the same number in all lanes, or what an operation computes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Value {
     /// The bits at an index of [`Body::constants`].
     Constant(u32),
@@ -24,31 +24,6 @@ pub enum Value {
 pub struct Place {
     pub base: usize,
     pub offset: i32,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Binary {
-    Add,
-    Sub,
-    Mul,
-    Div,
-    /// `a` where `a > b`, else `b`
-    Max,
-    /// `a` where `a < b`, else `b`
-    Min,
-    WholeAdd,
-    WholeSub,
-    WholeMul,
-    Xor,
-    And,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unary {
-    Sqrt,
-    ToReal,
-    ShiftLeft(u8),
-    ShiftRight(u8),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,15 +64,6 @@ impl Body {
         self.operations.push(operation);
         Value::Computed(self.operations.len() as u32 - 1)
     }
-
-    pub fn binary(&mut self, op: Binary, a: Value, b: Value) -> Value {
-        self.push(Operation::Binary(op, a, b))
-    }
-
-    pub fn parameter(&mut self) -> Value {
-        self.parameters += 1;
-        Value::Parameter(self.parameters as u32 - 1)
-    }
 }
 
 impl Operation {
@@ -117,10 +83,6 @@ impl Operation {
 impl Lanes for Body {
     type Value = Value;
 
-    fn real(&mut self, value: f32) -> Value {
-        self.whole(value.to_bits())
-    }
-
     fn whole(&mut self, bits: u32) -> Value {
         *self.known.entry(bits).or_insert_with(|| {
             self.constants.push(bits);
@@ -128,67 +90,19 @@ impl Lanes for Body {
         })
     }
 
-    fn add(&mut self, a: Value, b: Value) -> Value {
-        self.binary(Binary::Add, a, b)
+    fn unary(&mut self, op: Unary, a: Value) -> Value {
+        self.push(Operation::Unary(op, a))
     }
 
-    fn sub(&mut self, a: Value, b: Value) -> Value {
-        self.binary(Binary::Sub, a, b)
-    }
-
-    fn mul(&mut self, a: Value, b: Value) -> Value {
-        self.binary(Binary::Mul, a, b)
-    }
-
-    fn div(&mut self, a: Value, b: Value) -> Value {
-        self.binary(Binary::Div, a, b)
-    }
-
-    fn max(&mut self, a: Value, b: Value) -> Value {
-        self.binary(Binary::Max, a, b)
-    }
-
-    fn min(&mut self, a: Value, b: Value) -> Value {
-        self.binary(Binary::Min, a, b)
+    fn binary(&mut self, op: Binary, a: Value, b: Value) -> Value {
+        self.push(Operation::Binary(op, a, b))
     }
 
     fn mul_add(&mut self, a: Value, b: Value, c: Value) -> Value {
         self.push(Operation::MulAdd(a, b, c))
     }
 
-    fn sqrt(&mut self, a: Value) -> Value {
-        self.push(Operation::Unary(Unary::Sqrt, a))
-    }
-
     fn choose(&mut self, condition: Condition, [left, right]: [Value; 2], [yes, no]: [Value; 2]) -> Value {
         self.push(Operation::Choose { condition, left, right, yes, no })
-    }
-
-    fn whole_sub(&mut self, a: Value, b: Value) -> Value {
-        self.binary(Binary::WholeSub, a, b)
-    }
-
-    fn whole_mul(&mut self, a: Value, b: Value) -> Value {
-        self.binary(Binary::WholeMul, a, b)
-    }
-
-    fn and(&mut self, a: Value, b: Value) -> Value {
-        self.binary(Binary::And, a, b)
-    }
-
-    fn xor(&mut self, a: Value, b: Value) -> Value {
-        self.binary(Binary::Xor, a, b)
-    }
-
-    fn shift_left(&mut self, a: Value, places: u8) -> Value {
-        self.push(Operation::Unary(Unary::ShiftLeft(places), a))
-    }
-
-    fn shift_right(&mut self, a: Value, places: u8) -> Value {
-        self.push(Operation::Unary(Unary::ShiftRight(places), a))
-    }
-
-    fn to_real(&mut self, a: Value) -> Value {
-        self.push(Operation::Unary(Unary::ToReal, a))
     }
 }

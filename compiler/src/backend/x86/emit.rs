@@ -2,9 +2,10 @@
 
 use super::Frame;
 use super::assembler::Assembler;
-use super::body::{Binary, Body, Operation, Place, Unary, Value};
+use super::body::{Body, Operation, Place, Value};
 use super::instructions::{Code, General, Memory, Source, When, Width};
 use super::registers::{self, Registers};
+use crate::backend::elementary::{Binary, Unary};
 use crate::kernel::Reduce;
 
 /// The machine code of a loop, to be placed at a multiple of 64 bytes, and its text if that was wanted.

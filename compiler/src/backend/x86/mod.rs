@@ -19,7 +19,7 @@ mod registers;
 #[cfg(test)]
 mod tests;
 
-pub use body::{Binary, Body, Operation, Place, Value};
+pub use body::{Body, Operation, Place, Value};
 pub use emit::{Loop, compile};
 pub use instructions::Width;
 

@@ -4,6 +4,7 @@
 //! the last time; what is left goes to constants and parameters, the most often read first. The others are read from
 //! memory where they are needed.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use super::body::{Body, Operation, Value};
@@ -59,18 +60,10 @@ pub fn assign(body: &Body, copies: usize, count: u8) -> Option<Registers> {
         *reads.entry(value).or_default() += 1;
     }
     let mut uniform: Vec<(Value, usize)> = reads.into_iter().collect();
-    uniform.sort_by_key(|&(value, reads)| (std::cmp::Reverse(reads), order(value)));
+    // In a fixed order, so that the same body becomes the same code.
+    uniform.sort_by_key(|&(value, reads)| (Reverse(reads), value));
     let uniform = uniform.into_iter().map(|(value, _)| value).zip(used as u8..count).collect();
     Some(Registers { results, uniform, totals: body.folds.len() })
-}
-
-/// A fixed order, so that the same body becomes the same code.
-fn order(value: Value) -> (u8, u32) {
-    match value {
-        Value::Constant(index) => (0, index),
-        Value::Parameter(index) => (1, index),
-        Value::Computed(index) => (2, index),
-    }
 }
 
 /// The operation that reads each value last; what is folded is read behind them all.

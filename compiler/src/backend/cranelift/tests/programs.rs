@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::support::{Host, execute, execute_steps, library, plan};
 use super::{agree, fill, module};
-use crate::backend::cranelift::{Native, compile, compile_with_marks, compile_with_text, supported};
+use crate::backend::cranelift::{Native, compile, compile_with_marks, compile_with_text, supported, target};
 use crate::kernel::{Machine, run};
 use crate::plan::Step;
 
@@ -20,6 +20,14 @@ fn compiled_programs_move_between_threads() {
 #[test]
 fn this_machine_is_supported() {
     assert_eq!(supported(), Ok(()));
+}
+
+/// Without AVX Cranelift takes operands from memory that are not aligned.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn processors_without_avx_are_refused() {
+    let refused = target::isa(&["has_fma", "has_avx", "has_avx2", "has_avx512f"]).err();
+    assert_eq!(refused.as_deref(), Some("this x86-64 processor has no AVX"));
 }
 
 #[test]
