@@ -6,7 +6,9 @@ mod support;
 use std::path::Path;
 
 use lstmc_compiler::graph::{Form, OutputRole, Purpose};
-use lstmc_compiler::kernel::{BufferId, BufferKind, Expr, Format, Gemm, InputRole, Kernel, Precision, Stmt};
+use lstmc_compiler::kernel::{
+    BufferId, BufferKind, Expr, Format, Gemm, InputRole, Kernel, Precision, Rounds, Stmt,
+};
 use lstmc_compiler::pipeline;
 use lstmc_compiler::plan::{Program, Step};
 use lstmc_compiler::scalar::Scalar;
@@ -27,11 +29,13 @@ fn of_source(text: &str, vocab: usize, workers: usize) -> Program {
     pipeline::program_of(&model, Purpose::Train, workers)
 }
 
+const STREAM: &str = "stream(rows: 20, steps: 5)";
+
 /// A model of one layer, which may be defined in `definitions`.
 fn one_layer(definitions: &str, layer: &str) -> String {
     format!(
         "{definitions}
-        data {{ train: \"t\"; tokens: words; batches: stream(rows: 20, steps: 5) }}
+        data {{ train: \"t\"; tokens: words; batches: {STREAM} }}
         model {{ tokens -> embedding(32) -> {layer} -> dense(vocab) -> softmax }}
         train {{ loss: cross_entropy; optimizer: sgd; epochs: 1 }}"
     )
@@ -251,19 +255,38 @@ fn a_users_cell_gets_what_the_preludes_gets() {
     }
 }
 
+fn products<'p>(steps: &'p [Step], found: &mut Vec<&'p Gemm>) {
+    for step in steps {
+        match step {
+            Step::Gemm(gemm, _) => found.push(gemm),
+            Step::Loop { body, .. } => products(body, found),
+            _ => {}
+        }
+    }
+}
+
+/// A state that starts at zero is not multiplied in the first round, and the gradient of the first state of all is nobody's.
+/// A state that goes on from batch to batch is multiplied in every round.
+#[test]
+fn products_leave_out_the_rounds_that_need_none() {
+    let windows = "windows(length: 5, stride: 5, rows: 20)";
+    for (batches, forwards) in [(windows, Rounds::AfterFirst), (STREAM, Rounds::All)] {
+        let program = of_source(&one_layer("", "lstm(48)").replace(STREAM, batches), 100, 2);
+        let mut found = vec![];
+        products(&program.schedule, &mut found);
+        let recurrent = |form| {
+            let mut of_form = found.iter().filter(|gemm| gemm.form == form && gemm.packed.is_some());
+            of_form.next().map(|gemm| gemm.rounds)
+        };
+        assert_eq!(recurrent(Form::NN), Some(forwards), "{program}");
+        assert_eq!(recurrent(Form::NT), Some(Rounds::BeforeLast), "{program}");
+    }
+}
+
 /// With `precision: bf16` every product of some rows is in bf16 and what a loop multiplies by is packed in it; evaluation
 /// is in f32.
 #[test]
 fn products_are_in_the_precision_of_training() {
-    fn products<'p>(steps: &'p [Step], found: &mut Vec<&'p Gemm>) {
-        for step in steps {
-            match step {
-                Step::Gemm(gemm, _) => found.push(gemm),
-                Step::Loop { body, .. } => products(body, found),
-                _ => {}
-            }
-        }
-    }
     let text = one_layer("", "lstm(48)").replace("epochs: 1", "epochs: 1; precision: bf16");
     let model = checked(&text, 100).unwrap_or_else(|errors| panic!("{errors}"));
     for (purpose, bf16) in [(Purpose::Train, true), (Purpose::Evaluate, false)] {

@@ -10,7 +10,7 @@ use ndarray::{Array2, ArrayView2, ShapeBuilder};
 
 use super::{
     Address, BufferId, BufferKind, Distinct, Elem, Expr, For, Form, Format, Gather, Gemm, Index, Item,
-    Kernel, Matrix, Module, Pack, Reduce, Scatter, Stmt, Time, TimeLoop, Var,
+    Kernel, Matrix, Module, Pack, Reduce, Rounds, Scatter, Stmt, Time, TimeLoop, Var,
 };
 use crate::scalar::{self, Real};
 
@@ -77,7 +77,8 @@ pub fn run<R: Real>(module: &Module, machine: &mut Machine<R>, seed: u64, step: 
             values.fill(R::nan());
         }
     }
-    let mut run = Run { module, buffers: &mut machine.buffers, times: HashMap::new(), seed, step };
+    let mut run =
+        Run { module, buffers: &mut machine.buffers, times: HashMap::new(), round: (0, 0), seed, step };
     run.items(&module.prologue)?;
     run.items(&module.items)
 }
@@ -86,6 +87,8 @@ struct Run<'a, R> {
     module: &'a Module,
     buffers: &'a mut [Data<R>],
     times: HashMap<Time, usize>,
+    /// Of the innermost time loop: how many rounds have been done, and how many there are.
+    round: (usize, usize),
     seed: u64,
     step: u64,
 }
@@ -130,6 +133,7 @@ impl<R: Real> Run<'_, R> {
         for round in 0..inner.steps {
             let now = if inner.reverse { inner.steps - 1 - round } else { round };
             self.times.insert(inner.time, now);
+            self.round = (round, inner.steps);
             self.items(&inner.items)?;
         }
         self.times.remove(&inner.time);
@@ -323,7 +327,11 @@ impl<R: Real> Run<'_, R> {
     }
 
     fn gemm(&mut self, gemm: &Gemm) -> Result<(), String> {
+        let (round, rounds) = self.round;
         let (m, n, k) = (gemm.m, gemm.n, gemm.k);
+        if gemm.rounds == Rounds::BeforeLast && round + 1 == rounds {
+            return Ok(());
+        }
         let a = match gemm.form {
             Form::NN | Form::NT => self.matrix(&gemm.a, m, k)?,
             Form::TN => self.matrix(&gemm.a, k, m)?.reversed_axes(),
@@ -346,7 +354,10 @@ impl<R: Real> Run<'_, R> {
                 a.rows_mut().into_iter().skip(count).for_each(|mut row| row.fill(R::zero()));
             }
         }
-        let product = a.dot(&b);
+        let product = match gemm.rounds == Rounds::AfterFirst && round == 0 {
+            true => Array2::zeros((m, n)),
+            false => a.dot(&b),
+        };
         if m == 0 || n == 0 {
             return Ok(());
         }

@@ -211,6 +211,19 @@ pub struct Gemm {
     pub right_sums: Option<Address>,
     /// Where the sums of squares of C's columns go, `n` numbers one after the other; not with `prefix`.
     pub squares: Option<Address>,
+    /// [`Rounds::All`] outside time loops, and of a product with `prefix`, `right_sums` or `squares`.
+    pub rounds: Rounds,
+}
+
+/// In which rounds of the time loop around it there is something to multiply.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rounds {
+    #[default]
+    All,
+    /// All but the first, in which A is zero: without looking at A or B, C becomes zero, or stays as it is if it is added to.
+    AfterFirst,
+    /// All but the last, after which nobody reads C: it stays as it is.
+    BeforeLast,
 }
 
 impl Gemm {

@@ -3,8 +3,8 @@
 use super::quoted::{closing_quote, unquote};
 use super::{
     Address, Axis, Buffer, BufferId, BufferKind, Distinct, Elem, Expr, Fold, For, Form, Format, Gather, Gemm,
-    Index, InputRole, Item, Kernel, Matrix, Module, OutputRole, Pack, Part, Precision, Reduce, Scatter, Stmt,
-    Time, TimeLoop, Var,
+    Index, InputRole, Item, Kernel, Matrix, Module, OutputRole, Pack, Part, Precision, Reduce, Rounds,
+    Scatter, Stmt, Time, TimeLoop, Var,
 };
 use crate::scalar::Scalar;
 
@@ -375,8 +375,34 @@ impl<'a> Words<'a> {
         let prefix = self.named("prefix")?;
         let right_sums = self.named("sums")?;
         let squares = self.named("squares")?;
+        let rounds = self.rounds()?;
         self.end()?;
-        Ok(Gemm { form, precision, m, n, k, a, b, packed, c, accumulate, prefix, right_sums, squares })
+        Ok(Gemm {
+            form,
+            precision,
+            m,
+            n,
+            k,
+            a,
+            b,
+            packed,
+            c,
+            accumulate,
+            prefix,
+            right_sums,
+            squares,
+            rounds,
+        })
+    }
+
+    fn rounds(&mut self) -> Result<Rounds, String> {
+        if self.accept("after") {
+            return self.expect("first").map(|()| Rounds::AfterFirst);
+        }
+        if self.accept("before") {
+            return self.expect("last").map(|()| Rounds::BeforeLast);
+        }
+        Ok(Rounds::All)
     }
 
     fn pack(&mut self) -> Result<Pack, String> {

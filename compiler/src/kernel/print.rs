@@ -39,7 +39,8 @@ use std::fmt::{self, Display, Formatter};
 
 use super::{
     Address, Axis, Buffer, BufferId, BufferKind, Distinct, Elem, Expr, For, Form, Format, Gather, Gemm,
-    Index, InputRole, Item, Kernel, Matrix, Module, OutputRole, Pack, Reduce, Scatter, Stmt, Time, Var,
+    Index, InputRole, Item, Kernel, Matrix, Module, OutputRole, Pack, Reduce, Rounds, Scatter, Stmt, Time,
+    Var,
 };
 
 impl Display for BufferId {
@@ -205,15 +206,19 @@ fn suffix(format: Format) -> String {
 
 impl Display for Gemm {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Gemm { form, precision, m, n, k, a, b, packed, c, accumulate, prefix, right_sums, squares } =
-            self;
+        let Gemm { form, precision, m, n, k, a, b, packed, c, accumulate, .. } = self;
         let assign = if *accumulate { "+=" } else { "=" };
         let packed = packed.map_or(String::new(), |format| format!("packed{} ", suffix(format)));
         let (form, precision) = (form_name(*form), suffix((*precision).into()));
         write!(f, "gemm {form} {m}x{n}x{k}{precision}: {c} {assign} {a} @ {packed}{b}")?;
-        let named = [("prefix", prefix), ("sums", right_sums), ("squares", squares)];
+        let named = [("prefix", &self.prefix), ("sums", &self.right_sums), ("squares", &self.squares)];
         let mut named = named.into_iter().filter_map(|(name, at)| Some((name, at.as_ref()?)));
-        named.try_for_each(|(name, at)| write!(f, " {name} {at}"))
+        named.try_for_each(|(name, at)| write!(f, " {name} {at}"))?;
+        match self.rounds {
+            Rounds::All => Ok(()),
+            Rounds::AfterFirst => write!(f, " after first"),
+            Rounds::BeforeLast => write!(f, " before last"),
+        }
     }
 }
 

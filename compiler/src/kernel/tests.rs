@@ -338,6 +338,59 @@ fn products_of_the_first_rows_leave_out_the_others() {
     assert_eq!(machine.get("nt").unwrap(), [[12.0; 6], [0.0; 6]].concat());
 }
 
+/// What a round leaves out is not looked at: A is no number in the first.
+#[test]
+fn products_leave_out_a_round() {
+    let text = r#"module rounds {
+  buffer %0: f[4, 1, 2] input "h" carried start 0.0
+  buffer %1: f[2, 2] input "w" carried start 0.0
+  buffer %2: f[1, 2] output "c" probabilities
+  buffer %3: f[1, 2] temp "next"
+  kernel "start" axes 2 {
+    for a0 parallel vector {
+      v0 = const 1.0
+      store %2 + 1*a0 = v0
+    }
+  }
+  loop t0 in 3 {
+    gemm nn 1x2x2: %0 + 2 + 2*t0 stride 2 = %0 + 2*t0 stride 2 @ %1 stride 2 after first
+    gemm nn 1x2x2: %2 stride 2 += %0 + 2*t0 stride 2 @ %1 stride 2 after first
+    kernel "more" axes 2 {
+      for a0 parallel vector {
+        v0 = load %0 + 2 + 2*t0 + 1*a0
+        v1 = const 1.0
+        v2 = add v0 v1
+        store %0 + 2 + 2*t0 + 1*a0 = v2
+      }
+    }
+    gemm nt 1x2x2: %3 stride 2 = %0 + 2 + 2*t0 stride 2 @ %1 stride 2 before last
+  }
+}
+"#;
+    let module = parse(text).unwrap();
+    assert_eq!(module.to_string(), text);
+    verify(&module).unwrap();
+    let mut machine = Machine::<f64>::new(&module);
+    machine.get_mut("h").unwrap().fill(f64::NAN);
+    machine.get_mut("w").unwrap().fill(0.5);
+    run(&module, &mut machine, 0, 0).unwrap();
+    // h is 1, then 2, then 3; c adds up what is multiplied by w, but not the NaN before.
+    assert_eq!(machine.get("h").unwrap()[2..], [1.0, 1.0, 2.0, 2.0, 3.0, 3.0]);
+    assert_eq!(machine.get("c").unwrap(), [4.0, 4.0]);
+    assert_eq!(machine.get("next").unwrap(), [2.0, 2.0]);
+}
+
+#[test]
+fn verify_wants_products_that_leave_out_a_round_in_loops() {
+    let nt = "gemm nt 2x6x8: %13 stride 6 = %9 stride 8 @ %0 stride 8";
+    rejects(nt, &format!("{nt} before last"), "is in no loop");
+    let nn = "gemm nn 2x8x6: %9 + 16*t0 stride 8 = %11 stride 6 @ packed %10 stride 8";
+    rejects(nn, &format!("{nn} prefix %17 after first"), "makes more than C");
+    rejects(nn, &format!("{nn} squares %20 after first"), "makes more than C");
+    // After the loop nobody knows what C holds.
+    rejects(nn, &format!("{nn} before last"), "\"tape\" is read before it is written");
+}
+
 /// What one iteration writes lies one after the other, what it reads side by side: they meet if a row that is read is one
 /// that is written, and do not if only an iteration after the last one would read it.
 #[test]

@@ -18,7 +18,7 @@ pub use verify::verify;
 
 use memory::Beside;
 
-use crate::kernel::{Axis, Distinct, Gemm, Kernel, Module, Pack, Scatter, Time};
+use crate::kernel::{Axis, Distinct, Gemm, Kernel, Module, Pack, Rounds, Scatter, Time};
 
 /// A module with its memory and its schedule for a number of workers.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,7 +71,7 @@ pub enum Split {
 #[derive(Clone, Copy, Debug)]
 pub struct Leaf<'p> {
     pub step: &'p Step,
-    /// How often it runs each time that the schedule does.
+    /// How often it has something to do each time that the schedule runs.
     pub rounds: usize,
     pub in_loop: bool,
 }
@@ -85,7 +85,10 @@ impl Program {
                 match step {
                     Step::Loop { steps: 0, .. } => {}
                     Step::Loop { steps, body, .. } => collect(body, rounds * steps, true, found),
-                    _ => found.push(Leaf { step, rounds, in_loop }),
+                    _ => {
+                        let idle = matches!(step, Step::Gemm(gemm, _) if gemm.rounds != Rounds::All);
+                        found.push(Leaf { step, rounds: rounds - usize::from(idle), in_loop });
+                    }
                 }
             }
         }

@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use lstmc_compiler::kernel::{
     Address, Axis, BufferId, BufferKind, Distinct, Elem, Expr, For, Form, Gemm, Index, Kernel, Matrix, PANEL,
-    Pack, Scatter, Stmt, Time, Var,
+    Pack, Rounds, Scatter, Stmt, Time, Var,
 };
 use lstmc_compiler::plan::{COLUMN_GRAIN, Program, Split, Step, share};
 
@@ -68,6 +68,8 @@ struct Simulator<'p> {
     words: Vec<Word>,
     interval: u32,
     times: HashMap<Time, usize>,
+    /// Of the innermost time loop: how many rounds have been done, and how many there are.
+    round: (usize, usize),
     /// What is being run, for messages.
     item: String,
 }
@@ -94,6 +96,7 @@ impl<'p> Simulator<'p> {
             words,
             interval: 1,
             times: HashMap::new(),
+            round: (0, 0),
             item: String::new(),
         };
         for (index, buffer) in program.module.buffers.iter().enumerate() {
@@ -174,6 +177,7 @@ impl<'p> Simulator<'p> {
                 Step::Loop { time, steps, reverse, body } => {
                     for round in 0..*steps {
                         self.times.insert(*time, if *reverse { steps - 1 - round } else { round });
+                        self.round = (round, *steps);
                         self.steps(body)?;
                     }
                     self.times.remove(time);
@@ -308,6 +312,11 @@ impl<'p> Simulator<'p> {
 
     fn gemm(&mut self, gemm: &Gemm, split: Split) -> Result<(), String> {
         self.item = gemm.to_string();
+        let (round, rounds) = self.round;
+        if gemm.rounds == Rounds::BeforeLast && round + 1 == rounds {
+            return Ok(());
+        }
+        let reads = gemm.rounds != Rounds::AfterFirst || round > 0;
         let mut calls = vec![];
         let first = match &gemm.prefix {
             Some(at) => self.id(at.buffer, self.base(at))? as usize,
@@ -321,7 +330,7 @@ impl<'p> Simulator<'p> {
             let rows = self.range(m, split, Split::Rows, worker);
             let zeros = self.range(gemm.m - m, split, Split::Rows, worker);
             let columns = self.range(gemm.n, split, Split::Columns, worker);
-            let deep = 0..k;
+            let deep = 0..if reads { k } else { 0 };
             if rows.len() + zeros.len() == 0 || columns.is_empty() {
                 continue;
             }
@@ -333,6 +342,7 @@ impl<'p> Simulator<'p> {
                 Form::TN => self.matrix(&gemm.a, &deep, &rows),
             };
             let right = match (gemm.packed, gemm.form) {
+                (Some(_), _) if !reads => vec![],
                 (Some(format), _) => panels(gemm.b.at.buffer, format.panel_len(gemm.k), &columns),
                 (None, Form::NN | Form::TN) => self.matrix(&gemm.b, &deep, &columns),
                 (None, Form::NT) => self.matrix(&gemm.b, &columns, &deep),

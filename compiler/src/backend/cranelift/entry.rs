@@ -9,14 +9,14 @@ use cranelift_codegen::ir::{
     InstBuilder, MemFlagsData, StackSlot, StackSlotData, StackSlotKind, Value, types,
 };
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
-use cranelift_module::{DataId, FuncId, Linkage, Module};
+use cranelift_module::{FuncId, Linkage, Module};
 
 use super::Error;
 use super::assemble::Assembly;
 use super::counted::Counted;
 use super::kernel;
 use crate::backend::abi::{GemmPlaces, GemmShape, PackShape, Run, ScatterShape, format_word};
-use crate::kernel::{Address, Distinct, Form, Gather, Gemm, Index, Kernel, Pack, Scatter, Time};
+use crate::kernel::{Address, Distinct, Form, Gather, Gemm, Index, Kernel, Pack, Rounds, Scatter, Time};
 use crate::plan::{Program, Split, Step, share};
 
 /// A kernel that the entry calls and that is still to be defined.
@@ -38,6 +38,8 @@ struct Entry<'e, 'f, 'm, 'p, M: Module> {
     /// This worker's range, by extent and grain.
     shares: HashMap<(usize, usize), (Value, Value)>,
     times: Vec<(Time, Value)>,
+    /// Of the innermost time loop: how many rounds have been done, and how many there are.
+    round: Option<(Value, usize)>,
     kernels: Vec<KernelCall<'p>>,
     /// The number of the next leaf, where marks are wanted.
     next_mark: Option<u32>,
@@ -73,6 +75,7 @@ pub(super) fn build<'p, M: Module>(
         arena,
         shares: HashMap::new(),
         times: Vec::new(),
+        round: None,
         kernels: Vec::new(),
         next_mark: None,
         places,
@@ -183,7 +186,9 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
             rounds.index
         };
         self.times.push((time, now));
+        let around = self.round.replace((rounds.index, steps));
         self.schedule(body)?;
+        self.round = around;
         self.times.pop();
         rounds.end(&mut self.b, 1, to, &[]);
         Ok(())
@@ -225,10 +230,12 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
             packed: gemm.packed.map_or(0, format_word),
             split: cut(split),
         };
-        let GemmShape { form, precision, m, n, k, a_stride, b_stride, c_stride, accumulate, packed, split } =
-            shape;
-        let words = [form, precision, m, n, k, a_stride, b_stride, c_stride, accumulate, packed, split];
-        let data = self.assembly.constant(&words)?;
+        let mut at = self.gemm_shape(shape)?;
+        if gemm.rounds == Rounds::AfterFirst {
+            let nothing = self.gemm_shape(GemmShape { k: 0, ..shape })?;
+            let is_first = self.is_round(|_| 0);
+            at = self.b.ins().select(is_first, nothing, at);
+        }
         let [a, b, c] = [&gemm.a.at, &gemm.b.at, &gemm.c.at].map(Some);
         let places = [
             (offset_of!(GemmPlaces, a), a),
@@ -246,8 +253,31 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
             self.b.ins().stack_store(types::I64, place, self.places, offset as i32);
         }
         let places = self.b.ins().stack_addr(types::I64, self.places, 0);
-        self.library(self.assembly.imports.gemm, data, &[places], split);
+        let call = |entry: &mut Self| entry.library(entry.assembly.imports.gemm, at, &[places], shape.split);
+        if gemm.rounds == Rounds::BeforeLast {
+            let is_last = self.is_round(|rounds| rounds - 1);
+            let is_wanted = self.b.ins().bxor_imm_u(is_last, 1);
+            self.when(is_wanted, call);
+        } else {
+            call(self);
+        }
         Ok(())
+    }
+
+    /// The address of a product's shape.
+    fn gemm_shape(&mut self, shape: GemmShape) -> Result<Value, Error> {
+        let GemmShape { form, precision, m, n, k, a_stride, b_stride, c_stride, accumulate, packed, split } =
+            shape;
+        let words = [form, precision, m, n, k, a_stride, b_stride, c_stride, accumulate, packed, split];
+        self.constant(&words)
+    }
+
+    /// Whether the time loop around is in this one of its rounds.
+    fn is_round(&mut self, of: impl FnOnce(usize) -> usize) -> Value {
+        let Some((round, rounds)) = self.round else {
+            unreachable!("internal error: a product that depends on the round is in a loop")
+        };
+        self.b.ins().icmp_imm_u(IntCC::Equal, round, of(rounds) as i64)
     }
 
     fn pack(&mut self, pack: &Pack, split: Split) -> Result<(), Error> {
@@ -260,10 +290,10 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
             split: cut(split),
         };
         let PackShape { form, k, n, b_stride, format, split } = shape;
-        let data = self.assembly.constant(&[form, k, n, b_stride, format, split])?;
+        let shape = self.constant(&[form, k, n, b_stride, format, split])?;
         let whole = Address { buffer: pack.to, offset: 0, terms: Vec::new() };
         let operands = [&pack.b.at, &whole].map(|at| self.address(at));
-        self.library(self.assembly.imports.pack, data, &operands, split);
+        self.library(self.assembly.imports.pack, shape, &operands, split);
         Ok(())
     }
 
@@ -281,16 +311,15 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
             split: cut(split),
         };
         let ScatterShape { gather, count, rows, n, g_stride, split } = shape;
-        let data = self.assembly.constant(&[gather, count, rows, n, g_stride, split])?;
+        let shape = self.constant(&[gather, count, rows, n, g_stride, split])?;
         let table = Address { buffer: scatter.table, offset: 0, terms: Vec::new() };
         let operands = [&scatter.ids, &scatter.g.at, &table].map(|at| self.address(at));
-        self.library(self.assembly.imports.scatter, data, &operands, split);
+        self.library(self.assembly.imports.scatter, shape, &operands, split);
         Ok(())
     }
 
     fn distinct(&mut self, distinct: &Distinct) -> Result<(), Error> {
-        let data = self.assembly.constant(&[word(distinct.len), word(distinct.rows)])?;
-        let shape = self.shape(data);
+        let shape = self.constant(&[word(distinct.len), word(distinct.rows)])?;
         let whole = |buffer| Address { buffer, offset: 0, terms: Vec::new() };
         let results = [distinct.places, distinct.distinct, distinct.count].map(whole);
         let [ids, places, found, count] =
@@ -306,15 +335,15 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
         Ok(())
     }
 
-    /// The address of a constant shape.
-    fn shape(&mut self, shape: DataId) -> Value {
-        let shape = self.assembly.module.declare_data_in_func(shape, self.b.func);
-        self.b.ins().symbol_value(types::I64, shape)
+    /// The address of these words.
+    fn constant(&mut self, words: &[u32]) -> Result<Value, Error> {
+        let data = self.assembly.constant(words)?;
+        let data = self.assembly.module.declare_data_in_func(data, self.b.func);
+        Ok(self.b.ins().symbol_value(types::I64, data))
     }
 
-    /// Calls a library function with its shape, its operands and the caller's place among the workers.
-    fn library(&mut self, function: FuncId, shape: DataId, operands: &[Value], split: u32) {
-        let shape = self.shape(shape);
+    /// Calls a library function with the address of its shape, its operands and the caller's place among the workers.
+    fn library(&mut self, function: FuncId, shape: Value, operands: &[Value], split: u32) {
         let workers = self.b.ins().iconst(types::I32, self.program.workers as i64);
         let args = [&[shape], operands, &[self.worker, workers]].concat();
         let call = |entry: &mut Self| {

@@ -65,9 +65,23 @@ impl Lowering<'_> {
         let precision = if m < MIN_ROWS { Precision::F32 } else { self.numbers.products };
         let prefix = node.args.get(2).map(|&count| self.materialise(count, items).start());
         let (packed, accumulate, right_sums, squares) = (None, false, None, None);
-        let product =
-            Gemm { form, precision, m, n, k, a, b, packed, c, accumulate, prefix, right_sums, squares };
-        items.push(Item::Gemm(product));
+        let rounds = self.rounds.get(&node.result()).copied().unwrap_or_default();
+        items.push(Item::Gemm(Gemm {
+            form,
+            precision,
+            m,
+            n,
+            k,
+            a,
+            b,
+            packed,
+            c,
+            accumulate,
+            prefix,
+            right_sums,
+            squares,
+            rounds,
+        }));
     }
 
     /// Which ids there are. What nobody reads is written all the same.

@@ -19,13 +19,14 @@ mod pack;
 mod prologue;
 mod regions;
 mod ride;
+mod rounds;
 mod storage;
 mod sums;
 mod tidy;
 
 use std::collections::{HashMap, HashSet};
 
-use super::{BufferId, BufferKind, Elem, Item, Module, Numbers, Time};
+use super::{BufferId, BufferKind, Elem, Item, Module, Numbers, Rounds, Time};
 use crate::graph::{Graph, Node, Op, OutputRole, Value};
 use cluster::{Clusters, Slot};
 use storage::View;
@@ -41,6 +42,7 @@ pub fn lower(graph: &Graph, numbers: Numbers) -> Module {
         homes: HashMap::new(),
         slices: HashMap::new(),
         ones: HashMap::new(),
+        rounds: HashMap::new(),
         module: Module { name: graph.name.clone(), buffers: vec![], prologue: vec![], items: vec![] },
         names: HashSet::new(),
         times: 0,
@@ -68,6 +70,8 @@ struct Lowering<'a> {
     slices: HashMap<Value, (Value, Time)>,
     /// Rows of ones that have been filled, by length.
     ones: HashMap<usize, View>,
+    /// The products in loops that have nothing to multiply in a round.
+    rounds: HashMap<Value, Rounds>,
     module: Module,
     /// Those of the module's buffers.
     names: HashSet<String>,

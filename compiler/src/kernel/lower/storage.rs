@@ -220,6 +220,7 @@ impl<'a> Lowering<'a> {
         for sliced in &inner.sliced {
             self.slices.insert(sliced.param, (sliced.source, time));
         }
+        self.find_idle_rounds(inner);
         let nexts = inner.carried.iter().map(|carried| carried.next);
         let handed = nexts.chain(inner.stacked.iter().map(|stacked| stacked.value)).collect();
         let clusters = self.cluster(&inner.body, handed);

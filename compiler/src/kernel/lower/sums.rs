@@ -7,7 +7,7 @@ use super::Lowering;
 use super::emit::{At, Emitter};
 use super::storage::View;
 use crate::graph::{Form, Node, Reduce};
-use crate::kernel::{Gemm, Item, Kernel, Precision};
+use crate::kernel::{Gemm, Item, Kernel, Precision, Rounds};
 
 /// Smaller matrices stay in the caches while a loop nest walks them.
 pub(super) const MIN_ELEMENTS: usize = 1 << 16;
@@ -38,10 +38,23 @@ impl Lowering<'_> {
         let a = ones.matrix()?;
         let precision = Precision::F32;
         let (packed, accumulate, prefix, right_sums, squares) = (None, false, None, None, None);
-        let form = Form::NN;
-        let product =
-            Gemm { form, precision, m: 1, n, k, a, b, packed, c, accumulate, prefix, right_sums, squares };
-        items.push(Item::Gemm(product));
+        let (form, m, rounds) = (Form::NN, 1, Rounds::All);
+        items.push(Item::Gemm(Gemm {
+            form,
+            precision,
+            m,
+            n,
+            k,
+            a,
+            b,
+            packed,
+            c,
+            accumulate,
+            prefix,
+            right_sums,
+            squares,
+            rounds,
+        }));
         items.extend(homes[1..].iter().map(|view| self.copy(node.result(), view.clone())));
         Some(items)
     }

@@ -11,7 +11,7 @@ use nest::Nest;
 
 use super::{
     Address, Buffer, BufferId, BufferKind, Distinct, Elem, Form, Format, Gather, Gemm, Index, InputRole,
-    Item, Matrix, Module, Pack, Precision, Scatter, Time, TimeLoop,
+    Item, Matrix, Module, Pack, Precision, Rounds, Scatter, Time, TimeLoop,
 };
 
 /// Whether the module keeps every promise of its representation; the first one broken, if not.
@@ -97,6 +97,11 @@ impl<'m> Verifier<'m> {
         self.open.push((inner.time, inner.steps));
         self.items(&inner.items)?;
         self.open.pop();
+        for item in &inner.items {
+            if let Item::Gemm(Gemm { rounds: Rounds::BeforeLast, c, .. }) = item {
+                self.written[c.at.buffer.0 as usize] = false;
+            }
+        }
         Ok(())
     }
 
@@ -115,6 +120,12 @@ impl<'m> Verifier<'m> {
         match gemm.packed {
             Some(format) => self.packed_operand(gemm, format)?,
             None => self.read(b)?,
+        }
+        let plain = gemm.prefix.is_none() && !gemm.has_riders();
+        if gemm.rounds != Rounds::All && (self.open.is_empty() || !plain) {
+            return Err(
+                "a product that is left out in a round and is in no loop, or makes more than C".into()
+            );
         }
         if gemm.accumulate {
             self.read(c)?;

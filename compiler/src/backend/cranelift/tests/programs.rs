@@ -334,6 +334,20 @@ fn time_runs_forwards_and_backwards() {
 }
 
 #[test]
+fn products_leave_out_a_round() {
+    let forth = "= %3 + 60*t0 stride 20 @ packed %5 stride 0";
+    let back = "= %7 + 60*t1 stride 20 @ packed %5 stride 0";
+    let text = RECURRENT
+        .replace(forth, &format!("{forth} after first"))
+        .replace(back, &format!("{back} before last"));
+    let module = module(&text);
+    let mut machine = Machine::new(&module);
+    fill(&mut machine, &["table", "r"]);
+    machine.ids_mut("tokens").unwrap().copy_from_slice(&[1, 10, 3, 3, 3, 0, 7, 7, 9, 1, 2, 3]);
+    agree(&module, &machine, &["h", "dz", "dx", "dtable", "dr"], TOLERANCE);
+}
+
+#[test]
 fn rows_are_multiplied_once_for_each_distinct_id() {
     let text = r#"module distinct {
   buffer %0: f[50, 20] input "table" carried start 0.0
