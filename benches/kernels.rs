@@ -124,6 +124,7 @@ fn product(&(_, form, m, n, k, packed, split): &Row, threads: u32) -> f64 {
         m,
         n,
         k,
+        parts: 1,
         a_stride: if form == 2 { m } else { k },
         b_stride: if form == 1 { k } else { n },
         c_stride: n,

@@ -331,11 +331,36 @@ fn gradients_of_one_short_row_are_not_written() {
         assert!(!program.schedule.iter().any(is_gradient), "{program}");
         let temporaries = program.module.buffers.iter().filter(|buffer| buffer.kind == BufferKind::Temp);
         let largest = temporaries.map(|buffer| buffer.len()).max();
-        assert_eq!(largest, Some(3 * 4 * 512), "the gates of three steps: {program}");
+        assert_eq!(largest, Some(4 * 3 * 4 * 512), "four parts of the gates of three steps: {program}");
     }
     // Twenty rows are worth a product.
     let of_rows = of_source(&one_layer("", "lstm(48)"), 100, 1);
     assert!(of_rows.schedule.iter().any(|step| matches!(step, Step::Gemm(gemm, _) if gemm.form == Form::TN)));
+}
+
+/// With one short row in a batch a step takes as long as reading the weights from caches. Each worker has its own rows of
+/// them, and waits for the others once for every product of all rows, and for what one worker does alone.
+#[test]
+fn workers_keep_their_rows_of_the_weights() {
+    let program = training("aesop.lstm", 112, 2);
+    let mut found = vec![];
+    products(&program.schedule, &mut found);
+    let forwards: Vec<usize> =
+        found.iter().filter(|gemm| gemm.form == Form::NN).map(|gemm| gemm.parts).collect();
+    assert_eq!(forwards, [4, 4], "of the layer and of the logits: {program}");
+    let barriers: usize = program
+        .leaves()
+        .iter()
+        .filter(|leaf| matches!(leaf.step, Step::Barrier))
+        .map(|leaf| leaf.rounds)
+        .sum();
+    assert_eq!(barriers, 3 + 2 + 3, "three steps forwards, the loss, three steps backwards: {program}");
+    // Whoever only reads the weights lays them out once, and multiplies by all of them.
+    let model = checked(&text("aesop.lstm"), 112).unwrap_or_else(|errors| panic!("{errors}"));
+    let program = pipeline::program_of(&model, Purpose::Evaluate, 2);
+    let mut found = vec![];
+    products(&program.schedule, &mut found);
+    assert!(found.iter().all(|gemm| gemm.parts == 1), "{program}");
 }
 
 /// Of a program, in how many places a weight is packed, and how many products read their weight packed.

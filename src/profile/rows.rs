@@ -128,7 +128,8 @@ fn cut(split: Split) -> String {
     match split {
         Split::Whole => "whole".into(),
         Split::Rows => "rows".into(),
-        Split::Columns => "columns".into(),
+        Split::Columns | Split::AnyColumns => "columns".into(),
+        Split::Parts => "parts".into(),
         Split::Axis(axis) => format!("axis {axis}"),
     }
 }

@@ -20,7 +20,7 @@ pub fn bytes(step: &Step, distinct: f64) -> f64 {
         Step::Kernel(kernel, _) => elements(kernel),
         Step::Gemm(gemm, _) => {
             let (m, k) = gemm.multiplied(distinct);
-            let written = (gemm.m + gemm.riders().count()) * gemm.n;
+            let written = (gemm.parts * gemm.m + gemm.riders().count()) * gemm.n;
             return 4.0 * (m * k + right(gemm, k) + written as f64);
         }
         Step::Pack(pack, _) => pack.k * pack.n + pack.format.packed_len(pack.k, pack.n),

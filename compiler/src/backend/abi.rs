@@ -62,6 +62,7 @@ pub struct GemmShape {
     pub m: u32,
     pub n: u32,
     pub k: u32,
+    pub parts: u32,
     pub a_stride: u32,
     pub b_stride: u32,
     pub c_stride: u32,
@@ -69,7 +70,8 @@ pub struct GemmShape {
     pub accumulate: u32,
     /// 0: B was not packed; otherwise [`format_word`] of its format.
     pub packed: u32,
-    /// 0 all by worker 0, 1 rows of C, 2 columns of C: the ranges of [`crate::plan::share`].
+    /// 0 all by worker 0, 1 rows of C, 2 columns of C: the ranges of [`crate::plan::share`]; 3 columns of C that workers may
+    /// take from each other; 4 parts.
     pub split: u32,
 }
 
@@ -86,8 +88,8 @@ pub struct GemmPlaces {
     pub right_sums: *mut f32,
     /// Null where nobody wants them; otherwise the product is not cut by rows.
     pub squares: *mut f32,
-    /// [`Run::claims`]: by which workers may take columns of a product that is cut by columns from each other. Null: each
-    /// computes its own.
+    /// [`Run::claims`]: by which workers may take columns of a product from each other where its split allows it. Null:
+    /// each computes its own.
     pub claims: *const c_void,
 }
 

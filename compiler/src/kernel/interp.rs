@@ -5,8 +5,9 @@
 //! Temporaries are NaN before a run writes them.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
-use ndarray::{Array2, ArrayView2, ShapeBuilder};
+use ndarray::{Array2, ArrayView2, ShapeBuilder, s};
 
 use super::{
     Address, BufferId, BufferKind, Distinct, Elem, Expr, For, Form, Format, Gather, Gemm, Index, Item,
@@ -354,10 +355,12 @@ impl<R: Real> Run<'_, R> {
                 a.rows_mut().into_iter().skip(count).for_each(|mut row| row.fill(R::zero()));
             }
         }
-        let product = match gemm.rounds == Rounds::AfterFirst && round == 0 {
-            true => Array2::zeros((m, n)),
-            false => a.dot(&b),
+        let zero = gemm.rounds == Rounds::AfterFirst && round == 0;
+        let of_part = |part: usize| match gemm.part(part) {
+            _ if zero => Array2::zeros((m, n)),
+            Range { start, end } => a.slice(s![.., start..end]).dot(&b.slice(s![start..end, ..])),
         };
+        let products: Vec<Array2<R>> = (0..gemm.parts).map(of_part).collect();
         if m == 0 || n == 0 {
             return Ok(());
         }
@@ -367,7 +370,7 @@ impl<R: Real> Run<'_, R> {
         let start = self.element(&gemm.c.at, None)?;
         let stride = gemm.c.stride;
         let c = self.real_buffer(gemm.c.at.buffer)?;
-        for (row, values) in product.rows().into_iter().enumerate() {
+        for (row, values) in products.iter().flat_map(|product| product.rows()).enumerate() {
             let from = start + row * stride;
             let place = c.get_mut(from..from + n).ok_or("C reaches beyond its buffer")?;
             for (element, &value) in place.iter_mut().zip(values) {

@@ -28,6 +28,7 @@ pub use parse::{ParseError, parse};
 pub use verify::verify;
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 pub use crate::graph::{Elem, Form, InputRole, OutputRole, Part, Reduce};
 pub use crate::model::Precision;
@@ -194,6 +195,10 @@ pub struct Gemm {
     pub m: usize,
     pub n: usize,
     pub k: usize,
+    /// 1, or into how many parts the contraction is cut, with a C for each: `C[p] = A[.., part(p)] @ B[part(p), ..]`. They
+    /// lie one after the other, as the rows of one matrix. Whoever reads them adds them up. Only of NN in
+    /// [`Precision::F32`], not packed, not added to C, and without `prefix`, `right_sums` and `squares`.
+    pub parts: usize,
     pub a: Matrix,
     /// With `packed`, the buffer that a [`Pack`] of the same `form`, `k`, `n` and format wrote (its stride is then
     /// unused). The format of a product in [`Precision::Bf16`] is [`Format::Bf16`].
@@ -247,11 +252,23 @@ impl Gemm {
         }
     }
 
+    /// The range of the contraction that a part sums over.
+    pub fn part(&self, part: usize) -> Range<usize> {
+        share(self.k, part, self.parts, PANEL)
+    }
+
     /// Floating-point operations of what is multiplied, a multiply-add counted as two.
     pub fn flop(&self, count: f64) -> f64 {
         let (m, k) = self.multiplied(count);
         2.0 * m * self.n as f64 * k
     }
+}
+
+/// Range number `index` of `count` into which `extent` is cut at multiples of `grain`. A function of its arguments alone.
+pub fn share(extent: usize, index: usize, count: usize, grain: usize) -> Range<usize> {
+    let units = extent.div_ceil(grain);
+    let cut = |index: usize| (units * index / count * grain).min(extent);
+    cut(index)..cut(index + 1)
 }
 
 /// A matrix in a buffer: the address of its first element (terms in `Time` only) and the distance between its rows.

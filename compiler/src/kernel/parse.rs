@@ -364,6 +364,7 @@ impl<'a> Words<'a> {
         let form = self.form()?;
         let [m, n, k] = self.extents()?;
         let precision = if self.accept("bf16") { Precision::Bf16 } else { Precision::F32 };
+        let parts = if self.accept("parts") { self.number()? } else { 1 };
         self.expect(":")?;
         let c = self.matrix()?;
         let accumulate = self.accept("+");
@@ -383,6 +384,7 @@ impl<'a> Words<'a> {
             m,
             n,
             k,
+            parts,
             a,
             b,
             packed,

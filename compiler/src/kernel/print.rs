@@ -206,11 +206,12 @@ fn suffix(format: Format) -> String {
 
 impl Display for Gemm {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Gemm { form, precision, m, n, k, a, b, packed, c, accumulate, .. } = self;
+        let Gemm { form, precision, m, n, k, a, b, packed, c, accumulate, parts, .. } = self;
         let assign = if *accumulate { "+=" } else { "=" };
         let packed = packed.map_or(String::new(), |format| format!("packed{} ", suffix(format)));
         let (form, precision) = (form_name(*form), suffix((*precision).into()));
-        write!(f, "gemm {form} {m}x{n}x{k}{precision}: {c} {assign} {a} @ {packed}{b}")?;
+        let parts = if *parts == 1 { String::new() } else { format!(" parts {parts}") };
+        write!(f, "gemm {form} {m}x{n}x{k}{precision}{parts}: {c} {assign} {a} @ {packed}{b}")?;
         let named = [("prefix", &self.prefix), ("sums", &self.right_sums), ("squares", &self.squares)];
         let mut named = named.into_iter().filter_map(|(name, at)| Some((name, at.as_ref()?)));
         named.try_for_each(|(name, at)| write!(f, " {name} {at}"))?;

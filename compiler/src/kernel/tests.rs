@@ -214,6 +214,40 @@ fn verify_wants_products_that_match() {
     rejects("gemm tn 6x8x2", "gemm tn 0x8x2", "an empty matrix");
 }
 
+/// Forty rows of B in two parts, cut at a multiple of sixteen.
+#[test]
+fn the_parts_of_a_product_add_up_to_it() {
+    let text = r#"module parts {
+  buffer %0: f[2, 40] input "a" carried start 0.0
+  buffer %1: f[40, 3] input "b" carried start 0.0
+  buffer %2: f[2, 2, 3] output "c" probabilities
+  gemm nn 2x3x40 parts 2: %2 stride 3 = %0 stride 40 @ %1 stride 3
+}
+"#;
+    let module = parse(text).unwrap();
+    assert_eq!(module.to_string(), text);
+    verify(&module).unwrap();
+    let mut machine = Machine::<f64>::new(&module);
+    machine.get_mut("a").unwrap().fill(1.0);
+    machine.get_mut("b").unwrap().fill(2.0);
+    run(&module, &mut machine, 0, 0).unwrap();
+    assert_eq!(machine.get("c").unwrap(), [[32.0; 6], [48.0; 6]].concat());
+    let error = verify(&parse(&text.replace("f[2, 2, 3]", "f[2, 1, 3]")).unwrap()).unwrap_err();
+    assert!(error.contains("element 11 of \"c\""), "{error}");
+    for (from, to) in [
+        ("parts 2", "parts 0"),
+        ("x40 parts", "x40 bf16 parts"),
+        ("nn 2x3x40", "tn 2x3x2"),
+        ("stride 3 =", "stride 3 +="),
+        ("@ %1 stride 3", "@ %1 stride 3 squares %2"),
+    ] {
+        let changed =
+            text.replace(from, to).replace("output \"c\" probabilities", "input \"c\" carried start 0.0");
+        let error = verify(&parse(&changed).unwrap()).expect_err(to);
+        assert!(error.contains("only a plain nn is cut into parts"), "{to}: {error}");
+    }
+}
+
 #[test]
 fn verify_wants_sums_of_what_is_read_as_it_lies() {
     rejects("sums %20 + 1", "sums %20 + 2", "element 9 of \"sums\"");

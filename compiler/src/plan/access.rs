@@ -1,6 +1,6 @@
 //! What an item reads and writes.
 
-use crate::kernel::{Address, Axis, BufferId, Expr, For, Gather, Index, Item, Kernel, Matrix, Stmt};
+use crate::kernel::{Address, Axis, BufferId, Expr, For, Gather, Index, Item, Kernel, Matrix, Stmt, Time};
 
 /// One read or write, as an address with all the terms that vary within the item.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,21 +82,28 @@ pub(super) fn of_matrix(matrix: &Matrix, rows: usize, columns: usize, writes: bo
 }
 
 /// How an access depends on the axis that its item is split along.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RowWise {
-    /// Extent of the split axis.
-    pub rows: usize,
     /// Elements from row to row.
     pub stride: usize,
-    /// The grain of [`super::share`].
-    pub grain: usize,
+    /// Where each worker's rows begin, and where the last one's end.
+    pub cuts: Vec<usize>,
+}
+
+/// In round `t` the elements `(first + t) * size .. (first + t + 1) * size` of a buffer, and no others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Slot {
+    pub time: Time,
+    /// Elements.
+    pub size: usize,
+    pub first: usize,
 }
 
 impl Access {
     /// If, in blocks of `rows * stride` elements from the buffer's start, row `r` of the split axis touches only
     /// elements `r * stride .. (r + 1) * stride`: then two items with the same answer share no element between
-    /// workers.
-    pub fn row_wise(&self, axis: Axis, grain: usize) -> Option<RowWise> {
+    /// workers. The axis is split at `cuts`.
+    pub fn row_wise(&self, axis: Axis, cuts: Vec<usize>) -> Option<RowWise> {
         let rows = self.extents[axis.0 as usize];
         let stride = self.stride(axis)?;
         let block = rows * stride;
@@ -104,12 +111,27 @@ impl Access {
         for (index, step) in &self.address.terms {
             match index {
                 Index::Axis(other) if *other == axis => {}
+                Index::Axis(_) | Index::Time(_) if step % block == 0 => {}
                 Index::Axis(other) => span += (self.extents[other.0 as usize] - 1) * step,
-                Index::Time(_) if step % block == 0 => {}
                 _ => return None,
             }
         }
-        (span < stride).then_some(RowWise { rows, stride, grain })
+        (span < stride).then_some(RowWise { stride, cuts })
+    }
+
+    /// Which part of its buffer is touched in a round of the time loop around, if that is one of many of the same size.
+    pub fn slot(&self) -> Option<Slot> {
+        let is_time = |&&(index, _): &&(Index, usize)| matches!(index, Index::Time(_));
+        let &(Index::Time(time), size) = self.address.terms.iter().find(is_time)? else { return None };
+        let mut end = self.address.offset % size.max(1);
+        for (index, step) in &self.address.terms {
+            match index {
+                Index::Axis(axis) => end += (self.extents[axis.0 as usize].max(1) - 1) * step,
+                Index::Time(other) if *other == time => {}
+                Index::Time(_) | Index::Id(_) => return None,
+            }
+        }
+        (end < size).then(|| Slot { time, size, first: self.address.offset / size })
     }
 
     fn stride(&self, axis: Axis) -> Option<usize> {

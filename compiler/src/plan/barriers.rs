@@ -2,13 +2,13 @@
 //!
 //! Items are walked in order with the accesses since the last barrier in hand. Two accesses to overlapping memory, one
 //! of them a write, need a barrier between them, unless both items are cut so that each worker touches the same rows of
-//! the same buffer in both. A loop's body is walked until its last items' accesses, seen from its first items, add no
-//! barrier: the back edge.
+//! the same buffer in both, or the buffer has a part for each round of a loop and they touch the parts of two rounds. A
+//! loop's body is walked until its last items' accesses, seen from its first items, add no barrier: the back edge.
 
-use super::access::{self, Access, RowWise};
+use super::access::{self, Access, RowWise, Slot};
 use super::partition;
-use super::{Split, Step};
-use crate::kernel::{Axis, BufferId, Form, Item, Kernel, Module, Time};
+use super::{COLUMN_GRAIN, Split, Step, share};
+use crate::kernel::{Axis, BufferId, Form, Gemm, Item, Kernel, Matrix, Module, TimeLoop};
 
 /// What one item touches: a byte range of the arena, and how it is cut.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,14 +19,28 @@ struct Touch {
     /// Worker 0 does all of the item.
     whole: bool,
     rows: Option<RowWise>,
+    slot: Option<Slot>,
+    /// An earlier round of the loop that is being walked did this.
+    earlier_round: bool,
 }
 
 impl Touch {
-    fn needs_barrier_before(&self, later: &Touch) -> bool {
+    fn needs_barrier_before(&self, later: &Touch, reverse: bool) -> bool {
         let apart = self.end <= later.start || later.end <= self.start;
         let same_worker = (self.whole && later.whole)
             || (self.start == later.start && self.rows.is_some() && self.rows == later.rows);
-        (self.writes || later.writes) && !apart && !same_worker
+        (self.writes || later.writes) && !apart && !same_worker && !self.is_in_another_slot(later, reverse)
+    }
+
+    /// Whether both touch one of a buffer's parts for each round, and never the same. `reverse` says that rounds go down.
+    fn is_in_another_slot(&self, later: &Touch, reverse: bool) -> bool {
+        let (Some(own), Some(other)) = (self.slot, later.slot) else { return false };
+        if self.start != later.start || (own.time, own.size) != (other.time, other.size) {
+            return false;
+        }
+        // So many rounds later the other one comes to this part.
+        let (own, other) = if reverse { (other, own) } else { (own, other) };
+        if self.earlier_round { own.first <= other.first } else { own.first != other.first }
     }
 }
 
@@ -34,7 +48,7 @@ impl Touch {
 pub(super) fn schedule(module: &Module, items: &[Item], offsets: &[usize], workers: usize) -> Vec<Step> {
     let scheduler = Scheduler { module, offsets, workers };
     let mut pending = vec![];
-    scheduler.region(items, None, &mut pending)
+    scheduler.walk(items, None, &mut pending, &mut vec![false; items.len()])
 }
 
 struct Scheduler<'a> {
@@ -44,24 +58,26 @@ struct Scheduler<'a> {
 }
 
 impl Scheduler<'_> {
-    fn region(&self, items: &[Item], time: Option<Time>, pending: &mut Vec<Touch>) -> Vec<Step> {
-        let mut barrier_before = vec![false; items.len()];
-        let mut steps = self.walk(items, time, pending, &mut barrier_before);
-        // Outside loops one walk is enough; a loop's body is walked again from what its end leaves.
-        while time.is_some() {
+    /// The body of a loop, which is walked again from what its end leaves.
+    fn body(&self, inner: &TimeLoop, pending: &mut Vec<Touch>) -> Vec<Step> {
+        let mut barrier_before = vec![false; inner.items.len()];
+        self.walk(&inner.items, Some(inner), pending, &mut barrier_before);
+        loop {
             let known = barrier_before.clone();
-            steps = self.walk(items, time, pending, &mut barrier_before);
+            for touch in pending.iter_mut() {
+                touch.earlier_round |= touch.slot.is_some_and(|slot| slot.time == inner.time);
+            }
+            let steps = self.walk(&inner.items, Some(inner), pending, &mut barrier_before);
             if known == barrier_before {
-                break;
+                return steps;
             }
         }
-        steps
     }
 
     fn walk(
         &self,
         items: &[Item],
-        time: Option<Time>,
+        around: Option<&TimeLoop>,
         pending: &mut Vec<Touch>,
         barrier_before: &mut [bool],
     ) -> Vec<Step> {
@@ -71,11 +87,11 @@ impl Scheduler<'_> {
                 // What the loop must wait for once is waited for before it, not in every round.
                 let touches: Vec<Touch> =
                     inner.items.iter().flat_map(|item| self.item(item, true).1).collect();
-                *barrier |= self.must_wait(pending, &touches);
+                *barrier |= self.must_wait(pending, &touches, false);
                 if *barrier {
                     pending.clear();
                 }
-                let body = self.region(&inner.items, Some(inner.time), pending);
+                let body = self.body(inner, pending);
                 // A body that begins with waiting does so in its first round too.
                 if *barrier && (inner.steps == 0 || body.first() != Some(&Step::Barrier)) {
                     steps.push(Step::Barrier);
@@ -83,8 +99,8 @@ impl Scheduler<'_> {
                 steps.push(Step::Loop { time: inner.time, steps: inner.steps, reverse: inner.reverse, body });
                 continue;
             }
-            let (step, touches) = self.item(item, time.is_some());
-            *barrier |= self.must_wait(pending, &touches);
+            let (step, touches) = self.item(item, around.is_some());
+            *barrier |= self.must_wait(pending, &touches, around.is_some_and(|around| around.reverse));
             if *barrier {
                 pending.clear();
                 steps.push(Step::Barrier);
@@ -99,8 +115,9 @@ impl Scheduler<'_> {
         steps
     }
 
-    fn must_wait(&self, pending: &[Touch], touches: &[Touch]) -> bool {
-        let waits = |later: &Touch| pending.iter().any(|earlier| earlier.needs_barrier_before(later));
+    fn must_wait(&self, pending: &[Touch], touches: &[Touch], reverse: bool) -> bool {
+        let waits =
+            |later: &Touch| pending.iter().any(|earlier| earlier.needs_barrier_before(later, reverse));
         self.workers > 1 && touches.iter().any(waits)
     }
 
@@ -112,17 +129,8 @@ impl Scheduler<'_> {
             }
             Item::Gemm(gemm) => {
                 let split = partition::of_gemm(gemm, self.workers, in_loop);
-                // How many rows of the first ones a worker has is known when they are counted. And who computes a column
-                // is known only when all workers are done.
-                let cut = (split == Split::Rows && gemm.prefix.is_none()).then_some((Axis(0), 1));
-                let left = access::of_matrix(&gemm.a, gemm.m, gemm.k, false);
-                let result = access::of_matrix(&gemm.c, gemm.m, gemm.n, true);
                 let whole = split == Split::Whole;
-                let mut touches = vec![
-                    self.touch(&left, whole, cut.filter(|_| gemm.form != Form::TN)),
-                    self.all(gemm.b.at.buffer, false, whole),
-                    self.touch(&result, whole, cut),
-                ];
+                let mut touches = self.operands(gemm, split);
                 touches.extend(gemm.prefix.as_ref().map(|at| self.all(at.buffer, false, whole)));
                 touches.extend(gemm.riders().map(|at| self.all(at.buffer, true, whole)));
                 (Step::Gemm(gemm.clone(), split), touches)
@@ -153,6 +161,49 @@ impl Scheduler<'_> {
         }
     }
 
+    /// A, B and C of a product.
+    fn operands(&self, gemm: &Gemm, split: Split) -> Vec<Touch> {
+        let (m, n, k) = (gemm.m, gemm.n, gemm.k);
+        let (mut rows, mut columns, mut deep, mut parts) = (None, None, None, None);
+        match split {
+            // How many rows of the first ones a worker has is known when they are counted.
+            Split::Rows if gemm.prefix.is_none() && gemm.parts == 1 => rows = Some(self.cuts(m, 1)),
+            Split::Columns => columns = Some(self.cuts(n, COLUMN_GRAIN)),
+            Split::Parts => {
+                let ends = self.cuts(gemm.parts, 1);
+                deep = Some(ends.iter().map(|&end| gemm.part(end).start).collect());
+                parts = Some(ends.iter().map(|&end| end * m).collect());
+            }
+            _ => {}
+        }
+        let touch = |matrix: &Matrix,
+                     [height, width]: [usize; 2],
+                     writes: bool,
+                     cuts: [&Option<Vec<usize>>; 2]| {
+            let access = access::of_matrix(matrix, height, width, writes);
+            let cut =
+                [Axis(0), Axis(1)].into_iter().zip(cuts).find_map(|(axis, cuts)| Some((axis, cuts.clone()?)));
+            self.touch(&access, split == Split::Whole, cut)
+        };
+        let a = match gemm.form {
+            Form::TN => touch(&gemm.a, [k, m], false, [&None, &rows]),
+            Form::NN | Form::NT => touch(&gemm.a, [m, k], false, [&rows, &deep]),
+        };
+        let b = match gemm.form {
+            _ if gemm.packed.is_some() => self.all(gemm.b.at.buffer, false, split == Split::Whole),
+            Form::NT => touch(&gemm.b, [n, k], false, [&columns, &None]),
+            Form::NN | Form::TN => touch(&gemm.b, [k, n], false, [&deep, &columns]),
+        };
+        let rows = parts.or(rows);
+        vec![a, b, touch(&gemm.c, [gemm.parts * m, n], true, [&rows, &columns])]
+    }
+
+    /// Where the workers' shares of an extent begin, and where the last one ends.
+    fn cuts(&self, extent: usize, grain: usize) -> Vec<usize> {
+        let ends = (0..self.workers).map(|worker| share(extent, worker, self.workers, grain).end);
+        [0].into_iter().chain(ends).collect()
+    }
+
     fn columns(&self) -> Split {
         if self.workers > 1 { Split::Columns } else { Split::Whole }
     }
@@ -162,20 +213,23 @@ impl Scheduler<'_> {
             Split::Axis(axis) => Some(axis),
             _ => None,
         };
-        let cut = axis.map(|axis| (axis, split.grain(kernel.is_vector_axis(axis))));
+        let cut = axis.map(|axis| {
+            let grain = split.grain(kernel.is_vector_axis(axis));
+            (axis, self.cuts(kernel.axes[axis.0 as usize], grain))
+        });
         let accesses = access::of_kernel(kernel);
-        accesses.iter().map(|access| self.touch(access, split == Split::Whole, cut)).collect()
+        accesses.iter().map(|access| self.touch(access, split == Split::Whole, cut.clone())).collect()
     }
 
-    /// `cut` is the axis along which the item is cut, and the grain.
-    fn touch(&self, access: &Access, whole: bool, cut: Option<(Axis, usize)>) -> Touch {
-        let rows = cut.and_then(|(axis, grain)| access.row_wise(axis, grain));
-        Touch { rows, ..self.all(access.address.buffer, access.writes, whole) }
+    /// `cut` is the axis along which the item is cut, and where.
+    fn touch(&self, access: &Access, whole: bool, cut: Option<(Axis, Vec<usize>)>) -> Touch {
+        let rows = cut.and_then(|(axis, cuts)| access.row_wise(axis, cuts));
+        Touch { rows, slot: access.slot(), ..self.all(access.address.buffer, access.writes, whole) }
     }
 
     fn all(&self, buffer: BufferId, writes: bool, whole: bool) -> Touch {
         let start = self.offsets[buffer.0 as usize];
         let end = start + self.module.buffer(buffer).len() * 4;
-        Touch { start, end, writes, whole, rows: None }
+        Touch { start, end, writes, whole, rows: None, slot: None, earlier_round: false }
     }
 }

@@ -21,7 +21,7 @@ const ALIGNMENT: usize = 64;
 
 /// Buffers of up to so many bytes keep their place for [`REST`] items after the last that touches them: what comes to lie
 /// there at once would have to wait until every worker is through with them, at a barrier that nothing else needs.
-const SMALL: usize = 64 << 10;
+const SMALL: usize = 256 << 10;
 const REST: usize = 4;
 
 /// Every element is an `f32` or a `u32`.

@@ -16,6 +16,8 @@ mod verify;
 pub use in_place::may_share;
 pub use verify::verify;
 
+/// Worker number `index`'s range of an extent.
+pub use crate::kernel::share;
 use memory::Beside;
 
 use crate::kernel::{Axis, Distinct, Gemm, Kernel, Module, Pack, Rounds, Scatter, Time};
@@ -65,6 +67,10 @@ pub enum Split {
     Rows,
     /// Columns: of C (gemm), of B (pack), of the table (scatter).
     Columns,
+    /// Columns of C, which workers may take from each other: who has computed which is known when all are done.
+    AnyColumns,
+    /// Parts of a product's contraction.
+    Parts,
 }
 
 /// A step that is no loop, where it stands in a schedule.
@@ -101,18 +107,11 @@ impl Program {
 /// Column ranges start at multiples of this many elements, so that no two workers write one cache line or panel.
 pub const COLUMN_GRAIN: usize = 16;
 
-/// Worker `worker`'s range of `extent` iterations, cut at multiples of `grain`. A function of its arguments alone.
-pub fn share(extent: usize, worker: usize, workers: usize, grain: usize) -> std::ops::Range<usize> {
-    let units = extent.div_ceil(grain);
-    let cut = |worker: usize| (units * worker / workers * grain).min(extent);
-    cut(worker)..cut(worker + 1)
-}
-
 impl Split {
     /// The grain of [`share`] for this cut. A vector axis is cut at [`COLUMN_GRAIN`], any other axis anywhere.
     pub fn grain(self, vector_axis: bool) -> usize {
         match self {
-            Split::Columns => COLUMN_GRAIN,
+            Split::Columns | Split::AnyColumns => COLUMN_GRAIN,
             Split::Axis(_) if vector_axis => COLUMN_GRAIN,
             _ => 1,
         }

@@ -1,33 +1,58 @@
 //! How each item is cut among the workers.
 
 use super::{COLUMN_GRAIN, Split, Step, share};
-use crate::kernel::{Axis, Form, Gemm, Kernel, Stmt};
+use crate::kernel::{Axis, Form, Gemm, Kernel, Precision, Stmt};
 
-/// A kernel is cut along the outermost loop, if that is parallel and all of the kernel.
+/// A kernel is cut along the outermost loop, if that is parallel and all of the kernel, or along the first one inside that
+/// can be shared evenly if that has so few iterations that some worker would have many more than another.
 pub(super) fn of_kernel(kernel: &Kernel, workers: usize) -> Split {
     cut(kernel, workers).map_or(Split::Whole, Split::Axis)
 }
 
+/// So many iterations for each worker are even enough, whatever the remainder.
+const MANY_EACH: usize = 4;
+
 /// The axis that a kernel is cut along, or why it is not cut.
 pub(super) fn cut(kernel: &Kernel, workers: usize) -> Result<Axis, &'static str> {
-    let mut loops = vec![];
-    for stmt in &kernel.body {
-        match stmt {
-            Stmt::For(inner) => loops.push(inner),
-            Stmt::Store { .. } => return Err("it stores outside its loop"),
-            Stmt::Let { .. } => {}
+    let loops = parallel_loops(kernel)?;
+    let grain = |axis: Axis| Split::Axis(axis).grain(kernel.is_vector_axis(axis));
+    let extent = |axis: Axis| kernel.axes[axis.0 as usize];
+    let is_long = |axis: &Axis| workers > 1 && extent(*axis) >= workers * grain(*axis);
+    let is_even = |axis: &Axis| {
+        extent(*axis) >= MANY_EACH * workers * grain(*axis) || is_even(extent(*axis), workers, grain(*axis))
+    };
+    let mut long = loops.into_iter().filter(is_long);
+    let first = long.clone().next();
+    long.find(is_even).or(first).ok_or("its loops are too short to be cut")
+}
+
+/// The axes of a kernel's loops from the outermost one inwards, as long as each is parallel and all that is inside the one
+/// before; or why there is none.
+fn parallel_loops(kernel: &Kernel) -> Result<Vec<Axis>, &'static str> {
+    let mut found = vec![];
+    let mut body = &kernel.body;
+    loop {
+        let mut loops = vec![];
+        let mut stores = false;
+        for stmt in body {
+            match stmt {
+                Stmt::For(inner) => loops.push(inner),
+                Stmt::Store { .. } => stores = true,
+                Stmt::Let { .. } => {}
+            }
         }
+        let reason = match loops[..] {
+            _ if stores => "it stores outside its loop",
+            [only] if only.parallel && only.folds.is_empty() => {
+                found.push(only.axis);
+                body = &only.body;
+                continue;
+            }
+            [_] => "its iterations depend on each other",
+            _ => "it has more than one loop, or none",
+        };
+        return if found.is_empty() { Err(reason) } else { Ok(found) };
     }
-    let [only] = loops[..] else { return Err("it has more than one loop, or none") };
-    if !only.parallel || !only.folds.is_empty() {
-        return Err("its iterations depend on each other");
-    }
-    let extent = kernel.axes[only.axis.0 as usize];
-    let grain = Split::Axis(only.axis).grain(kernel.is_vector_axis(only.axis));
-    if workers < 2 || extent < workers * grain {
-        return Err("its loop is too short to be cut");
-    }
-    Ok(only.axis)
 }
 
 /// Beyond this size a weight that every worker reads whole no longer fits the caches beside the rest.
@@ -46,9 +71,12 @@ pub(super) fn cut_of_gemm(gemm: &Gemm, workers: usize, in_loop: bool) -> (Split,
     if workers == 1 {
         return (Split::Whole, "there is one worker");
     }
+    if gemm.parts > 1 && gemm.parts.is_multiple_of(workers) {
+        return (Split::Parts, "a worker keeps its rows of the weight, step after step");
+    }
     if gemm.squares.is_some() {
         return match gemm.n >= workers * COLUMN_GRAIN {
-            true => (Split::Columns, "it sums squares down the columns of its result"),
+            true => (columns_of(gemm), "it sums squares down the columns of its result"),
             false => (Split::Whole, "it sums squares down the columns of its result, which are few"),
         };
     }
@@ -61,9 +89,9 @@ pub(super) fn cut_of_gemm(gemm: &Gemm, workers: usize, in_loop: bool) -> (Split,
         );
     }
     if gemm.n >= gemm.m && gemm.n >= workers * COLUMN_GRAIN {
-        return (Split::Columns, "the result is no higher than wide");
+        return (columns_of(gemm), "the result is no higher than wide");
     }
-    if gemm.form == Form::NT && gemm.packed.is_none() && has_even_columns(gemm.n, workers) {
+    if gemm.form == Form::NT && gemm.packed.is_none() && is_even(gemm.n, workers, COLUMN_GRAIN) {
         return (Split::Columns, "each worker transposes its own part of the right side");
     }
     if gemm.m >= workers {
@@ -72,10 +100,19 @@ pub(super) fn cut_of_gemm(gemm: &Gemm, workers: usize, in_loop: bool) -> (Split,
     (Split::Whole, "the result has too few rows and columns")
 }
 
-/// Whether no worker's share of `n` columns is more than 3 % above the average.
-fn has_even_columns(n: usize, workers: usize) -> bool {
-    let shares = (0..workers).map(|worker| share(n, worker, workers, COLUMN_GRAIN).len());
-    shares.max().is_some_and(|largest| 100 * workers * largest <= 103 * n)
+/// A product of so few rows is done as soon as its right side is read, and not worth sharing out.
+const FEW_ROWS: usize = 4;
+
+/// A cut by columns: workers may take them from each other where that is one pass over the right side as it lies.
+fn columns_of(gemm: &Gemm) -> Split {
+    let one_pass = gemm.form != Form::NT && gemm.packed.is_none() && gemm.precision == Precision::F32;
+    if one_pass && gemm.m > FEW_ROWS { Split::AnyColumns } else { Split::Columns }
+}
+
+/// Whether no worker's share of `extent` is more than 3 % above the average.
+fn is_even(extent: usize, workers: usize, grain: usize) -> bool {
+    let shares = (0..workers).map(|worker| share(extent, worker, workers, grain).len());
+    shares.max().is_some_and(|largest| 100 * workers * largest <= 103 * extent)
 }
 
 /// Work between two barriers, in floating-point operations, from which on a second worker gains more than waiting for

@@ -47,6 +47,8 @@ impl Display for Split {
             Split::Axis(axis) => write!(f, "split {axis}"),
             Split::Rows => write!(f, "split rows"),
             Split::Columns => write!(f, "split columns"),
+            Split::Parts => write!(f, "split parts"),
+            Split::AnyColumns => write!(f, "split any columns"),
         }
     }
 }

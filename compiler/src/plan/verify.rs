@@ -53,12 +53,12 @@ fn splits(steps: &[Step]) -> Result<(), String> {
         match step {
             Step::Kernel(kernel, Split::Axis(axis)) => check_cut(kernel, *axis)?,
             Step::Kernel(_, Split::Whole)
-            | Step::Gemm(_, Split::Whole | Split::Columns)
+            | Step::Gemm(_, Split::Whole | Split::Columns | Split::AnyColumns)
             | Step::Pack(_, Split::Whole | Split::Columns)
             | Step::Scatter(_, Split::Whole | Split::Columns)
             | Step::Distinct(_)
             | Step::Barrier => {}
-            Step::Gemm(Gemm { squares: None, .. }, Split::Rows) => {}
+            Step::Gemm(Gemm { squares: None, .. }, Split::Rows | Split::Parts) => {}
             Step::Loop { body, .. } => splits(body)?,
             Step::Kernel(kernel, split) => return Err(format!("kernel {:?}: {split}", kernel.name)),
             Step::Gemm(gemm, split) => return Err(format!("{gemm}: {split}")),

@@ -305,7 +305,9 @@ impl<'p> Simulator<'p> {
         let grain = if by == Split::Columns { COLUMN_GRAIN } else { 1 };
         match split {
             Split::Whole if worker > 0 => 0..0,
-            split if split == by => share(extent, worker, self.program.workers, grain),
+            split if split == by || (split, by) == (Split::AnyColumns, Split::Columns) => {
+                share(extent, worker, self.program.workers, grain)
+            }
             _ => 0..extent,
         }
     }
@@ -330,7 +332,10 @@ impl<'p> Simulator<'p> {
             let rows = self.range(m, split, Split::Rows, worker);
             let zeros = self.range(gemm.m - m, split, Split::Rows, worker);
             let columns = self.range(gemm.n, split, Split::Columns, worker);
-            let deep = 0..if reads { k } else { 0 };
+            let parts = self.range(gemm.parts, split, Split::Parts, worker);
+            let deep = gemm.part(parts.start).start..gemm.part(parts.end).start;
+            let deep = if gemm.parts == 1 { 0..k } else { deep };
+            let deep = if reads { deep } else { 0..0 };
             if rows.len() + zeros.len() == 0 || columns.is_empty() {
                 continue;
             }
@@ -348,8 +353,9 @@ impl<'p> Simulator<'p> {
                 (None, Form::NT) => self.matrix(&gemm.b, &columns, &deep),
             };
             let zeros = m + zeros.start..m + zeros.end;
-            let result =
-                [self.matrix(&gemm.c, &rows, &columns), self.matrix(&gemm.c, &zeros, &columns)].concat();
+            let of_parts = parts.map(|part| part * m + rows.start..part * m + rows.end);
+            let results = of_parts.chain([zeros]).map(|rows| self.matrix(&gemm.c, &rows, &columns));
+            let result = results.collect::<Vec<_>>().concat();
             if gemm.accumulate {
                 for &(buffer, element) in &result {
                     self.read(worker, buffer, element)?;

@@ -16,7 +16,7 @@ use lstmc_compiler::backend::abi::GemmShape;
 use lstmc_compiler::kernel::{Format, PANEL};
 use lstmc_compiler::plan::share;
 
-use super::{COLUMNS, NT, TN, driver, format};
+use super::{ANY_COLUMNS, NT, TN, driver, format};
 
 /// Multiplications and additions from which a product's columns are shared: a tenth of a millisecond of one worker.
 const LEAST_WORK: u64 = 1 << 24;
@@ -41,7 +41,7 @@ pub fn worthwhile(shape: &GemmShape, workers: u32) -> bool {
     // Fewer rows are streamed or go over narrow blocks.
     let rows = shape.m as usize > driver::NARROW;
     let large = work >= LEAST_WORK && panels <= usize::from(u16::MAX);
-    shape.split == COLUMNS && workers > 1 && one_pass && rows && large
+    shape.split == ANY_COLUMNS && workers > 1 && one_pass && rows && large
 }
 
 /// What is left to be taken in the products of one run, by each worker's own range.

@@ -59,6 +59,8 @@ const TN: u32 = 2;
 /// The cuts of [`GemmShape::split`]; any other value: worker 0 does all.
 const ROWS: u32 = 1;
 const COLUMNS: u32 = 2;
+const ANY_COLUMNS: u32 = 3;
+const PARTS: u32 = 4;
 
 /// The format that a shape names, if it names one.
 fn format(word: u32) -> Option<Format> {
@@ -69,8 +71,10 @@ fn format(word: u32) -> Option<Format> {
 fn range(extent: usize, split: u32, by: u32, worker: u32, workers: u32) -> Range<usize> {
     let grain = if by == COLUMNS { COLUMN_GRAIN } else { 1 };
     match split {
-        _ if split == by => share(extent, worker as usize, workers as usize, grain),
-        ROWS | COLUMNS => 0..extent,
+        _ if split == by || (split, by) == (ANY_COLUMNS, COLUMNS) => {
+            share(extent, worker as usize, workers as usize, grain)
+        }
+        ROWS | COLUMNS | ANY_COLUMNS | PARTS => 0..extent,
         _ if worker == 0 => 0..extent,
         _ => 0..0,
     }
@@ -93,7 +97,30 @@ pub unsafe extern "C" fn gemm(shape: *const GemmShape, places: *const GemmPlaces
         if let Some(&count) = prefix {
             shape = first_rows(&shape, count, places.c, worker, workers);
         }
-        gemm_on(micro::best(), &shape, places, worker, workers);
+        if shape.parts == 1 {
+            gemm_on(micro::best(), &shape, places, worker, workers);
+        } else {
+            parts_on(micro::best(), &shape, places, worker, workers);
+        }
+    }
+}
+
+/// The worker's share of each part of a contraction, which is a product of its own.
+///
+/// # Safety
+/// As [`gemm`].
+unsafe fn parts_on(isa: &'static Isa, shape: &GemmShape, places: &GemmPlaces, worker: u32, workers: u32) {
+    for part in range(shape.parts as usize, shape.split, PARTS, worker, workers) {
+        let deep = share(shape.k as usize, part, shape.parts as usize, PANEL);
+        let places = GemmPlaces {
+            a: places.a.wrapping_add(deep.start),
+            b: places.b.wrapping_add(deep.start * shape.b_stride as usize),
+            c: places.c.wrapping_add(part * (shape.m * shape.c_stride) as usize),
+            ..*places
+        };
+        let shape = GemmShape { k: deep.len() as u32, parts: 1, ..*shape };
+        // SAFETY: a part's operands are rows and columns of the whole's, and its result is its own.
+        unsafe { gemm_on(isa, &shape, &places, worker, workers) };
     }
 }
 
@@ -189,7 +216,11 @@ pub fn scratch_bytes(program: &Program) -> u64 {
     let isa = micro::best();
     let whole = |gemm: &Gemm, split: Split| {
         let m = if split == Split::Rows { gemm.m.div_ceil(program.workers) } else { gemm.m };
-        let n = if split == Split::Columns { gemm.n.div_ceil(program.workers) } else { gemm.n };
+        let n = if matches!(split, Split::Columns | Split::AnyColumns) {
+            gemm.n.div_ceil(program.workers)
+        } else {
+            gemm.n
+        };
         let left_step = if gemm.form == Form::TN { gemm.a.stride } else { 1 };
         let operands = Operands::of(isa, gemm.precision);
         let right = match gemm.packed {

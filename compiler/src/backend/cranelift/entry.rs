@@ -223,6 +223,7 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
             m: word(gemm.m),
             n: word(gemm.n),
             k: word(gemm.k),
+            parts: word(gemm.parts),
             a_stride: word(gemm.a.stride),
             b_stride: word(gemm.b.stride),
             c_stride: word(gemm.c.stride),
@@ -266,9 +267,22 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
 
     /// The address of a product's shape.
     fn gemm_shape(&mut self, shape: GemmShape) -> Result<Value, Error> {
-        let GemmShape { form, precision, m, n, k, a_stride, b_stride, c_stride, accumulate, packed, split } =
-            shape;
-        let words = [form, precision, m, n, k, a_stride, b_stride, c_stride, accumulate, packed, split];
+        let GemmShape {
+            form,
+            precision,
+            m,
+            n,
+            k,
+            parts,
+            a_stride,
+            b_stride,
+            c_stride,
+            accumulate,
+            packed,
+            split,
+        } = shape;
+        let words =
+            [form, precision, m, n, k, parts, a_stride, b_stride, c_stride, accumulate, packed, split];
         self.constant(&words)
     }
 
@@ -454,6 +468,8 @@ fn cut(split: Split) -> u32 {
         Split::Whole => 0,
         Split::Rows => 1,
         Split::Columns => 2,
+        Split::AnyColumns => 3,
+        Split::Parts => 4,
         Split::Axis(_) => panic!("internal error: a library call cut along a kernel's axis"),
     }
 }

@@ -6,7 +6,8 @@
 //! ready; within a nest it reads its neighbours' values at its own position only.
 //!
 //! A sum of few outer products that is only read element by element, as a weight's gradient is by the update when a batch
-//! is one short row, is computed where it is read and never lies in memory.
+//! is one short row, is computed where it is read and never lies in memory. So is a product with a contraction of one, as
+//! that of a word's number and a weight.
 
 use std::collections::{HashMap, HashSet};
 
@@ -238,7 +239,11 @@ impl<'a> Lowering<'a> {
     fn floating(&self, nodes: &'a [Node]) -> HashSet<Value> {
         let mut floating = HashSet::new();
         for node in nodes.iter().rev() {
-            if self.is_short_sum(node) || self.is_lookup_in_loops(node) || self.is_row_if_present(node) {
+            if self.is_short_sum(node)
+                || self.is_outer_product(node)
+                || self.is_lookup_in_loops(node)
+                || self.is_row_if_present(node)
+            {
                 floating.insert(node.result());
                 continue;
             }
@@ -274,6 +279,17 @@ impl<'a> Lowering<'a> {
         };
         let uses = self.uses_of(node.result());
         uses.iter().all(by_element)
+    }
+
+    /// Whether a node is a product with a contraction of one, which is only read element by element, be it in loops.
+    fn is_outer_product(&self, node: &Node) -> bool {
+        let by_element = |how: &Use| match how {
+            Use::Sliced(param) => self.is_read_by_element(*param),
+            how => self.is_read_by_element_as(how),
+        };
+        node.op == Op::MatMul(Form::NN)
+            && self.graph.shape(node.args[1])[0] == 1
+            && self.uses_of(node.result()).iter().all(by_element)
     }
 
     fn uses_of(&self, value: Value) -> &[Use] {
@@ -313,8 +329,11 @@ impl<'a> Lowering<'a> {
 
     /// Whether all that reads a value, or pieces of it, reads one element for each of its own.
     fn is_read_by_element(&self, value: Value) -> bool {
-        let uses = self.uses_of(value);
-        uses.iter().all(|how| match how {
+        self.uses_of(value).iter().all(|how| self.is_read_by_element_as(how))
+    }
+
+    fn is_read_by_element_as(&self, how: &Use) -> bool {
+        match how {
             Use::Node(user) => match &self.definers[user].op {
                 Op::Map(_) => true,
                 Op::Split { .. } => {
@@ -323,7 +342,7 @@ impl<'a> Lowering<'a> {
                 _ => false,
             },
             Use::Read | Use::Sliced(_) | Use::Placed => false,
-        })
+        }
     }
 
     /// What must have run before `value` can be read.

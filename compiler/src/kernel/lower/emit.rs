@@ -199,6 +199,10 @@ impl<'l, 'a> Emitter<'l, 'a> {
                 self.define(Expr::Map(*scalar, vars))
             }
             Op::MatMul(Form::TN) => self.outer_products(args[0], args[1], at),
+            Op::MatMul(Form::NN) => match self.lowering.parts.get(&value) {
+                Some(parts) => self.sum(parts, at),
+                None => self.outer_product(args[0], args[1], at),
+            },
             Op::Pick => {
                 let id = self.id(args[1], at);
                 let at = [at, &[At { index: Some(Index::Id(id)), offset: 0 }]].concat();
@@ -238,6 +242,24 @@ impl<'l, 'a> Emitter<'l, 'a> {
             }
             op => unreachable!("internal error: {} of {value} has no home", op.name()),
         }
+    }
+
+    /// Element `[.., j]` of `a @ b` where `a` has one column and `b` one row.
+    fn outer_product(&mut self, a: Value, b: Value, at: &[At]) -> Var {
+        let (&last, lead) = split_last(at);
+        let a = self.value(a, &[lead, &[At::fixed(0)]].concat());
+        let b = self.value(b, &[At::fixed(0), last]);
+        self.define(Expr::Map(Scalar::Mul, vec![a, b]))
+    }
+
+    /// The sum of the elements at a position of all of a product's parts.
+    fn sum(&mut self, parts: &View, at: &[At]) -> Var {
+        let load = |part| Expr::Load(address(parts, &[&[At::fixed(part)], at].concat()));
+        let first = self.define(load(0));
+        (1..parts.shape[0]).fold(first, |sum, part| {
+            let part = self.define(load(part));
+            self.define(Expr::Map(Scalar::Add, vec![sum, part]))
+        })
     }
 
     /// Element `[i, j]` of `a^T @ b` as a sum over the leading axes of both.

@@ -13,6 +13,9 @@ impl Lowering<'_> {
     /// results that are wanted in several places.
     pub(super) fn library_call(&mut self, node: &Node, items: &mut Vec<Item>) {
         let result = node.result();
+        if let Some(parts) = self.parts.get(&result).cloned() {
+            return self.product(Form::NN, node, &parts, items);
+        }
         let Some(homes) = self.homes.get(&result).cloned() else { return };
         let direct = homes.iter().position(|view| view.matrix().is_some());
         let target = match direct {
@@ -65,6 +68,7 @@ impl Lowering<'_> {
         let precision = if m < MIN_ROWS { Precision::F32 } else { self.numbers.products };
         let prefix = node.args.get(2).map(|&count| self.materialise(count, items).start());
         let (packed, accumulate, right_sums, squares) = (None, false, None, None);
+        let parts = self.parts.get(&node.result()).map_or(1, |parts| parts.shape[0]);
         let rounds = self.rounds.get(&node.result()).copied().unwrap_or_default();
         items.push(Item::Gemm(Gemm {
             form,
@@ -72,6 +76,7 @@ impl Lowering<'_> {
             m,
             n,
             k,
+            parts,
             a,
             b,
             packed,

@@ -16,6 +16,7 @@ mod keep;
 mod library;
 mod nest;
 mod pack;
+mod parts;
 mod prologue;
 mod regions;
 mod ride;
@@ -43,6 +44,8 @@ pub fn lower(graph: &Graph, numbers: Numbers) -> Module {
         slices: HashMap::new(),
         ones: HashMap::new(),
         rounds: HashMap::new(),
+        parts: HashMap::new(),
+        around: None,
         module: Module { name: graph.name.clone(), buffers: vec![], prologue: vec![], items: vec![] },
         names: HashSet::new(),
         times: 0,
@@ -72,6 +75,10 @@ struct Lowering<'a> {
     ones: HashMap<usize, View>,
     /// The products in loops that have nothing to multiply in a round.
     rounds: HashMap<Value, Rounds>,
+    /// Where the parts lie of products that are cut into parts, `[parts, ..]`.
+    parts: HashMap<Value, View>,
+    /// The time loop whose body is being lowered, and its rounds.
+    around: Option<(Time, usize)>,
     module: Module,
     /// Those of the module's buffers.
     names: HashSet<String>,

@@ -45,6 +45,7 @@ impl Lowering<'_> {
             m,
             n,
             k,
+            parts: 1,
             a,
             b,
             packed,

@@ -112,7 +112,7 @@ impl<'m> Verifier<'m> {
         let (b_rows, b_columns) = if gemm.form == Form::NT { (n, k) } else { (k, n) };
         let a = (&gemm.a, a_rows, a_columns);
         let b = (&gemm.b, b_rows, b_columns);
-        let c = (&gemm.c, m, n);
+        let c = (&gemm.c, gemm.parts * m, n);
         self.read(a)?;
         if gemm.precision == Precision::Bf16 && gemm.packed.is_some_and(|format| format != Format::Bf16) {
             return Err("the packed operand has another precision than the product".into());
@@ -122,6 +122,12 @@ impl<'m> Verifier<'m> {
             None => self.read(b)?,
         }
         let plain = gemm.prefix.is_none() && !gemm.has_riders();
+        let as_it_lies = gemm.packed.is_none() && gemm.precision == Precision::F32;
+        if gemm.parts != 1
+            && (gemm.form != Form::NN || !plain || !as_it_lies || gemm.accumulate || gemm.parts == 0)
+        {
+            return Err("only a plain nn is cut into parts".into());
+        }
         if gemm.rounds != Rounds::All && (self.open.is_empty() || !plain) {
             return Err(
                 "a product that is left out in a round and is in no loop, or makes more than C".into()

@@ -334,6 +334,21 @@ fn time_runs_forwards_and_backwards() {
 }
 
 #[test]
+fn products_are_cut_into_parts() {
+    let text = r#"module parts {
+  buffer %0: f[3, 50] input "a" carried start 0.0
+  buffer %1: f[50, 40] input "b" carried start 0.0
+  buffer %2: f[3, 3, 40] output "c" probabilities
+  gemm nn 3x40x50 parts 3: %2 stride 40 = %0 stride 50 @ %1 stride 40
+}
+"#;
+    let module = module(text);
+    let mut machine = Machine::new(&module);
+    fill(&mut machine, &["a", "b"]);
+    agree(&module, &machine, &["c"], TOLERANCE);
+}
+
+#[test]
 fn products_leave_out_a_round() {
     let forth = "= %3 + 60*t0 stride 20 @ packed %5 stride 0";
     let back = "= %7 + 60*t1 stride 20 @ packed %5 stride 0";

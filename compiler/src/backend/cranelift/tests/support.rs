@@ -34,6 +34,7 @@ fn steps(items: &[Item]) -> Vec<Step> {
         Item::Gemm(gemm) if gemm.m > gemm.n && gemm.squares.is_none() => {
             Step::Gemm(gemm.clone(), Split::Rows)
         }
+        Item::Gemm(gemm) if gemm.parts > 1 => Step::Gemm(gemm.clone(), Split::Parts),
         Item::Gemm(gemm) => Step::Gemm(gemm.clone(), Split::Columns),
         Item::Pack(pack) => Step::Pack(pack.clone(), Split::Columns),
         Item::Scatter(scatter) => Step::Scatter(scatter.clone(), Split::Columns),
@@ -193,6 +194,7 @@ fn ranges(m: u32, n: u32, split: u32, worker: u32, workers: u32) -> (Range<usize
     match split {
         0 => (0..m, 0..n),
         1 => (share(m, worker, workers, 1), 0..n),
+        4 => (0..m, 0..n),
         _ => (0..m, share(n, worker, workers, COLUMN_GRAIN)),
     }
 }
@@ -210,6 +212,26 @@ fn claims() -> *const c_void {
 
 unsafe extern "C" fn gemm(shape: *const GemmShape, places: *const GemmPlaces, worker: u32, workers: u32) {
     // SAFETY: compiled code passes a constant shape and operands of that shape.
+    let (shape, places) = unsafe { (*shape, *places) };
+    let (k, parts) = (shape.k as usize, shape.parts as usize);
+    let own = if shape.split == 4 { share(parts, worker as usize, workers as usize, 1) } else { 0..parts };
+    for part in own {
+        let deep = share(k, part, parts, PANEL);
+        let deep = if parts == 1 { 0..k } else { deep };
+        let shape = GemmShape { k: deep.len() as u32, ..shape };
+        let places = GemmPlaces {
+            a: places.a.wrapping_add(deep.start),
+            b: places.b.wrapping_add(deep.start * shape.b_stride as usize),
+            c: places.c.wrapping_add(part * (shape.m * shape.c_stride) as usize),
+            ..places
+        };
+        // SAFETY: a part's operands lie within the whole's.
+        unsafe { part_of_gemm(&shape, &places, worker, workers) };
+    }
+}
+
+unsafe fn part_of_gemm(shape: &GemmShape, places: &GemmPlaces, worker: u32, workers: u32) {
+    // SAFETY: as the caller says.
     unsafe {
         let s = *shape;
         let GemmPlaces { a, b, c, prefix, right_sums, squares, claims: passed } = *places;

@@ -1,0 +1,47 @@
+//! Products in time loops that have nothing to multiply in one of the rounds: in the first one, where a state that starts at
+//! zero is what they multiply, or in the last one, where nobody reads any more what they hand to the next.
+
+use std::collections::HashSet;
+
+use super::Lowering;
+use crate::graph::{Loop, Node, Op, Value};
+use crate::kernel::Rounds;
+
+impl Lowering<'_> {
+    /// Notes for each product in the body of `inner` in which rounds it is wanted.
+    pub(super) fn find_idle_rounds(&mut self, inner: &Loop) {
+        let needed = self.needed_in_last_round(inner);
+        for node in inner.body.iter().filter(|node| matches!(node.op, Op::MatMul(_))) {
+            let first = inner.carried.iter().find(|carried| carried.param == node.args[0]);
+            let rounds = match first {
+                // In a loop of one round nobody has written before what is left out.
+                _ if !needed.contains(&node.result()) && inner.steps > 1 => Rounds::BeforeLast,
+                Some(carried) if self.is_zero(carried.init) => Rounds::AfterFirst,
+                _ => continue,
+            };
+            self.rounds.insert(node.result(), rounds);
+        }
+    }
+
+    /// The values of a loop's body that its results are computed from in the last round.
+    fn needed_in_last_round(&self, inner: &Loop) -> HashSet<Value> {
+        let lasts = inner.carried.iter().filter(|carried| self.uses.contains_key(&carried.last));
+        let mut needed: HashSet<Value> = lasts.map(|carried| carried.next).collect();
+        needed.extend(inner.stacked.iter().map(|stacked| stacked.value));
+        for node in inner.body.iter().rev() {
+            if node.results.iter().any(|result| needed.contains(result)) {
+                needed.extend(&node.args);
+            }
+        }
+        needed
+    }
+
+    /// Whether all of a value is known to be zero.
+    fn is_zero(&self, value: Value) -> bool {
+        match self.definers.get(&value) {
+            Some(Node { op: Op::Const(number), .. }) => *number == 0.0,
+            Some(Node { op: Op::Broadcast { .. }, args, .. }) => self.is_zero(args[0]),
+            _ => false,
+        }
+    }
+}
