@@ -178,19 +178,27 @@ fn iterations_with_random_starts_are_resumed_too() {
 
 #[test]
 fn any_number_of_threads_gives_the_same_bits() {
-    // The second has more words, wider rows and more of them, so that each distinct row is multiplied once.
+    // The second has more words, wider rows and more of them, so that each distinct row is multiplied once. The third has
+    // one row, so that products are cut into parts.
     let many_words: String = (0..400).map(|at| format!("word{} ", at * at % 211 % 60)).collect();
     let wide = Model {
         batches: "stream(rows: 9, steps: 8)",
         model: "tokens -> embedding(64) -> lstm(16) -> dense(vocab) -> softmax",
         ..TINY
     };
-    for (model, text) in [(TINY, None), (wide, Some(many_words))] {
+    let of_one_row = Model {
+        batches: "stream(rows: 1, steps: 8)",
+        model: "tokens -> embedding(8) -> lstm(256) -> dense(vocab) -> softmax",
+        ..TINY
+    };
+    let models = [(TINY, None), (wide, Some(many_words)), (of_one_row, None)];
+    for (number, (model, text)) in models.into_iter().enumerate() {
         let folder = Folder::new();
         folder.write("tiny.lstm", model.text());
         text.iter().for_each(|text| folder.write("text.txt", text));
         let plan = folder.ok(&["emit", "tiny.lstm", "--stage", "plan"]);
         assert_eq!(plan.contains("  distinct "), text.is_some(), "{plan}");
+        assert_eq!(plan.contains(" parts 4:"), number == 2, "{plan}");
         let train = |threads: &str| {
             let args =
                 ["train", "tiny.lstm", "--epochs", "1", "--threads", threads, "--out", threads, "--json"];
