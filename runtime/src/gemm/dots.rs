@@ -71,12 +71,33 @@ fn dots<const FUSED: bool, const ROWS: usize>(a: [&[f32]; ROWS], b: &[f32]) -> [
             }
         }
     }
+    let rest = &b[whole..];
     for (sums, a) in sums.iter_mut().zip(a) {
-        for ((sum, &a), &b) in sums.iter_mut().zip(&a[whole..]).zip(&b[whole..]) {
-            *sum = multiply_add::<FUSED>(a, b, *sum);
+        let a = &a[whole..];
+        for line in 0..LANES / LINE {
+            // Lines one by one, so that the sums stay in registers.
+            if let (Some(a), Some(b)) = (line_of(a, line), line_of(rest, line)) {
+                for lane in 0..LINE {
+                    let sum = &mut sums[LINE * line + lane];
+                    *sum = multiply_add::<FUSED>(a[lane], b[lane], *sum);
+                }
+            }
+        }
+        let lines = rest.len() / LINE * LINE;
+        if lines < rest.len() {
+            let mut ended = *sums;
+            for (sum, (&a, &b)) in ended[lines..].iter_mut().zip(a[lines..].iter().zip(&rest[lines..])) {
+                *sum = multiply_add::<FUSED>(a, b, *sum);
+            }
+            *sums = ended;
         }
     }
     sums.map(total)
+}
+
+#[inline(always)]
+fn line_of(values: &[f32], line: usize) -> Option<&[f32; LINE]> {
+    values.get(LINE * line..)?.first_chunk()
 }
 
 #[inline(always)]
