@@ -331,7 +331,7 @@ fn gradients_of_one_short_row_are_not_written() {
         assert!(!program.schedule.iter().any(is_gradient), "{program}");
         let temporaries = program.module.buffers.iter().filter(|buffer| buffer.kind == BufferKind::Temp);
         let largest = temporaries.map(|buffer| buffer.len()).max();
-        assert_eq!(largest, Some(4 * 3 * 4 * 512), "four parts of the gates of three steps: {program}");
+        assert_eq!(largest, Some(2 * 3 * 4 * 512), "two parts of the gates of three steps: {program}");
     }
     // Twenty rows are worth a product.
     let of_rows = of_source(&one_layer("", "lstm(48)"), 100, 1);
@@ -347,7 +347,7 @@ fn workers_keep_their_rows_of_the_weights() {
     products(&program.schedule, &mut found);
     let forwards: Vec<usize> =
         found.iter().filter(|gemm| gemm.form == Form::NN).map(|gemm| gemm.parts).collect();
-    assert_eq!(forwards, [4, 4], "of the layer and of the logits: {program}");
+    assert_eq!(forwards, [2, 2], "of the layer and of the logits: {program}");
     let barriers: usize = program
         .leaves()
         .iter()

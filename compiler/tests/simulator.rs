@@ -1,15 +1,16 @@
 //! The simulator of schedules finds what it is there to find: schedules without one of their barriers, and buffers that
-//! lie over each other.
+//! lie over each other. And it finds nothing in the schedules of models that are wide enough to be cut in many ways.
 
 mod support;
 
 use std::collections::HashMap;
 
 use lstmc_compiler::graph::Purpose;
-use lstmc_compiler::kernel::{Module, parse};
+use lstmc_compiler::kernel::{BufferKind, InputRole, Module, parse};
 use lstmc_compiler::pipeline;
 use lstmc_compiler::plan::{Program, Step, plan, verify};
-use support::random_models::checked;
+use proptest::prelude::*;
+use support::random_models::{checked, wide_models};
 use support::simulator::simulate;
 
 /// `b` reads other rows than its worker wrote in `a`; in the loop, `d` reads other rows of what `c` wrote, and the next
@@ -158,6 +159,59 @@ fn overlaps_are_found() {
         broken.offsets[moved] = broken.offsets[onto];
         let fault = simulate(&broken, &HashMap::new()).expect_err("an overlap");
         assert!(fault.contains("but there lies"), "{fault}");
+    }
+}
+
+/// The ids that a step of `program` reads, below `vocab`, some of them twice.
+fn some_ids(program: &Program, vocab: u32) -> HashMap<String, Vec<u32>> {
+    let buffers = program.module.buffers.iter();
+    let ids = buffers
+        .filter(|buffer| matches!(buffer.kind, BufferKind::Input(InputRole::Tokens | InputRole::Targets)));
+    ids.map(|buffer| (buffer.name.clone(), (0..buffer.len() as u32).map(|at| at * 5 % vocab).collect()))
+        .collect()
+}
+
+/// Steps of models in which workers keep rows or columns of what they compute.
+#[test]
+fn rows_and_columns_are_whose_the_plan_says() {
+    for (batches, chain) in [
+        ("stream(rows: 1, steps: 3)", "embedding(32) -> rnn(256)"),
+        ("stream(rows: 2, steps: 3)", "scalar -> rnn(256) -> lstm(64)"),
+        (
+            "windows(length: 3, stride: 1, rows: 1, targets: last)",
+            "embedding(64) -> gru(64) -> rnn(256) -> last",
+        ),
+        ("windows(length: 4, stride: 1, rows: 3)", "embedding(96) -> lstm(48) -> rnn(64)"),
+        ("stream(rows: 9, steps: 4)", "embedding(40) -> lstm(64) -> gru(32)"),
+    ] {
+        let text = format!(
+            "data {{ train: \"t\"; tokens: words; batches: {batches} }}
+            model {{ tokens -> {chain} -> dense(vocab) -> softmax }}
+            train {{ loss: cross_entropy; optimizer: rmsprop; epochs: 1 }}"
+        );
+        let model = checked(&text, 50).unwrap_or_else(|errors| panic!("{errors}"));
+        for workers in [2, 3, 4] {
+            let program = pipeline::program_of(&model, Purpose::Train, workers);
+            let found = simulate(&program, &some_ids(&program, 50));
+            assert_eq!(found, Ok(()), "{batches}, {chain}: {program}");
+        }
+    }
+}
+
+proptest! {
+    // A wide model takes a while to walk through.
+    #![proptest_config(ProptestConfig { max_shrink_iters: 100, failure_persistence: None, ..ProptestConfig::with_cases(24) })]
+
+    #[test]
+    fn wide_models_are_planned_without_races(random in wide_models()) {
+        let model = checked(&random.text, random.vocab).map_err(TestCaseError::fail)?;
+        for purpose in [Purpose::Train, Purpose::Evaluate] {
+            for workers in [2, 3] {
+                let program = pipeline::program_of(&model, purpose, workers);
+                let found = simulate(&program, &some_ids(&program, random.vocab as u32));
+                prop_assert_eq!(found, Ok(()), "{}", program);
+            }
+        }
     }
 }
 

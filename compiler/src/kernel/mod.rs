@@ -232,6 +232,29 @@ pub enum Rounds {
 }
 
 impl Gemm {
+    /// `C = op(A) @ op(B)` of these `m`, `n` and `k`, in `f32` and as it lies.
+    pub fn plain(form: Form, [m, n, k]: [usize; 3], a: Matrix, b: Matrix, c: Matrix) -> Self {
+        let (precision, rounds) = (Precision::F32, Rounds::All);
+        let (packed, accumulate, prefix, right_sums, squares) = (None, false, None, None, None);
+        Self {
+            form,
+            precision,
+            m,
+            n,
+            k,
+            parts: 1,
+            a,
+            b,
+            packed,
+            c,
+            accumulate,
+            prefix,
+            right_sums,
+            squares,
+            rounds,
+        }
+    }
+
     /// What it writes beside C.
     pub fn riders(&self) -> impl Iterator<Item = &Address> {
         self.right_sums.iter().chain(&self.squares)

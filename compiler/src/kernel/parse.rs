@@ -378,23 +378,8 @@ impl<'a> Words<'a> {
         let squares = self.named("squares")?;
         let rounds = self.rounds()?;
         self.end()?;
-        Ok(Gemm {
-            form,
-            precision,
-            m,
-            n,
-            k,
-            parts,
-            a,
-            b,
-            packed,
-            c,
-            accumulate,
-            prefix,
-            right_sums,
-            squares,
-            rounds,
-        })
+        let plain = Gemm::plain(form, [m, n, k], a, b, c);
+        Ok(Gemm { precision, parts, packed, accumulate, prefix, right_sums, squares, rounds, ..plain })
     }
 
     fn rounds(&mut self) -> Result<Rounds, String> {

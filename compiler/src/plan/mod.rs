@@ -123,7 +123,7 @@ impl Leaf<'_> {
     pub fn reason(&self, workers: usize) -> &'static str {
         match self.step {
             Step::Kernel(kernel, _) => match partition::cut(kernel, workers) {
-                Ok(_) => "its outermost loop is parallel",
+                Ok(_) => "its iterations are independent",
                 Err(reason) => reason,
             },
             Step::Gemm(gemm, _) => partition::cut_of_gemm(gemm, workers, self.in_loop).1,

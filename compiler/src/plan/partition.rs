@@ -18,12 +18,12 @@ pub(super) fn cut(kernel: &Kernel, workers: usize) -> Result<Axis, &'static str>
     let grain = |axis: Axis| Split::Axis(axis).grain(kernel.is_vector_axis(axis));
     let extent = |axis: Axis| kernel.axes[axis.0 as usize];
     let is_long = |axis: &Axis| workers > 1 && extent(*axis) >= workers * grain(*axis);
-    let is_even = |axis: &Axis| {
+    let is_fair = |axis: &Axis| {
         extent(*axis) >= MANY_EACH * workers * grain(*axis) || is_even(extent(*axis), workers, grain(*axis))
     };
     let mut long = loops.into_iter().filter(is_long);
     let first = long.clone().next();
-    long.find(is_even).or(first).ok_or("its loops are too short to be cut")
+    long.find(is_fair).or(first).ok_or("its loops are too short to be cut")
 }
 
 /// The axes of a kernel's loops from the outermost one inwards, as long as each is parallel and all that is inside the one
@@ -61,7 +61,7 @@ const SHARED_WEIGHT_BYTES: usize = 8 << 20;
 /// A product inside a time loop is cut by rows, so that a worker keeps its rows of the batch through all steps and
 /// needs no barrier, unless the rows are too few or the weight too large to be read by every worker. Other products are
 /// cut along the longer side of the result, but for those whose right side has to be transposed: of that each worker then
-/// transposes its own columns.
+/// transposes its own columns. Parts of a contraction are shared out as such, if that is even.
 pub(super) fn of_gemm(gemm: &Gemm, workers: usize, in_loop: bool) -> Split {
     cut_of_gemm(gemm, workers, in_loop).0
 }

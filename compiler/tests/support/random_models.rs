@@ -41,9 +41,20 @@ pub fn checked(text: &str, vocab: usize) -> Result<Model, String> {
 /// One choice: what, and up to three operands.
 type Code = [u16; 4];
 
+/// Models so small that most of them are not worth cutting.
 pub fn models() -> impl Strategy<Value = RandomModel> {
+    models_of(1)
+}
+
+/// Models with layers of up to 112 units, whose rows and columns can be cut in many ways.
+pub fn wide_models() -> impl Strategy<Value = RandomModel> {
+    models_of(16)
+}
+
+fn models_of(grain: usize) -> impl Strategy<Value = RandomModel> {
     let layer = (any::<Code>(), vec(any::<Code>(), 1..6));
-    (any::<[u16; 8]>(), vec(layer, 1..4)).prop_map(|(head, layers)| Writer::new(head).model(&layers))
+    (any::<[u16; 8]>(), vec(layer, 1..4))
+        .prop_map(move |(head, layers)| Writer::new(head, grain).model(&layers))
 }
 
 fn pick<'a>(list: &[&'a str], code: u16) -> &'a str {
@@ -52,6 +63,8 @@ fn pick<'a>(list: &[&'a str], code: u16) -> &'a str {
 
 struct Writer {
     head: [u16; 8],
+    /// Layers are a multiple of this wide, or 33.
+    grain: usize,
     definitions: String,
     chain: String,
     /// Of what flows.
@@ -59,8 +72,8 @@ struct Writer {
 }
 
 impl Writer {
-    fn new(head: [u16; 8]) -> Self {
-        Self { head, definitions: String::new(), chain: String::new(), width: 0 }
+    fn new(head: [u16; 8], grain: usize) -> Self {
+        Self { head, grain, definitions: String::new(), chain: String::new(), width: 0 }
     }
 
     fn model(mut self, layers: &[(Code, Vec<Code>)]) -> RandomModel {
@@ -141,7 +154,7 @@ impl Writer {
         let units = match code[1] % 8 {
             // Wide enough for whole vectors and for columns to be cut.
             7 => 33,
-            width => usize::from(width) + 1,
+            width => self.grain * (usize::from(width) + 1),
         };
         match code[0] % 12 {
             0 | 1 => self.wide(format!("lstm({units})"), units),

@@ -285,7 +285,7 @@ impl<'a> Lowering<'a> {
     fn is_outer_product(&self, node: &Node) -> bool {
         let by_element = |how: &Use| match how {
             Use::Sliced(param) => self.is_read_by_element(*param),
-            how => self.is_read_by_element_as(how),
+            how => self.reads_by_element(how),
         };
         node.op == Op::MatMul(Form::NN)
             && self.graph.shape(node.args[1])[0] == 1
@@ -329,10 +329,10 @@ impl<'a> Lowering<'a> {
 
     /// Whether all that reads a value, or pieces of it, reads one element for each of its own.
     fn is_read_by_element(&self, value: Value) -> bool {
-        self.uses_of(value).iter().all(|how| self.is_read_by_element_as(how))
+        self.uses_of(value).iter().all(|how| self.reads_by_element(how))
     }
 
-    fn is_read_by_element_as(&self, how: &Use) -> bool {
+    fn reads_by_element(&self, how: &Use) -> bool {
         match how {
             Use::Node(user) => match &self.definers[user].op {
                 Op::Map(_) => true,

@@ -67,26 +67,10 @@ impl Lowering<'_> {
         };
         let precision = if m < MIN_ROWS { Precision::F32 } else { self.numbers.products };
         let prefix = node.args.get(2).map(|&count| self.materialise(count, items).start());
-        let (packed, accumulate, right_sums, squares) = (None, false, None, None);
         let parts = self.parts.get(&node.result()).map_or(1, |parts| parts.shape[0]);
         let rounds = self.rounds.get(&node.result()).copied().unwrap_or_default();
-        items.push(Item::Gemm(Gemm {
-            form,
-            precision,
-            m,
-            n,
-            k,
-            parts,
-            a,
-            b,
-            packed,
-            c,
-            accumulate,
-            prefix,
-            right_sums,
-            squares,
-            rounds,
-        }));
+        let plain = Gemm::plain(form, [m, n, k], a, b, c);
+        items.push(Item::Gemm(Gemm { precision, parts, prefix, rounds, ..plain }));
     }
 
     /// Which ids there are. What nobody reads is written all the same.

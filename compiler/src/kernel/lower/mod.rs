@@ -5,6 +5,7 @@
 //! 2. `storage`: values that a later item reads get a home in a buffer. Pieces of a concatenation are written in place;
 //!    what a loop stacks is written to its slot of the stack; a carried value that is also stacked lives in one buffer
 //!    of `steps + 1` slots, so that carrying costs no copy.
+//!    Long products of few rows lie in `parts`, and `rounds` tells which products have nothing to do in a round of a loop.
 //! 3. `emit`: each group becomes a [`Kernel`]; what has no home is computed where it is read.
 //! 4. `ride`: sums of what a product reads go to that product.
 //! 5. `prologue` and `pack`: what is the same at every step of a run is done once before, and weights are laid out for the

@@ -10,8 +10,9 @@ use super::storage::View;
 use super::{Lowering, Use};
 use crate::graph::{Form, InputRole, Node, Op, OutputRole, Value};
 
-/// As many as the workers that this gains from, or a multiple. The result's bits depend on it.
-const PARTS: usize = 4;
+/// As many as the workers that gain most: more parts are more to hand on and to add up, and with more workers a product is
+/// cut by columns. The result's bits depend on it.
+const PARTS: usize = 2;
 /// More rows than that are worth laying the weight out for.
 const MAX_ROWS: usize = 4;
 /// Shorter contractions are not worth adding up parts.

@@ -7,7 +7,7 @@ use super::Lowering;
 use super::emit::{At, Emitter};
 use super::storage::View;
 use crate::graph::{Form, Node, Reduce};
-use crate::kernel::{Gemm, Item, Kernel, Precision, Rounds};
+use crate::kernel::{Gemm, Item, Kernel};
 
 /// Smaller matrices stay in the caches while a loop nest walks them.
 pub(super) const MIN_ELEMENTS: usize = 1 << 16;
@@ -36,26 +36,7 @@ impl Lowering<'_> {
             }
         };
         let a = ones.matrix()?;
-        let precision = Precision::F32;
-        let (packed, accumulate, prefix, right_sums, squares) = (None, false, None, None, None);
-        let (form, m, rounds) = (Form::NN, 1, Rounds::All);
-        items.push(Item::Gemm(Gemm {
-            form,
-            precision,
-            m,
-            n,
-            k,
-            parts: 1,
-            a,
-            b,
-            packed,
-            c,
-            accumulate,
-            prefix,
-            right_sums,
-            squares,
-            rounds,
-        }));
+        items.push(Item::Gemm(Gemm::plain(Form::NN, [1, n, k], a, b, c)));
         items.extend(homes[1..].iter().map(|view| self.copy(node.result(), view.clone())));
         Some(items)
     }
