@@ -1,19 +1,19 @@
 //! Products on every instruction set of this CPU against sums in f64, and bit for bit against each other.
 
 mod claims;
+mod parts;
 
 use lstmc_compiler::backend::abi::{
     DistinctShape, GemmPlaces, GemmShape, PackShape, ScatterShape, format_word,
 };
 use lstmc_compiler::kernel::Precision::{self, Bf16, F32};
-use lstmc_compiler::kernel::{Format, PANEL, bf16_bits, bf16_value};
-use lstmc_compiler::plan::share;
+use lstmc_compiler::kernel::{Format, bf16_bits, bf16_value};
 use lstmc_compiler::scalar::random;
 use ndarray::Array2;
 use proptest::prelude::*;
 
 use super::micro::{self, Isa};
-use super::{COLUMNS, NT, PARTS, ROWS, TN, distinct, gemm, gemm_on, pack_on, range, scatter, streams};
+use super::{COLUMNS, NT, ROWS, TN, distinct, gemm, gemm_on, pack_on, range, scatter, streams};
 
 /// Marks elements that no product may write.
 const UNTOUCHED: f32 = 1.0e30;
@@ -214,39 +214,6 @@ fn check_all(case: &Case) {
         }
         if case.form != TN && case.precision == F32 {
             check_formats(case, isa);
-        }
-    }
-}
-
-/// Each part is the product of its columns of A and rows of B, to the bit, whoever computes it.
-#[test]
-fn parts_are_products_of_their_own() {
-    for (m, n, k, parts) in [(1, 70, 200, 4), (3, 33, 90, 3), (2, 1100, 40, 8), (1, 5, 0, 2)] {
-        let case = Case { form: 0, m, n, k, gap: 2, accumulate: false, precision: F32 };
-        let (a, b, c) = case.operands();
-        let one = case.shape(None, 0);
-        let (row, len) = (one.b_stride as usize, c.len());
-        let mut expected = vec![];
-        for part in 0..parts {
-            let deep = share(k, part, parts, PANEL);
-            let shape = GemmShape { k: deep.len() as u32, ..one };
-            let mut c = c.clone();
-            let places = places(&a[deep.start..], &b[row * deep.start..], &mut c);
-            // SAFETY: the operands have the lengths that the shape asks for.
-            unsafe { gemm(&shape, &places, 0, 1) };
-            expected.extend(c);
-        }
-        for (split, workers) in [(0, 1), (0, 2), (ROWS, 2), (COLUMNS, 3), (PARTS, 1), (PARTS, 2), (PARTS, 3)]
-        {
-            let mut found = c.repeat(parts);
-            let shape = GemmShape { parts: parts as u32, split, ..one };
-            let places = places(&a, &b, &mut found);
-            for worker in 0..workers {
-                // SAFETY: as above, and C has as many parts.
-                unsafe { gemm(&shape, &places, worker, workers) };
-            }
-            assert_eq!(found.len(), parts * len);
-            assert_eq!(bits(&found), bits(&expected), "{case:?}: split {split}, {workers} workers");
         }
     }
 }

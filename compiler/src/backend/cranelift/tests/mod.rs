@@ -1,6 +1,7 @@
 //! Compiled code against the kernel interpreter.
 
 mod generated;
+mod products;
 mod programs;
 mod riders;
 mod scalars;
@@ -10,6 +11,67 @@ mod wide;
 use support::execute;
 
 use crate::kernel::{Machine, Module, parse, run, verify};
+
+/// Rounding of sums of up to a few hundred numbers below 1, and of the approximated functions.
+const TOLERANCE: f64 = 1e-5;
+
+/// A recurrent layer forwards, then a loop backwards, with packed and plain products and a scatter.
+const RECURRENT: &str = r#"module recurrent {
+  buffer %0: f[11, 20] input "table" carried start 0.0
+  buffer %1: f[20, 20] input "r" carried start 0.0
+  buffer %2: id[4, 3] input "tokens" tokens
+  buffer %3: f[5, 3, 20] temp "h"
+  buffer %4: f[400] packed "r^"
+  buffer %5: f[640] packed "r^t"
+  buffer %6: f[3, 20] temp "dz"
+  buffer %7: f[4, 3, 20] temp "dx"
+  buffer %8: f[11, 20] output "dtable" gradient "table"
+  buffer %9: f[20, 20] output "dr" gradient "r"
+  kernel "start" axes 60 {
+    for a0 parallel vector {
+      v0 = const 0.1
+      store %3 + 1*a0 = v0
+      store %6 + 1*a0 = v0
+    }
+  }
+  pack nn 20x20: %5 = %1 stride 20
+  loop t0 in 4 {
+    gemm nn 3x20x20: %3 + 60 + 60*t0 stride 20 = %3 + 60*t0 stride 20 @ packed %5 stride 0
+    kernel "cell" axes 3 20 {
+      for a0 parallel {
+        v0 = load_id %2 + 3*t0 + 1*a0
+        for a1 vector {
+          v1 = load %0 + 20*v0 + 1*a1
+          v2 = load %3 + 60 + 60*t0 + 20*a0 + 1*a1
+          v3 = add v1 v2
+          v4 = tanh v3
+          store %3 + 60 + 60*t0 + 20*a0 + 1*a1 = v4
+        }
+      }
+    }
+  }
+  pack nt 20x20: %5 = %1 stride 20
+  loop t1 in 4 reverse {
+    kernel "back" axes 3 20 {
+      for a0 parallel {
+        for a1 vector {
+          v0 = load %6 + 20*a0 + 1*a1
+          v1 = load %3 + 60 + 60*t1 + 20*a0 + 1*a1
+          v2 = mul v1 v1
+          v3 = const 1.0
+          v4 = sub v3 v2
+          v5 = mul v0 v4
+          store %7 + 60*t1 + 20*a0 + 1*a1 = v5
+        }
+      }
+    }
+    gemm nt 3x20x20: %6 stride 20 = %7 + 60*t1 stride 20 @ packed %5 stride 0
+  }
+  scatter %8 [11, 20]: %2 count 12 from %7 stride 20
+  gemm tn 20x20x12: %9 stride 20 = %3 stride 20 @ %7 stride 20
+  gemm tn 20x20x12: %9 stride 20 += %3 + 60 stride 20 @ %7 stride 20
+}
+"#;
 
 /// A verified module from its text.
 fn module(text: &str) -> Module {
