@@ -180,6 +180,10 @@ pub enum Expr {
     },
 }
 
+/// A product of up to so many rows of A takes as long as reading B: it gains nothing from a B that is rounded, laid out or
+/// shared out block by block.
+pub const FEW_ROWS: usize = 4;
+
 /// `C = op(A) @ op(B)`, or `C += ..`: `C` is `[m, n]`, and the contraction has length `k`.
 ///
 /// As they lie in memory: NN has A `[m, k]` and B `[k, n]`; NT has A `[m, k]` and B `[n, k]`; TN has A `[k, m]` and

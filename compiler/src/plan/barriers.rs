@@ -8,7 +8,7 @@
 use super::access::{self, Access, RowWise, Slot};
 use super::partition;
 use super::{COLUMN_GRAIN, Split, Step, share};
-use crate::kernel::{Axis, BufferId, Form, Gemm, Item, Kernel, Matrix, Module, TimeLoop};
+use crate::kernel::{Axis, BufferId, Form, Gemm, Item, Kernel, Module, TimeLoop};
 
 /// What one item touches: a byte range of the arena, and how it is cut.
 #[derive(Clone, Debug, PartialEq)]
@@ -164,38 +164,42 @@ impl Scheduler<'_> {
     /// A, B and C of a product.
     fn operands(&self, gemm: &Gemm, split: Split) -> Vec<Touch> {
         let (m, n, k) = (gemm.m, gemm.n, gemm.k);
-        let (mut rows, mut columns, mut deep, mut parts) = (None, None, None, None);
-        match split {
+        let (row, column) = (Axis(0), Axis(1));
+        // Of each: along which of its axes it is cut, and where.
+        let (a_cut, b_cut, c_cut) = match split {
             // How many rows of the first ones a worker has is known when they are counted.
-            Split::Rows if gemm.prefix.is_none() && gemm.parts == 1 => rows = Some(self.cuts(m, 1)),
-            Split::Columns => columns = Some(self.cuts(n, COLUMN_GRAIN)),
-            Split::Parts => {
-                let ends = self.cuts(gemm.parts, 1);
-                deep = Some(ends.iter().map(|&end| gemm.part(end).start).collect());
-                parts = Some(ends.iter().map(|&end| end * m).collect());
+            Split::Rows if gemm.prefix.is_none() && gemm.parts == 1 => {
+                let rows = self.cuts(m, 1);
+                let of_a = if gemm.form == Form::TN { column } else { row };
+                (Some((of_a, rows.clone())), None, Some((row, rows)))
             }
-            _ => {}
-        }
-        let touch = |matrix: &Matrix,
-                     [height, width]: [usize; 2],
-                     writes: bool,
-                     cuts: [&Option<Vec<usize>>; 2]| {
-            let access = access::of_matrix(matrix, height, width, writes);
-            let cut =
-                [Axis(0), Axis(1)].into_iter().zip(cuts).find_map(|(axis, cuts)| Some((axis, cuts.clone()?)));
-            self.touch(&access, split == Split::Whole, cut)
+            Split::Columns => {
+                let columns = self.cuts(n, COLUMN_GRAIN);
+                let of_b = if gemm.form == Form::NT { row } else { column };
+                (None, Some((of_b, columns.clone())), Some((column, columns)))
+            }
+            Split::Parts => {
+                let parts = self.cuts(gemm.parts, 1);
+                let deep: Vec<usize> = parts.iter().map(|&part| gemm.part(part).start).collect();
+                let rows = parts.iter().map(|&part| part * m).collect();
+                (Some((column, deep.clone())), Some((row, deep)), Some((row, rows)))
+            }
+            _ => (None, None, None),
         };
-        let a = match gemm.form {
-            Form::TN => touch(&gemm.a, [k, m], false, [&None, &rows]),
-            Form::NN | Form::NT => touch(&gemm.a, [m, k], false, [&rows, &deep]),
-        };
-        let b = match gemm.form {
-            _ if gemm.packed.is_some() => self.all(gemm.b.at.buffer, false, split == Split::Whole),
-            Form::NT => touch(&gemm.b, [n, k], false, [&columns, &None]),
-            Form::NN | Form::TN => touch(&gemm.b, [k, n], false, [&deep, &columns]),
-        };
-        let rows = parts.or(rows);
-        vec![a, b, touch(&gemm.c, [gemm.parts * m, n], true, [&rows, &columns])]
+        let [a_rows, a_columns] = if gemm.form == Form::TN { [k, m] } else { [m, k] };
+        let [b_rows, b_columns] = if gemm.form == Form::NT { [n, k] } else { [k, n] };
+        let whole = split == Split::Whole;
+        let a = access::of_matrix(&gemm.a, a_rows, a_columns, false);
+        let b = access::of_matrix(&gemm.b, b_rows, b_columns, false);
+        let c = access::of_matrix(&gemm.c, gemm.parts * m, n, true);
+        vec![
+            self.touch(&a, whole, a_cut),
+            match gemm.packed {
+                Some(_) => self.all(gemm.b.at.buffer, false, whole),
+                None => self.touch(&b, whole, b_cut),
+            },
+            self.touch(&c, whole, c_cut),
+        ]
     }
 
     /// Where the workers' shares of an extent begin, and where the last one ends.

@@ -1,7 +1,7 @@
 //! How each item is cut among the workers.
 
 use super::{COLUMN_GRAIN, Split, Step, share};
-use crate::kernel::{Axis, Form, Gemm, Kernel, Precision, Stmt};
+use crate::kernel::{Axis, FEW_ROWS, Form, Gemm, Kernel, Precision, Stmt};
 
 /// A kernel is cut along the outermost loop, if that is parallel and all of the kernel, or along the first one inside that
 /// can be shared evenly if that has so few iterations that some worker would have many more than another.
@@ -99,9 +99,6 @@ pub(super) fn cut_of_gemm(gemm: &Gemm, workers: usize, in_loop: bool) -> (Split,
     }
     (Split::Whole, "the result has too few rows and columns")
 }
-
-/// A product of so few rows is done as soon as its right side is read, and not worth sharing out.
-const FEW_ROWS: usize = 4;
 
 /// A cut by columns: workers may take them from each other where that is one pass over the right side as it lies.
 fn columns_of(gemm: &Gemm) -> Split {

@@ -97,11 +97,7 @@ pub unsafe extern "C" fn gemm(shape: *const GemmShape, places: *const GemmPlaces
         if let Some(&count) = prefix {
             shape = first_rows(&shape, count, places.c, worker, workers);
         }
-        if shape.parts == 1 {
-            gemm_on(micro::best(), &shape, places, worker, workers);
-        } else {
-            parts_on(micro::best(), &shape, places, worker, workers);
-        }
+        parts_on(micro::best(), &shape, places, worker, workers);
     }
 }
 

@@ -234,7 +234,8 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
         let mut at = self.gemm_shape(shape)?;
         if gemm.rounds == Rounds::AfterFirst {
             let nothing = self.gemm_shape(GemmShape { k: 0, ..shape })?;
-            let is_first = self.is_round(|_| 0);
+            let (round, _) = self.round();
+            let is_first = self.b.ins().icmp_imm_u(IntCC::Equal, round, 0);
             at = self.b.ins().select(is_first, nothing, at);
         }
         let [a, b, c] = [&gemm.a.at, &gemm.b.at, &gemm.c.at].map(Some);
@@ -256,8 +257,8 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
         let places = self.b.ins().stack_addr(types::I64, self.places, 0);
         let call = |entry: &mut Self| entry.library(entry.assembly.imports.gemm, at, &[places], shape.split);
         if gemm.rounds == Rounds::BeforeLast {
-            let is_last = self.is_round(|rounds| rounds - 1);
-            let is_wanted = self.b.ins().bxor_imm_u(is_last, 1);
+            let (round, rounds) = self.round();
+            let is_wanted = self.b.ins().icmp_imm_u(IntCC::NotEqual, round, rounds as i64 - 1);
             self.when(is_wanted, call);
         } else {
             call(self);
@@ -286,12 +287,11 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
         self.constant(&words)
     }
 
-    /// Whether the time loop around is in this one of its rounds.
-    fn is_round(&mut self, of: impl FnOnce(usize) -> usize) -> Value {
-        let Some((round, rounds)) = self.round else {
-            unreachable!("internal error: a product that depends on the round is in a loop")
-        };
-        self.b.ins().icmp_imm_u(IntCC::Equal, round, of(rounds) as i64)
+    /// How many rounds of the time loop around have been done, and how many there are.
+    fn round(&self) -> (Value, usize) {
+        let known = self.round;
+        known
+            .unwrap_or_else(|| unreachable!("internal error: a product that leaves out a round is in a loop"))
     }
 
     fn pack(&mut self, pack: &Pack, split: Split) -> Result<(), Error> {

@@ -3,10 +3,9 @@
 use super::Lowering;
 use super::storage::View;
 use crate::graph::{Form, Node, Op, Value};
-use crate::kernel::{BufferId, BufferKind, Distinct, Gather, Gemm, Item, Matrix, Precision, Scatter};
-
-/// A product of fewer rows takes as long as reading B, which lies in `f32`: rounding would lose digits and gain nothing.
-const MIN_ROWS: usize = 5;
+use crate::kernel::{
+    BufferId, BufferKind, Distinct, FEW_ROWS, Gather, Gemm, Item, Matrix, Precision, Scatter,
+};
 
 impl Lowering<'_> {
     /// A product or scatter, with copies before it for operands that are no evenly spaced matrix, and after it for
@@ -65,7 +64,8 @@ impl Lowering<'_> {
         let Some(c) = target.matrix() else {
             unreachable!("internal error: the product's target is a matrix")
         };
-        let precision = if m < MIN_ROWS { Precision::F32 } else { self.numbers.products };
+        // Rounding would lose digits and gain nothing.
+        let precision = if m <= FEW_ROWS { Precision::F32 } else { self.numbers.products };
         let prefix = node.args.get(2).map(|&count| self.materialise(count, items).start());
         let parts = self.parts.get(&node.result()).map_or(1, |parts| parts.shape[0]);
         let rounds = self.rounds.get(&node.result()).copied().unwrap_or_default();

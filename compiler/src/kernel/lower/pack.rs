@@ -5,11 +5,10 @@ use std::collections::HashSet;
 
 use super::prologue;
 use crate::kernel::{
-    Address, Buffer, BufferId, BufferKind, Elem, Form, Format, Gemm, Item, Matrix, Module, Pack, Precision,
+    Address, Buffer, BufferId, BufferKind, Elem, FEW_ROWS, Form, Format, Gemm, Item, Matrix, Module, Pack,
+    Precision,
 };
 
-/// In a training step's loop fewer rows than this use the weight as it lies: packing would cost more than it saves.
-const MIN_ROWS: usize = 5;
 /// From this many rows on, a product that runs once a step lays the weight out block by block at little cost, and a
 /// second copy of the weight is not worth its memory.
 const MANY_ROWS: usize = 64;
@@ -63,7 +62,7 @@ impl Packing<'_> {
         for item in &mut inner.items {
             if let Item::Gemm(gemm) = item
                 && can_pack(gemm)
-                && gemm.m >= MIN_ROWS
+                && gemm.m > FEW_ROWS
                 && !written.contains(&gemm.b.at.buffer)
             {
                 let format = self.format_for(gemm, Format::F32);

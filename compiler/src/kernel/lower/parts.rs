@@ -9,12 +9,11 @@
 use super::storage::View;
 use super::{Lowering, Use};
 use crate::graph::{Form, InputRole, Node, Op, OutputRole, Value};
+use crate::kernel::FEW_ROWS;
 
 /// As many as the workers that gain most: more parts are more to hand on and to add up, and with more workers a product is
 /// cut by columns. The result's bits depend on it.
 const PARTS: usize = 2;
-/// More rows than that are worth laying the weight out for.
-const MAX_ROWS: usize = 4;
 /// Shorter contractions are not worth adding up parts.
 const MIN_CONTRACTION: usize = 256;
 
@@ -43,10 +42,11 @@ impl Lowering<'_> {
         let [k, n] = *self.graph.shape(*weight) else { return false };
         let m = self.graph.ty(node.result()).len() / n.max(1);
         let rounds = self.around.map_or(1, |(_, rounds)| rounds);
-        let small = rounds * PARTS * m <= k;
+        // The parts of all rounds are no larger than the weight.
+        let are_small = rounds * PARTS * m <= k;
         let uses = self.uses.get(&node.result()).map_or(&[][..], |uses| uses);
         let is_read_whole = uses.iter().any(|how| matches!(how, Use::Read | Use::Placed));
-        m <= MAX_ROWS && k >= MIN_CONTRACTION && small && !is_read_whole && self.is_updated(*weight)
+        m <= FEW_ROWS && k >= MIN_CONTRACTION && are_small && !is_read_whole && self.is_updated(*weight)
     }
 
     /// Whether a value is a parameter that the step changes.

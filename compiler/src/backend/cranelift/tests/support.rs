@@ -217,7 +217,6 @@ unsafe extern "C" fn gemm(shape: *const GemmShape, places: *const GemmPlaces, wo
     let own = if shape.split == 4 { share(parts, worker as usize, workers as usize, 1) } else { 0..parts };
     for part in own {
         let deep = share(k, part, parts, PANEL);
-        let deep = if parts == 1 { 0..k } else { deep };
         let shape = GemmShape { k: deep.len() as u32, ..shape };
         let places = GemmPlaces {
             a: places.a.wrapping_add(deep.start),
