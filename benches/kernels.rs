@@ -128,6 +128,7 @@ fn product(&(_, form, m, n, k, packed, split): &Row, threads: u32) -> f64 {
         a_stride: if form == 2 { m } else { k },
         b_stride: if form == 1 { k } else { n },
         c_stride: n,
+        from_end: 0,
         accumulate: 0,
         packed: packed.map_or(0, format_word),
         split,

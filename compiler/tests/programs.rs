@@ -283,6 +283,29 @@ fn products_leave_out_the_rounds_that_need_none() {
     }
 }
 
+/// One row's recurrent products read their weight in turns from either end, forth and back. With more rows it is packed, in
+/// a loop of one round nothing is read twice, and a weight larger than the caches gains nothing.
+#[test]
+fn products_of_few_rows_take_turns() {
+    for (rows, length, units, turning) in
+        [(1, 5, 48, 2), (4, 5, 48, 2), (5, 5, 48, 0), (1, 1, 48, 0), (1, 5, 1024, 2), (1, 5, 1040, 0)]
+    {
+        let batches = format!("windows(length: {length}, stride: 5, rows: {rows})");
+        let source = one_layer("", &format!("lstm({units})")).replace(STREAM, &batches);
+        let program = of_source(&source, 100, 2);
+        let mut found = vec![];
+        products(&program.schedule, &mut found);
+        let turned: Vec<_> = found.iter().filter(|gemm| gemm.turning).collect();
+        assert_eq!(turned.len(), turning, "{rows} rows of {length}, {units} units: {program}");
+        if let [forth, back] = turned[..] {
+            assert_eq!((forth.form, back.form), (Form::NN, Form::NT));
+            // The loop that goes back begins where the one that goes forth has ended.
+            assert!(forth.from_end(length - 1) != back.from_end(length - 1));
+            assert!((1..length).all(|time| forth.from_end(time) != forth.from_end(time - 1)));
+        }
+    }
+}
+
 /// With `precision: bf16` every product of some rows is in bf16 and what a loop multiplies by is packed in it; evaluation
 /// is in f32.
 #[test]

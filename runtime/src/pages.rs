@@ -5,26 +5,35 @@
 
 use memmap2::MmapMut;
 
-/// A zeroed block, aligned to a page.
+/// Bytes of a large page. A block begins with one: what lies before the first would be in small pages, which are spread over
+/// the memory and share the places of a cache unevenly.
+const LARGE_PAGE: usize = 2 << 20;
+
+/// A zeroed block, aligned to a large page.
 #[derive(Debug)]
-pub struct Pages(MmapMut);
+pub struct Pages {
+    map: MmapMut,
+    /// Where the block begins in the map.
+    start: usize,
+}
 
 impl Pages {
     /// At least `bytes` bytes, or none where the system refuses.
     pub fn new(bytes: usize) -> Option<Pages> {
-        let map = MmapMut::map_anon(bytes.max(1)).ok()?;
+        let map = MmapMut::map_anon(bytes.max(1).checked_add(LARGE_PAGE)?).ok()?;
         // A system without large pages, or one that is told not to give them, is only slower.
         #[cfg(target_os = "linux")]
         let _ = map.advise(memmap2::Advice::HugePage);
-        Some(Pages(map))
+        let start = map.as_ptr().align_offset(LARGE_PAGE);
+        (start <= LARGE_PAGE).then_some(Pages { map, start })
     }
 
     pub fn as_mut_ptr(&mut self) -> *mut u8 {
-        self.0.as_mut_ptr()
+        self.map[self.start..].as_mut_ptr()
     }
 
     /// Bytes.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.map.len() - LARGE_PAGE
     }
 }

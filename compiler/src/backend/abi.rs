@@ -68,6 +68,8 @@ pub struct GemmShape {
     pub c_stride: u32,
     /// 1: add to C.
     pub accumulate: u32,
+    /// 1: B is read from its end, see [`crate::kernel::Gemm::from_end`].
+    pub from_end: u32,
     /// 0: B was not packed; otherwise [`format_word`] of its format.
     pub packed: u32,
     /// 0 all by worker 0, 1 rows of C, 2 columns of C: the ranges of [`crate::plan::share`]; 3 columns of C that workers may

@@ -222,6 +222,10 @@ pub struct Gemm {
     pub squares: Option<Address>,
     /// [`Rounds::All`] outside time loops, and of a product with `prefix`, `right_sums` or `squares`.
     pub rounds: Rounds,
+    /// Whether it reads B from its end to its beginning in every second round of the time loop around it, see
+    /// [`Gemm::from_end`]: what a cache keeps of the round before is what was read last. Only of NN and NT in a loop, of at
+    /// most [`FEW_ROWS`] rows, in [`Precision::F32`], not packed, and without `prefix`, `right_sums` and `squares`.
+    pub turning: bool,
 }
 
 /// In which rounds of the time loop around it there is something to multiply.
@@ -256,7 +260,15 @@ impl Gemm {
             right_sums,
             squares,
             rounds,
+            turning: false,
         }
+    }
+
+    /// Whether B is read from its end where the time loop around is at `time`. The last row of B is then the first whose
+    /// products an NN adds up, and the last column of C the first that an NT computes. A product by a weight and that by its
+    /// transpose take turns, so that a loop that goes back begins where the one that goes forth has ended.
+    pub fn from_end(&self, time: usize) -> bool {
+        self.turning && time % 2 == usize::from(self.form == Form::NN)
     }
 
     /// What it writes beside C.

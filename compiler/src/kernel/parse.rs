@@ -377,9 +377,21 @@ impl<'a> Words<'a> {
         let right_sums = self.named("sums")?;
         let squares = self.named("squares")?;
         let rounds = self.rounds()?;
+        let turning = self.accept("turning");
         self.end()?;
         let plain = Gemm::plain(form, [m, n, k], a, b, c);
-        Ok(Gemm { precision, parts, packed, accumulate, prefix, right_sums, squares, rounds, ..plain })
+        Ok(Gemm {
+            precision,
+            parts,
+            packed,
+            accumulate,
+            prefix,
+            right_sums,
+            squares,
+            rounds,
+            turning,
+            ..plain
+        })
     }
 
     fn rounds(&mut self) -> Result<Rounds, String> {

@@ -216,10 +216,11 @@ impl Display for Gemm {
         let mut named = named.into_iter().filter_map(|(name, at)| Some((name, at.as_ref()?)));
         named.try_for_each(|(name, at)| write!(f, " {name} {at}"))?;
         match self.rounds {
-            Rounds::All => Ok(()),
-            Rounds::AfterFirst => write!(f, " after first"),
-            Rounds::BeforeLast => write!(f, " before last"),
+            Rounds::All => {}
+            Rounds::AfterFirst => write!(f, " after first")?,
+            Rounds::BeforeLast => write!(f, " before last")?,
         }
+        f.write_str(if self.turning { " turning" } else { "" })
     }
 }
 

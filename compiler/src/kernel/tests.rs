@@ -397,7 +397,7 @@ fn products_leave_out_a_round() {
         store %0 + 2 + 2*t0 + 1*a0 = v2
       }
     }
-    gemm nt 1x2x2: %3 stride 2 = %0 + 2 + 2*t0 stride 2 @ %1 stride 2 before last
+    gemm nt 1x2x2: %3 stride 2 = %0 + 2 + 2*t0 stride 2 @ %1 stride 2 before last turning
   }
 }
 "#;
@@ -423,6 +423,16 @@ fn verify_wants_products_that_leave_out_a_round_in_loops() {
     rejects(nn, &format!("{nn} squares %20 after first"), "makes more than C");
     // After the loop nobody knows what C holds.
     rejects(nn, &format!("{nn} before last"), "\"tape\" is read before it is written");
+}
+
+#[test]
+fn verify_wants_products_that_turn_to_read_a_right_side_as_it_lies() {
+    let nt = "gemm nt 2x6x8: %13 stride 6 = %9 stride 8 @ %0 stride 8";
+    rejects(nt, &format!("{nt} turning"), "is in no loop");
+    let nn = "gemm nn 2x8x6: %9 + 16*t0 stride 8 = %11 stride 6 @ packed %10 stride 8";
+    rejects(nn, &format!("{nn} turning"), "does not just read");
+    let rounded = nn.replace("6:", "6 bf16:").replace("packed %10", "%0");
+    rejects(nn, &format!("{rounded} turning"), "does not just read");
 }
 
 /// What one iteration writes lies one after the other, what it reads side by side: they meet if a row that is read is one

@@ -1,21 +1,23 @@
 //! Products of few rows of A and B's rows as they lie: B is read once, at the speed of memory, and packing it would cost
 //! more than it gains.
 //!
-//! Plain loops that every instruction set compiles for itself (see [`Isa::direct`]).
+//! What is here are plain loops that every instruction set compiles for itself (see [`Isa::direct`]); AVX-512 has its own.
+//!
+//! [`Isa::direct`]: super::micro::Isa::direct
 
-use super::cache::{LINE, prefetch};
-use super::driver::{Left, Product};
+use super::cache::{LINE, far_enough, prefetch};
+use super::driver::{Product, cut};
 
 /// The most rows of A for which B is streamed.
 pub const MAX_ROWS: usize = 4;
 
 /// Columns of C whose sums are kept in the first-level cache, and of all its rows together.
-const COLUMNS: usize = 2048;
-const SUMS: usize = 4096;
-/// Rows of B that are added at once.
-const ROWS: usize = 4;
-/// Elements of each of these rows that are asked for before they are read.
-const AHEAD: usize = 256;
+pub const COLUMNS: usize = 2048;
+pub const SUMS: usize = 4096;
+
+/// Sums that begin where a cache line does, as the rows of most weights do.
+#[repr(align(64))]
+struct Sums([f32; SUMS]);
 
 #[inline(always)]
 fn multiply_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
@@ -30,89 +32,60 @@ fn multiply_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
 #[inline(always)]
 pub unsafe fn run<const FUSED: bool>(p: &Product, b: *const f32, apart: usize) {
     let columns = COLUMNS.min(SUMS / p.m / LINE * LINE);
-    for column in (0..p.n).step_by(columns) {
-        let width = columns.min(p.n - column);
-        // SAFETY: `width` columns of B and C start here; the rest is the caller's promise.
-        unsafe { sum_rows::<FUSED>(p, width, b.wrapping_add(column), apart, p.c.wrapping_add(column)) };
+    for columns in cut(0..p.n, columns) {
+        let (b, c) = (b.wrapping_add(columns.start), p.c.wrapping_add(columns.start));
+        // SAFETY: these columns of B and C start here; the rest is the caller's promise.
+        unsafe { sum_rows::<FUSED>(p, columns.len(), b, apart, c) };
     }
 }
 
-/// `width` columns of C as sums of rows of B. The order of operations is that of the register tiles.
+/// `width` columns of C as sums of rows of B. The order of operations is that of the register tiles, from the first row of B
+/// or from the last.
 #[inline(always)]
 unsafe fn sum_rows<const FUSED: bool>(p: &Product, width: usize, b: *const f32, apart: usize, c: *mut f32) {
-    let mut sums = [0.0f32; SUMS];
-    let sums = &mut sums[..p.m * width];
-    let block = p.k_block;
-    let mut start = 0;
-    loop {
-        let end = (start + block).min(p.k);
+    // A row that was read a moment ago need not be asked for.
+    let ahead = if p.from_end { 0 } else { far_enough(apart) };
+    let mut sums = Sums([0.0; SUMS]);
+    let sums = &mut sums.0[..p.m * width];
+    for block in cut(0..p.k, p.k_block) {
         sums.fill(0.0);
-        let mut k = start;
-        while k < end {
-            let count = ROWS.min(end - k);
+        for step in block.clone() {
+            let k = if p.from_end { p.k - 1 - step } else { step };
+            let row = b.wrapping_add(k * apart);
             for (i, sums) in sums.chunks_exact_mut(width).enumerate() {
-                // SAFETY: A has element (i, k + q) and B row k + q for q < count.
-                unsafe {
-                    let a = Left { at: p.a.at.add(i * p.a.row + k * p.a.step), ..p.a };
-                    let b = b.add(k * apart);
-                    match count {
-                        4 => add_rows::<FUSED, 4>(a, b, apart, sums),
-                        3 => add_rows::<FUSED, 3>(a, b, apart, sums),
-                        2 => add_rows::<FUSED, 2>(a, b, apart, sums),
-                        _ => add_rows::<FUSED, 1>(a, b, apart, sums),
-                    }
-                }
+                // SAFETY: A has element (i, k), and B row k.
+                unsafe { add_row::<FUSED>(*p.a.at.add(i * p.a.row + k * p.a.step), row, ahead, sums) };
             }
-            k += count;
         }
         for (i, sums) in sums.chunks_exact(width).enumerate() {
             // SAFETY: C has `width` columns from here in row i.
             let c = unsafe { std::slice::from_raw_parts_mut(c.add(i * p.c_row), width) };
-            let add = p.add || start > 0;
+            let add = p.add || block.start > 0;
             for (c, &sum) in c.iter_mut().zip(sums) {
                 *c = if add { *c + sum } else { sum };
             }
         }
-        start = end;
-        if start >= p.k {
-            break;
-        }
     }
 }
 
-/// `sums += a[0] * b[0] + .. + a[N - 1] * b[N - 1]` in this order, where `b[q]` is a row of B.
+/// `sums += a * b`, where `b` is a row of B; asks for what lies `ahead` of it.
+///
+/// # Safety
+/// The row has as many elements here as there are sums.
 #[inline(always)]
-unsafe fn add_rows<const FUSED: bool, const N: usize>(
-    a: Left,
-    b: *const f32,
-    apart: usize,
-    sums: &mut [f32],
-) {
-    let mut factors = [0.0; N];
-    for (q, factor) in factors.iter_mut().enumerate() {
-        // SAFETY: the caller's A has this element.
-        *factor = unsafe { *a.at.add(q * a.step) };
-    }
+unsafe fn add_row<const FUSED: bool>(a: f32, b: *const f32, ahead: usize, sums: &mut [f32]) {
     let (lines, rest) = sums.as_chunks_mut::<LINE>();
     for (line, sums) in lines.iter_mut().enumerate() {
-        let mut sum = *sums;
-        for (q, &factor) in factors.iter().enumerate() {
-            let at = b.wrapping_add(q * apart + LINE * line);
-            // Without this the compiler also turns the loops inside out, and the product takes eight times as long.
-            prefetch(at.wrapping_add(AHEAD));
-            // SAFETY: the caller's B has these elements.
-            let row = unsafe { *at.cast::<[f32; LINE]>() };
-            for j in 0..LINE {
-                sum[j] = multiply_add::<FUSED>(factor, row[j], sum[j]);
-            }
+        let at = b.wrapping_add(LINE * line);
+        prefetch(at.wrapping_add(ahead));
+        // SAFETY: as the caller promised.
+        let row = unsafe { *at.cast::<[f32; LINE]>() };
+        for j in 0..LINE {
+            sums[j] = multiply_add::<FUSED>(a, row[j], sums[j]);
         }
-        *sums = sum;
     }
-    let first = LINE * lines.len();
     for (j, sum) in rest.iter_mut().enumerate() {
-        for (q, &factor) in factors.iter().enumerate() {
-            // SAFETY: as above.
-            *sum = multiply_add::<FUSED>(factor, unsafe { *b.add(q * apart + first + j) }, *sum);
-        }
+        // SAFETY: as the caller promised.
+        *sum = multiply_add::<FUSED>(a, unsafe { *b.add(LINE * lines.len() + j) }, *sum);
     }
 }

@@ -1,8 +1,9 @@
 //! Products of few rows of A and B's columns as they lie, one after the other: each element of C is the scalar product of
 //! two runs of memory. B is read once, from one end to the other, and neither packed nor transposed.
 //!
-//! Plain loops that every instruction set compiles for itself (see [`super::micro::Isa::dots`]). The order of a sum is a
-//! function of `k` alone: element `i` is added in lane `i % LANES`, and the lanes' sums by halves.
+//! The order of a sum is a function of `k` alone: element `i` is added in lane `i % LANES`, and the lanes' sums by halves. What
+//! is here are plain loops that every instruction set compiles for itself (see [`super::micro::Isa::dots`]); AVX-512 has its
+//! own.
 
 use super::cache::{LINE, prefetch};
 use super::driver::Product;
@@ -11,7 +12,7 @@ use super::driver::Product;
 pub const MAX_ROWS: usize = 4;
 
 /// Lanes of a sum: four of the widest vectors, so that no addition waits for the one before.
-const LANES: usize = 64;
+pub const LANES: usize = 64;
 
 /// Elements of B that are asked for before they are read.
 const AHEAD: usize = 512;
@@ -36,7 +37,8 @@ pub unsafe fn run<const FUSED: bool>(p: &Product, b: *const f32, apart: usize) {
 
 #[inline(always)]
 unsafe fn rows<const FUSED: bool, const ROWS: usize>(p: &Product, b: *const f32, apart: usize) {
-    for column in 0..p.n {
+    for step in 0..p.n {
+        let column = if p.from_end { p.n - 1 - step } else { step };
         // SAFETY: A has ROWS rows of `k` elements, and B such a column.
         let (a, b): ([&[f32]; ROWS], &[f32]) = unsafe {
             (

@@ -96,6 +96,8 @@ pub struct Product {
     pub c_row: usize,
     /// Add to C.
     pub add: bool,
+    /// Read B from its end, where it is read once.
+    pub from_end: bool,
     /// Where the sums of B's columns go; may be null. Only for a B in [`Right::Rows`] that is multiplied as it is.
     pub sums: *mut f32,
     /// Where the sums of squares of C's columns go; may be null.

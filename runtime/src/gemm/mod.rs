@@ -106,7 +106,9 @@ pub unsafe extern "C" fn gemm(shape: *const GemmShape, places: *const GemmPlaces
 /// # Safety
 /// As [`gemm`].
 unsafe fn parts_on(isa: &'static Isa, shape: &GemmShape, places: &GemmPlaces, worker: u32, workers: u32) {
-    for part in range(shape.parts as usize, shape.split, PARTS, worker, workers) {
+    let parts = range(shape.parts as usize, shape.split, PARTS, worker, workers);
+    for step in 0..parts.len() {
+        let part = if shape.from_end != 0 { parts.end - 1 - step } else { parts.start + step };
         let deep = share(shape.k as usize, part, shape.parts as usize, PANEL);
         let places = GemmPlaces {
             a: places.a.wrapping_add(deep.start),
@@ -296,6 +298,7 @@ unsafe fn gemm_on(
             c: c.add(rows.start * c_stride + first),
             c_row: c_stride,
             add: shape.accumulate != 0,
+            from_end: shape.from_end != 0,
             sums: if rows.start == 0 { from(right_sums, first) } else { null_mut() },
             squares: from(squares, first),
         }

@@ -1,6 +1,7 @@
 //! Products on every instruction set of this CPU against sums in f64, and bit for bit against each other.
 
 mod claims;
+mod from_end;
 mod parts;
 
 use lstmc_compiler::backend::abi::{
@@ -57,6 +58,7 @@ impl Case {
             a_stride: (a[1] + self.gap) as u32,
             b_stride: (b[1] + self.gap) as u32,
             c_stride: (self.n + self.gap) as u32,
+            from_end: 0,
             accumulate: self.accumulate as u32,
             packed: packed.map_or(0, format_word),
             split,

@@ -228,16 +228,11 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
             b_stride: word(gemm.b.stride),
             c_stride: word(gemm.c.stride),
             accumulate: u32::from(gemm.accumulate),
+            from_end: 0,
             packed: gemm.packed.map_or(0, format_word),
             split: cut(split),
         };
-        let mut at = self.gemm_shape(shape)?;
-        if gemm.rounds == Rounds::AfterFirst {
-            let nothing = self.gemm_shape(GemmShape { k: 0, ..shape })?;
-            let (round, _) = self.round();
-            let is_first = self.b.ins().icmp_imm_u(IntCC::Equal, round, 0);
-            at = self.b.ins().select(is_first, nothing, at);
-        }
+        let at = self.shape_in_round(gemm, shape)?;
         let [a, b, c] = [&gemm.a.at, &gemm.b.at, &gemm.c.at].map(Some);
         let places = [
             (offset_of!(GemmPlaces, a), a),
@@ -266,6 +261,25 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
         Ok(())
     }
 
+    /// The address of the shape that a product has in this round.
+    fn shape_in_round(&mut self, gemm: &Gemm, shape: GemmShape) -> Result<Value, Error> {
+        let mut at = self.gemm_shape(shape)?;
+        if gemm.turning {
+            let from_end = self.gemm_shape(GemmShape { from_end: 1, ..shape })?;
+            let time = self.time();
+            let odd = self.b.ins().band_imm_u(time, 1);
+            let is_turned = self.b.ins().icmp_imm_u(IntCC::Equal, odd, i64::from(gemm.from_end(1)));
+            at = self.b.ins().select(is_turned, from_end, at);
+        }
+        if gemm.rounds == Rounds::AfterFirst {
+            let nothing = self.gemm_shape(GemmShape { k: 0, ..shape })?;
+            let (round, _) = self.round();
+            let is_first = self.b.ins().icmp_imm_u(IntCC::Equal, round, 0);
+            at = self.b.ins().select(is_first, nothing, at);
+        }
+        Ok(at)
+    }
+
     /// The address of a product's shape.
     fn gemm_shape(&mut self, shape: GemmShape) -> Result<Value, Error> {
         let GemmShape {
@@ -279,11 +293,14 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
             b_stride,
             c_stride,
             accumulate,
+            from_end,
             packed,
             split,
         } = shape;
-        let words =
-            [form, precision, m, n, k, parts, a_stride, b_stride, c_stride, accumulate, packed, split];
+        let words = [
+            form, precision, m, n, k, parts, a_stride, b_stride, c_stride, accumulate, from_end, packed,
+            split,
+        ];
         self.constant(&words)
     }
 
@@ -292,6 +309,14 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
         let known = self.round;
         known
             .unwrap_or_else(|| unreachable!("internal error: a product that leaves out a round is in a loop"))
+    }
+
+    /// The index of the time loop around.
+    fn time(&self) -> Value {
+        let Some(&(_, now)) = self.times.last() else {
+            unreachable!("internal error: a product that turns is in a loop")
+        };
+        now
     }
 
     fn pack(&mut self, pack: &Pack, split: Split) -> Result<(), Error> {

@@ -10,6 +10,7 @@
 //! 4. `ride`: sums of what a product reads go to that product.
 //! 5. `prologue` and `pack`: what is the same at every step of a run is done once before, and weights are laid out for the
 //!    product's inner loop where that pays.
+//! 6. `turn`: products of few rows read what is left as it lies in turns from its beginning and from its end.
 
 mod cluster;
 mod emit;
@@ -25,6 +26,7 @@ mod rounds;
 mod storage;
 mod sums;
 mod tidy;
+mod turn;
 
 use std::collections::{HashMap, HashSet};
 
@@ -58,6 +60,7 @@ pub fn lower(graph: &Graph, numbers: Numbers) -> Module {
     ride::column_sums(&mut lowering.module, &ones);
     prologue::hoist(&mut lowering.module);
     pack::pack_weights(&mut lowering.module, numbers.weights);
+    turn::turn_products(&mut lowering.module.items);
     lowering.module
 }
 

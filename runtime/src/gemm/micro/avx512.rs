@@ -4,9 +4,8 @@ use std::arch::x86_64::*;
 
 use lstmc_compiler::kernel::PANEL;
 
-use super::{Isa, Tile, Tiles, thirds};
-use crate::gemm::driver::Product;
-use crate::gemm::{direct, dots, riders};
+use super::{Isa, Tile, Tiles, avx512_direct, thirds};
+use crate::gemm::riders;
 
 /// The tiles of all sizes, `copying` among them or `plain`: `tile::<rows, panels, by_column, copies, sums>` must be in scope.
 macro_rules! all_tiles {
@@ -127,26 +126,14 @@ pub static ISA: Isa = Isa {
     tiles: TILES,
     pairs: None,
     interleave: super::avx2::interleave,
-    direct,
-    dots,
+    direct: avx512_direct::direct,
+    dots: avx512_direct::dots,
     stream: super::avx512_stream::stream,
     squares,
 };
 
 pub const K_BLOCK: usize = 704;
 pub const TILES: Tiles = all_tiles!(copying);
-
-#[target_feature(enable = "avx512f")]
-pub unsafe fn direct(p: &Product, b: *const f32, apart: usize) {
-    // SAFETY: as the caller promised.
-    unsafe { direct::run::<true>(p, b, apart) };
-}
-
-#[target_feature(enable = "avx512f")]
-pub unsafe fn dots(p: &Product, b: *const f32, apart: usize) {
-    // SAFETY: as the caller promised.
-    unsafe { dots::run::<true>(p, b, apart) };
-}
 
 #[target_feature(enable = "avx512f")]
 pub unsafe fn squares(c: *const f32, c_row: usize, rows: usize, width: usize, to: *mut f32, add: bool) {

@@ -6,6 +6,7 @@ use std::arch::x86_64::*;
 use lstmc_compiler::kernel::PANEL;
 
 use super::avx512::{self, all_tiles, tile_function};
+use super::avx512_direct;
 use super::{AHEAD, Isa, Pairs, Tile, thirds};
 
 pub static ISA: Isa = Isa {
@@ -15,8 +16,8 @@ pub static ISA: Isa = Isa {
     tiles: avx512::TILES,
     pairs: Some(Pairs { tiles: all_tiles!(plain), interleave, panels, rows }),
     interleave: super::avx2::interleave,
-    direct: avx512::direct,
-    dots: avx512::dots,
+    direct: avx512_direct::direct,
+    dots: avx512_direct::dots,
     stream: super::avx512_stream::stream,
     squares: avx512::squares,
 };

@@ -7,6 +7,8 @@ mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod avx512_bf16;
 #[cfg(target_arch = "x86_64")]
+mod avx512_direct;
+#[cfg(target_arch = "x86_64")]
 mod avx512_stream;
 mod portable;
 

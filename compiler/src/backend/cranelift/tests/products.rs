@@ -1,5 +1,6 @@
 //! Products and what belongs to them: in time loops, of parts of a contraction, of distinct rows, in bf16.
 
+use super::support::execute;
 use super::{RECURRENT, TOLERANCE, agree, fill, module};
 use crate::kernel::{Machine, run};
 
@@ -41,6 +42,39 @@ fn products_leave_out_a_round() {
         .replace(forth, &format!("{forth} after first"))
         .replace(back, &format!("{back} before last"));
     recurrent_agrees(&text, &["h", "dz", "dx", "dtable", "dr"]);
+}
+
+/// The order of a sum shows from which end B was read: 1e8 - 1e8 + 1 is 1, 1 - 1e8 + 1e8 is 0.
+#[test]
+fn products_turn_from_round_to_round() {
+    let text = r#"module turning {
+  buffer %0: f[1, 3] input "a" carried start 1.0
+  buffer %1: f[3, 3] input "b" carried start 0.0
+  buffer %2: f[5, 1, 3] output "forth" probabilities
+  buffer %3: f[5, 1, 3] output "back" probabilities
+  loop t0 in 5 {
+    gemm nn 1x3x3: %2 + 3*t0 stride 3 = %0 stride 3 @ %1 stride 3 turning
+  }
+  loop t1 in 5 reverse {
+    gemm nt 1x3x3: %3 + 3*t1 stride 3 = %0 stride 3 @ %1 stride 3 before last turning
+  }
+}
+"#;
+    let module = module(text);
+    for workers in 1..=2 {
+        let mut machine = Machine::new(&module);
+        machine.get_mut("a").unwrap().fill(1.0);
+        let sums = [1e8, -1e8, 1.0];
+        for (form, rounds) in [("forth", [1.0, 0.0, 1.0, 0.0, 1.0]), ("back", [0.0, 1.0, 0.0, 1.0, 0.0])] {
+            let b = machine.get_mut("b").unwrap();
+            b.iter_mut()
+                .enumerate()
+                .for_each(|(i, b)| *b = sums[if form == "forth" { i / 3 } else { i % 3 }]);
+            execute(&module, &mut machine, workers, 0, 0);
+            let expected: Vec<f32> = rounds.iter().flat_map(|&sum| [sum; 3]).collect();
+            assert_eq!(machine.get(form).unwrap(), expected, "{form}, {workers} workers");
+        }
+    }
 }
 
 #[test]

@@ -249,6 +249,7 @@ unsafe fn part_of_gemm(shape: &GemmShape, places: &GemmPlaces, worker: u32, work
                 let mut sum = if s.accumulate == 1 { *to } else { 0.0 };
                 let round = |x: f32| if s.precision == 2 { bf16_value(bf16_bits(x)) } else { x };
                 for l in 0..k {
+                    let l = if s.from_end == 1 { k - 1 - l } else { l };
                     let left =
                         if s.form == 2 { l * s.a_stride as usize + i } else { i * s.a_stride as usize + l };
                     let right = match (s.packed, s.form) {

@@ -1,0 +1,30 @@
+//! Products of few rows that read the same weight in each round of a loop: they take as long as that, and a weight larger than
+//! a cache would push itself out of it from one round to the next. Every second one begins at the end, where the round before
+//! has left off and the cache still has what it read.
+
+use crate::kernel::{FEW_ROWS, Form, Gemm, Index, Item, Precision, Time};
+
+/// Elements of the largest weight that is read in turns (16 MB). Of a larger one the caches keep too little, and from its end
+/// memory itself is read more slowly.
+const LARGEST: usize = 4 << 20;
+
+/// Has the products in time loops that can read their right side in turns do so.
+pub(super) fn turn_products(items: &mut [Item]) {
+    for item in items {
+        let Item::Loop(inner) = item else { continue };
+        let time = inner.time;
+        for item in &mut inner.items {
+            if let Item::Gemm(gemm) = item {
+                gemm.turning = inner.steps > 1 && gains(gemm, time);
+            }
+        }
+        turn_products(&mut inner.items);
+    }
+}
+
+fn gains(gemm: &Gemm, time: Time) -> bool {
+    let same = !gemm.b.at.terms.iter().any(|&(index, _)| index == Index::Time(time));
+    let plain = gemm.packed.is_none() && gemm.prefix.is_none() && !gemm.has_riders();
+    let few = gemm.m <= FEW_ROWS && gemm.precision == Precision::F32;
+    same && plain && few && gemm.form != Form::TN && gemm.k * gemm.n <= LARGEST
+}
