@@ -37,6 +37,9 @@ train {
 }
 "#;
 
+/// Words to write.
+const LENGTH: usize = 12;
+
 const TEXT: &str = "the cat sat on the mat and the dog sat on the cat so the cat ran off the mat and the dog ran \
                     after the cat until the dog and the cat sat on the mat again";
 
@@ -58,11 +61,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut training = Training { ids: &ids, batcher, rate: model.optimizer.rate as f32, loss: 0.0 };
     session.run(rounds, SEED, &mut training)?;
 
-    let mut writing = compile(&model, Purpose::Generate)?;
+    let mut writing = compile(&model, Purpose::Generate { tokens: LENGTH })?;
     writing.arena_mut().copy_params_from(session.arena())?;
     let mut text = String::from("the dog");
     let prompt = encode(&tokenizer, &vocabulary, &text, "the prompt")?;
-    let request = Request { prompt: &prompt, length: 12, sampler: Sampler::greedy(), reserve: 0 };
+    let request = Request { prompt: &prompt, length: LENGTH, sampler: Sampler::greedy(), reserve: 0 };
     generate(&mut writing, request, &Monitor::default(), &mut |id| {
         text += &format!(" {}", vocabulary.show(id));
         Ok(())

@@ -261,6 +261,9 @@ pub struct Emit {
     /// What to round the weights to; for --purpose evaluate and generate.
     #[arg(long, value_enum, default_value = "f32")]
     pub weights: Weights,
+    /// How many tokens are read and written; for --purpose generate.
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub length: usize,
     /// Worker threads that the plan is for.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: u16,

@@ -11,7 +11,7 @@ mod support;
 
 use lstmc_compiler::graph::rewrite::Rewriter;
 use lstmc_compiler::graph::{self, Graph, InputRole, Node, OutputRole, Purpose};
-use lstmc_compiler::kernel::{self, Format, Module, Numbers, Precision};
+use lstmc_compiler::kernel::{self, Format, Item, Module, Numbers, Precision};
 use lstmc_compiler::model::Model;
 use lstmc_compiler::{grad, opt, pipeline, plan};
 use lstmc_runtime::Result as RunResult;
@@ -229,7 +229,7 @@ fn training_in_bf16(model: &Model) -> Result<(), String> {
 
 /// Evaluation and generation with weights in a format, by the kernel interpreter and compiled.
 fn rounded(model: &Model, format: Format) -> Result<(), String> {
-    for purpose in [Purpose::Evaluate, Purpose::Generate] {
+    for purpose in [Purpose::Evaluate, Purpose::Generate { tokens: 1 }, Purpose::Generate { tokens: 1000 }] {
         let graph = observable(&pipeline::graph_of(model, purpose, &mut |_, _| {}));
         let module = kernel::lower(&graph, Numbers::weights_in(format));
         kernel::verify(&module).map_err(|fault| format!("kernels: {fault}\n{module}"))?;
@@ -292,14 +292,42 @@ proptest! {
     }
 }
 
-/// A session packs its weights once, and again when they have changed.
+/// Of words that are wide enough to be multiplied before.
+const WRITER: &str = "data { train: \"t\"; tokens: words; batches: stream(rows: 2, steps: 3) }
+    model { tokens -> embedding(64) -> lstm(8) -> dense(vocab) -> softmax }
+    train { loss: cross_entropy; optimizer: sgd; epochs: 1 }";
+
+/// The observable graph of a model that writes so many tokens.
+fn writing(model: &Model, tokens: usize) -> Graph {
+    observable(&pipeline::graph_of(model, Purpose::Generate { tokens }, &mut |_, _| {}))
+}
+
+/// To the bit, the words of a long text, whose products are computed before, are those of a short one.
+#[test]
+fn long_texts_begin_as_short_ones_do() {
+    let model = checked(WRITER, 30).unwrap_or_else(|errors| panic!("{errors}"));
+    let [short, long] = [1, 1000].map(|tokens| writing(&model, tokens));
+    let (feeds, values) = (model_feeds(&short, &model), start(&short, Start::Halves));
+    for format in Format::ALL {
+        let [short, long] = [&short, &long].map(|graph| kernel::lower(graph, Numbers::weights_in(format)));
+        let multiplies = |item: &Item| matches!(item, Item::Gemm(_));
+        assert!(!short.prologue.iter().any(multiplies), "{short}");
+        assert!(long.prologue.iter().any(multiplies), "{long}");
+        for workers in [1, 2] {
+            let [short, long] =
+                [&short, &long].map(|module| by_machine(module, workers, &values, &feeds).unwrap());
+            for (short, long) in short.iter().zip(&long) {
+                assert_eq!(other_bits(short, long), None, "{format:?}, {workers} workers");
+            }
+        }
+    }
+}
+
+/// A session packs its weights once and multiplies words by them, and again when they have changed.
 #[test]
 fn weights_written_between_two_runs_are_packed_again() {
-    let text = "data { train: \"t\"; tokens: words; batches: stream(rows: 2, steps: 3) }
-        model { tokens -> embedding(8) -> lstm(8) -> dense(vocab) -> softmax }
-        train { loss: cross_entropy; optimizer: sgd; epochs: 1 }";
-    let model = checked(text, 9).unwrap_or_else(|errors| panic!("{errors}"));
-    let graph = observable(&pipeline::graph_of(&model, Purpose::Generate, &mut |_, _| {}));
+    let model = checked(WRITER, 30).unwrap_or_else(|errors| panic!("{errors}"));
+    let graph = writing(&model, 1000);
     let module = kernel::lower(&graph, Numbers::weights_in(Format::Int8));
     let feeds = model_feeds(&graph, &model);
     let (first, second) = (start(&graph, Start::Halves), start(&graph, Start::Sixteenths));

@@ -23,6 +23,9 @@ const MACHINE_ROUNDS: usize = 3;
 const ROUND_BYTES: usize = 1_000_000_000;
 const SEED: u64 = 0;
 
+/// A text of some thousand words, of which a round is a part.
+const WRITING: Purpose = Purpose::Generate { tokens: 10_000 };
+
 /// Prints the medians.
 ///
 /// # Errors
@@ -48,7 +51,7 @@ pub fn report(cases: &[&Case]) -> Result<()> {
     for case in cases {
         let model = compile::front_end(&compile::source(case.model)?, case.vocabulary)?;
         for format in Format::ALL {
-            let program = pipeline::program_in(&model, Purpose::Generate, format, 1);
+            let program = pipeline::program_in(&model, WRITING, format, 1);
             let weights = Work::of(&program).weight_bytes;
             print(case, format, weights, &measure(&model, format, weights, &memory)?);
         }
@@ -113,7 +116,7 @@ fn sessions(model: &Model, format: Format) -> Result<Vec<Session>> {
     for threads in THREADS {
         sessions.push(match sessions.first() {
             Some(first) => {
-                let mut session = compile::session(model, Purpose::Generate, format, threads)?;
+                let mut session = compile::session(model, WRITING, format, threads)?;
                 session.arena_mut().copy_params_from(first.arena())?;
                 session
             }
@@ -125,7 +128,7 @@ fn sessions(model: &Model, format: Format) -> Result<Vec<Session>> {
 
 /// A session from the model's own start.
 pub fn untrained(model: &Model, format: Format, threads: u32) -> Result<Session> {
-    let mut session = compile::session(model, Purpose::Generate, format, threads)?;
+    let mut session = compile::session(model, WRITING, format, threads)?;
     initialise(model, SEED, session.arena_mut())?;
     Ok(session)
 }

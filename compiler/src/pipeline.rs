@@ -35,7 +35,8 @@ pub const PASSES: [&str; 12] = [
 /// the graph after each of the [`PASSES`].
 pub fn graph_of(model: &Model, purpose: Purpose, see: &mut dyn FnMut(&str, &Graph)) -> Graph {
     let mut stage = Stage { graph: graph::lower(model, purpose), see };
-    stage.forward();
+    let runs = if let Purpose::Generate { tokens } = purpose { tokens } else { 1 };
+    stage.forward(runs);
     if purpose == Purpose::Train {
         stage.pass("gradients", grad::gradients);
         stage.pass("update", |graph| grad::update(graph, &model.optimizer, model.train.clip));
@@ -47,7 +48,7 @@ pub fn graph_of(model: &Model, purpose: Purpose, see: &mut dyn FnMut(&str, &Grap
 /// The optimised training step without clipping and update: its outputs are the gradients themselves.
 pub fn gradients_of(model: &Model) -> Graph {
     let mut stage = Stage { graph: graph::lower(model, Purpose::Train), see: &mut |_, _| {} };
-    stage.forward();
+    stage.forward(1);
     stage.pass("gradients", grad::gradients);
     stage.backward();
     stage.graph
@@ -59,12 +60,13 @@ struct Stage<'a> {
 }
 
 impl Stage<'_> {
-    fn forward(&mut self) {
+    /// `runs`: how often the graph is run with the same parameters.
+    fn forward(&mut self, runs: usize) {
         self.show("lower");
         self.pass("simplify-1", opt::simplify);
         self.pass("merge_products", opt::merge_products);
         self.pass("hoist", opt::hoist);
-        self.pass("distinct_rows", opt::distinct_rows);
+        self.pass("distinct_rows", |graph| opt::distinct_rows(graph, runs));
         self.pass("simplify-2", opt::simplify);
     }
 

@@ -19,7 +19,8 @@ type Pass = fn(&Graph) -> Graph;
 fn pass(name: &str) -> Option<Pass> {
     match name {
         "gradients" => Some(grad::gradients),
-        "distinct_rows" => Some(opt::distinct_rows),
+        "distinct_rows" => Some(|graph| opt::distinct_rows(graph, 1)),
+        "distinct_rows_of_runs" => Some(|graph| opt::distinct_rows(graph, 10)),
         "hoist" => Some(opt::hoist),
         "identity" => Some(Graph::clone),
         "merge_products" => Some(opt::merge_products),

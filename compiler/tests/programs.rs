@@ -406,7 +406,7 @@ fn weights_are_packed_once_in_a_run_where_they_stay_the_same() {
     let model = checked(&one_layer("", "lstm(48)"), 100).unwrap_or_else(|errors| panic!("{errors}"));
     let of = |purpose, format| pipeline::program_in(&model, purpose, format, 2);
     for format in Format::ALL {
-        let program = of(Purpose::Generate, format);
+        let program = of(Purpose::Generate { tokens: 1 }, format);
         assert_eq!(packed(&program), (3, 3), "{program}");
         // One token is no loop: its row, the cell and the distribution, and nothing is copied.
         assert!(loops(&program).is_empty(), "{program}");
@@ -417,7 +417,7 @@ fn weights_are_packed_once_in_a_run_where_they_stay_the_same() {
     }
     assert_eq!(packed(&of(Purpose::Evaluate, Format::F32)), (1, 1));
     assert_eq!(packed(&of(Purpose::Evaluate, Format::Int8)), (3, 3));
-    let bytes = |format| of(Purpose::Generate, format).arena_bytes;
+    let bytes = |format| of(Purpose::Generate { tokens: 1 }, format).arena_bytes;
     assert!(bytes(Format::Int8) < bytes(Format::Bf16) && bytes(Format::Bf16) < bytes(Format::F32));
 }
 

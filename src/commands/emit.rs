@@ -14,7 +14,7 @@ pub fn run(args: &Emit) -> Result<ExitCode> {
     let purpose = match args.purpose {
         Use::Train => Purpose::Train,
         Use::Evaluate => Purpose::Evaluate,
-        Use::Generate => Purpose::Generate,
+        Use::Generate => Purpose::Generate { tokens: args.length },
     };
     let (dump_after, workers) = (args.dump_after.as_deref(), usize::from(args.threads));
     let weights = args.weights.into();

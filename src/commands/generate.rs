@@ -25,8 +25,8 @@ pub fn run(args: &Generate) -> Result<ExitCode> {
         let top_k = args.top_k.map(|k| k as usize);
         Sampler { temperature: args.temperature, top_k, top_p: args.top_p, seed: args.seed }
     };
-    let mut session =
-        opened.session(Purpose::Generate, args.weights.into(), project::threads(args.threads))?;
+    let purpose = Purpose::Generate { tokens: prompt.len() + args.length };
+    let mut session = opened.session(purpose, args.weights.into(), project::threads(args.threads))?;
     let monitor = terminal::interruptible()?;
     let words: Vec<String> = prompt.iter().map(|&id| vocabulary.show(id)).collect();
     let mut out = std::io::stdout();

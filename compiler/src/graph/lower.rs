@@ -17,7 +17,16 @@ pub enum Purpose {
     Evaluate,
     /// Probabilities of the next token for one sequence: one step with carried state, or, where the model predicts
     /// only after a whole window, one window.
-    Generate,
+    Generate {
+        /// About how many tokens are read and written with the same parameters: what is computed before is for all of them.
+        tokens: usize,
+    },
+}
+
+impl Purpose {
+    fn generates(self) -> bool {
+        matches!(self, Purpose::Generate { .. })
+    }
 }
 
 /// The forward graph of a model: outputs `Objective` (training only), `Loss` and `Hits` (not for generation),
@@ -26,15 +35,15 @@ pub fn lower(model: &Model, purpose: Purpose) -> Graph {
     let batches = &model.data.batches;
     let last_only = matches!(batches.kind, BatchKind::Windows { targets: Targets::Last, .. });
     let (steps, rows) = match purpose {
-        Purpose::Generate if last_only => (batches.steps, 1),
-        Purpose::Generate => (1, 1),
+        Purpose::Generate { .. } if last_only => (batches.steps, 1),
+        Purpose::Generate { .. } => (1, 1),
         _ => (batches.steps, batches.rows),
     };
-    let carries = batches.kind == BatchKind::Stream || (purpose == Purpose::Generate && !last_only);
+    let carries = batches.kind == BatchKind::Stream || (purpose.generates() && !last_only);
     let name = match purpose {
         Purpose::Train => "train",
         Purpose::Evaluate => "evaluate",
-        Purpose::Generate => "generate",
+        Purpose::Generate { .. } => "generate",
     };
     let mut builder = Builder::new(name);
     let tokens = builder.input("tokens", Type::id([steps, rows]), InputRole::Tokens);
@@ -63,7 +72,7 @@ pub fn lower(model: &Model, purpose: Purpose) -> Graph {
         lowering.results.push(result);
     }
     let output = lowering.results[model.output];
-    if purpose != Purpose::Generate {
+    if !purpose.generates() {
         lowering.loss(output);
     }
     if purpose != Purpose::Train {

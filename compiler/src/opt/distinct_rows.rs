@@ -6,8 +6,9 @@
 //!                                 take(matmul_prefix_nn(x, w, count), places)
 //! ```
 //!
-//! Of a table of few rows all are multiplied: `take(matmul_nn(table, w), ids)`, which is also the same at every step where
-//! `w` is constant.
+//! Of a table of few rows all are multiplied: `take(matmul_nn(table, w), ids)`. Where the graph is run often with the same
+//! parameters, as to write a long text, that product is the same each time, and few rows are those of a table that all runs
+//! together look up about once each. Then a word takes no product, and `w` is not read again.
 //!
 //! Assumes a forward graph, hoisted, so that lookups and products of all steps stand outside loops; before `gradients`, so
 //! that the gradients of `w` and of the table are products of as few rows. A row that something else reads as well stays
@@ -16,7 +17,7 @@
 use std::collections::HashMap;
 
 use crate::graph::rewrite::{Rewriter, rewrite};
-use crate::graph::{Form, Graph, Node, Op, Value};
+use crate::graph::{Form, Graph, InputRole, Node, Op, Value};
 
 /// A product of fewer rows is about as fast as its right side is read.
 const MIN_IDS: usize = 64;
@@ -25,7 +26,12 @@ const MIN_WIDTH: usize = 64;
 /// So many ids for each row of the table make it likely that most rows are among them.
 const ALL_ROWS: usize = 2;
 
+/// Several runs that look up one of so many rows each take as long to read `w` as it takes to multiply all rows by it: in the
+/// time that memory takes to deliver a weight, some ten products of it by rows of a table are computed.
+const ROWS_A_RUN: usize = 16;
+
 /// What stands for the rows that were looked up.
+#[derive(Clone, Copy)]
 struct Distinct {
     /// A row for each id that there is.
     rows: Value,
@@ -33,53 +39,93 @@ struct Distinct {
     places: Value,
     /// How many there are, if not all.
     count: Option<Value>,
+    /// Those of which step are wanted, if not of all.
+    step: Option<usize>,
 }
 
-/// The graph with products of each row once.
-pub fn distinct_rows(graph: &Graph) -> Graph {
+/// The graph with products of each row once; it is run at least `runs` times with the same parameters.
+pub fn distinct_rows(graph: &Graph, runs: usize) -> Graph {
     let lookups: Vec<Value> =
-        graph.body.iter().filter(|node| is_worth(graph, node)).map(Node::result).collect();
+        graph.body.iter().filter(|node| is_worth(graph, node, runs)).map(Node::result).collect();
     let mut made: HashMap<Value, Distinct> = HashMap::new();
     rewrite(graph, &mut |rewriter: &mut Rewriter, node: &Node| match node.op {
         Op::Take if lookups.contains(&node.result()) => {
-            let distinct = lookup(rewriter, node);
-            let rows = distinct.rows;
+            let distinct = lookup(rewriter, node, takes_all(graph, node, runs));
             made.insert(node.result(), distinct);
-            Some(vec![rows])
+            Some(vec![distinct.rows])
+        }
+        // Of one step there is no loop, but the rows of that step.
+        Op::At { index } => {
+            let distinct = Distinct { step: Some(index), ..*made.get(&node.args[0])? };
+            made.insert(node.result(), distinct);
+            Some(vec![distinct.rows])
         }
         Op::MatMul(Form::NN) => {
             let distinct = made.get(&node.args[0])?;
             let w = rewriter.get(node.args[1]);
             let product = rewriter.new.matmul_prefix(Form::NN, distinct.rows, w, distinct.count);
-            Some(vec![rewriter.new.op(Op::Take, &[product, distinct.places])])
+            let rows = rewriter.new.op(Op::Take, &[product, distinct.places]);
+            Some(vec![match distinct.step {
+                Some(index) => rewriter.new.op(Op::At { index }, &[rows]),
+                None => rows,
+            }])
         }
         _ => None,
     })
 }
 
 /// Whether a node looks up rows of which products are made and nothing else.
-fn is_worth(graph: &Graph, node: &Node) -> bool {
-    if node.op != Op::Take {
-        return false;
-    }
-    let rows = node.result();
-    let enough = graph.ty(node.args[1]).len() >= MIN_IDS && graph.shape(node.args[0])[1] >= MIN_WIDTH;
+fn is_worth(graph: &Graph, node: &Node, runs: usize) -> bool {
+    node.op == Op::Take
+        && graph.shape(node.args[0])[1] >= MIN_WIDTH
+        && (graph.ty(node.args[1]).len() >= MIN_IDS || takes_all(graph, node, runs))
+        && is_only_multiplied(graph, node.result())
+}
+
+/// Whether rows are read by products, on their left side, or by what takes those of one step, and nothing else.
+fn is_only_multiplied(graph: &Graph, rows: Value) -> bool {
     let mut readers = graph.body.iter().filter(|node| node.operands().contains(&rows)).peekable();
-    let multiplies =
-        |reader: &Node| reader.op == Op::MatMul(Form::NN) && reader.args[0] == rows && reader.args[1] != rows;
-    enough
-        && readers.peek().is_some()
+    let multiplies = |reader: &Node| match reader.op {
+        Op::MatMul(Form::NN) => reader.args[0] == rows && reader.args[1] != rows,
+        Op::At { .. } => is_only_multiplied(graph, reader.result()),
+        _ => false,
+    };
+    readers.peek().is_some()
         && readers.all(multiplies)
         && graph.outputs.iter().all(|output| output.value != rows)
 }
 
-fn lookup(rewriter: &mut Rewriter, node: &Node) -> Distinct {
+/// Whether all rows of the table are multiplied, not only those that are looked up.
+fn takes_all(graph: &Graph, node: &Node, runs: usize) -> bool {
+    let (rows, ids) = (graph.shape(node.args[0])[0], graph.ty(node.args[1]).len());
+    let pays = runs > 1 && rows <= ROWS_A_RUN * ids * runs;
+    ALL_ROWS * rows <= ids
+        || (pays && rows * width_of_products(graph, node.result()) <= 2 * parameters(graph))
+}
+
+/// Columns of all products that read these rows.
+fn width_of_products(graph: &Graph, rows: Value) -> usize {
+    let readers = graph.body.iter().filter(|node| node.operands().contains(&rows));
+    let width = |reader: &Node| match reader.op {
+        Op::At { .. } => width_of_products(graph, reader.result()),
+        _ => graph.shape(reader.result()).last().copied().unwrap_or(1),
+    };
+    readers.map(width).sum()
+}
+
+/// Elements of all parameters. What is computed before may take twice as much memory: a weight and its panels do too.
+fn parameters(graph: &Graph) -> usize {
+    let inputs = graph.inputs.iter().filter(|input| matches!(input.role, InputRole::Param { .. }));
+    inputs.map(|input| graph.ty(input.value).len()).sum()
+}
+
+fn lookup(rewriter: &mut Rewriter, node: &Node, all: bool) -> Distinct {
     let (table, ids) = (rewriter.get(node.args[0]), rewriter.get(node.args[1]));
-    let rows = rewriter.new.ty(table).shape[0];
-    if ALL_ROWS * rows <= rewriter.new.ty(ids).len() {
-        return Distinct { rows: table, places: ids, count: None };
+    if all {
+        return Distinct { rows: table, places: ids, count: None, step: None };
     }
+    let rows = rewriter.new.ty(table).shape[0];
     let results = rewriter.new.emit(Op::Distinct { rows }, &[ids]);
     let rows = rewriter.new.op(Op::Take, &[table, results[1]]);
-    Distinct { rows, places: results[0], count: Some(results[2]) }
+    Distinct { rows, places: results[0], count: Some(results[2]), step: None }
 }

@@ -18,6 +18,12 @@ pub(super) fn pack_weights(module: &mut Module, format: Format) {
     let mut constants = prologue::constants(module);
     constants.extend(module.prologue.iter().flat_map(Item::stored));
     let mut packing = Packing { constants, format, buffers: &mut module.buffers };
+    // What is computed once is so by rounded weights too.
+    let mut first = vec![];
+    if format != Format::F32 {
+        packing.constant(&mut module.prologue, 1, &mut first);
+    }
+    module.prologue.splice(0..0, first);
     let mut items = vec![];
     for mut item in std::mem::take(&mut module.items) {
         packing.constant(std::slice::from_mut(&mut item), 1, &mut module.prologue);
