@@ -157,6 +157,9 @@ fn choice(row: &Row) -> Option<String> {
     let (what, way) = match (row.kind, row.way) {
         (Kind::Product, "packed") => ("products", "right side in panels that were packed before"),
         (Kind::Product, "blocks") => ("products", "right side packed block by block, for many rows"),
+        (Kind::Product, "in turns") => {
+            ("products", "right side read once, in turns from either end, for few rows")
+        }
         (Kind::Product, _) => ("products", "right side read once from end to end, for few rows"),
         (Kind::Kernel, "lanes") => ("kernels", "in vector lanes"),
         (Kind::Kernel, _) => ("kernels", "one element at a time"),

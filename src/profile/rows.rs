@@ -87,6 +87,7 @@ fn row(program: &Program, names: &Names, leaf: &Leaf<'_>, seconds: &[f64], disti
             let operands = format!("{} @ {}", names.matrix(&gemm.a), names.matrix(&gemm.b));
             let name = format!("{} {operands}", work::shape(gemm, distinct));
             let way = match right_side(gemm, *split, workers) {
+                RightSide::Streamed if gemm.turning => "in turns",
                 RightSide::Streamed => "streamed",
                 RightSide::Packed => "packed",
                 RightSide::Blocks => "blocks",
@@ -115,7 +116,7 @@ fn row(program: &Program, names: &Names, leaf: &Leaf<'_>, seconds: &[f64], disti
         cut: cut(*split),
         way,
         reason: leaf.reason(workers),
-        memory_bound: kind != Kind::Product || way == "streamed",
+        memory_bound: kind != Kind::Product || matches!(way, "streamed" | "in turns"),
         bf16: matches!(leaf.step, Step::Gemm(gemm, _) if gemm.precision == Precision::Bf16),
         flop: rounds as f64 * work::flop(leaf.step, distinct),
         bytes: rounds as f64 * work::bytes(leaf.step, distinct),

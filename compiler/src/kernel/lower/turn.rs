@@ -1,6 +1,6 @@
 //! Products of few rows that read the same weight in each round of a loop: they take as long as that, and a weight larger than
-//! a cache would push itself out of it from one round to the next. Every second one begins at the end, where the round before
-//! has left off and the cache still has what it read.
+//! a cache, read from its beginning each time, would have pushed itself out of it before it is wanted again. Every second
+//! product begins at the end, where the one before has left off.
 
 use crate::kernel::{FEW_ROWS, Form, Gemm, Index, Item, Precision, Time};
 

@@ -29,6 +29,7 @@ pub fn verify(module: &Module) -> Result<(), String> {
     let mut verifier = Verifier {
         module,
         written,
+        left_out: Vec::new(),
         packed: HashMap::new(),
         open: Vec::new(),
         times: HashSet::new(),
@@ -54,6 +55,8 @@ struct Verifier<'m> {
     module: &'m Module,
     /// Whether each buffer's contents are defined by now.
     written: Vec<bool>,
+    /// Places in defined buffers that a loop has left as they were: rows and columns.
+    left_out: Vec<(Matrix, usize, usize)>,
     /// What each packed buffer holds: form, k, n and format.
     packed: HashMap<BufferId, (Form, usize, usize, Format)>,
     /// Enclosing time loops and their lengths.
@@ -97,12 +100,27 @@ impl<'m> Verifier<'m> {
         self.open.push((inner.time, inner.steps));
         self.items(&inner.items)?;
         self.open.pop();
-        for item in &inner.items {
-            if let Item::Gemm(Gemm { rounds: Rounds::BeforeLast, c, .. }) = item {
-                self.written[c.at.buffer.0 as usize] = false;
-            }
-        }
+        let products = inner.items.iter().filter_map(|item| match item {
+            Item::Gemm(gemm) if gemm.rounds == Rounds::BeforeLast => Some(gemm),
+            _ => None,
+        });
+        products.for_each(|gemm| self.leave_out(gemm, inner));
         Ok(())
+    }
+
+    /// After a loop nobody knows what lies where a product of its last round would have written.
+    fn leave_out(&mut self, gemm: &Gemm, inner: &TimeLoop) {
+        let time = Index::Time(inner.time);
+        let apart = stride_of(&gemm.c.at.terms, time);
+        if apart == 0 {
+            self.written[gemm.c.at.buffer.0 as usize] = false;
+            return;
+        }
+        // What the other rounds wrote is there.
+        let mut last = gemm.c.clone();
+        last.at.offset += apart * if inner.reverse { 0 } else { inner.steps.saturating_sub(1) };
+        last.at.terms.retain(|&(index, _)| index != time);
+        self.left_out.push((last, gemm.m, gemm.n));
     }
 
     fn gemm(&mut self, gemm: &Gemm) -> Result<(), String> {
@@ -257,6 +275,11 @@ impl<'m> Verifier<'m> {
 
     fn read(&self, region: Region<'_>) -> Result<(), String> {
         self.region(region)?;
+        let meets =
+            |(place, rows, columns): &(Matrix, usize, usize)| self.meet((place, *rows, *columns), region);
+        if self.left_out.iter().any(meets) {
+            return Err(self.undefined(region.0.at.buffer));
+        }
         self.defined(region.0.at.buffer)
     }
 
@@ -269,10 +292,11 @@ impl<'m> Verifier<'m> {
     }
 
     fn defined(&self, id: BufferId) -> Result<(), String> {
-        if self.written[id.0 as usize] {
-            return Ok(());
-        }
-        Err(format!("{:?} is read before it is written", buffer(self.module, id)?.name))
+        if self.written[id.0 as usize] { Ok(()) } else { Err(self.undefined(id)) }
+    }
+
+    fn undefined(&self, id: BufferId) -> String {
+        format!("{:?} is read before it is written", self.module.buffer(id).name)
     }
 
     /// Elements are reals, rows do not overlap, and all lie inside the buffer.

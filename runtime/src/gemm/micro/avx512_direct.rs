@@ -1,5 +1,5 @@
-//! [`super::super::direct`] and [`super::super::dots`] with AVX-512. Their loops have one load of B for each multiply-add, and
-//! nothing else in them that takes as long as a cache takes to deliver it.
+//! [`super::super::direct`] and [`super::super::dots`] with AVX-512, by hand: a weight that lies in the second-level cache
+//! arrives faster than the compiler's loops, whose sums go through memory or cross cache lines, can take it.
 
 use std::arch::x86_64::*;
 
