@@ -163,6 +163,9 @@ pub struct Predict {
     pub count: u32,
 }
 
+/// Tokens that are written where nothing else is said.
+const LENGTH: usize = 100;
+
 #[derive(Debug, Args)]
 pub struct Generate {
     /// The folder of a run.
@@ -171,7 +174,7 @@ pub struct Generate {
     #[arg(long, value_name = "TEXT")]
     pub prompt: String,
     /// How many tokens to write.
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, value_name = "N", default_value_t = LENGTH)]
     pub length: usize,
     /// Below 1 keeps closer to the likely tokens, above 1 tries more of the unlikely ones.
     #[arg(long, value_name = "T", default_value_t = 1.0, value_parser = temperature)]
@@ -262,7 +265,7 @@ pub struct Emit {
     #[arg(long, value_enum, default_value = "f32")]
     pub weights: Weights,
     /// How many tokens are read and written; for --purpose generate.
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, value_name = "N", default_value_t = LENGTH)]
     pub length: usize,
     /// Worker threads that the plan is for.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]

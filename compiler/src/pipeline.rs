@@ -35,8 +35,7 @@ pub const PASSES: [&str; 12] = [
 /// the graph after each of the [`PASSES`].
 pub fn graph_of(model: &Model, purpose: Purpose, see: &mut dyn FnMut(&str, &Graph)) -> Graph {
     let mut stage = Stage { graph: graph::lower(model, purpose), see };
-    let runs = if let Purpose::Generate { tokens } = purpose { tokens } else { 1 };
-    stage.forward(runs);
+    stage.forward(purpose.runs());
     if purpose == Purpose::Train {
         stage.pass("gradients", grad::gradients);
         stage.pass("update", |graph| grad::update(graph, &model.optimizer, model.train.clip));
@@ -48,7 +47,7 @@ pub fn graph_of(model: &Model, purpose: Purpose, see: &mut dyn FnMut(&str, &Grap
 /// The optimised training step without clipping and update: its outputs are the gradients themselves.
 pub fn gradients_of(model: &Model) -> Graph {
     let mut stage = Stage { graph: graph::lower(model, Purpose::Train), see: &mut |_, _| {} };
-    stage.forward(1);
+    stage.forward(Purpose::Train.runs());
     stage.pass("gradients", grad::gradients);
     stage.backward();
     stage.graph

@@ -45,7 +45,7 @@ pub fn generate(
     let text = prompt[first..].to_vec();
     let silent = text.len() - window;
     let mut writer = Writer { window, request, silent: silent as u64, text, monitor, write, written: 0 };
-    session.run((silent + request.length) as u64, request.sampler.seed, &mut writer)?;
+    session.run(silent.saturating_add(request.length) as u64, request.sampler.seed, &mut writer)?;
     Ok(writer.written)
 }
 

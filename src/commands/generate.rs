@@ -25,7 +25,7 @@ pub fn run(args: &Generate) -> Result<ExitCode> {
         let top_k = args.top_k.map(|k| k as usize);
         Sampler { temperature: args.temperature, top_k, top_p: args.top_p, seed: args.seed }
     };
-    let purpose = Purpose::Generate { tokens: prompt.len() + args.length };
+    let purpose = Purpose::Generate { tokens: prompt.len().saturating_add(args.length) };
     let mut session = opened.session(purpose, args.weights.into(), project::threads(args.threads))?;
     let monitor = terminal::interruptible()?;
     let words: Vec<String> = prompt.iter().map(|&id| vocabulary.show(id)).collect();

@@ -24,6 +24,11 @@ pub enum Purpose {
 }
 
 impl Purpose {
+    /// How often at least the graph is run with the same parameters, as far as that is known.
+    pub fn runs(self) -> usize {
+        if let Purpose::Generate { tokens } = self { tokens } else { 1 }
+    }
+
     fn generates(self) -> bool {
         matches!(self, Purpose::Generate { .. })
     }

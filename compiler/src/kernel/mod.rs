@@ -223,8 +223,8 @@ pub struct Gemm {
     /// [`Rounds::All`] outside time loops, and of a product with `prefix`, `right_sums` or `squares`.
     pub rounds: Rounds,
     /// Whether it reads B from its end to its beginning in every second round of the time loop around it, see
-    /// [`Gemm::from_end`]: what a cache keeps of the round before is what was read last. Only of NN and NT in a loop, of at
-    /// most [`FEW_ROWS`] rows, in [`Precision::F32`], not packed, and without `prefix`, `right_sums` and `squares`.
+    /// [`Gemm::from_end`]: what a cache keeps of the round before is what was read last. Only in a loop, of a product that
+    /// [`Gemm::can_turn`].
     pub turning: bool,
 }
 
@@ -262,6 +262,14 @@ impl Gemm {
             rounds,
             turning: false,
         }
+    }
+
+    /// Whether it just reads B, once, as it lies, and can do so from either end: an NN or NT of few rows, in
+    /// [`Precision::F32`], not packed, and without `prefix`, `right_sums` and `squares`.
+    pub fn can_turn(&self) -> bool {
+        let as_it_lies = self.packed.is_none() && self.precision == Precision::F32;
+        let plain = self.prefix.is_none() && !self.has_riders();
+        self.form != Form::TN && self.m <= FEW_ROWS && as_it_lies && plain
     }
 
     /// Whether B is read from its end where the time loop around is at `time`. The last row of B is then the first whose

@@ -98,7 +98,7 @@ fn is_only_multiplied(graph: &Graph, rows: Value) -> bool {
 /// Whether all rows of the table are multiplied, not only those that are looked up.
 fn takes_all(graph: &Graph, node: &Node, runs: usize) -> bool {
     let (rows, ids) = (graph.shape(node.args[0])[0], graph.ty(node.args[1]).len());
-    let pays = runs > 1 && rows <= ROWS_A_RUN * ids * runs;
+    let pays = runs > 1 && rows <= (ROWS_A_RUN * ids).saturating_mul(runs);
     ALL_ROWS * rows <= ids
         || (pays && rows * width_of_products(graph, node.result()) <= 2 * parameters(graph))
 }

@@ -6,7 +6,7 @@
 //! [`Isa::direct`]: super::micro::Isa::direct
 
 use super::cache::{LINE, far_enough, prefetch};
-use super::driver::{Product, cut};
+use super::driver::{Product, cut, in_order};
 
 /// The most rows of A for which B is streamed.
 pub const MAX_ROWS: usize = 4;
@@ -50,7 +50,7 @@ unsafe fn sum_rows<const FUSED: bool>(p: &Product, width: usize, b: *const f32, 
     for block in cut(0..p.k, p.k_block) {
         sums.fill(0.0);
         for step in block.clone() {
-            let k = if p.from_end { p.k - 1 - step } else { step };
+            let k = in_order(p.from_end, step, p.k);
             let row = b.wrapping_add(k * apart);
             for (i, sums) in sums.chunks_exact_mut(width).enumerate() {
                 // SAFETY: A has element (i, k), and B row k.

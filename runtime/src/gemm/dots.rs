@@ -6,7 +6,7 @@
 //! own.
 
 use super::cache::{LINE, prefetch};
-use super::driver::Product;
+use super::driver::{Product, in_order};
 
 /// The most rows of A for which B is read as it lies.
 pub const MAX_ROWS: usize = 4;
@@ -38,7 +38,7 @@ pub unsafe fn run<const FUSED: bool>(p: &Product, b: *const f32, apart: usize) {
 #[inline(always)]
 unsafe fn rows<const FUSED: bool, const ROWS: usize>(p: &Product, b: *const f32, apart: usize) {
     for step in 0..p.n {
-        let column = if p.from_end { p.n - 1 - step } else { step };
+        let column = in_order(p.from_end, step, p.n);
         // SAFETY: A has ROWS rows of `k` elements, and B such a column.
         let (a, b): ([&[f32]; ROWS], &[f32]) = unsafe {
             (

@@ -104,6 +104,12 @@ pub struct Product {
     pub squares: *mut f32,
 }
 
+/// Which of `count` rows, columns or parts comes after `step` others, from the first on or from the last.
+#[inline(always)]
+pub fn in_order(from_end: bool, step: usize, count: usize) -> usize {
+    if from_end { count - 1 - step } else { step }
+}
+
 /// Rows of A that are kept in the second-level cache at a time: up to 470 KB with the longest block.
 const ROW_BLOCK: usize = 168;
 /// Columns of B that are packed at a time.

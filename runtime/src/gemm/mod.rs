@@ -12,8 +12,8 @@
 //! **Determinism.** An element of C is computed by the same operations in the same order whatever the number of workers,
 //! the split and the element's place in a tile: the contraction is cut into blocks that depend on `k` alone
 //! (`driver::k_block`); within a block the products are added in order of `k`, starting from zero; the blocks' sums are
-//! added in order. A product that reads B from its end goes through all this backwards. Nor does packing B change a bit, except in the form NT of up to [`dots::MAX_ROWS`] rows, whose sums by
-//! an unpacked B are in lanes.
+//! added in order. An NN that reads B from its end goes through all this backwards. Nor does packing B change a bit,
+//! except in the form NT of up to [`dots::MAX_ROWS`] rows, whose sums by an unpacked B are in lanes.
 //!
 //! **Precision.** Products in `bf16` ([`Precision`]) have their operands rounded as they are packed. An instruction set
 //! that multiplies pairs of `bf16` ([`micro::Pairs`]) has them packed two to a word, and the same blocking goes over
@@ -108,8 +108,7 @@ pub unsafe extern "C" fn gemm(shape: *const GemmShape, places: *const GemmPlaces
 unsafe fn parts_on(isa: &'static Isa, shape: &GemmShape, places: &GemmPlaces, worker: u32, workers: u32) {
     let parts = range(shape.parts as usize, shape.split, PARTS, worker, workers);
     for step in 0..parts.len() {
-        // From the end, the last part comes first too.
-        let part = if shape.from_end != 0 { parts.end - 1 - step } else { parts.start + step };
+        let part = parts.start + driver::in_order(shape.from_end != 0, step, parts.len());
         let deep = share(shape.k as usize, part, shape.parts as usize, PANEL);
         let places = GemmPlaces {
             a: places.a.wrapping_add(deep.start),

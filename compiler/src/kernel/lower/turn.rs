@@ -2,7 +2,7 @@
 //! a cache, read from its beginning each time, would have pushed itself out of it before it is wanted again. Every second
 //! product begins at the end, where the one before has left off.
 
-use crate::kernel::{FEW_ROWS, Form, Gemm, Index, Item, Precision, Time};
+use crate::kernel::{Gemm, Index, Item, Time};
 
 /// Elements of the largest weight that is read in turns (16 MB). Of a larger one the caches keep too little, and from its end
 /// memory itself is read more slowly.
@@ -24,7 +24,5 @@ pub(super) fn turn_products(items: &mut [Item]) {
 
 fn gains(gemm: &Gemm, time: Time) -> bool {
     let same = !gemm.b.at.terms.iter().any(|&(index, _)| index == Index::Time(time));
-    let plain = gemm.packed.is_none() && gemm.prefix.is_none() && !gemm.has_riders();
-    let few = gemm.m <= FEW_ROWS && gemm.precision == Precision::F32;
-    same && plain && few && gemm.form != Form::TN && gemm.k * gemm.n <= LARGEST
+    same && gemm.can_turn() && gemm.k * gemm.n <= LARGEST
 }

@@ -10,8 +10,8 @@ use alias::{Unknown, can_reach};
 use nest::Nest;
 
 use super::{
-    Address, Buffer, BufferId, BufferKind, Distinct, Elem, FEW_ROWS, Form, Format, Gather, Gemm, Index,
-    InputRole, Item, Matrix, Module, Pack, Precision, Rounds, Scatter, Time, TimeLoop,
+    Address, Buffer, BufferId, BufferKind, Distinct, Elem, Form, Format, Gather, Gemm, Index, InputRole,
+    Item, Matrix, Module, Pack, Precision, Rounds, Scatter, Time, TimeLoop,
 };
 
 /// Whether the module keeps every promise of its representation; the first one broken, if not.
@@ -151,8 +151,7 @@ impl<'m> Verifier<'m> {
                 "a product that is left out in a round and is in no loop, or makes more than C".into()
             );
         }
-        let reads_once = gemm.form != Form::TN && m <= FEW_ROWS && plain && as_it_lies;
-        if gemm.turning && (self.open.is_empty() || !reads_once) {
+        if gemm.turning && (self.open.is_empty() || !gemm.can_turn()) {
             return Err("a product that turns and is in no loop, or does not just read its right side".into());
         }
         if gemm.accumulate {

@@ -6,7 +6,7 @@ use std::arch::x86_64::*;
 use crate::gemm::cache::{far_enough, prefetch};
 use crate::gemm::direct::{COLUMNS, SUMS};
 use crate::gemm::dots::LANES;
-use crate::gemm::driver::{Product, cut};
+use crate::gemm::driver::{Product, cut, in_order};
 
 /// Numbers of a vector.
 const WIDTH: usize = 16;
@@ -76,7 +76,8 @@ struct Rows {
 impl Rows {
     /// From step number `step` on.
     fn of(p: &Product, b: *const f32, apart: usize, step: usize) -> Rows {
-        let (k, sign) = if p.from_end { (p.k - 1 - step, -1) } else { (step, 1) };
+        let k = in_order(p.from_end, step, p.k);
+        let sign = if p.from_end { -1 } else { 1 };
         Rows {
             a: p.a.at.wrapping_add(k * p.a.step),
             b: b.wrapping_add(k * apart),
@@ -199,7 +200,7 @@ pub unsafe fn dots(p: &Product, b: *const f32, apart: usize) {
 unsafe fn columns<const ROWS: usize>(p: &Product, b: *const f32, apart: usize) {
     let ahead = if p.from_end { None } else { Some(far_enough(apart).min(AHEAD)) };
     for step in 0..p.n {
-        let column = if p.from_end { p.n - 1 - step } else { step };
+        let column = in_order(p.from_end, step, p.n);
         // SAFETY: A has ROWS rows of `k` elements, B such a column, and C an element in it for each.
         unsafe {
             let sums = products::<ROWS>(p, b.wrapping_add(column * apart), ahead);
