@@ -72,7 +72,7 @@ pub(super) struct Emitter<'e, 'f> {
     pub text: bool,
     fma: bool,
     calls: Calls,
-    cut: Option<(Axis, Value, Value)>,
+    pub cut: Option<(Axis, Value, Value)>,
 }
 
 /// A loop's range.

@@ -228,11 +228,7 @@ impl<'k> Builder<'k, '_> {
         if terms.iter().any(|&(index, _)| matches!(index, Index::Id(id) if self.ids.contains_key(&id))) {
             return Err(Unsupported);
         }
-        Ok(terms
-            .iter()
-            .filter(|&&(index, _)| index == Index::Axis(self.axis))
-            .map(|(_, stride)| stride)
-            .sum())
+        Ok(stride(terms, self.axis))
     }
 
     fn random(
@@ -251,6 +247,11 @@ impl<'k> Builder<'k, '_> {
         let index = body.binary(Binary::WholeAdd, distance, start);
         Ok(elementary::random(body, key, index))
     }
+}
+
+/// Elements from one iteration of an axis to the next.
+fn stride(terms: &[(Index, usize)], axis: Axis) -> usize {
+    terms.iter().filter(|&&(index, _)| index == Index::Axis(axis)).map(|(_, stride)| stride).sum()
 }
 
 impl Emitter<'_, '_> {
@@ -286,6 +287,8 @@ impl Emitter<'_, '_> {
             }
             Bounds::Share(from, to) => (from, to),
         };
+        let stored = self.stored(inner, bounds).unwrap_or(to);
+        self.b.ins().store(flags, stored, at, frame.stored() as i32);
         let function = self.function_of(compiled, inner.axis);
         self.b.ins().call(function, &[at, from, to]);
         let mut results = Vec::with_capacity(inner.folds.len());
@@ -299,6 +302,29 @@ impl Emitter<'_, '_> {
             results.push(self.math().fold_lanes(fold.kind, joined));
         }
         Some(results)
+    }
+
+    /// The iteration of a loop before which this worker's stores end, if the loop around it stores whole rows, one right
+    /// after the other.
+    fn stored(&mut self, inner: &For, bounds: Bounds) -> Option<Value> {
+        let extent = self.extent(inner.axis);
+        let &(around, row) = self.axes.last()?;
+        let goes_on = |stmt: &Stmt| match stmt {
+            Stmt::Store { to, .. } => stride(&to.terms, around) == extent as usize,
+            _ => true,
+        };
+        if !matches!(bounds, Bounds::Fixed(..)) || !inner.body.iter().all(goes_on) {
+            return None;
+        }
+        let end = match self.cut {
+            Some((axis, _, high)) if axis == around => high,
+            _ => {
+                let end = self.extent(around);
+                self.b.ins().iconst(types::I64, end)
+            }
+        };
+        let rows = self.b.ins().isub(end, row);
+        Some(self.b.ins().imul_imm_s(rows, extent))
     }
 
     /// A parameter's number, of 32 bits.

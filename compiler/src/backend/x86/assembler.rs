@@ -247,25 +247,30 @@ impl Assembler {
         self.bytes.push(0b11 << 6 | (register.0 & 7) << 3 | other.0 & 7);
     }
 
-    fn general_memory(&mut self, op: u8, register: General, base: General, offset: i32) {
-        self.bytes.extend([
-            0x48 | (register.0 >> 3) << 2 | base.0 >> 3,
-            op,
-            0b10 << 6 | (register.0 & 7) << 3 | base.0 & 7,
-        ]);
+    fn general_memory(&mut self, op: &[u8], register: General, base: General, offset: i32) {
+        self.bytes.push(0x48 | (register.0 >> 3) << 2 | base.0 >> 3);
+        self.bytes.extend_from_slice(op);
+        self.bytes.push(0b10 << 6 | (register.0 & 7) << 3 | base.0 & 7);
         self.bytes.extend(offset.to_le_bytes());
     }
 
     /// `to = [base + offset]`, 64 bits; the base is neither `rsp` nor `r12`.
     pub fn load_general(&mut self, to: General, base: General, offset: i32) {
-        self.general_memory(0x8b, to, base, offset);
+        self.general_memory(&[0x8b], to, base, offset);
         self.note(|| format!("movq {offset}(%{}), %{}", base.name(), to.name()));
     }
 
     /// `to = base + offset`
     pub fn address(&mut self, to: General, base: General, offset: i32) {
-        self.general_memory(0x8d, to, base, offset);
+        self.general_memory(&[0x8d], to, base, offset);
         self.note(|| format!("leaq {offset}(%{}), %{}", base.name(), to.name()));
+    }
+
+    /// `register = min(register, [base + offset])`, signed, 64 bits; the base is neither `rsp` nor `r12`.
+    pub fn at_most(&mut self, register: General, base: General, offset: i32) {
+        self.general_memory(&[0x3b], register, base, offset);
+        self.general_memory(&[0x0f, 0x4f], register, base, offset);
+        self.note(|| format!("{0} = min(%{0}, {offset}(%{1}))", register.name(), base.name()));
     }
 
     /// `to = a - b`; `to` is not `b`.

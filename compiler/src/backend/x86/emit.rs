@@ -35,8 +35,11 @@ const BASES: [General; 10] = [
 ];
 const CHANGEABLE: usize = 4;
 
-/// Bytes from what is stored to what is asked for: a line that another core has read is given up by it meanwhile.
-const WRITTEN_AHEAD: i32 = 1024;
+/// Where what is asked for ahead ends, in iterations.
+const AHEAD: General = General::R11;
+
+/// Iterations from what is stored to what is asked for: a line that another core has read is given up by it meanwhile.
+const WRITTEN_AHEAD: i32 = 256;
 
 /// Registers that are left to single instructions: numbers from memory, masks.
 const SCRATCH: u8 = 3;
@@ -152,6 +155,9 @@ impl Emitter<'_> {
         self.a.compare_general(ROUND, END);
         let few = self.a.jump(When::Greater);
         let start = self.a.here();
+        // No further than this worker stores: what another one is about to write would be taken from it.
+        self.a.address(AHEAD, ITERATION, WRITTEN_AHEAD + round);
+        self.a.at_most(AHEAD, FRAME, self.frame.stored() as i32);
         for copy in 0..self.copies {
             self.copy(Lanes::All(copy));
         }
@@ -218,10 +224,10 @@ impl Emitter<'_> {
                 let value = self.register(value, 0);
                 let memory = self.element(place, lanes);
                 match lanes {
-                    Lanes::All(_) => {
+                    Lanes::All(copy) => {
                         self.a.store(memory, value);
-                        let ahead = Place { offset: place.offset + WRITTEN_AHEAD, ..place };
-                        let ahead = self.element(ahead, lanes);
+                        let back = (self.copies - copy) * self.a.width.lanes() * 4;
+                        let ahead = Memory::Element(BASES[place.base], AHEAD, place.offset - back as i32);
                         self.a.prefetch_for_writing(ahead);
                     }
                     Lanes::Present => self.a.store_present(memory, value, self.mask),

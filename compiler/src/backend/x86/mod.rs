@@ -47,9 +47,14 @@ impl Frame {
         8 * index
     }
 
+    /// The iteration, of 64 bits, before which the caller's stores end, if it goes on where this loop ends.
+    pub fn stored(&self) -> usize {
+        8 * self.bases
+    }
+
     /// A number of 32 bits.
     pub fn parameter(&self, index: usize) -> usize {
-        8 * self.bases + 4 * index
+        self.stored() + 8 + 4 * index
     }
 
     /// A vector of totals, which together are the fold's.

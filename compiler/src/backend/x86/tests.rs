@@ -104,9 +104,10 @@ fn instructions_of_256_bits() {
 
 #[test]
 fn instructions_on_general_registers() {
-    let each: [(Write, &str); 9] = [
+    let each: [(Write, &str); 10] = [
         (|a| a.load_general(General::R15, General::RDI, 72), "4c 8b bf 48 00 00 00"),
         (|a| a.address(General::RAX, General::RSI, -16), "48 8d 86 f0 ff ff ff"),
+        (|a| a.at_most(General::R11, General::RDI, 72), "4c 3b 9f 48 00 00 00 4c 0f 4f 9f 48 00 00 00"),
         (|a| a.difference(General::RAX, General::RDX, General::RSI), "48 8b c2 48 2b c6"),
         (|a| a.compare_general(General::R9, General::RDX), "4c 3b ca"),
         (|a| a.prefetch_for_writing(ELEMENT), "41 0f 0d 8c b5 34 12 00 00"),
