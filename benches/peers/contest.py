@@ -14,6 +14,11 @@ Environment = dict[str, str]
 
 # Seconds between two contestants, in which the threads of the one that has run stop waiting in place for more to do.
 PAUSE = 0.05
+# Seconds that two cores take to meet at a barrier, above which they share no cache: each gets what the other has written
+# by way of memory's controllers. A virtual machine's host moves cores between caches as it pleases. Zen 5: 60 and 280 ns.
+APART = 150e-9
+# Rounds for each that was wanted, in the hope of cores that share a cache.
+PATIENCE = 5
 
 
 @dataclass
@@ -80,6 +85,10 @@ class Contestant:
         said = self.ask(f"run {steps}")
         return Ran(said["seconds"] / steps, said.get("loss"))
 
+    def barrier(self) -> float:
+        """Seconds in which its threads meet at a barrier, if none is late."""
+        return float(self.ask("barrier")["seconds"])
+
     def end(self) -> None:
         if self.process.stdin:
             self.process.stdin.close()
@@ -104,6 +113,47 @@ def measure(contestants: list[Contestant], rounds: int, seconds: float, first: i
                 its.peaks.append(one.ask("peak")["flops"])
             its.seconds.append(one.run(steps[one.name]).seconds)
     return found
+
+
+@dataclass
+class Scaling:
+    """Seconds per step, of each round, on several threads and on one."""
+
+    pairs: list[tuple[float, float]] = field(default_factory=list)
+
+    def many(self) -> float:
+        return statistics.median(many for many, _ in self.pairs)
+
+    def one(self) -> float:
+        return statistics.median(one for _, one in self.pairs)
+
+    def ratio(self) -> float:
+        return statistics.median(one / many for many, one in self.pairs)
+
+
+def measure_scaling(many: Contestant, one: Contestant, rounds: int, seconds: float) -> tuple[Scaling, Scaling]:
+    """Runs both in turn; the rounds in which the cores shared a cache, of which there are to be `rounds`, and the others.
+
+    Which round is which says a barrier before and after it, and not its own time. A round in which that changed is left
+    out.
+    """
+    steps = {}
+    for contestant in (many, one):
+        contestant.run(2)
+        steps[contestant.name] = math.ceil(seconds / contestant.run(2).seconds)
+    together, apart = Scaling(), Scaling()
+    for _ in range(PATIENCE * rounds):
+        time.sleep(PAUSE)
+        single = one.run(steps[one.name]).seconds
+        time.sleep(PAUSE)
+        before = many.barrier() > APART
+        double = many.run(steps[many.name]).seconds
+        after = many.barrier() > APART
+        if before == after:
+            (apart if before else together).pairs.append((double, single))
+        if len(together.pairs) >= rounds:
+            break
+    return together, apart
 
 
 def peak_memory(command: list[str], commands: str, environment: Environment) -> int:

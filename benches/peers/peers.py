@@ -13,6 +13,9 @@ whole steps with clipping and update, on the same physical cores; the mean loss 
 comparison. Each is written as a knowledgeable user of the framework would write it. Starting and compiling are not
 part of a figure, and are printed beside it.
 
+What two threads gain over one depends on whether their cores share a cache. The host of a virtual machine moves them, so
+each round is told apart by what a barrier takes, and there are two rows where the cores were apart for some rounds.
+
 The rows are train, generate, bf16, memory and compile, of several models; --only takes a part of `row/model`.
 """
 
@@ -24,7 +27,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from contest import Contestant, Measured, measure, peak_memory
+from contest import Contestant, Measured, measure, measure_scaling, peak_memory
 from machine import Setup, describe, physical_cores, prepare, refuses
 
 HERE = Path(__file__).resolve().parent
@@ -107,31 +110,44 @@ class Bench:
 
     def train(self, model: str) -> None:
         threads = len(self.setup.cores)
-        commands = {"lstmc": self.own(model, threads), "lstmc, 1 thread": self.own(model, 1)}
-        commands["PyTorch"] = self.torch(model, "eager")
+        commands = {"lstmc": self.own(model, threads), "PyTorch": self.torch(model, "eager")}
         if model in PTB:
             commands["torch.compile"] = self.torch(model, "compile")
             commands["JAX scan"] = self.jax(model, 1)
             commands["JAX scan, unrolled 5"] = self.jax(model, 5)
         found = self.compare(f"train/{model}", commands, FIRST_STEPS[model])
-        own, one = found["lstmc"], found["lstmc, 1 thread"]
-        peers = {who: each for who, each in found.items() if not who.startswith("lstmc")}
+        own = found["lstmc"]
+        peers = {who: each for who, each in found.items() if who != "lstmc"}
         best = min(peers, key=lambda who: peers[who].median())
         figure = words_per_second(model) if model in PTB else lambda seconds: f"{1 / seconds:,.0f} iterations/s"
         self.add(
             f"train/{model}", figure(own.median()), f"{best}: {figure(peers[best].median())}",
             own.times_faster_than(peers[best]), WANTED_TRAIN[model],
         )  # fmt: skip
-        self.add(
-            f"train/{model}, {threads} threads : 1", figure(own.median()), f"1 thread: {figure(one.median())}",
-            own.times_faster_than(one), 1.85,
-        )  # fmt: skip
+        self.scaling(model, figure)
         if model in WANTED_PEAK:
             shares = [100 * own.flop / (s * peak) for s, peak in zip(own.seconds, own.peaks, strict=True)]
             peak = f"peak: {1e-9 * statistics.median(own.peaks):,.0f} GFLOP/s"
             rate = f"{1e-9 * own.flop / own.median():,.0f} GFLOP/s"
             share, wanted = f"{statistics.median(shares):.0f} %", f"{WANTED_PEAK[model]} %"
             self.lines.append(Line(f"train/{model}, of the f32 peak", rate, peak, share, wanted))
+
+    def scaling(self, model: str, figure: Callable[[float], str]) -> None:
+        """What all threads gain over one: where their cores share a cache, and where the machine has put them apart."""
+        threads = len(self.setup.cores)
+        many, one = (
+            Contestant(f"{count} threads", self.own(model, count), self.setup.environment) for count in (threads, 1)
+        )
+        together, apart = measure_scaling(many, one, self.rounds, self.seconds)
+        for contestant in (many, one):
+            contestant.end()
+        row = f"train/{model}, {threads} threads : 1"
+        for found, how, wanted in ((together, "", 1.85), (apart, ", cores apart", None)):
+            say(f"{row}{how}: {len(found.pairs)} rounds")
+            if found.pairs:
+                self.add(
+                    row + how, figure(found.many()), f"1 thread: {figure(found.one())}", found.ratio(), wanted
+                )  # fmt: skip
 
     def generate(self, model: str) -> None:
         _, vocabulary = self.text(model)

@@ -1,4 +1,4 @@
-//! What this machine can do: arithmetic, reading, and the time of one call on several workers.
+//! What this machine can do: arithmetic, reading, waiting for each other, and the time of one call on several workers.
 
 use std::hint::black_box;
 use std::sync::{Mutex, PoisonError};
@@ -35,6 +35,16 @@ impl Reading {
         });
         (part * threads as usize * size_of::<u64>()) as f64 / seconds
     }
+}
+
+/// Seconds from the arrival of `threads` cores at a barrier until all go on, if none is late. Between two cores it is the
+/// time in which each has a cache line that the other has written: some 50 ns where they share a cache, 200 and more where
+/// they do not. A virtual machine's cores can be moved from one to the other.
+pub fn barrier(threads: u32, rounds: usize) -> f64 {
+    let barrier = Barrier::new(threads as usize);
+    seconds(threads, rounds, &|worker| {
+        barrier.wait(worker);
+    })
 }
 
 /// The time of one call of `f` on all of `threads` workers: the best of `rounds` rounds, each ended by the slowest

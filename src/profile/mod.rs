@@ -44,6 +44,8 @@ pub struct Profile {
     pub peak: f64,
     /// Bytes a second that all threads read from memory.
     pub bandwidth: f64,
+    /// Seconds that a barrier takes if no thread is late.
+    pub barrier: f64,
     pub steps: u64,
     /// Tokens that one step predicts.
     pub predictions: u64,
@@ -73,6 +75,7 @@ pub fn measure(
     let threads = program.workers as u32;
     let peak = machine::peak(threads, MACHINE_ROUNDS);
     let bandwidth = Reading::new(machine::MEMORY).bandwidth(threads, MACHINE_ROUNDS);
+    let barrier = machine::barrier(threads, MACHINE_ROUNDS);
     let mut plain = Run::new(model, Executable::compile(program.clone())?, ids.clone())?;
     let mut marked = Run::new(model, Executable::compile_with_marks(program.clone())?, ids)?;
     let once = plain.run(1)?.max(marked.run(1)?);
@@ -98,6 +101,7 @@ pub fn measure(
         multiplies_bf16,
         peak,
         bandwidth,
+        barrier,
         steps,
         predictions: plain.feed.predictions(),
         step,

@@ -70,7 +70,12 @@ fn facts(profile: &Profile) -> String {
     let each = each.map(|(worker, seconds)| {
         format!("worker {worker} {} ({})", milliseconds(*seconds), percent(seconds / step_with_marks))
     });
-    let waiting = format!("{} at {} barriers", each.collect::<Vec<_>>().join(", "), profile.barriers);
+    let waiting = format!(
+        "{} at {} barriers, each {:.0} ns if no one is late",
+        each.collect::<Vec<_>>().join(", "),
+        profile.barriers,
+        1e9 * profile.barrier
+    );
     let mut lines = vec![("machine", machine), ("step", steps)];
     if flop > 0.0 {
         lines.push(("products", products));
@@ -270,6 +275,7 @@ mod tests {
             multiplies_bf16: false,
             peak: 500e9,
             bandwidth: 50e9,
+            barrier: 60e-9,
             steps: 10,
             predictions: 700,
             step: 0.0199,
@@ -295,6 +301,7 @@ mod tests {
         // 2 GFLOP in 10 ms, the slower worker's; 1 MB in 6 ms.
         assert!(out.contains(" 200 GF/s   40 %") && out.contains("   0 GB/s  0.3 %"), "{out}");
         assert!(out.contains("  18.010   90 %") && out.contains("worker 1 1.000 ms (5.0 %)"), "{out}");
+        assert!(out.contains("at 7 barriers, each 60 ns if no one is late"), "{out}");
         assert!(!out.contains("off the fast path"), "{out}");
         assert!(out.contains("1 products cut by columns (it is so), right side read once"), "{out}");
         let out = text(&profile, Order::Schedule);
