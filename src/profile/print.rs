@@ -71,7 +71,7 @@ fn facts(profile: &Profile) -> String {
         format!("worker {worker} {} ({})", milliseconds(*seconds), percent(seconds / step_with_marks))
     });
     let waiting = format!(
-        "{} at {} barriers, each {:.0} ns if no one is late",
+        "{} at {} barriers of {:.0} ns",
         each.collect::<Vec<_>>().join(", "),
         profile.barriers,
         1e9 * profile.barrier
@@ -301,7 +301,7 @@ mod tests {
         // 2 GFLOP in 10 ms, the slower worker's; 1 MB in 6 ms.
         assert!(out.contains(" 200 GF/s   40 %") && out.contains("   0 GB/s  0.3 %"), "{out}");
         assert!(out.contains("  18.010   90 %") && out.contains("worker 1 1.000 ms (5.0 %)"), "{out}");
-        assert!(out.contains("at 7 barriers, each 60 ns if no one is late"), "{out}");
+        assert!(out.contains("at 7 barriers of 60 ns"), "{out}");
         assert!(!out.contains("off the fast path"), "{out}");
         assert!(out.contains("1 products cut by columns (it is so), right side read once"), "{out}");
         let out = text(&profile, Order::Schedule);
