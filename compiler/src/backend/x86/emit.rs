@@ -155,9 +155,11 @@ impl Emitter<'_> {
         self.a.compare_general(ROUND, END);
         let few = self.a.jump(When::Greater);
         let start = self.a.here();
-        // No further than this worker stores: what another one is about to write would be taken from it.
-        self.a.address(AHEAD, ITERATION, WRITTEN_AHEAD + round);
-        self.a.at_most(AHEAD, FRAME, self.frame.stored() as i32);
+        if self.body.operations.iter().any(|operation| matches!(operation, Operation::Store(..))) {
+            // No further than this worker stores: what another one is about to write would be taken from it.
+            self.a.address(AHEAD, ITERATION, WRITTEN_AHEAD + round);
+            self.a.at_most(AHEAD, FRAME, self.frame.stored() as i32);
+        }
         for copy in 0..self.copies {
             self.copy(Lanes::All(copy));
         }
