@@ -5,8 +5,8 @@
 
 use memmap2::MmapMut;
 
-/// Bytes of a large page. A block begins with one: what lies before the first would be in small pages, which are spread over
-/// the memory and share the places of a cache unevenly.
+/// Bytes of a large page. A block begins and ends with one: what lies before the first or after the last would be in small
+/// pages, which are spread over the memory and share the places of a cache unevenly.
 const LARGE_PAGE: usize = 2 << 20;
 
 /// A zeroed block, aligned to a large page.
@@ -20,7 +20,8 @@ pub struct Pages {
 impl Pages {
     /// At least `bytes` bytes, or none where the system refuses.
     pub fn new(bytes: usize) -> Option<Pages> {
-        let map = MmapMut::map_anon(bytes.max(1).checked_add(LARGE_PAGE)?).ok()?;
+        let whole = bytes.max(1).checked_next_multiple_of(LARGE_PAGE)?;
+        let map = MmapMut::map_anon(whole.checked_add(LARGE_PAGE)?).ok()?;
         // A system without large pages, or one that is told not to give them, is only slower.
         #[cfg(target_os = "linux")]
         let _ = map.advise(memmap2::Advice::HugePage);

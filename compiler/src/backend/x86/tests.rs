@@ -5,6 +5,7 @@ use super::assembler::Assembler;
 use super::instructions::{Code, General, Memory, Source};
 use super::*;
 use crate::backend::elementary::Condition;
+use crate::kernel::Reduce;
 
 type Write = fn(&mut Assembler);
 
@@ -119,4 +120,26 @@ fn instructions_on_general_registers() {
     for (write, expected) in each {
         assert_eq!(bytes(Width::Avx512, write), expected);
     }
+}
+
+#[test]
+fn a_loop_asks_no_further_than_its_worker_stores() {
+    let text = |stores: bool| {
+        let mut body = Body { bases: 2, ..Body::default() };
+        let x = body.push(Operation::Load(Place { base: 0, offset: 0 }));
+        match stores {
+            true => drop(body.push(Operation::Store(Place { base: 1, offset: 4096 }, x))),
+            false => body.folds.push((Reduce::Sum, x)),
+        }
+        compile(&body, Width::Avx512, true).unwrap().text
+    };
+    let found = text(true);
+    // A round of four vectors, and 256 iterations more, up to the number behind the frame's two pointers.
+    let end = "leaq 320(%rsi), %r11\n  r11 = min(%r11, 16(%rdi))\n";
+    assert!(found.contains(end), "{found}");
+    // Each asks for the vector that lies as far from the end as its own from the round's.
+    let asked: Vec<&str> = found.lines().filter(|line| line.contains("prefetchw")).collect();
+    let expected = [256, 192, 128, 64].map(|back| format!("  prefetchw {}(%r8, %r11, 4)", 4096 - back));
+    assert_eq!(asked, expected);
+    assert!(!text(false).contains("min("), "{}", text(false));
 }
