@@ -125,12 +125,14 @@ fn instructions_on_general_registers() {
 #[test]
 fn a_loop_asks_no_further_than_its_worker_stores() {
     let text = |stores: bool| {
-        let mut body = Body { bases: 2, ..Body::default() };
+        let mut body = Body::default();
         let x = body.push(Operation::Load(Place { base: 0, offset: 0 }));
-        match stores {
-            true => drop(body.push(Operation::Store(Place { base: 1, offset: 4096 }, x))),
-            false => body.folds.push((Reduce::Sum, x)),
+        if stores {
+            body.push(Operation::Store(Place { base: 1, offset: 4096 }, x));
+        } else {
+            body.folds.push((Reduce::Sum, x));
         }
+        body.bases = 2;
         compile(&body, Width::Avx512, true).unwrap().text
     };
     let found = text(true);
