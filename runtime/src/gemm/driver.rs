@@ -380,8 +380,10 @@ unsafe fn block(
     let wide = if tall { 1 } else { set.panels(rows.len()) };
     let mut column = 0;
     while column < columns.len() {
-        let panels = if columns.len() - column >= wide * PANEL { wide } else { 1 };
-        let width = (panels * PANEL).min(columns.len() - column);
+        let rest = columns.len() - column;
+        // The last panel of a wide tile may have columns that nobody wants.
+        let panels = if rest.div_ceil(PANEL) >= wide { wide } else { 1 };
+        let width = (panels * PANEL).min(rest);
         let last = column + width == columns.len();
         // SAFETY: the block has these columns.
         let group = unsafe { right.group(isa, &(column..column + width), k.len(), last, wide) };
