@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! serve ids MODEL.lstm DATA OUT                     writes the training text's ids, u32 in native order
-//! serve train MODEL.lstm DATA THREADS               `run N`: N training steps; `peak`, `barrier`: the machine's
+//! serve train MODEL.lstm DATA THREADS               `run N`: N training steps; `peak`: the machine's; `barrier`: of
+//!                                                   the first two threads
 //! serve generate MODEL.lstm VOCAB THREADS WEIGHTS   `run N`: N words, each the most likely
 //! serve compile MODEL.lstm VOCAB THREADS            `run N`: N times from source text to the step's machine code
 //! ```
@@ -71,7 +72,7 @@ fn training(text: &str, data: &Path, threads: u32) -> Result<()> {
                 json!({ "seconds": seconds, "loss": training.take_loss() / number as f64 })
             }
             "peak" => json!({ "flops": machine::peak(threads, MACHINE_ROUNDS) }),
-            "barrier" => json!({ "seconds": machine::barrier(threads, MACHINE_ROUNDS) }),
+            "barrier" => json!({ "seconds": machine::barrier(threads.min(2), MACHINE_ROUNDS) }),
             _ => bail!("training cannot {command}"),
         })
     })

@@ -86,7 +86,7 @@ class Contestant:
         return Ran(said["seconds"] / steps, said.get("loss"))
 
     def barrier(self) -> float:
-        """Seconds in which its threads meet at a barrier, if none is late."""
+        """Seconds in which its first two threads meet at a barrier, if none is late."""
         return float(self.ask("barrier")["seconds"])
 
     def end(self) -> None:

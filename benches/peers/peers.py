@@ -135,12 +135,14 @@ class Bench:
     def scaling(self, model: str, figure: Callable[[float], str]) -> None:
         """What all threads gain over one: where their cores share a cache, and where the machine has put them apart."""
         threads = len(self.setup.cores)
-        many, one = (
-            Contestant(f"{count} threads", self.own(model, count), self.setup.environment) for count in (threads, 1)
-        )
-        together, apart = measure_scaling(many, one, self.rounds, self.seconds)
-        for contestant in (many, one):
-            contestant.end()
+        contestants: list[Contestant] = []
+        try:
+            for count in (threads, 1):
+                contestants.append(Contestant(f"{count} threads", self.own(model, count), self.setup.environment))
+            together, apart = measure_scaling(*contestants, self.rounds, self.seconds)
+        finally:
+            for contestant in contestants:
+                contestant.end()
         row = f"train/{model}, {threads} threads : 1"
         for found, how, wanted in ((together, "", 1.85), (apart, ", cores apart", None)):
             say(f"{row}{how}: {len(found.pairs)} rounds")
