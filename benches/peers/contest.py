@@ -7,6 +7,8 @@ import statistics
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,8 +33,21 @@ class Ran:
     loss: float | None
 
 
+@dataclass(kw_only=True)
+class Rounds:
+    # Per step, of each round.
+    seconds: list[float] = field(default_factory=list)
+
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+    def times_faster_than(self, other: "Rounds") -> float:
+        """The median of each round's own ratio."""
+        return statistics.median(b / a for a, b in zip(self.seconds, other.seconds, strict=True))
+
+
 @dataclass
-class Measured:
+class Measured(Rounds):
     # Until it could take commands.
     ready: float
     # Of the first step, with what is compiled only then.
@@ -41,17 +56,8 @@ class Measured:
     loss: float | None
     # Floating-point operations of a step, where it says so.
     flop: float
-    # Per step, of each round.
-    seconds: list[float] = field(default_factory=list)
     # Floating-point operations a second that the machine could do in each round, where it says so.
     peaks: list[float] = field(default_factory=list)
-
-    def median(self) -> float:
-        return statistics.median(self.seconds)
-
-    def times_faster_than(self, other: "Measured") -> float:
-        """The median of each round's own ratio."""
-        return statistics.median(b / a for a, b in zip(self.seconds, other.seconds, strict=True))
 
 
 class Contestant:
@@ -95,6 +101,24 @@ class Contestant:
         self.process.wait()
 
 
+@contextmanager
+def running(commands: dict[str, list[str]], environment: Environment) -> Iterator[list[Contestant]]:
+    """A contestant for each command, by name; they are ended whatever happens."""
+    contestants: list[Contestant] = []
+    try:
+        for name, command in commands.items():
+            contestants.append(Contestant(name, command, environment))
+        yield contestants
+    finally:
+        for contestant in contestants:
+            contestant.end()
+
+
+def steps_of(contestant: Contestant, warm_up: int, seconds: float) -> int:
+    """Steps that take about `seconds`, after it has run `warm_up` once."""
+    return math.ceil(seconds / contestant.run(warm_up).seconds)
+
+
 def measure(contestants: list[Contestant], rounds: int, seconds: float, first: int) -> dict[str, Measured]:
     """Warms up with `first` steps, then runs each contestant for about `seconds` in each round."""
     found, steps = {}, {}
@@ -104,7 +128,7 @@ def measure(contestants: list[Contestant], rounds: int, seconds: float, first: i
         if start.loss is not None and rest.loss is not None:
             loss = (start.loss + rest.loss * (first - 1)) / first
         found[one.name] = Measured(one.ready, start.seconds, loss, one.about.get("flop", math.nan))
-        steps[one.name] = math.ceil(seconds / one.run(max(1, first // 4)).seconds)
+        steps[one.name] = steps_of(one, max(1, first // 4), seconds)
     for _ in range(rounds):
         for one in contestants:
             its = found[one.name]
@@ -117,18 +141,10 @@ def measure(contestants: list[Contestant], rounds: int, seconds: float, first: i
 
 @dataclass
 class Scaling:
-    """Seconds per step, of each round, on several threads and on one."""
+    """The same rounds on several threads and on one."""
 
-    pairs: list[tuple[float, float]] = field(default_factory=list)
-
-    def many(self) -> float:
-        return statistics.median(many for many, _ in self.pairs)
-
-    def one(self) -> float:
-        return statistics.median(one for _, one in self.pairs)
-
-    def ratio(self) -> float:
-        return statistics.median(one / many for many, one in self.pairs)
+    many: Rounds = field(default_factory=Rounds)
+    one: Rounds = field(default_factory=Rounds)
 
 
 def measure_scaling(many: Contestant, one: Contestant, rounds: int, seconds: float) -> tuple[Scaling, Scaling]:
@@ -137,21 +153,22 @@ def measure_scaling(many: Contestant, one: Contestant, rounds: int, seconds: flo
     Which round is which says a barrier before and after it, and not its own time. A round in which that changed is left
     out.
     """
-    steps = {}
     for contestant in (many, one):
         contestant.run(2)
-        steps[contestant.name] = math.ceil(seconds / contestant.run(2).seconds)
+    steps_of_many, steps_of_one = steps_of(many, 2, seconds), steps_of(one, 2, seconds)
     together, apart = Scaling(), Scaling()
     for _ in range(PATIENCE * rounds):
         time.sleep(PAUSE)
-        single = one.run(steps[one.name]).seconds
+        single = one.run(steps_of_one).seconds
         time.sleep(PAUSE)
         before = many.barrier() > APART
-        double = many.run(steps[many.name]).seconds
+        double = many.run(steps_of_many).seconds
         after = many.barrier() > APART
         if before == after:
-            (apart if before else together).pairs.append((double, single))
-        if len(together.pairs) >= rounds:
+            found = apart if before else together
+            found.many.seconds.append(double)
+            found.one.seconds.append(single)
+        if len(together.many.seconds) >= rounds:
             break
     return together, apart
 

@@ -27,7 +27,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from contest import Contestant, Measured, measure, measure_scaling, peak_memory
+from contest import Contestant, Measured, measure, measure_scaling, peak_memory, running
 from machine import Setup, describe, physical_cores, prepare, refuses
 
 HERE = Path(__file__).resolve().parent
@@ -93,14 +93,8 @@ class Bench:
     def compare(self, name: str, commands: dict[str, list[str]], first: int) -> dict[str, Measured]:
         """Runs all commands in turn, and reports each contestant's figures."""
         say(f"{name}:")
-        contestants = []
-        try:
-            for who, command in commands.items():
-                contestants.append(Contestant(who, command, self.setup.environment))
+        with running(commands, self.setup.environment) as contestants:
             found = measure(contestants, self.rounds, self.seconds, first)
-        finally:
-            for contestant in contestants:
-                contestant.end()
         for who, one in found.items():
             loss = "" if one.loss is None else f", loss of the first {first} steps {one.loss:.4f}"
             spread = f"{1e3 * min(one.seconds):.3f} .. {1e3 * max(one.seconds):.3f}"
@@ -135,20 +129,16 @@ class Bench:
     def scaling(self, model: str, figure: Callable[[float], str]) -> None:
         """What all threads gain over one: where their cores share a cache, and where the machine has put them apart."""
         threads = len(self.setup.cores)
-        contestants: list[Contestant] = []
-        try:
-            for count in (threads, 1):
-                contestants.append(Contestant(f"{count} threads", self.own(model, count), self.setup.environment))
-            together, apart = measure_scaling(*contestants, self.rounds, self.seconds)
-        finally:
-            for contestant in contestants:
-                contestant.end()
+        commands = {"all threads": self.own(model, threads), "1 thread": self.own(model, 1)}
+        with running(commands, self.setup.environment) as (many, one):
+            together, apart = measure_scaling(many, one, self.rounds, self.seconds)
         row = f"train/{model}, {threads} threads : 1"
         for found, how, wanted in ((together, "", 1.85), (apart, ", cores apart", None)):
-            say(f"{row}{how}: {len(found.pairs)} rounds")
-            if found.pairs:
+            say(f"{row}{how}: {len(found.many.seconds)} rounds")
+            if found.many.seconds:
                 self.add(
-                    row + how, figure(found.many()), f"1 thread: {figure(found.one())}", found.ratio(), wanted
+                    row + how, figure(found.many.median()), f"1 thread: {figure(found.one.median())}",
+                    found.many.times_faster_than(found.one), wanted,
                 )  # fmt: skip
 
     def generate(self, model: str) -> None:

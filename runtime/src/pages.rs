@@ -15,18 +15,24 @@ pub struct Pages {
     map: MmapMut,
     /// Where the block begins in the map.
     start: usize,
+    /// Bytes that were asked for.
+    len: usize,
+}
+
+/// Bytes of memory that a block of so many bytes takes: whole large pages.
+pub fn taken(bytes: usize) -> usize {
+    bytes.checked_next_multiple_of(LARGE_PAGE).unwrap_or(usize::MAX)
 }
 
 impl Pages {
-    /// At least `bytes` bytes, or none where the system refuses.
+    /// `bytes` bytes, or none where the system refuses.
     pub fn new(bytes: usize) -> Option<Pages> {
-        let whole = bytes.max(1).checked_next_multiple_of(LARGE_PAGE)?;
-        let map = MmapMut::map_anon(whole.checked_add(LARGE_PAGE)?).ok()?;
+        let map = MmapMut::map_anon(taken(bytes.max(1)).checked_add(LARGE_PAGE)?).ok()?;
         // A system without large pages, or one that is told not to give them, is only slower.
         #[cfg(target_os = "linux")]
         let _ = map.advise(memmap2::Advice::HugePage);
         let start = map.as_ptr().align_offset(LARGE_PAGE);
-        (start <= LARGE_PAGE).then_some(Pages { map, start })
+        (start <= LARGE_PAGE).then_some(Pages { map, start, len: bytes })
     }
 
     pub fn as_mut_ptr(&mut self) -> *mut u8 {
@@ -35,6 +41,25 @@ impl Pages {
 
     /// Bytes.
     pub fn len(&self) -> usize {
-        self.map.len() - LARGE_PAGE
+        self.len
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_is_as_long_as_was_asked_for_and_takes_whole_pages() {
+        for bytes in [0, 1, LARGE_PAGE - 1, LARGE_PAGE, LARGE_PAGE + 1] {
+            let mut pages = Pages::new(bytes).unwrap();
+            assert_eq!(pages.len(), bytes);
+            assert_eq!(pages.as_mut_ptr().align_offset(LARGE_PAGE), 0);
+            assert!(pages.start + taken(bytes) <= pages.map.len(), "its last page lies in the map");
+        }
+        assert_eq!(
+            [0, 1, LARGE_PAGE, LARGE_PAGE + 1].map(taken),
+            [0, 1, 1, 2].map(|pages| pages * LARGE_PAGE)
+        );
     }
 }

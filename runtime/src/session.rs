@@ -17,7 +17,7 @@ use lstmc_compiler::scalar::random_key;
 use crate::arena::Arena;
 use crate::error::Result;
 use crate::marks::{Marks, Spent};
-use crate::{gemm, workers};
+use crate::{gemm, pages, workers};
 
 /// The host's part of each step. Called by one worker while the others wait.
 pub trait Driver: Send {
@@ -73,7 +73,7 @@ impl Executable {
 
     /// Bytes that the program needs while it runs: its arena, and what the products pack into.
     pub fn memory(&self) -> u64 {
-        self.program.arena_bytes as u64 + gemm::scratch_bytes(&self.program)
+        pages::taken(self.program.arena_bytes) as u64 + gemm::scratch_bytes(&self.program)
     }
 
     /// Has the arena be large enough for another program too, which was planned for it.

@@ -103,6 +103,11 @@ pub struct Address {
     pub terms: Vec<(Index, usize)>,
 }
 
+/// Elements from one value of an index to the next, of an address with these terms.
+pub fn stride_of(terms: &[(Index, usize)], index: Index) -> usize {
+    terms.iter().filter(|(own, _)| *own == index).map(|(_, stride)| stride).sum()
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Index {
     /// The position in an enclosing loop of the same kernel.

@@ -253,7 +253,7 @@ pub fn scratch_bytes(program: &Program) -> u64 {
         each.max().unwrap_or(0)
     }
     let most = largest(isa, &program.prologue, &of).max(largest(isa, &program.schedule, &of));
-    (most * program.workers * size_of::<f32>()) as u64
+    (scratch::taken(most) * program.workers) as u64
 }
 
 /// [`gemm`] on the given instruction set.

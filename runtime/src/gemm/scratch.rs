@@ -2,10 +2,15 @@
 
 use std::cell::RefCell;
 
-use crate::pages::Pages;
+use crate::pages::{self, Pages};
 
 thread_local! {
     static SCRATCH: RefCell<Option<Pages>> = const { RefCell::new(None) };
+}
+
+/// Bytes of memory that a scratch of so many elements takes.
+pub fn taken(len: usize) -> usize {
+    pages::taken(len * size_of::<f32>())
 }
 
 /// Calls `f` with this thread's scratch, at least `len` elements aligned to 64 bytes. Grows on first use and then stays.

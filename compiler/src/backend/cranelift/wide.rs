@@ -13,7 +13,7 @@ use super::assemble::declare;
 use super::kernel::{Bounds, Emitter, LANES, cost};
 use crate::backend::elementary::{self, Binary, Lanes as _, Unary};
 use crate::backend::x86::{self, Body, Frame, Operation, Place};
-use crate::kernel::{Address, Axis, BufferId, Expr, For, Index, Stmt, Var};
+use crate::kernel::{Address, Axis, BufferId, Expr, For, Index, Stmt, Var, stride_of};
 
 /// A function that a kernel calls, still to be defined.
 pub(super) struct WideLoop {
@@ -228,7 +228,7 @@ impl<'k> Builder<'k, '_> {
         if terms.iter().any(|&(index, _)| matches!(index, Index::Id(id) if self.ids.contains_key(&id))) {
             return Err(Unsupported);
         }
-        Ok(stride(terms, self.axis))
+        Ok(stride_of(terms, Index::Axis(self.axis)))
     }
 
     fn random(
@@ -247,11 +247,6 @@ impl<'k> Builder<'k, '_> {
         let index = body.binary(Binary::WholeAdd, distance, start);
         Ok(elementary::random(body, key, index))
     }
-}
-
-/// Elements from one iteration of an axis to the next.
-fn stride(terms: &[(Index, usize)], axis: Axis) -> usize {
-    terms.iter().filter(|&&(index, _)| index == Index::Axis(axis)).map(|(_, stride)| stride).sum()
 }
 
 impl Emitter<'_, '_> {
@@ -310,7 +305,7 @@ impl Emitter<'_, '_> {
         let extent = self.extent(inner.axis);
         let &(around, row) = self.axes.last()?;
         let goes_on = |stmt: &Stmt| match stmt {
-            Stmt::Store { to, .. } => stride(&to.terms, around) == extent as usize,
+            Stmt::Store { to, .. } => stride_of(&to.terms, Index::Axis(around)) == extent as usize,
             _ => true,
         };
         if !matches!(bounds, Bounds::Fixed(..)) || !inner.body.iter().all(goes_on) {

@@ -11,7 +11,7 @@ use nest::Nest;
 
 use super::{
     Address, Buffer, BufferId, BufferKind, Distinct, Elem, Form, Format, Gather, Gemm, Index, InputRole,
-    Item, Matrix, Module, Pack, Precision, Rounds, Scatter, Time, TimeLoop,
+    Item, Matrix, Module, Pack, Precision, Rounds, Scatter, Time, TimeLoop, stride_of,
 };
 
 /// Whether the module keeps every promise of its representation; the first one broken, if not.
@@ -350,10 +350,6 @@ impl<'m> Verifier<'m> {
 /// `coefficient` times an index below `extent`.
 fn unknown(coefficient: i64, extent: usize) -> Unknown {
     Unknown { coefficient, low: 0, high: extent as i64 - 1 }
-}
-
-fn stride_of(terms: &[(Index, usize)], index: Index) -> usize {
-    terms.iter().filter(|(own, _)| *own == index).map(|(_, stride)| stride).sum()
 }
 
 fn buffer(module: &Module, id: BufferId) -> Result<&Buffer, String> {

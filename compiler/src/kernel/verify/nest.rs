@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use super::alias::{Unknown, can_reach};
-use super::{buffer, inside, stride_of, unknown, writable};
+use super::{buffer, inside, unknown, writable};
 use crate::kernel::{
-    Address, Axis, BufferId, BufferKind, Elem, Expr, For, Index, Kernel, Module, Stmt, Time, Var,
+    Address, Axis, BufferId, BufferKind, Elem, Expr, For, Index, Kernel, Module, Stmt, Time, Var, stride_of,
 };
 
 #[derive(Clone, Copy, PartialEq)]
