@@ -11,7 +11,7 @@ use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::model::{self, Model};
 use lstmc_compiler::{pipeline, syntax};
 use lstmc_runtime::arena::Arena;
-use lstmc_runtime::batches::{self, Batcher};
+use lstmc_runtime::batches::Batcher;
 use lstmc_runtime::generate::{Request, generate};
 use lstmc_runtime::monitor::Monitor;
 use lstmc_runtime::sample::Sampler;
@@ -56,7 +56,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let mut session = compile(&model, Purpose::Train)?;
     initialise(&model, SEED, session.arena_mut())?;
-    let batcher = Batcher::new(&model.data.batches, ids.len(), batches::Purpose::Train, SEED, "training")?;
+    let batcher = Batcher::new(&model.data.batches, ids.len(), SEED)?;
     let rounds = EPOCHS * batcher.per_epoch();
     let mut training = Training { ids: &ids, batcher, rate: model.optimizer.rate as f32, loss: 0.0 };
     session.run(rounds, SEED, &mut training)?;

@@ -13,7 +13,6 @@ use lstmc_compiler::pipeline::{self, PASSES};
 use lstmc_compiler::plan::Program;
 use lstmc_compiler::syntax::{self, ast};
 use lstmc_runtime::session::{self, Executable, Session};
-use lstmc_runtime::train::needs_evaluation;
 use lstmc_runtime::workers;
 
 use crate::args::Stage;
@@ -135,10 +134,10 @@ fn kernels(model: &Model, purpose: Purpose, weights: Format) -> Module {
     pipeline::kernels_of(&graph, pipeline::numbers_of(model, purpose, weights))
 }
 
-/// What training runs: the step, and the program that the model is measured with, if it is.
+/// What training runs: the step, and the program that the model is measured with.
 pub struct Training {
     pub train: Compiled,
-    evaluate: Option<Compiled>,
+    evaluate: Compiled,
     /// Whether the two run in one arena.
     shared: bool,
 }
@@ -149,9 +148,6 @@ pub struct Training {
 /// As [`compile`].
 pub fn training(model: &Model, threads: Threads) -> Result<Training> {
     let mut train = compile(model, Purpose::Train, Format::F32, threads)?;
-    if !needs_evaluation(model) {
-        return Ok(Training { train, evaluate: None, shared: false });
-    }
     let started = Instant::now();
     let kernels = kernels(model, Purpose::Evaluate, Format::F32);
     let (program, shared) = pipeline::plan_beside(kernels, train.executable.program());
@@ -160,37 +156,36 @@ pub fn training(model: &Model, threads: Threads) -> Result<Training> {
         train.executable.share_with(&evaluate.executable);
         train.memory = train.executable.memory();
     }
-    Ok(Training { train, evaluate: Some(evaluate), shared })
+    Ok(Training { train, evaluate, shared })
 }
 
 impl Training {
     /// Bytes that both programs need while they run.
     pub fn memory(&self) -> u64 {
-        self.train.memory + self.evaluation_memory().unwrap_or(0)
+        self.train.memory + self.evaluation_memory()
     }
 
-    /// Bytes that evaluation needs beside what training does, if there is one.
-    pub fn evaluation_memory(&self) -> Option<u64> {
-        let evaluate = self.evaluate.as_ref()?;
-        Some(if self.shared { evaluate.memory.saturating_sub(self.train.memory) } else { evaluate.memory })
+    /// Bytes that evaluation needs beside what training does.
+    pub fn evaluation_memory(&self) -> u64 {
+        let needed = self.evaluate.memory;
+        if self.shared { needed.saturating_sub(self.train.memory) } else { needed }
     }
 
     /// How long compiling took.
     pub fn time(&self) -> Duration {
-        self.train.time + self.evaluate.as_ref().map_or(Duration::ZERO, |evaluate| evaluate.time)
+        self.train.time + self.evaluate.time
     }
 
     /// Both programs, ready to run.
     ///
     /// # Errors
     /// The machine does not have enough memory.
-    pub fn sessions(self) -> Result<(Session, Option<Session>)> {
-        let train = self.train.session()?;
-        let evaluate = match self.evaluate {
-            Some(guest) if self.shared => Some(Session::guest(guest.executable)?.pinned(pins(guest.threads))),
-            own => own.map(Compiled::session).transpose()?,
-        };
-        Ok((train, evaluate))
+    pub fn sessions(self) -> Result<(Session, Session)> {
+        let (train, evaluate) = (self.train.session()?, self.evaluate);
+        if !self.shared {
+            return Ok((train, evaluate.session()?));
+        }
+        Ok((train, Session::guest(evaluate.executable)?.pinned(pins(evaluate.threads))))
     }
 }
 

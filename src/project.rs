@@ -8,6 +8,7 @@ use lstmc_compiler::kernel::Format;
 use lstmc_compiler::model::{Data, Model};
 use lstmc_runtime::Error;
 use lstmc_runtime::checkpoint::{Checkpoint, Take};
+use lstmc_runtime::reading::Reading;
 use lstmc_runtime::run_dir::{RunDir, Settings};
 use lstmc_runtime::session::Session;
 use lstmc_runtime::text::{Corpus, Tokenizer, Vocabulary, encode_file, read_text};
@@ -158,6 +159,19 @@ impl Opened {
         let ids = encode_file(&self.project.tokenizer(), &self.vocabulary, &path, "the text")?;
         Ok((split, ids))
     }
+}
+
+/// How a text is read in the model's batches.
+///
+/// # Errors
+/// [`Error::NothingToPredict`] if the text is too short for any prediction.
+pub fn reading(model: &Model, split: Split, ids: &[u32]) -> Result<Reading> {
+    let reading = Reading::new(&model.data.batches, ids.len());
+    if reading.batches() > 0 {
+        return Ok(reading);
+    }
+    let (what, found, needed) = (split.name().into(), ids.len(), reading.needed());
+    Err(Error::NothingToPredict { what, found, needed }.into())
 }
 
 /// [`Opened`], as the arguments say.

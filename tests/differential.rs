@@ -64,9 +64,9 @@ impl Driver for Steps<'_> {
         for tensor in arena.tensors() {
             found.insert(tensor.name.clone(), array(&tensor.shape, arena.values(tensor).collect()));
         }
-        for (name, number) in [("output/loss", arena.loss()), ("output/hits", arena.hits())] {
-            if let Ok(number) = number {
-                found.insert(name.into(), array(&[], vec![number]));
+        if let Ok((losses, hits)) = arena.outcomes() {
+            for (name, values) in [("output/loss", losses), ("output/hits", hits)] {
+                found.insert(name.into(), array(&[values.len()], values.to_vec()));
             }
         }
         self.found.push(found);

@@ -274,7 +274,7 @@ impl Arena {
         }
     }
 
-    /// The mean loss of each predicted token in the last step.
+    /// The mean loss of the predicted tokens in the last step of training.
     ///
     /// # Errors
     /// The program does not compute it.
@@ -282,12 +282,23 @@ impl Arena {
         self.number(&OutputRole::Loss, "loss")
     }
 
-    /// How many predictions of the last step were right.
+    /// How many predictions of the last step of training were right.
     ///
     /// # Errors
     /// The program does not compute it.
     pub fn hits(&self) -> Result<f32> {
         self.number(&OutputRole::Hits, "hits")
+    }
+
+    /// Of the last step of an evaluation the loss of each target in nats, and 1 for each that was predicted, both shaped
+    /// like the targets. (Of training the two have one element: see [`Arena::loss`] and [`Arena::hits`].)
+    ///
+    /// # Errors
+    /// The program does not compute them.
+    pub fn outcomes(&self) -> Result<(&[f32], &[f32])> {
+        let losses = self.output(&OutputRole::Loss, "loss")?.words.clone();
+        let hits = self.output(&OutputRole::Hits, "hits")?.words.clone();
+        Ok((self.memory.reals(losses), self.memory.reals(hits)))
     }
 
     /// The distributions of the last step: `[steps * rows, vocab]` or `[rows, vocab]`, and the vocabulary's size.
@@ -297,6 +308,11 @@ impl Arena {
     pub fn probabilities(&self) -> Result<(&[f32], usize)> {
         let slot = self.output(&OutputRole::Probabilities, "probabilities")?;
         Ok((self.memory.reals(slot.words.clone()), row_width(&slot.shape)))
+    }
+
+    /// The first tensor that has an element which is no finite number.
+    pub fn first_not_finite(&self) -> Option<&Tensor> {
+        self.tensors.iter().find(|tensor| !self.values(tensor).all(f32::is_finite))
     }
 
     fn number(&self, role: &OutputRole, what: &str) -> Result<f32> {

@@ -1,4 +1,4 @@
-//! Which tokens are in which batch.
+//! Which tokens are in which batch of training. ([`crate::reading`] has those of an evaluation.)
 //!
 //! A batch is `rows` sequences of `steps` tokens, given by the start of each row in the token ids. Which starts belong to
 //! a batch depends on the seed, the epoch and the step alone, so a run can be taken up at any step.
@@ -10,14 +10,7 @@ use lstmc_compiler::model::{BatchKind, Batches, Start, Targets};
 use crate::error::{Error, Result};
 use crate::random::Random;
 
-/// What the batches are for. Evaluation reads windows in the order of the text, whatever training does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
-    Train,
-    Evaluate,
-}
-
-/// The batches of one text.
+/// The batches of a training text.
 #[derive(Clone)]
 pub struct Batcher {
     order: Order,
@@ -56,34 +49,34 @@ impl fmt::Debug for Batcher {
 }
 
 impl Batcher {
-    /// The batches of a text of `tokens` tokens; `what` names the text in errors.
+    /// The batches of a text of `tokens` tokens.
     ///
     /// # Errors
     /// [`Error::ShortCorpus`] if the text does not fill one batch.
-    pub fn new(batches: &Batches, tokens: usize, purpose: Purpose, seed: u64, what: &str) -> Result<Self> {
+    pub fn new(batches: &Batches, tokens: usize, seed: u64) -> Result<Self> {
         let (rows, steps) = (batches.rows.max(1), batches.steps.max(1));
         let random = Random::new(seed, "batches");
         let needed = match batches.kind {
             BatchKind::Stream => rows * (steps + 1),
-            BatchKind::Windows { start: Start::Random, .. } if purpose == Purpose::Train => steps + 1,
+            BatchKind::Windows { start: Start::Random, .. } => steps + 1,
             BatchKind::Windows { stride, .. } => steps + 1 + (rows - 1) * stride,
         };
         if tokens < needed {
-            return Err(Error::ShortCorpus { what: what.into(), found: tokens, needed, rows, steps });
+            return Err(Error::ShortCorpus { found: tokens, needed, rows, steps });
         }
         let (order, targets) = match batches.kind {
             BatchKind::Stream => (Order::Stream { row_len: tokens / rows }, Targets::Each),
             BatchKind::Windows { stride, targets, start, shuffle } => {
                 let (stride, last) = (stride.max(1), tokens - steps - 1);
                 let count = last / stride + 1;
-                let order = match (purpose, start) {
-                    (Purpose::Train, Start::Random) => {
+                let order = match start {
+                    Start::Random => {
                         Order::Passes { stride, last, pass: Pass::new(random, 0, 0, steps, stride, last) }
                     }
-                    (Purpose::Train, Start::First) if shuffle => {
+                    Start::First if shuffle => {
                         Order::Shuffled { stride, epoch: 0, order: random.part(0).permutation(count) }
                     }
-                    _ => Order::Windows { stride, count },
+                    Start::First => Order::Windows { stride, count },
                 };
                 (order, targets)
             }
@@ -202,7 +195,7 @@ mod tests {
     }
 
     fn train(batches: &Batches, tokens: usize, seed: u64) -> Batcher {
-        Batcher::new(batches, tokens, Purpose::Train, seed, "training").unwrap()
+        Batcher::new(batches, tokens, seed).unwrap()
     }
 
     fn filled(batcher: &mut Batcher, ids: &[u32], step: u64) -> (Vec<u32>, Vec<u32>) {
@@ -320,17 +313,9 @@ mod tests {
     }
 
     #[test]
-    fn evaluation_reads_windows_in_order() {
-        let shape = batches(windows(4, Targets::Last, Start::Random, true), 1, 3);
-        let mut batcher = Batcher::new(&shape, 50, Purpose::Evaluate, 7, "validation").unwrap();
-        let starts: Vec<usize> = (0..batcher.per_epoch()).map(|s| batcher.starts(0, s)[0]).collect();
-        assert_eq!(starts, (0..12).map(|w| w * 4).collect::<Vec<_>>());
-    }
-
-    #[test]
     fn a_text_shorter_than_a_batch_says_how_much_is_needed() {
         let needed = |shape: &Batches| {
-            let error = |tokens| Batcher::new(shape, tokens, Purpose::Train, 0, "training").err();
+            let error = |tokens| Batcher::new(shape, tokens, 0).err();
             let Some(Error::ShortCorpus { needed, .. }) = error(1) else { panic!("too short") };
             assert!(error(needed - 1).is_some());
             assert!(error(needed).is_none());

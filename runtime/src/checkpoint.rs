@@ -16,7 +16,7 @@ use crate::arena::{Arena, Tensor, TensorKind};
 use crate::error::{Error, Result};
 use crate::files;
 
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const ENTRY: &str = "lstmc";
 
 /// What a checkpoint says about itself.
@@ -54,11 +54,11 @@ pub struct Position {
     pub seconds: f64,
 }
 
-/// Sums over the batches since the last epoch or report interval began.
+/// Sums over the batches since the last epoch or report interval began, or over a text that is evaluated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Totals {
     pub batches: u64,
-    /// Of each batch's mean loss.
+    /// Of each prediction's loss, in nats.
     pub loss: f64,
     pub hits: f64,
     pub predictions: u64,
@@ -67,6 +67,7 @@ pub struct Totals {
 }
 
 impl Totals {
+    /// Adds a batch: the sum of its predictions' losses, and how many of them were right.
     pub fn add(&mut self, loss: f64, hits: f64, predictions: u64) {
         self.batches += 1;
         self.loss += loss;
@@ -76,7 +77,7 @@ impl Totals {
 
     /// Mean cross-entropy, in nats.
     pub fn mean_loss(&self) -> f64 {
-        self.loss / self.batches.max(1) as f64
+        self.loss / self.predictions.max(1) as f64
     }
 
     pub fn perplexity(&self) -> f64 {
@@ -166,9 +167,16 @@ impl Checkpoint {
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| broken(error.to_string()))?;
         let text = header.metadata().as_ref().and_then(|entries| entries.get(ENTRY));
         let text = text.ok_or_else(|| broken("it was not written by lstmc".into()))?;
-        let meta: Meta = serde_json::from_str(text).map_err(|error| broken(error.to_string()))?;
-        if meta.format != FORMAT {
-            return Err(broken(format!("its format is {}, and this version reads {FORMAT}", meta.format)));
+        let mut meta: Meta = serde_json::from_str(text).map_err(|error| broken(error.to_string()))?;
+        match meta.format {
+            FORMAT => {}
+            // Summed each batch's mean loss; a run's batches are all of one size.
+            1 => {
+                let totals = &mut meta.position.totals;
+                totals.loss *= totals.predictions as f64 / totals.batches.max(1) as f64;
+                meta.format = FORMAT;
+            }
+            other => return Err(broken(format!("its format is {other}, and this version reads {FORMAT}"))),
         }
         SafeTensors::deserialize(&bytes).map_err(|error| broken(error.to_string()))?;
         Ok(Self { bytes, meta })
@@ -290,6 +298,19 @@ mod tests {
             let bits = |arena: &Arena| arena.values(tensor).map(f32::to_bits).collect::<Vec<_>>();
             assert_eq!(bits(&arena), bits(&other), "{}", tensor.name);
         }
+    }
+
+    #[test]
+    fn sums_of_the_first_format_are_brought_up_to_date() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.safetensors");
+        save(&path, &filled(), &Meta { format: 1, ..meta() }).unwrap();
+        let read = Checkpoint::read(&path).unwrap();
+        assert_eq!(read.meta.format, FORMAT);
+        // Two batches of 20 predictions each, whose means were added up.
+        assert_eq!(read.meta.position.totals.mean_loss(), meta().position.totals.loss / 2.0);
+        save(&path, &filled(), &Meta { format: 3, ..meta() }).unwrap();
+        assert!(matches!(Checkpoint::read(&path), Err(Error::BrokenCheckpoint { .. })));
     }
 
     #[test]

@@ -37,10 +37,16 @@ pub enum Error {
     UnknownWord { word: String, place: String, line: usize },
 
     #[error(
-        "the {what} text is too short for one batch: it has {found} tokens, and {rows} rows of {steps} steps need at \
+        "the training text is too short for one batch: it has {found} tokens, and {rows} rows of {steps} steps need at \
          least {needed}; use fewer rows or steps, or more text"
     )]
-    ShortCorpus { what: String, found: usize, needed: usize, rows: usize, steps: usize },
+    ShortCorpus { found: usize, needed: usize, rows: usize, steps: usize },
+
+    #[error(
+        "the {what} text offers nothing to predict: it has {found} token{}, and this model \
+         predicts from {needed} on", if *.found == 1 { "" } else { "s" }
+    )]
+    NothingToPredict { what: String, found: usize, needed: usize },
 
     #[error(
         "this needs {} of memory for \"{program}\", and {} is available: use a smaller model, fewer rows or fewer steps",
@@ -80,11 +86,25 @@ pub enum Error {
     #[error("{path:?}: {reason}")]
     BadFile { path: PathBuf, reason: String },
 
+    #[error("the loss became {loss} at epoch {epoch}, step {step}: training has diverged; {}", calmer(*.clips))]
+    Diverged { loss: f64, epoch: u64, step: u64, clips: bool },
+
     #[error(
-        "the loss became {loss} at epoch {epoch}, step {step}: training has diverged; lower the rate, or clip the \
-         gradients (`clip: norm(5.0)`)"
+        "training has diverged: update {step} left {what}, so there is no checkpoint of it; {}", calmer(*.clips)
     )]
-    Diverged { loss: f64, epoch: u64, step: u64 },
+    BadUpdate { step: u64, what: String, clips: bool },
+
+    #[error(
+        "the loss on the {text} text is {loss}, though all parameters are finite: look for what the model computes \
+         without bounds, such as `exp`, `log` or a division"
+    )]
+    BadEvaluation { text: String, loss: f64 },
+
+    #[error(
+        "training ended at a perplexity of {perplexity:.1e}, where guessing among {vocabulary} tokens has {vocabulary}: \
+         it has diverged; {}", calmer(*.clips)
+    )]
+    WorseThanGuessing { perplexity: f64, vocabulary: usize, clips: bool },
 
     #[error(
         "the prompt has {found} tokens, and this model reads {needed} before it can say the next: give a longer prompt"
@@ -105,6 +125,15 @@ impl Error {
 
     pub(crate) fn write(path: &Path, source: io::Error) -> Self {
         Self::Write { path: path.to_owned(), cause: source }
+    }
+}
+
+/// What keeps a training from diverging that is not done already.
+fn calmer(clips: bool) -> &'static str {
+    if clips {
+        "lower the rate, or clip to a smaller norm"
+    } else {
+        "lower the rate, or clip the gradients (`clip: norm(5.0)`)"
     }
 }
 

@@ -1,5 +1,7 @@
 //! Measuring a model on a text, and looking at what it predicts.
 
+use std::ops::Range;
+
 use lstmc_compiler::model::Targets;
 
 use crate::arena::Arena;
@@ -7,142 +9,179 @@ use crate::batches::Batcher;
 use crate::checkpoint::Totals;
 use crate::error::{Error, Result};
 use crate::monitor::Monitor;
+use crate::reading::Reading;
 use crate::sample::best;
 use crate::session::{Control, Driver, Session};
 
-/// Runs the whole text through an evaluation program, from fresh recurrent state. `None` if it was stopped.
+/// Runs the whole text through an evaluation program, from fresh recurrent state. `None` if it was stopped. Where the
+/// model finds no finite loss, the sum is not finite.
 ///
 /// # Errors
-/// [`Error::MissingBuffer`] if the program was compiled for something else; [`Error::Diverged`] if a loss is not a number.
+/// [`Error::MissingBuffer`] if the program was compiled for something else.
 pub fn evaluate(
     session: &mut Session,
     ids: &[u32],
-    batcher: &mut Batcher,
+    reading: &Reading,
     monitor: &Monitor,
 ) -> Result<Option<Totals>> {
-    let batches = batcher.per_epoch();
+    let batches = reading.batches();
     monitor.begin(true, 0, batches);
-    let mut driver =
-        Evaluation { ids, batcher, monitor, totals: Totals::default(), look: &mut |_, _, _| Ok(()) };
-    let done = session.run(batches, 0, &mut driver)?;
-    Ok((done == batches).then_some(driver.totals))
+    let mut totals = Totals::default();
+    let mut look = |batch: u64, arena: &Arena| {
+        totals.batches += 1;
+        let (losses, hits) = arena.outcomes()?;
+        for row in 0..reading.rows() {
+            for (_, target) in reading.predicted(batch, row) {
+                totals.predictions += 1;
+                totals.loss += f64::from(at(losses, target)?);
+                totals.hits += f64::from(at(hits, target)?);
+            }
+        }
+        monitor.advance();
+        Ok(true)
+    };
+    let done = session.run(batches, 0, &mut Walk { ids, reading, monitor, more: true, look: &mut look })?;
+    Ok((done == batches).then_some(totals))
 }
 
 /// What a model says of one token of a text.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prediction {
-    /// The batch's tokens up to the predicted one.
-    pub context: Vec<u32>,
+    /// Which tokens of the text the model has read since its state began; the next one is to be predicted.
+    pub read: Range<usize>,
     pub actual: u32,
     pub predicted: u32,
     /// What the model gives the predicted token.
     pub probability: f32,
 }
 
-/// The first `count` predictions on a text, fewer if the text ends; row by row within a batch.
+/// The first `count` predictions on a text, in its order and each token once, fewer if the text ends. For that order the
+/// program has batches of one row.
 ///
 /// # Errors
-/// As [`evaluate`].
+/// [`Error::MissingBuffer`] or [`Error::WrongLength`] if the program was compiled for something else.
 pub fn predict(
     session: &mut Session,
     ids: &[u32],
-    batcher: &mut Batcher,
+    reading: &Reading,
     count: usize,
     monitor: &Monitor,
 ) -> Result<Vec<Prediction>> {
-    let batches = (count as u64).div_ceil(batcher.predictions()).min(batcher.per_epoch());
-    let mut found = Vec::new();
-    let mut look = |batcher: &mut Batcher, round: u64, arena: &Arena| {
-        found.extend(predictions(arena, ids, batcher, 0, round)?);
-        Ok(())
+    monitor.begin(true, 0, reading.batches());
+    let mut found: Vec<Prediction> = Vec::new();
+    let mut look = |batch: u64, arena: &Arena| {
+        let begun = reading.begun(batch, 0);
+        for (place, target) in reading.predicted(batch, 0) {
+            // Windows overlap; the first that predicts a token has read most before it.
+            if found.len() < count && found.last().is_none_or(|last| last.read.end <= place) {
+                found.push(prediction(arena, ids, begun..place + 1, target)?);
+            }
+        }
+        monitor.advance();
+        Ok(found.len() < count)
     };
-    monitor.begin(true, 0, batches);
-    let mut driver = Evaluation { ids, batcher, monitor, totals: Totals::default(), look: &mut look };
-    session.run(batches, 0, &mut driver)?;
-    found.truncate(count);
+    session.run(
+        reading.batches(),
+        0,
+        &mut Walk { ids, reading, monitor, more: count > 0, look: &mut look },
+    )?;
     Ok(found)
 }
 
-/// What the model says of the last token of batch `step` of `epoch` in its first row.
+/// What the model says of the last token of batch `step` of `epoch` of training in its first row.
 ///
 /// # Errors
-/// As [`evaluate`].
+/// As [`predict`].
 pub fn predict_at(
     session: &mut Session,
     ids: &[u32],
     batcher: &mut Batcher,
     (epoch, step): (u64, u64),
 ) -> Result<Option<Prediction>> {
-    let mut driver = Single { ids, batcher, at: (epoch, step), found: Vec::new() };
-    session.run(1, 0, &mut driver)?;
-    let per_row = driver.batcher.predictions() as usize / driver.batcher.rows();
-    Ok(driver.found.into_iter().take(per_row).next_back())
-}
-
-/// The predictions of one batch that the session has just run.
-fn predictions(
-    arena: &Arena,
-    ids: &[u32],
-    batcher: &mut Batcher,
-    epoch: u64,
-    step: u64,
-) -> Result<Vec<Prediction>> {
-    let (steps, rows, targets) = (batcher.steps(), batcher.rows(), batcher.targets());
-    let (probabilities, vocab) = arena.probabilities()?;
-    let mut found = Vec::new();
-    for (row, &start) in batcher.starts(epoch, step).iter().enumerate() {
-        let (first, stride) = match targets {
-            Targets::Each => (0, rows),
-            Targets::Last => (steps - 1, 0),
+    let mut found = None;
+    let mut look = |batcher: &mut Batcher, arena: &Arena| {
+        let Some(&start) = batcher.starts(epoch, step).first() else { return Ok(()) };
+        let target = match batcher.targets() {
+            Targets::Each => (batcher.steps() - 1) * batcher.rows(),
+            Targets::Last => 0,
         };
-        for t in first..steps {
-            let at = (t * stride + row) * vocab;
-            let distribution = probabilities.get(at..at + vocab);
-            let distribution = distribution.ok_or_else(|| Error::MissingBuffer("probabilities".into()))?;
-            let (context, actual) = (ids[start..=start + t].to_vec(), ids[start + t + 1]);
-            let predicted = best(distribution, 0);
-            let probability = distribution.get(predicted as usize).copied().unwrap_or(f32::NAN);
-            found.push(Prediction { context, actual, predicted, probability });
-        }
-    }
+        found = Some(prediction(arena, ids, start..start + batcher.steps(), target)?);
+        Ok(())
+    };
+    session.run(1, 0, &mut Single { ids, batcher, at: (epoch, step), look: &mut look })?;
     Ok(found)
 }
 
-type Look<'a> = dyn FnMut(&mut Batcher, u64, &Arena) -> Result<()> + Send + 'a;
+/// Whether the model's loss on batch `step` of `epoch` of training is finite, from fresh recurrent state.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn is_finite_at(
+    session: &mut Session,
+    ids: &[u32],
+    batcher: &mut Batcher,
+    (epoch, step): (u64, u64),
+) -> Result<bool> {
+    let mut finite = false;
+    let mut look = |_: &mut Batcher, arena: &Arena| {
+        finite = arena.outcomes()?.0.iter().all(|loss| loss.is_finite());
+        Ok(())
+    };
+    session.run(1, 0, &mut Single { ids, batcher, at: (epoch, step), look: &mut look })?;
+    Ok(finite)
+}
 
-struct Evaluation<'a> {
+/// The model's prediction at element `target` of the batch's targets, after it has read `read`.
+fn prediction(arena: &Arena, ids: &[u32], read: Range<usize>, target: usize) -> Result<Prediction> {
+    let (probabilities, vocab) = arena.probabilities()?;
+    let distribution = probabilities.get(target * vocab..(target + 1) * vocab);
+    let distribution = distribution.ok_or_else(|| Error::MissingBuffer("probabilities".into()))?;
+    let predicted = best(distribution, 0);
+    let probability = at(distribution, predicted as usize)?;
+    Ok(Prediction { actual: ids[read.end], read, predicted, probability })
+}
+
+fn at(values: &[f32], index: usize) -> Result<f32> {
+    values.get(index).copied().ok_or_else(|| Error::MissingBuffer("element for each target".into()))
+}
+
+/// Called after each batch; `false` ends the walk.
+type Look<'a> = dyn FnMut(u64, &Arena) -> Result<bool> + Send + 'a;
+
+/// Reads a text from its beginning.
+struct Walk<'a> {
     ids: &'a [u32],
-    batcher: &'a mut Batcher,
+    reading: &'a Reading,
     monitor: &'a Monitor,
-    totals: Totals,
+    more: bool,
     look: &'a mut Look<'a>,
 }
 
-impl Driver for Evaluation<'_> {
+impl Driver for Walk<'_> {
     fn begin(&mut self, round: u64, arena: &mut Arena) -> Result<Control> {
-        if self.monitor.stopped() {
+        if self.monitor.stopped() || !self.more {
             return Ok(Control::Stop);
         }
-        load(self.batcher, self.ids, 0, round, arena)?;
+        if round == 0 || !self.reading.carries_state() {
+            arena.reset_carried();
+        }
+        let (tokens, targets) = arena.batch_mut()?;
+        self.reading.fill(self.ids, round, tokens, targets)?;
         Ok(Control::Step(round + 1))
     }
 
     fn end(&mut self, round: u64, arena: &mut Arena) -> Result<()> {
-        let loss = f64::from(arena.loss()?);
-        if !loss.is_finite() {
-            return Err(Error::Diverged { loss, epoch: 1, step: round + 1 });
-        }
-        self.totals.add(loss, f64::from(arena.hits()?), self.batcher.predictions());
-        self.monitor.advance();
-        (self.look)(self.batcher, round, arena)
+        self.more = (self.look)(round, arena)?;
+        Ok(())
     }
 }
 
+/// Runs one batch of training through an evaluation program.
 struct Single<'a> {
     ids: &'a [u32],
     batcher: &'a mut Batcher,
     at: (u64, u64),
-    found: Vec<Prediction>,
+    look: &'a mut (dyn FnMut(&mut Batcher, &Arena) -> Result<()> + Send + 'a),
 }
 
 impl Driver for Single<'_> {
@@ -153,12 +192,12 @@ impl Driver for Single<'_> {
     }
 
     fn end(&mut self, _round: u64, arena: &mut Arena) -> Result<()> {
-        self.found = predictions(arena, self.ids, self.batcher, self.at.0, self.at.1)?;
-        Ok(())
+        (self.look)(self.batcher, arena)
     }
 }
 
-/// Puts a batch into the arena; recurrent state starts afresh where the batch does not follow the one before.
+/// Puts a batch of training into the program's input buffers, with recurrent state at its start where none is carried over
+/// from the batch before.
 pub(crate) fn load(
     batcher: &mut Batcher,
     ids: &[u32],

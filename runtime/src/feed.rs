@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use lstmc_compiler::model::Model;
 
 use crate::arena::Arena;
-use crate::batches::{Batcher, Purpose};
+use crate::batches::Batcher;
 use crate::error::{Error, Result};
 use crate::random::Random;
 use crate::session::{Control, Driver};
@@ -21,6 +21,7 @@ pub struct Feed {
     ids: Vec<u32>,
     batches: Batcher,
     rate: f32,
+    clips: bool,
     /// Updates made.
     done: u64,
     /// The sum of their mean losses.
@@ -31,8 +32,9 @@ impl Feed {
     /// # Errors
     /// [`Error::ShortCorpus`] if the ids do not fill one batch.
     pub fn new(model: &Model, ids: Vec<u32>, seed: u64) -> Result<Self> {
-        let batches = Batcher::new(&model.data.batches, ids.len(), Purpose::Train, seed, "training")?;
-        Ok(Self { ids, batches, rate: model.optimizer.rate as f32, done: 0, loss: 0.0 })
+        let batches = Batcher::new(&model.data.batches, ids.len(), seed)?;
+        let (rate, clips) = (model.optimizer.rate as f32, model.train.clip.is_some());
+        Ok(Self { ids, batches, rate, clips, done: 0, loss: 0.0 })
     }
 
     /// Tokens that one step predicts.
@@ -77,6 +79,9 @@ impl Driver for Feed {
         let loss = f64::from(arena.loss()?);
         self.loss += loss;
         // The arithmetic of infinities and of what is no number takes another time.
-        if loss.is_finite() { Ok(()) } else { Err(Error::Diverged { loss, epoch: 1, step: self.done }) }
+        if loss.is_finite() {
+            return Ok(());
+        }
+        Err(Error::Diverged { loss, epoch: 1, step: self.done, clips: self.clips })
     }
 }

@@ -3,7 +3,8 @@
 //! The compiler hands out a [`lstmc_compiler::plan::Program`] and its machine code; this crate does all the rest:
 //!
 //! ```text
-//! text, batches, init      corpora and vocabularies, which tokens are in which batch, where parameters start
+//! text, batches, reading   corpora and vocabularies, which tokens are in which batch of training, of evaluation
+//! init                     where parameters start
 //! arena, memory            a program's buffers by name and role
 //! gemm                     the products that compiled code calls
 //! workers                  the threads that run it
@@ -32,6 +33,7 @@ pub mod memory;
 pub mod monitor;
 mod pages;
 pub mod random;
+pub mod reading;
 pub mod run_dir;
 pub mod sample;
 pub mod session;

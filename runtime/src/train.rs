@@ -6,12 +6,13 @@ use std::time::Instant;
 use lstmc_compiler::model::{Batches, Length, Model, Schedule};
 
 use crate::arena::{Arena, TensorKind};
-use crate::batches::{Batcher, Purpose};
+use crate::batches::Batcher;
 use crate::checkpoint::{self, Checkpoint, Meta, Position, Take, Totals};
 use crate::error::{Error, Result};
-use crate::evaluate::{Prediction, evaluate, load, predict_at};
+use crate::evaluate::{evaluate, is_finite_at, load, predict_at};
 use crate::init::initial;
 use crate::monitor::Monitor;
+use crate::reading::Reading;
 use crate::run_dir::{Row, RunDir};
 use crate::session::{Control, Driver, Session};
 
@@ -23,6 +24,10 @@ pub struct Recipe {
     pub schedule: Schedule,
     pub rate: f64,
     pub seed: u64,
+    /// How many tokens there are to choose from.
+    pub vocabulary: usize,
+    /// Whether gradients are clipped.
+    pub clips: bool,
     /// Ends the run after this many updates, if it is not done before.
     pub limit: Option<u64>,
 }
@@ -35,6 +40,8 @@ impl Recipe {
             schedule: model.train.schedule,
             rate: model.optimizer.rate,
             seed,
+            vocabulary: model.vocab,
+            clips: model.train.clip.is_some(),
             limit: None,
         }
     }
@@ -61,10 +68,9 @@ pub fn initialise(model: &Model, seed: u64, arena: &mut Arena) -> Result<()> {
     Ok(())
 }
 
-/// Whether training a model looks at what it predicts: on a validation text, or in samples between iterations.
-pub fn needs_evaluation(model: &Model) -> bool {
-    model.data.valid.is_some() || matches!(model.train.length, Length::Iterations { .. })
-}
+/// Beyond this many times the perplexity of guessing, a finished training has diverged and not merely learned little:
+/// parameters drawn too large begin at a million times at most.
+const ABSURD: f64 = 1e12;
 
 /// What training reads and where it writes.
 #[derive(Clone, Copy, Debug)]
@@ -83,9 +89,18 @@ pub struct Inputs<'a> {
 #[derive(Clone, Debug)]
 pub struct Report {
     pub row: Row,
-    /// For models that count iterations: the last window and what the model makes of it.
-    pub sample: Option<Prediction>,
+    /// For models that count iterations.
+    pub sample: Option<Sample>,
     pub checkpoint: PathBuf,
+}
+
+/// The first row of the last batch, and what the model makes of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// What it has read.
+    pub context: Vec<u32>,
+    pub actual: u32,
+    pub predicted: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,29 +116,34 @@ pub struct Trainer<'a> {
     recipe: Recipe,
     inputs: Inputs<'a>,
     session: Session,
-    evaluation: Option<Session>,
+    evaluation: Session,
     batches: Batcher,
-    valid: Option<Batcher>,
+    valid: Option<Reading>,
     position: Position,
+    /// The larger one of the last report's perplexities, if there was one.
+    last_perplexity: Option<f64>,
 }
 
 impl<'a> Trainer<'a> {
     /// A run from the start; `session`'s parameters are to be set by then. `evaluation` is the same model compiled for
-    /// evaluation, where [`needs_evaluation`] says so; without it there is neither validation nor a sample.
+    /// evaluation. A validation text in which nothing is predicted is not looked at.
     ///
     /// # Errors
     /// [`Error::ShortCorpus`].
-    pub fn new(
-        recipe: Recipe,
-        inputs: Inputs<'a>,
-        session: Session,
-        evaluation: Option<Session>,
-    ) -> Result<Self> {
-        let batcher =
-            |ids: &[u32], purpose, what| Batcher::new(&recipe.batches, ids.len(), purpose, recipe.seed, what);
-        let batches = batcher(inputs.train, Purpose::Train, "training")?;
-        let valid = inputs.valid.map(|ids| batcher(ids, Purpose::Evaluate, "validation")).transpose()?;
-        Ok(Self { recipe, inputs, session, evaluation, batches, valid, position: Position::default() })
+    pub fn new(recipe: Recipe, inputs: Inputs<'a>, session: Session, evaluation: Session) -> Result<Self> {
+        let batches = Batcher::new(&recipe.batches, inputs.train.len(), recipe.seed)?;
+        let valid = inputs.valid.map(|ids| Reading::new(&recipe.batches, ids.len()));
+        let valid = valid.filter(|reading| reading.batches() > 0);
+        Ok(Self {
+            recipe,
+            inputs,
+            session,
+            evaluation,
+            batches,
+            valid,
+            position: Position::default(),
+            last_perplexity: None,
+        })
     }
 
     /// Goes on from a checkpoint: the run's metrics after it are dropped.
@@ -170,7 +190,8 @@ impl<'a> Trainer<'a> {
     /// Trains to the end, or until the monitor says stop; `report` hears of every epoch or interval.
     ///
     /// # Errors
-    /// [`Error::Diverged`]; [`Error::Write`]. The last checkpoint then still stands.
+    /// [`Error::Diverged`], [`Error::BadUpdate`], [`Error::BadEvaluation`]; [`Error::Write`]. The last checkpoint of
+    /// finite parameters then still stands. [`Error::WorseThanGuessing`] after a training to the end.
     pub fn run(&mut self, report: &mut dyn FnMut(&Report)) -> Result<Outcome> {
         let (interval, total) = (self.interval(), self.total_steps());
         loop {
@@ -183,7 +204,7 @@ impl<'a> Trainer<'a> {
                 }
             }
             if step >= total {
-                return Ok(Outcome::Finished);
+                return self.finished();
             }
             let until = (step / interval + 1).saturating_mul(interval).min(total);
             self.advance(until, interval)?;
@@ -220,12 +241,13 @@ impl<'a> Trainer<'a> {
         let started = Instant::now();
         let boundary = self.position.step.is_multiple_of(self.interval());
         let iterations = matches!(self.recipe.length, Length::Iterations { .. });
-        let valid = match (&mut self.valid, self.inputs.valid, &mut self.evaluation) {
-            (Some(batches), Some(ids), Some(evaluation)) if boundary => {
+        let valid = match (&self.valid, self.inputs.valid) {
+            (Some(reading), Some(ids)) if boundary => {
                 let monitor = self.inputs.monitor;
-                let totals = evaluation
-                    .after(&mut self.session, |session| evaluate(session, ids, batches, monitor))?;
-                let Some(totals) = totals else { return Ok(None) };
+                let measured = self
+                    .evaluation
+                    .after(&mut self.session, |session| evaluate(session, ids, reading, monitor))?;
+                let Some(totals) = measured else { return Ok(None) };
                 Some(totals)
             }
             _ => None,
@@ -233,21 +255,34 @@ impl<'a> Trainer<'a> {
         let sample = if iterations { self.sample()? } else { None };
         self.position.seconds += started.elapsed().as_secs_f64();
         let row = self.row(valid);
+        self.last_perplexity = row.train_perplexity.into_iter().chain(row.valid_perplexity).reduce(f64::max);
         self.inputs.run.append(&row)?;
         self.position.reported = self.position.step;
         if boundary {
             self.position.totals = Totals::default();
         }
         let checkpoint = self.save(boundary && !iterations)?;
-        Ok(Some(Report { row, sample, checkpoint }))
+        match valid.map(|totals| totals.mean_loss()).filter(|loss| !loss.is_finite()) {
+            Some(loss) => Err(Error::BadEvaluation { text: "validation".into(), loss }),
+            None => Ok(Some(Report { row, sample, checkpoint })),
+        }
     }
 
-    fn sample(&mut self) -> Result<Option<Prediction>> {
-        let Some(evaluation) = &mut self.evaluation else { return Ok(None) };
-        let last = self.position.step.saturating_sub(1);
-        let at = (last / self.batches.per_epoch(), last % self.batches.per_epoch());
+    fn sample(&mut self) -> Result<Option<Sample>> {
+        let at = self.place(self.position.step.saturating_sub(1));
         let (ids, batches) = (self.inputs.train, &mut self.batches);
-        evaluation.after(&mut self.session, |session| predict_at(session, ids, batches, at))
+        let found =
+            self.evaluation.after(&mut self.session, |session| predict_at(session, ids, batches, at))?;
+        Ok(found.map(|found| Sample {
+            context: ids[found.read].to_vec(),
+            actual: found.actual,
+            predicted: found.predicted,
+        }))
+    }
+
+    /// The epoch and the step in it, both from 0, of the batch for update `step`, counted from 0.
+    fn place(&self, step: u64) -> (u64, u64) {
+        (step / self.batches.per_epoch(), step % self.batches.per_epoch())
     }
 
     fn row(&self, valid: Option<Totals>) -> Row {
@@ -267,13 +302,39 @@ impl<'a> Trainer<'a> {
         }
     }
 
+    /// The end of the last update: a training that has only made the model worse has not succeeded.
+    fn finished(&mut self) -> Result<Outcome> {
+        let Recipe { vocabulary, clips, .. } = self.recipe;
+        let perplexity = self.last_perplexity.unwrap_or(0.0);
+        if perplexity > ABSURD * vocabulary as f64 {
+            return Err(Error::WorseThanGuessing { perplexity, vocabulary, clips });
+        }
+        Ok(Outcome::Finished)
+    }
+
     fn interrupted(&mut self) -> Result<Outcome> {
         self.save(false)?;
         Ok(Outcome::Interrupted)
     }
 
+    /// Says whether what the last update has left can be trained on: all numbers are finite, and so is the loss on the
+    /// next batch. A checkpoint of anything else would take the place of one that can.
+    fn check_update(&mut self) -> Result<()> {
+        let (step, clips) = (self.position.step, self.recipe.clips);
+        let bad = |what| Err(Error::BadUpdate { step, what, clips });
+        if let Some(tensor) = self.session.arena().first_not_finite() {
+            return bad(format!("{} with numbers that are not finite", tensor.name));
+        }
+        let at = self.place(step);
+        let (ids, batches) = (self.inputs.train, &mut self.batches);
+        let finite =
+            self.evaluation.after(&mut self.session, |session| is_finite_at(session, ids, batches, at))?;
+        if finite { Ok(()) } else { bad("parameters for which the next loss is not finite".into()) }
+    }
+
     /// A checkpoint that stays (`epoch-03`), or one that the next replaces (`step-005000`).
-    fn save(&self, lasting: bool) -> Result<PathBuf> {
+    fn save(&mut self, lasting: bool) -> Result<PathBuf> {
+        self.check_update()?;
         let name = if lasting {
             format!("epoch-{:02}", self.position.epoch)
         } else {
@@ -326,9 +387,10 @@ impl Driver for Training<'_> {
         let (epoch, _) = self.at(round);
         let step = self.first + round + 1;
         if !loss.is_finite() {
-            return Err(Error::Diverged { loss, epoch: epoch + 1, step });
+            return Err(Error::Diverged { loss, epoch: epoch + 1, step, clips: self.recipe.clips });
         }
-        self.totals.add(loss, f64::from(arena.hits()?), self.batches.predictions());
+        let predictions = self.batches.predictions();
+        self.totals.add(loss * predictions as f64, f64::from(arena.hits()?), predictions);
         self.totals.seconds = self.before + self.started.elapsed().as_secs_f64();
         self.inputs.monitor.publish(step, &self.totals);
         self.inputs.monitor.advance();

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use lstmc_compiler::model::{BatchKind, Model};
-use lstmc_runtime::batches::{self, Batcher};
+use lstmc_runtime::batches::Batcher;
 use lstmc_runtime::error::{Error, bytes};
 use lstmc_runtime::memory;
 
@@ -16,10 +16,7 @@ pub fn run(args: &Check) -> Result<ExitCode> {
     let (_, corpus, model) = project::model_of(&args.file)?;
     let shape = &model.data.batches;
     if let Some(corpus) = &corpus {
-        Batcher::new(shape, corpus.train.len(), batches::Purpose::Train, 0, "training")?;
-        if let Some(valid) = &corpus.valid {
-            Batcher::new(shape, valid.len(), batches::Purpose::Evaluate, 0, "validation")?;
-        }
+        Batcher::new(shape, corpus.train.len(), 0)?;
     }
     let threads = project::threads(args.threads);
     let training = compile::training(&model, threads)?;
@@ -36,10 +33,10 @@ pub fn run(args: &Check) -> Result<ExitCode> {
     writeln!(out, "batches     {} rows of {} steps, {kind}", shape.rows, shape.steps)?;
     writeln!(out, "parameters  {}", show::count(parameters(&model)))?;
     let mut parts = vec![format!("{} training", bytes(training.train.memory))];
-    parts.extend(training.evaluation_memory().map(|memory| match memory {
+    parts.push(match training.evaluation_memory() {
         0 => "evaluation in the same memory".to_owned(),
         own => format!("{} evaluation", bytes(own)),
-    }));
+    });
     parts.push(format!("{} lstmc itself", bytes(own)));
     writeln!(out, "memory      {} at the peak", bytes(needed))?;
     writeln!(out, "            {}", parts.join(", "))?;

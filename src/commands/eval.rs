@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::kernel::Format;
-use lstmc_runtime::batches::{self, Batcher};
+use lstmc_runtime::Error;
 use lstmc_runtime::checkpoint::Totals;
 use lstmc_runtime::evaluate::evaluate;
 
@@ -16,16 +16,19 @@ use crate::{project, show, terminal};
 pub fn run(args: &Eval) -> Result<ExitCode> {
     let opened = project::open(&args.trained)?;
     let (split, ids) = opened.text(args.split)?;
-    let shape = &opened.model.data.batches;
+    let reading = project::reading(&opened.model, split, &ids)?;
     let monitor = terminal::interruptible()?;
     let mut measured: Vec<(Format, Totals)> = Vec::new();
     for weights in args.weights.iter().map(|&weights| Format::from(weights)) {
-        let mut batcher = Batcher::new(shape, ids.len(), batches::Purpose::Evaluate, 0, split.name())?;
         let mut session =
             opened.session(Purpose::Evaluate, weights, project::threads(args.trained.threads))?;
-        let Some(totals) = evaluate(&mut session, &ids, &mut batcher, &monitor)? else {
+        let Some(totals) = evaluate(&mut session, &ids, &reading, &monitor)? else {
             return Ok(ExitCode::from(terminal::INTERRUPTED));
         };
+        let loss = totals.mean_loss();
+        if !loss.is_finite() {
+            return Err(Error::BadEvaluation { text: split.name().into(), loss }.into());
+        }
         measured.push((weights, totals));
     }
     let predictions = measured.first().map_or(0, |(_, totals)| totals.predictions);

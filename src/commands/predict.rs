@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use anyhow::Result;
 use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::kernel::Format;
-use lstmc_runtime::batches::{self, Batcher};
 use lstmc_runtime::evaluate::{Prediction, predict};
 use lstmc_runtime::text::{Tokenizer, Vocabulary};
 
@@ -18,23 +17,24 @@ const WIDTH: usize = 80;
 const WORD: usize = 16;
 
 pub fn run(args: &Predict) -> Result<ExitCode> {
-    let opened = project::open(&args.trained)?;
+    let mut opened = project::open(&args.trained)?;
+    // One row reads the text in its order, with the state carried from the first token on.
+    opened.model.data.batches.rows = 1;
     let (split, ids) = opened.text(args.split)?;
-    let shape = &opened.model.data.batches;
-    let mut batcher = Batcher::new(shape, ids.len(), batches::Purpose::Evaluate, 0, split.name())?;
+    let reading = project::reading(&opened.model, split, &ids)?;
     let mut session =
         opened.session(Purpose::Evaluate, Format::F32, project::threads(args.trained.threads))?;
     let monitor = terminal::interruptible()?;
-    let found = predict(&mut session, &ids, &mut batcher, args.count as usize, &monitor)?;
+    let found = predict(&mut session, &ids, &reading, args.count as usize, &monitor)?;
     let mut out = std::io::stdout().lock();
-    write!(out, "{}", table(&found, &opened.project.tokenizer(), &opened.vocabulary))?;
+    write!(out, "{}", table(&found, &ids, &opened.project.tokenizer(), &opened.vocabulary))?;
     let hits = found.iter().filter(|one| one.actual == one.predicted).count();
     writeln!(out, "{hits} of {} right", found.len())?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// What was read, so that it runs into the word that follows; that word, the predicted one, and what became of it.
-fn table(found: &[Prediction], tokenizer: &Tokenizer, vocabulary: &Vocabulary) -> String {
+fn table(found: &[Prediction], ids: &[u32], tokenizer: &Tokenizer, vocabulary: &Vocabulary) -> String {
     let header = ["words before", "actual", "predicted", "probability", "right"];
     let word = |id: u32| show::head(&show::token(&vocabulary.show(id)), WORD);
     let words: Vec<[String; 2]> = found.iter().map(|one| [one.actual, one.predicted].map(word)).collect();
@@ -42,7 +42,9 @@ fn table(found: &[Prediction], tokenizer: &Tokenizer, vocabulary: &Vocabulary) -
     let columns = widest(0).max(header[1].len()) + widest(1).max(header[2].len());
     let left = WIDTH.saturating_sub(columns + header[3].len() + header[4].len() + 8).max(header[0].len());
     let before = |one: &Prediction| {
-        let read = one.context.iter().map(|&id| vocabulary.show(id).replace('\n', "\\n"));
+        // More tokens than the line has columns cannot be seen.
+        let first = one.read.start.max(one.read.end.saturating_sub(WIDTH + 1));
+        let read = ids[first..one.read.end].iter().map(|&id| vocabulary.show(id).replace('\n', "\\n"));
         show::tail(&read.collect::<Vec<_>>(), project::between(tokenizer), left)
     };
     let contexts: Vec<String> = found.iter().map(before).collect();

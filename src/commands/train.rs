@@ -1,12 +1,13 @@
 //! `lstmc train`.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use lstmc_compiler::model::{Length, Model};
-use lstmc_runtime::batches::{self, Batcher};
+use lstmc_runtime::batches::Batcher;
 use lstmc_runtime::checkpoint::Checkpoint;
 use lstmc_runtime::error::Error;
 use lstmc_runtime::memory;
@@ -15,7 +16,7 @@ use lstmc_runtime::session::Session;
 use lstmc_runtime::text::Corpus;
 use lstmc_runtime::train::{Inputs, Outcome, Recipe, Trainer, initialise};
 
-use crate::args::Train;
+use crate::args::{Split, Train};
 use crate::commands::check::parameters;
 use crate::compile::Threads;
 use crate::progress::{Facts, Output, Plan, watch};
@@ -30,7 +31,13 @@ pub fn run(args: &Train) -> Result<ExitCode> {
     let model = with_length(project.source.model(corpus.vocabulary.len())?, args)?;
     let seed = settings.as_ref().map_or(args.seed.unwrap_or(0), |settings| settings.seed);
     let recipe = Recipe { limit: args.steps, ..Recipe::of(&model, seed) };
-    check_lengths(&model, &corpus)?;
+    // Found out before anything is compiled or written.
+    Batcher::new(&model.data.batches, corpus.train.len(), seed)?;
+    if let Some(valid) = &corpus.valid
+        && let Err(short) = project::reading(&model, Split::Valid, valid)
+    {
+        writeln!(std::io::stderr(), "warning: {short}; training goes on without")?;
+    }
 
     let threads = project::threads(args.threads);
     let built = build(&model, seed, threads)?;
@@ -108,19 +115,9 @@ fn with_length(mut model: Model, args: &Train) -> Result<Model> {
     Ok(model)
 }
 
-/// Finds out before anything is compiled or written that a text is too short.
-fn check_lengths(model: &Model, corpus: &Corpus) -> Result<()> {
-    let batches = &model.data.batches;
-    Batcher::new(batches, corpus.train.len(), batches::Purpose::Train, 0, "training")?;
-    if let Some(valid) = &corpus.valid {
-        Batcher::new(batches, valid.len(), batches::Purpose::Evaluate, 0, "validation")?;
-    }
-    Ok(())
-}
-
 struct Built {
     train: Session,
-    evaluate: Option<Session>,
+    evaluate: Session,
     memory: u64,
     threads: usize,
     time: Duration,

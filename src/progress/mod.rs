@@ -12,11 +12,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use lstmc_runtime::error::bytes;
-use lstmc_runtime::evaluate::Prediction;
 use lstmc_runtime::monitor::{Monitor, Snapshot};
 use lstmc_runtime::run_dir::RunDir;
 use lstmc_runtime::text::{Tokenizer, Vocabulary};
-use lstmc_runtime::train::{Outcome, Report};
+use lstmc_runtime::train::{Outcome, Report, Sample};
 use serde_json::{Value, json};
 
 use self::bar::Bar;
@@ -169,7 +168,7 @@ impl<'a> Output<'a> {
     }
 
     /// `  [long ago ,] -> the vs mice`: the words read, the one that follows, and the predicted one.
-    fn sample(&self, sample: &Prediction) -> String {
+    fn sample(&self, sample: &Sample) -> String {
         let show = |id: u32| self.vocabulary.show(id);
         let words: Vec<String> = sample.context.iter().map(|&id| show(id).replace('\n', "\\n")).collect();
         let context = show::tail(&words, project::between(&self.tokenizer), CONTEXT);

@@ -226,7 +226,7 @@ mod tests {
     fn look(step: u64, done: u64, total: u64) -> Snapshot {
         let totals = Totals {
             batches: done,
-            loss: 5.5 * done as f64,
+            loss: 2200.0 * done as f64,
             hits: 40.0,
             predictions: 400 * done,
             seconds: done as f64,

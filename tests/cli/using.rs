@@ -12,7 +12,7 @@ fn trained() -> &'static Folder {
         let folder = Folder::new();
         folder.train("run", &[]);
         folder.train("raw", &["--steps", "1"]);
-        folder.train("half", &["--steps", "15"]);
+        folder.train("half", &["--steps", "25"]);
         folder
     })
 }

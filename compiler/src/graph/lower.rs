@@ -13,7 +13,7 @@ use crate::scalar::Scalar;
 pub enum Purpose {
     /// Loss and hits of a batch, to be differentiated. Random numbers are drawn.
     Train,
-    /// Loss, hits and probabilities of a batch.
+    /// Loss and hit of each predicted token of a batch, and its probabilities.
     Evaluate,
     /// Probabilities of the next token for one sequence: one step with carried state, or, where the model predicts
     /// only after a whole window, one window.
@@ -309,17 +309,21 @@ impl Lowering<'_> {
         let chosen = self.builder.op(Op::Pick, &[log, targets]);
         let best = self.builder.reduce(Reduce::Max, log, vec![shape.len() - 1]);
         let right = self.builder.map(Scalar::Ge, &[chosen, best]);
+        if self.purpose == Purpose::Evaluate {
+            let losses = self.builder.scale(chosen, -1.0);
+            self.builder.output(losses, OutputRole::Loss);
+            self.builder.output(right, OutputRole::Hits);
+            return;
+        }
         let hits = self.builder.sum_all(right);
         let total = self.builder.sum_all(chosen);
         let loss = self.builder.scale(total, -1.0 / predictions as f64);
-        if self.purpose == Purpose::Train {
-            let count = match self.model.train.loss {
-                Loss::MeanOverSteps => predictions,
-                Loss::SumOverSteps => self.rows,
-            };
-            let objective = self.builder.scale(total, -1.0 / count as f64);
-            self.builder.output(objective, OutputRole::Objective);
-        }
+        let count = match self.model.train.loss {
+            Loss::MeanOverSteps => predictions,
+            Loss::SumOverSteps => self.rows,
+        };
+        let objective = self.builder.scale(total, -1.0 / count as f64);
+        self.builder.output(objective, OutputRole::Objective);
         self.builder.output(loss, OutputRole::Loss);
         self.builder.output(hits, OutputRole::Hits);
     }

@@ -87,9 +87,11 @@ pub struct Output {
 pub enum OutputRole {
     /// The new value of the input of this name.
     Update(String),
-    /// Mean cross-entropy per predicted token, `[]`.
+    /// Cross-entropy in nats: of training the mean over the predicted tokens, `[]`, of evaluation that of each, shaped
+    /// like the targets.
     Loss,
-    /// How many predictions were right, `[]`.
+    /// Of training how many predictions were right, `[]`; of evaluation 1 for each that is and else 0, shaped like the
+    /// targets.
     Hits,
     /// The distribution over the vocabulary, `[T, B, vocab]` or `[B, vocab]`.
     Probabilities,

@@ -109,6 +109,17 @@ impl<'a> Verifier<'a> {
         }
     }
 
+    /// A number for the batch, or one for each target.
+    fn shaped_like_targets(&self, ty: &Type) -> Result<(), String> {
+        let targets = self.graph.inputs.iter().find(|input| input.role == InputRole::Targets);
+        let of_each =
+            targets.map(|input| self.ty(input.value)).transpose()?.map(|ty| Type::real(ty.shape.clone()));
+        if *ty == Type::real([]) || of_each.is_some_and(|each| each == *ty) {
+            return Ok(());
+        }
+        Err(format!("should be f[], or shaped like the targets, not {ty}"))
+    }
+
     fn outputs(&self) -> Result<(), String> {
         let mut updated = HashSet::new();
         for output in &self.graph.outputs {
@@ -130,9 +141,8 @@ impl<'a> Verifier<'a> {
                 if old == ty { Ok(()) } else { Err(format!("is {ty}, but the input is {old}")) }
             }
             OutputRole::Gradient(name) => self.same_type_as_param(ty, name),
-            OutputRole::Loss | OutputRole::Hits | OutputRole::Objective if *ty != Type::real([]) => {
-                Err(format!("should be f[], not {ty}"))
-            }
+            OutputRole::Objective if *ty != Type::real([]) => Err(format!("should be f[], not {ty}")),
+            OutputRole::Loss | OutputRole::Hits => self.shaped_like_targets(ty),
             OutputRole::Probabilities if !ty.is_real() => Err(format!("should be reals, not {ty}")),
             _ => Ok(()),
         }

@@ -16,7 +16,14 @@ use crate::text::Vocabulary;
 const ROWS: usize = 2;
 const STEPS: usize = 3;
 
-/// Lines of the arena: w, s, h, tokens, targets, rate, loss, hits, probabilities.
+/// A token that no text of these tests has but some, and what it does to the loss or the parameter.
+const NAN_LOSS: u32 = 99;
+const JUMP: u32 = 98;
+const NAN_UPDATE: u32 = 97;
+const NAN_IN_EVALUATION: u32 = 96;
+
+/// Lines of the arena: w, s, h, tokens, targets, rate, loss, hits, probabilities. The last three have one element for the
+/// batch, or in evaluation one for each target, all alike.
 unsafe fn body<const TRAIN: bool>(run: *mut Run, worker: u32) {
     if worker != 0 {
         return;
@@ -28,15 +35,28 @@ unsafe fn body<const TRAIN: bool>(run: *mut Run, worker: u32) {
         let sum = tokens.iter().sum::<u32>() as f32;
         let (w, s, h) = (&mut *line(0), &mut *line(1), &mut *line(2));
         *h = 0.5 * *h + sum;
-        *line(6) = (*w + 0.001 * *h).abs();
-        *line(7) = (sum as u32 % 3) as f32;
+        // A parameter as large as after a jump has no finite loss.
+        let mut loss = if w.abs() > 1e9 { f32::INFINITY } else { (*w + 0.001 * *h).abs() };
+        if !TRAIN && tokens.contains(&NAN_IN_EVALUATION) {
+            loss = f32::NAN;
+        }
+        // Where there is one target in a row, the others lie in what the line has left.
+        for element in 0..if TRAIN { 1 } else { ROWS * STEPS } {
+            *line(6).add(element) = loss;
+            *line(7).add(element) = (sum as u32 % 3) as f32;
+        }
         if TRAIN {
             let noise = (library().random_key)(run, 0) as f32 / u32::MAX as f32;
             *s = 0.9 * *s + noise;
             *w += *line(5) * noise - 0.01 * *s;
-            // A token that no text of these tests has but one, which diverges.
-            if tokens.contains(&99) {
+            if tokens.contains(&NAN_LOSS) {
                 *line(6) = f32::NAN;
+            }
+            if tokens.contains(&JUMP) {
+                *w = 1e10;
+            }
+            if tokens.contains(&NAN_UPDATE) {
+                *w = f32::NAN;
             }
         }
     }
@@ -60,6 +80,8 @@ fn session(train: bool, targets: usize) -> Session {
     } else {
         BufferKind::Temp
     };
+    let each = [targets];
+    let outcomes: &[usize] = if train { &[] } else { &each };
     let program = program(
         "train",
         vec![
@@ -69,8 +91,8 @@ fn session(train: bool, targets: usize) -> Session {
             buffer("tokens", &[STEPS, ROWS], input(InputRole::Tokens)),
             buffer("targets", &[targets], input(InputRole::Targets)),
             buffer("rate", &[], input(InputRole::Rate)),
-            buffer("loss", &[], BufferKind::Output(OutputRole::Loss)),
-            buffer("hits", &[], BufferKind::Output(OutputRole::Hits)),
+            buffer("loss", outcomes, BufferKind::Output(OutputRole::Loss)),
+            buffer("hits", outcomes, BufferKind::Output(OutputRole::Hits)),
             buffer("p", &[targets, 1], BufferKind::Output(OutputRole::Probabilities)),
         ],
     );
@@ -98,7 +120,16 @@ impl Bench {
             train: (0..30).map(|i| i * 7 % 11).collect(),
             valid: (0..20).collect(),
             monitor: Monitor::default(),
-            recipe: Recipe { batches, length, schedule, rate: 0.1, seed: 4, limit: None },
+            recipe: Recipe {
+                batches,
+                length,
+                schedule,
+                rate: 0.1,
+                seed: 4,
+                vocabulary: 1,
+                clips: false,
+                limit: None,
+            },
         }
     }
 
@@ -126,7 +157,7 @@ impl Bench {
             _ => ROWS * STEPS,
         };
         let recipe = Recipe { limit, ..self.recipe.clone() };
-        Trainer::new(recipe, inputs, session(true, targets), Some(session(false, targets))).unwrap()
+        Trainer::new(recipe, inputs, session(true, targets), session(false, targets)).unwrap()
     }
 
     fn resumed<'a>(&'a self, run: &'a RunDir, limit: Option<u64>) -> Trainer<'a> {
@@ -175,7 +206,7 @@ fn accuracy_and_loss_are_means_over_the_epoch() {
     let run = bench.create("a");
     let mut trainer = bench.trainer(&run, None);
     trainer.run(&mut |_| {}).unwrap();
-    let mut batches = Batcher::new(&bench.recipe.batches, 30, Purpose::Train, 4, "training").unwrap();
+    let mut batches = Batcher::new(&bench.recipe.batches, 30, 4).unwrap();
     let mut hits = 0;
     for step in 0..4 {
         let (mut tokens, mut targets) = ([0; 6], [0; 6]);
@@ -290,11 +321,80 @@ fn iterations_are_reported_with_a_sample_and_keep_one_checkpoint() {
 #[test]
 fn a_loss_that_is_not_a_number_ends_the_run_and_keeps_the_last_checkpoint() {
     let mut bench = Bench::stream(2);
-    bench.train[0] = 99;
+    bench.train[0] = NAN_LOSS;
     let run = bench.create("a");
     let error = bench.trainer(&run, None).run(&mut |_| {}).unwrap_err();
     assert!(matches!(error, Error::Diverged { epoch: 1, step: 1, .. }), "{error}");
     assert!(matches!(run.latest(), Err(Error::NoCheckpoint { .. })));
+}
+
+/// Windows over 80 tokens in their order, with a report after every 3 updates; update 9 reads `token` and nothing before does.
+fn bench_with(token: u32) -> Bench {
+    let kind = BatchKind::Windows { stride: 3, targets: Targets::Last, start: Start::First, shuffle: false };
+    let mut bench = Bench::new(kind, Length::Iterations { count: 20, report_every: 3 });
+    bench.train = (0..80).map(|i| i * 7 % 11).collect();
+    // Each batch has the next two windows of three tokens.
+    bench.train[8 * 6 + 1] = token;
+    bench
+}
+
+#[test]
+fn a_diverged_update_leaves_the_checkpoint_before_it() {
+    for token in [JUMP, NAN_UPDATE] {
+        let bench = bench_with(token);
+        let run = bench.create("a");
+        let error = bench.trainer(&run, None).run(&mut |_| {}).unwrap_err();
+        assert!(matches!(error, Error::BadUpdate { step: 9, .. }), "{error}");
+        assert_eq!(run.latest().unwrap(), run.checkpoint("step-000006"));
+        let kept = fs::read_dir(run.path().join("checkpoints")).unwrap().count();
+        assert_eq!(kept, 1, "nothing of update 9");
+        let steps: Vec<u64> = run.metrics().unwrap().iter().map(|row| row.step).collect();
+        assert_eq!(steps, [3, 6, 9], "its losses were those of good parameters");
+        // A run that is stopped there has nothing else to go on from.
+        let run = bench.create("stopped");
+        let error = bench.trainer(&run, Some(9)).run(&mut |_| {}).unwrap_err();
+        assert!(matches!(error, Error::BadUpdate { step: 9, .. }), "{error}");
+        assert_eq!(run.latest().unwrap(), run.checkpoint("step-000006"));
+    }
+}
+
+#[test]
+fn a_validation_without_a_finite_loss_is_no_diverged_training() {
+    let mut bench = Bench::stream(3);
+    bench.valid[5] = NAN_IN_EVALUATION;
+    let run = bench.create("a");
+    let error = bench.trainer(&run, None).run(&mut |_| {}).unwrap_err();
+    assert!(
+        matches!(&error, Error::BadEvaluation { text, loss } if text == "validation" && loss.is_nan()),
+        "{error}"
+    );
+    let rows = run.metrics().unwrap();
+    assert_eq!((rows.len(), rows[0].step, rows[0].valid_loss), (1, 4, None));
+    assert!(rows[0].train_loss.is_some());
+    assert_eq!(run.latest().unwrap(), run.checkpoint("epoch-01"), "the parameters are good");
+}
+
+#[test]
+fn a_validation_text_of_any_length_will_do() {
+    for (tokens, measured) in [(0, false), (1, false), (2, true), (7, true)] {
+        let mut bench = Bench::stream(1);
+        bench.valid.truncate(tokens);
+        let run = bench.create("a");
+        bench.trainer(&run, None).run(&mut |_| {}).unwrap();
+        assert_eq!(run.metrics().unwrap()[0].valid_loss.is_some(), measured, "{tokens} tokens");
+    }
+}
+
+#[test]
+fn a_training_that_ends_far_worse_than_guessing_has_failed() {
+    let bench = Bench::stream(1);
+    let run = bench.create("a");
+    assert!(bench.trainer(&run, Some(2)).run(&mut |_| {}).is_ok());
+    let mut trainer = bench.trainer(&run, Some(3));
+    trainer.session.arena_mut().write("w", &[1000.0]).unwrap();
+    let error = trainer.run(&mut |_| {}).unwrap_err();
+    assert!(matches!(error, Error::WorseThanGuessing { vocabulary: 1, .. }), "{error}");
+    assert_eq!(run.latest().unwrap(), run.checkpoint("step-000003"), "to be looked at");
 }
 
 #[test]

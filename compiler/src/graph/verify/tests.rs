@@ -237,6 +237,6 @@ fn refuses_outputs_that_break_their_role() {
     );
     refused("out %2 gradient \"c\"", "output %2 Gradient(\"c\"): no parameter is named \"c\"");
     refused("out %1 gradient \"a\"", "output %1 Gradient(\"a\"): is f[3, 2], but parameter \"a\" is f[2, 3]");
-    refused("out %2 loss", "output %2 Loss: should be f[], not f[3]");
+    refused("out %2 loss", "output %2 Loss: should be f[], or shaped like the targets, not f[3]");
     refused("out %3 probabilities", "output %3 Probabilities: should be reals, not id[2]");
 }
