@@ -112,23 +112,24 @@ pub fn predict_at(
     Ok(found)
 }
 
-/// Whether the model's loss on batch `step` of `epoch` of training is finite, from fresh recurrent state.
+/// The model's mean loss on batch `step` of `epoch` of training, in nats, from fresh recurrent state.
 ///
 /// # Errors
 /// As [`evaluate`].
-pub fn is_finite_at(
+pub fn loss_at(
     session: &mut Session,
     ids: &[u32],
     batcher: &mut Batcher,
     (epoch, step): (u64, u64),
-) -> Result<bool> {
-    let mut finite = false;
+) -> Result<f64> {
+    let mut mean = f64::NAN;
     let mut look = |_: &mut Batcher, arena: &Arena| {
-        finite = arena.outcomes()?.0.iter().all(|loss| loss.is_finite());
+        let losses = arena.outcomes()?.0;
+        mean = losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / losses.len() as f64;
         Ok(())
     };
     session.run(1, 0, &mut Single { ids, batcher, at: (epoch, step), look: &mut look })?;
-    Ok(finite)
+    Ok(mean)
 }
 
 /// The model's prediction at element `target` of the batch's targets, after it has read `read`.

@@ -9,7 +9,7 @@ use crate::arena::{Arena, TensorKind};
 use crate::batches::Batcher;
 use crate::checkpoint::{self, Checkpoint, Meta, Position, Take, Totals};
 use crate::error::{Error, Result};
-use crate::evaluate::{evaluate, is_finite_at, load, predict_at};
+use crate::evaluate::{evaluate, load, loss_at, predict_at};
 use crate::init::initial;
 use crate::monitor::Monitor;
 use crate::reading::Reading;
@@ -317,8 +317,8 @@ impl<'a> Trainer<'a> {
         Ok(Outcome::Interrupted)
     }
 
-    /// Says whether what the last update has left can be trained on: all numbers are finite, and so is the loss on the
-    /// next batch. A checkpoint of anything else would take the place of one that can.
+    /// Says whether what the last update has left can be trained on: all numbers are finite, and so is the perplexity of
+    /// the next batch. A checkpoint of anything else would take the place of one that can.
     fn check_update(&mut self) -> Result<()> {
         let (step, clips) = (self.position.step, self.recipe.clips);
         let bad = |what| Err(Error::BadUpdate { step, what, clips });
@@ -327,9 +327,11 @@ impl<'a> Trainer<'a> {
         }
         let at = self.place(step);
         let (ids, batches) = (self.inputs.train, &mut self.batches);
-        let finite =
-            self.evaluation.after(&mut self.session, |session| is_finite_at(session, ids, batches, at))?;
-        if finite { Ok(()) } else { bad("parameters for which the next loss is not finite".into()) }
+        let loss = self.evaluation.after(&mut self.session, |session| loss_at(session, ids, batches, at))?;
+        if loss.exp().is_finite() {
+            return Ok(());
+        }
+        bad(format!("parameters whose loss on the next batch is {loss:.3e}"))
     }
 
     /// A checkpoint that stays (`epoch-03`), or one that the next replaces (`step-005000`).

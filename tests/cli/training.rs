@@ -323,7 +323,7 @@ fn the_models_that_ship_with_a_text_train() {
 #[test]
 fn a_jump_of_the_optimizer_costs_no_checkpoint() {
     let folder = Folder::new();
-    let jumps = "optimizer jumps(p, g, rate = 0.1) { return p - rate * g + 1e37 * (step == 40) }";
+    let jumps = "optimizer jumps(p, g, rate = 0.1) { return p * (1 + 1e38 * (step == 40)) - rate * g }";
     let text = Model { optimizer: "jumps", length: "iterations: 60 report_every: 10", ..TINY }.text();
     folder.write("tiny.lstm", format!("{text}{jumps}\n"));
     let message = folder.refused(&["train", "tiny.lstm", "--threads", "1", "--out", "run"]);

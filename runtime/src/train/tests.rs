@@ -391,7 +391,7 @@ fn a_training_that_ends_far_worse_than_guessing_has_failed() {
     let run = bench.create("a");
     assert!(bench.trainer(&run, Some(2)).run(&mut |_| {}).is_ok());
     let mut trainer = bench.trainer(&run, Some(3));
-    trainer.session.arena_mut().write("w", &[1000.0]).unwrap();
+    trainer.session.arena_mut().write("w", &[100.0]).unwrap();
     let error = trainer.run(&mut |_| {}).unwrap_err();
     assert!(matches!(error, Error::WorseThanGuessing { vocabulary: 1, .. }), "{error}");
     assert_eq!(run.latest().unwrap(), run.checkpoint("step-000003"), "to be looked at");
