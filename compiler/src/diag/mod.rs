@@ -4,8 +4,12 @@
 //! give up. Rendering (spans to lines and carets) happens in [`SourceMap::render`], so no stage formats text itself.
 
 mod suggest;
+mod synonyms;
 
-pub use suggest::nearest;
+pub use suggest::{list, nearest, suggest};
+#[cfg(test)]
+pub(crate) use synonyms::targets;
+pub use synonyms::{Place, hint, meant};
 
 use std::io::Write;
 use std::ops::Range;

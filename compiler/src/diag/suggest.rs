@@ -1,4 +1,33 @@
-//! The nearest known word to a misspelt one.
+//! What may be meant by a word that is not known: one of the same meaning, or the nearest in spelling.
+
+use super::Diagnostic;
+use super::synonyms::{Place, hint};
+
+/// Adds as help what to write for `word`, which is not known in this place: another name for it, or how to do without;
+/// else the nearest candidate; else the list of them all after `lead`.
+pub fn suggest<'a>(
+    error: Diagnostic,
+    place: Place,
+    word: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+    lead: &str,
+) -> Diagnostic {
+    let all: Vec<&str> = candidates.into_iter().collect();
+    if let Some(hint) = hint(place, word, &all) {
+        return error.help(hint);
+    }
+    match nearest(word, all.iter().copied()) {
+        Some(near) => error.help(format!("did you mean `{near}`?")),
+        None if all.is_empty() => error,
+        None => error.help(format!("{lead} {}", list(all))),
+    }
+}
+
+/// Names in backquotes, with commas between them.
+pub fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    let quoted: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
+    quoted.join(", ")
+}
 
 /// The candidate that fewest edits turn into `word`, if it is near enough to be meant; the first among equals.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {

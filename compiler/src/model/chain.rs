@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::check::Context;
+use super::check::{Context, Definitions};
 use super::declare::{self, declare_param};
 use super::eval::Scope;
+use super::functions::Function;
 use super::layer::{self, Shared};
-use super::settings::suggest;
-use super::{BatchKind, Data, Source, Targets};
-use crate::diag::{Diagnostic, Span};
-use crate::syntax::ast::{Chain, Declaration, ModelBlock, ModelStatement, Name};
+use super::{BatchKind, Data, Layer, Source, Targets};
+use crate::diag::{Diagnostic, Place, Span, hint, suggest};
+use crate::syntax::ast::{Arg, Chain, Declaration, ExprKind, ModelBlock, ModelStatement, Name};
 
 /// What flows along a chain.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -99,16 +99,31 @@ fn run(cx: &mut Context, names: &SharedNames, chain: &Chain) -> Flow {
                 Flow::Unknown
             }
             None => {
-                let error =
-                    Diagnostic::error("E0203", stage.name.span, format!("there is no layer `{name}`"));
-                let known = definitions.layers.keys().copied();
-                cx.errors.push(suggest(error, name, known, "the layers are"));
+                let error = unknown_layer(definitions, &stage.name);
+                cx.errors.push(error);
                 stage.args.iter().for_each(|arg| layer::mark_used(cx, names, &arg.value));
                 Flow::Unknown
             }
         };
     }
     flow
+}
+
+fn unknown_layer(definitions: &Definitions, name: &Name) -> Diagnostic {
+    let text = name.text.as_str();
+    let error = Diagnostic::error("E0203", name.span, format!("there is no layer `{text}`"));
+    let known = || definitions.layers.keys().copied();
+    // Of the two meanings of `linear`, a layer is wanted.
+    let layer = hint(Place::Layer, text, &known().collect::<Vec<_>>());
+    let function = Function::named(text).filter(|function| function.is_elementwise(1));
+    match (layer, function, hint(Place::Activation, text, &[])) {
+        (Some(layer), ..) => error.help(layer),
+        (None, Some(_), _) => error.help(format!(
+            "`{text}` is a function: `dense(64, activation: {text})`, or in a layer of your own `return {text}(x)`"
+        )),
+        (None, None, Some(activation)) => error.help(activation),
+        (None, None, None) => suggest(error, Place::Layer, text, known(), "the layers are"),
+    }
 }
 
 fn start(cx: &mut Context, names: &SharedNames, name: &Name) -> Flow {
@@ -129,7 +144,7 @@ fn start(cx: &mut Context, names: &SharedNames, name: &Name) -> Flow {
             let error = Diagnostic::error("E0201", name.span, format!("there is no `{}` here", name.text));
             let flows = names.iter().filter(|(_, (shared, _))| matches!(shared, Shared::Flow(_)));
             let known = flows.map(|(name, _)| name.as_str()).chain(["tokens"]);
-            cx.errors.push(suggest(error, &name.text, known, "a chain can begin with"));
+            cx.errors.push(suggest(error, Place::Name, &name.text, known, "a chain can begin with"));
             Flow::Unknown
         }
     }
@@ -149,12 +164,8 @@ fn result(cx: &mut Context, flow: Flow, chain: &Chain, data: Option<&Data>) -> O
     let layer = &cx.layers[index];
     let span = chain.stages.last().map_or(chain.span, |stage| stage.span);
     if layer.width != cx.vocab {
-        let message =
-            format!("the model's result has width {}, and there are {} tokens", layer.width, cx.vocab);
-        let error = Diagnostic::error("E0307", span, message).at("the result comes from here");
-        cx.errors.push(
-            error.help("the result is a distribution over the vocabulary: `-> dense(vocab) -> softmax`"),
-        );
+        let error = wrong_width(cx, index, chain);
+        cx.errors.push(error);
         return None;
     }
     let batches = &data?.batches;
@@ -176,4 +187,35 @@ fn result(cx: &mut Context, flow: Flow, chain: &Chain, data: Option<&Data>) -> O
     };
     cx.errors.push(error);
     None
+}
+
+/// The result is not as wide as the vocabulary: points at the layer that made it so wide, which is often not the last.
+fn wrong_width(cx: &Context, output: usize, chain: &Chain) -> Diagnostic {
+    let width = cx.layers[output].width;
+    let stage_of = |layer: &Layer| chain.stages.iter().find(|stage| stage.span == layer.span);
+    let gives_width = |arg: &Arg| matches!(arg.value.kind, ExprKind::Number(value) if value == width as f64);
+    let mut at = output;
+    // Back through layers that give as many numbers as they take, and are not told how many.
+    while let [Source::Layer(before), ..] = cx.layers[at].inputs[..]
+        && cx.layers[before].width == width
+        && !stage_of(&cx.layers[at]).is_some_and(|stage| stage.args.iter().any(gives_width))
+    {
+        at = before;
+    }
+    let layer = &cx.layers[at];
+    let message = format!("the model's result has width {width}, and there are {} tokens", cx.vocab);
+    let error = Diagnostic::error("E0307", layer.span, message).at(format!("this makes it {width} wide"));
+    let error =
+        if at == output { error } else { error.label(cx.layers[output].span, "the result comes from here") };
+    let told = stage_of(layer).filter(|stage| layer.states.is_empty() && stage.args.iter().any(gives_width));
+    error.help(match (told, layer.inputs.first()) {
+        (Some(stage), Some(Source::Layer(_))) => {
+            format!(
+                "write `{}(vocab)`: the result has a number for each token of the vocabulary",
+                stage.name.text
+            )
+        }
+        _ => "the result has a number for each token of the vocabulary: `-> dense(vocab) -> softmax`"
+            .to_owned(),
+    })
 }

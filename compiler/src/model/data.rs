@@ -2,13 +2,14 @@
 
 use super::settings::{Keyed, choice, text, whole, word};
 use super::{BatchKind, Batches, Data, Start, Targets, TokenKind, Tokens};
-use crate::diag::{Diagnostic, Span};
+use crate::diag::{Diagnostic, Place, Span};
 use crate::syntax::ast::{Arg, Expr, Settings};
+
+pub(super) const KEYS: [&str; 5] = ["train", "valid", "test", "tokens", "batches"];
 
 /// The typed `data` block, or `None` with what is wrong with it in `errors`.
 pub(super) fn read(block: &Settings, errors: &mut Vec<Diagnostic>) -> Option<Data> {
-    let keys = ["train", "valid", "test", "tokens", "batches"];
-    let keyed = Keyed::block("the data block", block.span, &block.entries, &keys, errors);
+    let keyed = Keyed::block(block, Place::Data, &KEYS, errors);
     let train = keyed.require("train", "such as `train: \"story.txt\"`", errors);
     let train = train.and_then(|expr| path("train", expr, errors));
     let valid = keyed.get("valid", errors).map(|expr| path("valid", expr, errors));

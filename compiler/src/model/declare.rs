@@ -5,7 +5,7 @@ use super::check::Context;
 use super::eval::{Checked, Scope};
 use super::init::InitSpec;
 use super::settings::as_size;
-use crate::diag::{Diagnostic, Span};
+use crate::diag::{Diagnostic, Place, Span};
 use crate::syntax::ast::{Declaration, Expr, ExprKind};
 
 /// A declared shape: one or two sizes.
@@ -58,7 +58,10 @@ pub(super) fn init(scope: &mut Scope, declaration: &Declaration) -> Checked<(Ini
     match &declaration.init {
         None => Ok((InitSpec::Default, declaration.span)),
         Some(expr) => {
-            let value = scope.eval(expr)?;
+            let before = std::mem::replace(&mut scope.wanted, Place::Initializer);
+            let value = scope.eval(expr);
+            scope.wanted = before;
+            let value = value?;
             Ok((scope.initializer(value, expr.span)?, expr.span))
         }
     }

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use super::functions::Function;
 use super::init::{InitSpec, NAMES};
-use super::settings::{count, suggest};
+use super::settings::count;
+use super::unknown::{unknown_function, unknown_name};
 use super::{Body, Expr, ExprId, ExprOp};
-use crate::diag::{Diagnostic, Span};
+use crate::diag::{Diagnostic, Place, Span};
 use crate::scalar::Scalar;
 use crate::syntax::ast::{self, Arg, Binary, ExprKind, Name};
 
@@ -51,12 +52,14 @@ pub(super) struct Scope {
     pub errors: Vec<Diagnostic>,
     /// Where the layer or optimizer is used, and its name: said with every error in its body.
     pub user: Option<(Span, String)>,
+    /// What an unknown name is taken for: an initializer, a function, or any name.
+    pub wanted: Place,
 }
 
 impl Scope {
     pub fn new(rules: Rules, user: Option<(Span, String)>) -> Self {
         let (names, next) = (BTreeMap::new(), BTreeMap::new());
-        Self { rules, names, next, body: Body::default(), errors: Vec::new(), user }
+        Self { rules, names, next, body: Body::default(), errors: Vec::new(), user, wanted: Place::Name }
     }
 
     /// A scope without names or equations.
@@ -112,8 +115,9 @@ impl Scope {
         let span = expr.span;
         match &expr.kind {
             ExprKind::Number(value) => Ok(Value::Number(*value)),
-            ExprKind::Text(_) => {
-                Err(self.error(Diagnostic::error("E0405", span, "a text in quotes has no place here")))
+            ExprKind::Text(text) => {
+                let error = Diagnostic::error("E0405", span, "a text in quotes has no place here");
+                Err(self.error(error.help(format!("names and numbers stand without quotes: `{text}`"))))
             }
             ExprKind::Name(name) => self.name(name, span),
             ExprKind::Next(name) => match self.next.get(&name.text) {
@@ -158,7 +162,8 @@ impl Scope {
             return Err(self.error(error.help(InitSpec::usage(name))));
         }
         let error = Diagnostic::error("E0201", span, format!("there is no `{name}` here"));
-        let error = suggest(error, name, self.names.keys().map(String::as_str), "there is");
+        let known = self.names.keys().map(String::as_str);
+        let error = unknown_name(error, self.wanted, name, known);
         Err(self.error(error))
     }
 
@@ -180,9 +185,7 @@ impl Scope {
         if NAMES.contains(&name.text.as_str()) {
             return self.initializer_call(name, args, whole);
         }
-        let error = Diagnostic::error("E0202", name.span, format!("there is no function `{}`", name.text));
-        let known = Function::names().chain(NAMES);
-        Err(self.error(suggest(error, &name.text, known, "there are")))
+        Err(self.error(unknown_function(name, self.wanted)))
     }
 
     fn initializer_call(&mut self, name: &Name, args: &[Arg], whole: &ast::Expr) -> Checked<Value> {

@@ -19,6 +19,10 @@ pub(super) enum InitSpec {
 /// The initializers' names. The first five may stand without arguments.
 pub(super) const NAMES: [&str; 7] = ["zeros", "ones", "glorot", "orthogonal", "default", "uniform", "normal"];
 
+/// How they are written, for messages.
+pub(super) const WRITTEN: [&str; 7] =
+    ["zeros", "ones", "glorot", "orthogonal", "default", "uniform(a)", "normal(s)"];
+
 impl InitSpec {
     /// The initializer that a plain name stands for.
     pub fn named(name: &str) -> Option<Self> {

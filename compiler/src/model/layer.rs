@@ -8,7 +8,7 @@ use super::eval::{Checked, Reported, Rules, Scope, Value};
 use super::functions::Function;
 use super::settings::Keyed;
 use super::{ExprId, ExprOp, Layer, Param, Source, State};
-use crate::diag::{Diagnostic, Span};
+use crate::diag::{Diagnostic, Place, Span};
 use crate::syntax::ast::{
     Declaration, Definition, Dim, Expr, ExprKind, Formal, FormalKind, Stage, Statement,
 };
@@ -212,7 +212,12 @@ impl Instance<'_, '_, '_> {
         let usual = default.map(|expr| self.scope.eval(expr));
         let value = match (given, usual) {
             (Some(expr), usual) => {
-                let value = self.argument(expr, names);
+                let wanted = match &usual {
+                    Some(Ok(Value::Function(_))) => Place::Activation,
+                    Some(Ok(Value::Init(_))) => Place::Initializer,
+                    _ => Place::Name,
+                };
+                let value = self.argument(expr, wanted, names);
                 if let (Ok(value), Some(Ok(usual))) = (&value, &usual)
                     && matches!(value, Value::Function(_)) != matches!(usual, Value::Function(_))
                 {
@@ -244,8 +249,9 @@ impl Instance<'_, '_, '_> {
     }
 
     /// An argument in the model block: a number, a function or an initializer.
-    fn argument(&mut self, expr: &Expr, names: &SharedNames) -> Checked<Value> {
+    fn argument(&mut self, expr: &Expr, wanted: Place, names: &SharedNames) -> Checked<Value> {
         let mut scope = Scope::constants();
+        scope.wanted = wanted;
         scope.bind("vocab", Value::Number(self.cx.vocab as f64), expr.span);
         if let ExprKind::Name(name) = &expr.kind
             && (names.contains_key(name) || name == "tokens")
@@ -253,6 +259,14 @@ impl Instance<'_, '_, '_> {
             mark_used(self.cx, names, expr);
             let message = format!("`{name}` is a tensor; a number, a function or an initializer is needed");
             self.cx.errors.push(Diagnostic::error("E0405", expr.span, message));
+            return Err(Reported);
+        }
+        if let ExprKind::Name(name) = &expr.kind
+            && Function::named(name).is_none()
+            && self.cx.definitions.layers.contains_key(name.as_str())
+        {
+            let error = Diagnostic::error("E0405", expr.span, format!("`{name}` is a layer and no argument"));
+            self.cx.errors.push(error.help(format!("put it into the chain: `... -> {name}`")));
             return Err(Reported);
         }
         let value = scope.eval(expr);

@@ -19,6 +19,7 @@ mod prelude;
 mod print;
 mod settings;
 mod train;
+mod unknown;
 
 pub use check::{check, data_block};
 pub use prelude::prelude;

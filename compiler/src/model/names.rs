@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::eval::Rules;
 use super::functions::Function;
 use super::init;
-use super::settings::suggest;
-use crate::diag::{Diagnostic, Span};
+use super::unknown::{unknown_function, unknown_name};
+use crate::diag::{Diagnostic, Place, Span, suggest};
 use crate::syntax::ast::{Declaration, Definition, Dim, Expr, ExprKind, Formal, FormalKind, Name, Statement};
 
 /// Reports what is wrong with the definition; true if nothing is. `layers` are the known layers, for hints.
@@ -27,6 +27,7 @@ pub(super) fn check(
         next: BTreeMap::new(),
         params: Vec::new(),
         read: BTreeSet::new(),
+        wanted: Place::Name,
         errors,
     };
     names.formals(definition);
@@ -49,6 +50,8 @@ struct Names<'a, 'e> {
     next: BTreeMap<&'a str, Span>,
     params: Vec<&'a Name>,
     read: BTreeSet<&'a str>,
+    /// What an unknown name is taken for.
+    wanted: Place,
     errors: &'e mut Vec<Diagnostic>,
 }
 
@@ -76,6 +79,26 @@ impl<'a> Names<'a, '_> {
             self.error(
                 error.label(first, "it was given here").help("choose another name: a name has one value"),
             );
+        }
+    }
+
+    /// What `name = ...` gives a value to.
+    fn assign(&mut self, name: &'a Name) {
+        let text = name.text.as_str();
+        let (what, help) = match self.states.get(text) {
+            Some(_) => ("state", format!("write `next {text} = ...`: its value from this step on")),
+            None if self.params.iter().any(|param| param.text == text) => {
+                ("parameter", "training changes it; give the result another name".to_owned())
+            }
+            None => return self.declare(name),
+        };
+        let error =
+            Diagnostic::error("E0206", name.span, format!("`{text}` is a {what}, which `=` cannot change"));
+        let declared = self.known.get(text).copied().unwrap_or(name.span);
+        self.error(error.label(declared, "it is declared here").help(help));
+        // It was meant as the `next` that is missed otherwise.
+        if what == "state" {
+            self.next.entry(text).or_insert(name.span);
         }
     }
 
@@ -147,7 +170,7 @@ impl<'a> Names<'a, '_> {
                 Statement::State(declaration) => self.state(declaration),
                 Statement::Assign(name, value) => {
                     self.expr(value);
-                    self.declare(name);
+                    self.assign(name);
                 }
                 Statement::Next(name, value) => {
                     self.expr(value);
@@ -214,20 +237,68 @@ impl<'a> Names<'a, '_> {
     }
 
     fn declaration(&mut self, declaration: &'a Declaration) {
-        declaration.shape.iter().flatten().chain(&declaration.init).for_each(|expr| self.expr(expr));
+        declaration.shape.iter().flatten().for_each(|expr| self.expr(expr));
+        self.wanted = Place::Initializer;
+        declaration.init.iter().for_each(|expr| self.expr(expr));
+        self.wanted = Place::Name;
         declaration.names.iter().for_each(|name| self.declare(name));
     }
 
     fn next(&mut self, name: &'a Name) {
         if !self.states.contains_key(name.text.as_str()) {
-            let error = Diagnostic::error("E0206", name.span, format!("there is no state `{}`", name.text));
-            let states: Vec<&str> = self.states.keys().copied().collect();
-            self.error(suggest(error, &name.text, states, "the states are"));
+            self.no_state(name);
         } else if let Some(first) = self.next.insert(&name.text, name.span) {
             let error =
                 Diagnostic::error("E0207", name.span, format!("`next {}` has a value already", name.text));
             self.error(error.label(first, "it was given here"));
         }
+    }
+
+    /// `next` of what is no state.
+    fn no_state(&mut self, name: &Name) {
+        let text = name.text.as_str();
+        if let Some(declared) = self.known.get(text) {
+            let error =
+                Diagnostic::error("E0206", name.span, format!("`{text}` is no state, and has no `next`"));
+            let help = format!("what is carried from step to step is declared: `state {text}: [units]`");
+            return self.error(error.label(*declared, "it comes from here").help(help));
+        }
+        let error = Diagnostic::error("E0206", name.span, format!("there is no state `{text}`"));
+        if self.states.is_empty() {
+            return self.error(error.help(format!("declare it: `state {text}: [units]`")));
+        }
+        let states: Vec<&str> = self.states.keys().copied().collect();
+        self.error(suggest(error, Place::Name, text, states, "the states are"));
+    }
+
+    /// `base[index]`
+    fn indexed(&mut self, base: &'a Expr, index: &'a Expr, span: Span) {
+        let steps = ["t", "step", "i", "k", "time"];
+        let is_step = |name: &str| steps.contains(&name) && !self.known.contains_key(name);
+        let by_step = match &index.kind {
+            ExprKind::Name(name) => is_step(name),
+            ExprKind::Binary(_, a, _) => matches!(&a.kind, ExprKind::Name(name) if is_step(name)),
+            _ => false,
+        };
+        let ExprKind::Name(name) = &base.kind else {
+            return self.both(base, index);
+        };
+        let is_state = self.states.contains_key(name.as_str());
+        if !(by_step || is_state) {
+            return self.both(base, index);
+        }
+        self.read.insert(name);
+        let error = Diagnostic::error("E0303", span, "steps have no numbers: time is not written in a layer");
+        self.error(error.help(if is_state {
+            format!("`{name}` is its value from the step before, `next {name}` the one of this step")
+        } else {
+            format!("`{name}` is this step's; what is needed from the step before is carried in a `state`")
+        }));
+    }
+
+    fn both(&mut self, a: &'a Expr, b: &'a Expr) {
+        self.expr(a);
+        self.expr(b);
     }
 
     fn expr(&mut self, expr: &'a Expr) {
@@ -236,10 +307,8 @@ impl<'a> Names<'a, '_> {
             ExprKind::Name(name) => self.name(name, expr.span),
             ExprKind::Next(name) => self.read_next(name, expr.span),
             ExprKind::Neg(x) => self.expr(x),
-            ExprKind::Binary(_, a, b) | ExprKind::Index(a, b) => {
-                self.expr(a);
-                self.expr(b);
-            }
+            ExprKind::Binary(_, a, b) => self.both(a, b),
+            ExprKind::Index(base, index) => self.indexed(base, index, expr.span),
             ExprKind::Slice(a, b, c) | ExprKind::If(a, b, c) => {
                 self.expr(a);
                 self.expr(b);
@@ -273,15 +342,13 @@ impl<'a> Names<'a, '_> {
             error = error.at("sizes mean nothing to an optimizer");
         }
         let known: Vec<&str> = self.known.keys().copied().collect();
-        self.error(suggest(error, name, known, "there is"));
+        self.error(unknown_name(error, self.wanted, name, known));
     }
 
     fn read_next(&mut self, name: &'a Name, span: Span) {
         let text = name.text.as_str();
         if !self.states.contains_key(text) {
-            let error = Diagnostic::error("E0206", name.span, format!("there is no state `{text}`"));
-            let states: Vec<&str> = self.states.keys().copied().collect();
-            self.error(suggest(error, text, states, "the states are"));
+            self.no_state(name);
         } else if !self.next.contains_key(text) {
             let error =
                 Diagnostic::error("E0205", span, format!("`next {text}` is used before it has a value"));
@@ -296,11 +363,11 @@ impl<'a> Names<'a, '_> {
         if known || Function::named(text).is_some() || init::NAMES.contains(&text) {
             return;
         }
-        let error = Diagnostic::error("E0202", name.span, format!("there is no function `{text}`"));
         self.error(if self.layers.contains(text) {
+            let error = Diagnostic::error("E0202", name.span, format!("there is no function `{text}`"));
             error.help(format!("`{text}` is a layer; layers are joined with `->` in the model block"))
         } else {
-            suggest(error, text, Function::names(), "there are")
+            unknown_function(name, self.wanted)
         });
     }
 }

@@ -3,26 +3,29 @@
 use super::check::Context;
 use super::declare::start_value;
 use super::eval::{Checked, Reported, Rules, Scope, Value};
-use super::settings::{Keyed, head, number, suggest};
+use super::settings::{Keyed, head, number};
 use super::{ExprOp, Optimizer, State};
-use crate::diag::{Diagnostic, Span};
-use crate::syntax::ast::{Declaration, Definition, Expr, Formal, FormalKind, Statement};
+use crate::diag::{Diagnostic, Place, Span, suggest};
+use crate::syntax::ast::{Declaration, Definition, Expr, ExprKind, Formal, FormalKind, Statement};
 
 /// The argument whose reads are the scheduled learning rate.
 const RATE: &str = "rate";
 
 /// The optimizer that `expr` chooses, `name` or `name(arguments)`; `None` with the errors in `cx`.
 pub(super) fn check(cx: &mut Context, expr: &Expr, schedule: Option<Span>) -> Option<Optimizer> {
+    let definitions = cx.definitions;
     let Some((name, span, args)) = head(expr) else {
-        let message = format!("`{expr}` is no optimizer");
-        cx.errors.push(Diagnostic::error("E0405", expr.span, message).help("such as `sgd(rate: 1.0)`"));
+        let error = Diagnostic::error("E0405", expr.span, format!("`{expr}` is no optimizer"));
+        cx.errors.push(match &expr.kind {
+            ExprKind::Text(name) => error.help(format!("names stand without quotes: `optimizer: {name}`")),
+            _ => error.help("such as `sgd(rate: 1.0)`"),
+        });
         return None;
     };
-    let definitions = cx.definitions;
     let Some(entry) = definitions.optimizers.get(name) else {
         let error = Diagnostic::error("E0203", span, format!("there is no optimizer `{name}`"));
         let known = definitions.optimizers.keys().copied();
-        cx.errors.push(suggest(error, name, known, "the optimizers are"));
+        cx.errors.push(suggest(error, Place::Optimizer, name, known, "the optimizers are"));
         return None;
     };
     if !entry.sound {

@@ -1,33 +1,35 @@
 //! Reading `key: value` settings and keyed arguments, with a suggestion for whatever is misspelt.
 
-use crate::diag::{Diagnostic, Span, nearest};
-use crate::syntax::ast::{Arg, Entry, Expr, ExprKind};
+use crate::diag::{Diagnostic, Place, Span, meant, nearest, suggest};
+use crate::syntax::ast::{Arg, Expr, ExprKind, Settings};
 
 use super::eval::{Scope, Value};
+use super::{data, train};
 
 /// What was given for the keys of a block or a call; several values only where a block's entry lists them.
 pub(super) struct Keyed<'a> {
     /// How a message names the whole: `the data block`, `stream`.
     what: String,
     span: Span,
-    given: Vec<(String, Span, Vec<&'a Expr>)>,
+    given: Vec<Given<'a>>,
+    /// What was given for unknown keys, under those that they may mean: these are not missing then.
+    guessed: Vec<Given<'a>>,
 }
 
+/// A key, where it is written, and its values.
+type Given<'a> = (String, Span, Vec<&'a Expr>);
+
 impl<'a> Keyed<'a> {
-    /// The entries of a block that has these keys.
-    pub fn block(
-        what: &str,
-        span: Span,
-        entries: &'a [Entry],
-        keys: &[&str],
-        errors: &mut Vec<Diagnostic>,
-    ) -> Self {
-        let mut keyed = Keyed { what: what.to_owned(), span, given: Vec::new() };
-        for entry in entries {
+    /// The entries of the data or train block, which has these keys.
+    pub fn block(block: &'a Settings, place: Place, keys: &[&str], errors: &mut Vec<Diagnostic>) -> Self {
+        let what = if place == Place::Data { "the data block" } else { "the train block" };
+        let mut keyed =
+            Keyed { what: what.to_owned(), span: block.span, given: Vec::new(), guessed: Vec::new() };
+        for entry in &block.entries {
             let value = entry.values.iter().collect();
-            keyed.give("E0402", "E0403", "key", &entry.key.text, entry.key.span, value, keys, errors);
+            keyed.give(place, &entry.key.text, entry.key.span, value, keys, errors);
         }
-        keyed
+        keyed.with_guesses()
     }
 
     /// The arguments of a call; those without a name take the keys in order.
@@ -38,15 +40,15 @@ impl<'a> Keyed<'a> {
         keys: &[&str],
         errors: &mut Vec<Diagnostic>,
     ) -> Self {
-        let mut keyed = Keyed { what: format!("`{what}`"), span, given: Vec::new() };
+        let mut keyed = Keyed { what: format!("`{what}`"), span, given: Vec::new(), guessed: Vec::new() };
         for (i, arg) in args.iter().enumerate() {
             let value = vec![&arg.value];
             match (&arg.name, keys.get(i)) {
                 (Some(name), _) => {
-                    keyed.give("E0210", "E0210", "argument", &name.text, name.span, value, keys, errors);
+                    keyed.give(Place::Argument, &name.text, name.span, value, keys, errors);
                 }
                 (None, Some(key)) => {
-                    keyed.give("E0210", "E0210", "argument", key, arg.value.span, value, keys, errors);
+                    keyed.give(Place::Argument, key, arg.value.span, value, keys, errors);
                 }
                 (None, None) => {
                     let message = format!("`{what}` takes {} here", count(keys.len(), "argument"));
@@ -55,24 +57,45 @@ impl<'a> Keyed<'a> {
                 }
             }
         }
-        keyed
+        keyed.with_guesses()
     }
 
-    #[expect(clippy::too_many_arguments, reason = "two codes and a word keep blocks and calls one function")]
+    fn with_guesses(mut self) -> Self {
+        for guess in std::mem::take(&mut self.guessed) {
+            if self.key_span(&guess.0).is_none() {
+                self.given.push(guess);
+            }
+        }
+        self
+    }
+
     fn give(
         &mut self,
-        unknown: &'static str,
-        twice: &'static str,
-        noun: &str,
+        place: Place,
         key: &str,
         span: Span,
         value: Vec<&'a Expr>,
         keys: &[&str],
         errors: &mut Vec<Diagnostic>,
     ) {
+        let (unknown, twice, noun) = match place {
+            Place::Argument => ("E0210", "E0210", "argument"),
+            _ => ("E0402", "E0403", "key"),
+        };
+        let other = match place {
+            Place::Data if train::KEYS.contains(&key) => Some("train"),
+            Place::Train if data::KEYS.contains(&key) => Some("data"),
+            _ => None,
+        };
         if !keys.contains(&key) {
             let error = Diagnostic::error(unknown, span, format!("{} has no {noun} `{key}`", self.what));
-            errors.push(suggest(error, key, keys.iter().copied(), "it has"));
+            errors.push(match other {
+                Some(block) => error.help(format!("`{key}` belongs into the {block} block")),
+                None => suggest(error, place, key, keys.iter().copied(), "it has"),
+            });
+            if let Some(guess) = meant(place, key, keys).or_else(|| nearest(key, keys.iter().copied())) {
+                self.guessed.push((guess.to_owned(), span, value));
+            }
         } else if let Some((_, first, _)) = self.given.iter().find(|(given, ..)| given == key) {
             let message = format!("{} is given `{key}` twice", self.what);
             errors.push(Diagnostic::error(twice, span, message).label(*first, "first here"));
@@ -119,24 +142,6 @@ pub(super) fn count(n: usize, noun: &str) -> String {
     }
 }
 
-/// Adds the nearest candidate as help, or else the list of them all.
-pub(super) fn suggest<'a>(
-    error: Diagnostic,
-    word: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-    lead: &str,
-) -> Diagnostic {
-    let all: Vec<&str> = candidates.into_iter().collect();
-    match nearest(word, all.iter().copied()) {
-        Some(near) => error.help(format!("did you mean `{near}`?")),
-        None if all.is_empty() => error,
-        None => {
-            let list: Vec<String> = all.iter().map(|name| format!("`{name}`")).collect();
-            error.help(format!("{lead} {}", list.join(", ")))
-        }
-    }
-}
-
 /// The name and arguments of `name` or `name(args)`.
 pub(super) fn head(expr: &Expr) -> Option<(&str, Span, &[Arg])> {
     match &expr.kind {
@@ -158,11 +163,29 @@ pub(super) fn choice<'a>(
         choices.iter().find(|choice| **choice == name).map(|choice| (*choice, args))
     });
     if known.is_none() {
-        let (word, span) = found.map_or(("", expr.span), |(name, span, _)| (name, span));
+        let (word, span) = match (&expr.kind, found) {
+            (ExprKind::Text(text), _) => (text.as_str(), expr.span),
+            (_, found) => found.map_or(("", expr.span), |(name, span, _)| (name, span)),
+        };
         let error = Diagnostic::error("E0405", span, format!("`{expr}` is no value for `{key}`"));
-        errors.push(suggest(error, word, choices.iter().copied(), "it can be"));
+        errors.push(match (choices.contains(&word), key, word) {
+            (true, ..) => error.help(format!("names stand without quotes: `{key}: {word}`")),
+            (false, "batches", "") => error.help("such as `batches: stream(rows: 20, steps: 35)`"),
+            (false, "schedule", "") => error.help("such as `schedule: decay(0.5, after: 4)`"),
+            _ => suggest(error, place_of(key), word, choices.iter().copied(), "it can be"),
+        });
     }
     known
+}
+
+/// What kind of word a key's value is.
+fn place_of(key: &str) -> Place {
+    match key {
+        "loss" => Place::Loss,
+        "tokens" => Place::Tokens,
+        "batches" => Place::Batches,
+        _ => Place::Value,
+    }
 }
 
 /// As [`choice`], for values without arguments.
@@ -192,7 +215,8 @@ pub(super) fn text(key: &str, expr: &Expr, errors: &mut Vec<Diagnostic>) -> Opti
         }
         _ => {
             let error = Diagnostic::error("E0405", expr.span, format!("`{key}` is a text in quotes"));
-            errors.push(error.at(format!("not `{expr}`")));
+            let written = if let ExprKind::Name(name) = &expr.kind { name } else { "..." };
+            errors.push(error.at(format!("not `{expr}`")).help(format!("write `{key}: \"{written}\"`")));
             None
         }
     }

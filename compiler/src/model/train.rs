@@ -4,8 +4,8 @@ use super::eval::Scope;
 use super::init::InitSpec;
 use super::settings::{Keyed, choice, positive, whole, word};
 use super::{Length, Loss, Metric, Precision, Schedule, Train};
-use crate::diag::{Diagnostic, Span};
-use crate::syntax::ast::{Expr, Settings};
+use crate::diag::{Diagnostic, Place, Span};
+use crate::syntax::ast::{Expr, ExprKind, Settings};
 
 /// What the block says; a part is `None` if it is wrong, with the errors reported.
 #[derive(Default)]
@@ -19,20 +19,21 @@ pub(super) struct TrainBlock<'a> {
 
 const INTERVAL: usize = 1000;
 
+pub(super) const KEYS: [&str; 10] = [
+    "loss",
+    "optimizer",
+    "clip",
+    "schedule",
+    "init",
+    "precision",
+    "epochs",
+    "iterations",
+    "report_every",
+    "report",
+];
+
 pub(super) fn read<'a>(block: &'a Settings, errors: &mut Vec<Diagnostic>) -> TrainBlock<'a> {
-    let keys = [
-        "loss",
-        "optimizer",
-        "clip",
-        "schedule",
-        "init",
-        "precision",
-        "epochs",
-        "iterations",
-        "report_every",
-        "report",
-    ];
-    let keyed = Keyed::block("the train block", block.span, &block.entries, &keys, errors);
+    let keyed = Keyed::block(block, Place::Train, &KEYS, errors);
     let loss = keyed.require("loss", "write `loss: cross_entropy`", errors);
     let loss = loss.and_then(|expr| read_loss(expr, errors));
     let optimizer = keyed.require("optimizer", "such as `optimizer: sgd(rate: 1.0)`", errors);
@@ -68,6 +69,11 @@ fn read_loss(expr: &Expr, errors: &mut Vec<Diagnostic>) -> Option<Loss> {
 }
 
 fn read_clip(expr: &Expr, errors: &mut Vec<Diagnostic>) -> Option<f64> {
+    if matches!(expr.kind, ExprKind::Number(_)) {
+        let error = Diagnostic::error("E0405", expr.span, format!("`{expr}` does not say what is clipped"));
+        errors.push(error.help(format!("write `clip: norm({expr})`: the norm of all gradients together")));
+        return None;
+    }
     let (name, args) = choice("clip", expr, &["norm"], errors)?;
     let keyed = Keyed::call(name, expr.span, args, &["limit"], errors);
     positive("limit", keyed.require("limit", "such as `clip: norm(5)`", errors)?, errors)
@@ -84,6 +90,7 @@ fn read_schedule(expr: &Expr, errors: &mut Vec<Diagnostic>) -> Option<Schedule> 
 
 fn read_init(expr: &Expr, errors: &mut Vec<Diagnostic>) -> Option<InitSpec> {
     let mut scope = Scope::constants();
+    scope.wanted = Place::Initializer;
     let spec = scope.eval(expr).and_then(|value| scope.initializer(value, expr.span));
     errors.append(&mut scope.errors);
     spec.ok()

@@ -5,7 +5,7 @@ use super::ast::{
 };
 use super::parser::{Parsed, Parser};
 use super::token::Kind;
-use crate::diag::Diagnostic;
+use crate::diag::{Diagnostic, Place, suggest};
 
 impl Parser<'_> {
     /// ```text
@@ -26,12 +26,7 @@ impl Parser<'_> {
                 let message = format!("`{word}` opens no block");
                 let blocks = ["data", "model", "train", "layer", "optimizer"];
                 let error = Diagnostic::error("E0104", head.span, message);
-                self.fail(match crate::diag::nearest(word, blocks) {
-                    Some(near) => error.help(format!("did you mean `{near}`?")),
-                    None => {
-                        error.help("a file has the blocks `data`, `model`, `train`, `layer`, `optimizer`")
-                    }
-                })
+                self.fail(suggest(error, Place::Block, word, blocks, "a file has the blocks"))
             }
         }
     }
@@ -44,10 +39,24 @@ impl Parser<'_> {
 
     /// `entry = name ":" expr ("," expr)*`
     fn entry(&mut self) -> Parsed<Entry> {
-        let key = self.name("a key such as `tokens:`")?;
-        self.expect(Kind::Colon)?;
+        let what = "a key such as `tokens:`";
+        if self.kind() == Kind::Text {
+            return self.expected_but(what, "a key stands without quotes");
+        }
+        let key = self.name(what)?;
+        if self.kind() != Kind::Colon {
+            return self.expected_but("`:`", format!("a setting is written `{}: value`", key.text));
+        }
+        self.advance();
         let mut values = vec![self.whole_expr()?];
         while self.eat_on_line(Kind::Comma) {
+            if self.kind() == Kind::CloseBrace
+                || self.kind() == Kind::Name && self.peek(1).kind == Kind::Colon
+            {
+                let error =
+                    Diagnostic::error("E0104", self.previous(), "expected another value after this `,`");
+                return self.fail(error.help("no comma stands between two settings"));
+            }
             values.push(self.whole_expr()?);
         }
         let span = key.span.to(self.previous());
@@ -79,7 +88,16 @@ impl Parser<'_> {
             Kind::Name => ModelStatement::Output(self.chain()?),
             _ => return self.expected("`param`, `let` or a chain such as `tokens -> embedding(200)`"),
         };
-        self.end_of_statement("`->` or the end of the line")?;
+        let help = match (&statement, self.kind()) {
+            (ModelStatement::Output(chain), Kind::Assign) => {
+                format!("a result gets a name with `let`: `let {} = tokens -> ...`", chain.start.text)
+            }
+            (ModelStatement::Output(chain), Kind::OpenParen) if chain.stages.is_empty() => {
+                format!("a chain begins with what flows: `tokens -> {}(...)`", chain.start.text)
+            }
+            _ => String::new(),
+        };
+        self.end_of_statement("`->` or the end of the line", &help)?;
         Ok(statement)
     }
 

@@ -7,6 +7,7 @@ pub mod ast;
 mod blocks;
 mod display;
 mod expressions;
+mod foreign;
 mod parser;
 mod print;
 mod statements;

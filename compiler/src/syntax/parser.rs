@@ -21,7 +21,7 @@ pub(super) struct Parser<'s> {
     tokens: Vec<Token>,
     at: usize,
     /// Open parentheses and brackets: inside them, lines do not end.
-    brackets: usize,
+    brackets: Vec<Token>,
     nesting: usize,
     /// Operations in the expression that is being read.
     pub operations: usize,
@@ -34,7 +34,7 @@ impl<'s> Parser<'s> {
     pub fn new(source: SourceId, text: &'s str) -> Self {
         let (tokens, errors) = lex(source, text);
         let lexical = errors.len();
-        Self { text, source, tokens, at: 0, brackets: 0, nesting: 0, operations: 0, errors, lexical }
+        Self { text, source, tokens, at: 0, brackets: Vec::new(), nesting: 0, operations: 0, errors, lexical }
     }
 
     /// `file = item*`
@@ -83,15 +83,15 @@ impl<'s> Parser<'s> {
 
     /// Whether a statement may end before this token because a new line begins.
     pub fn at_line_start(&self) -> bool {
-        self.brackets == 0 && self.token().starts_line
+        self.brackets.is_empty() && self.token().starts_line
     }
 
     pub fn advance(&mut self) -> Token {
         let token = self.token();
         self.at = (self.at + 1).min(self.tokens.len() - 1);
         match token.kind {
-            Kind::OpenParen | Kind::OpenBracket => self.brackets += 1,
-            Kind::CloseParen | Kind::CloseBracket => self.brackets = self.brackets.saturating_sub(1),
+            Kind::OpenParen | Kind::OpenBracket => self.brackets.push(token),
+            Kind::CloseParen | Kind::CloseBracket => drop(self.brackets.pop()),
             _ => {}
         }
         token
@@ -112,7 +112,11 @@ impl<'s> Parser<'s> {
     }
 
     pub fn expect(&mut self, kind: Kind) -> Parsed<Token> {
-        if self.kind() == kind { Ok(self.advance()) } else { self.expected(kind.describe()) }
+        match kind {
+            _ if self.kind() == kind => Ok(self.advance()),
+            Kind::CloseParen | Kind::CloseBracket => self.not_closed(kind.describe()),
+            _ => self.expected(kind.describe()),
+        }
     }
 
     pub fn name(&mut self, what: &str) -> Parsed<Name> {
@@ -130,12 +134,64 @@ impl<'s> Parser<'s> {
     }
 
     pub fn expected<T>(&mut self, what: &str) -> Parsed<T> {
+        let error = self.unexpected(what);
+        self.fail(error)
+    }
+
+    /// As [`Self::expected`], with what to write instead.
+    pub fn expected_but<T>(&mut self, what: &str, help: impl Into<String>) -> Parsed<T> {
+        let error = self.unexpected(what).help(help);
+        self.fail(error)
+    }
+
+    fn unexpected(&self, what: &str) -> Diagnostic {
         let token = self.token();
         let found = match token.kind {
             Kind::Name | Kind::Number | Kind::Text => format!("`{}`", self.slice(token.span)),
             kind => kind.describe().to_owned(),
         };
-        self.fail(Diagnostic::error("E0104", token.span, format!("expected {what}, found {found}")))
+        let error = Diagnostic::error("E0104", token.span, format!("expected {what}, found {found}"));
+        match token.kind {
+            Kind::CloseParen | Kind::CloseBracket if self.brackets.is_empty() => {
+                error.at("no bracket is open here")
+            }
+            _ => error,
+        }
+    }
+
+    /// A list or an expression in brackets does not go on here, and `what` could. Where a new line has begun since, the
+    /// mistake is not here but in the line that lacks its bracket.
+    fn not_closed<T>(&mut self, what: &str) -> Parsed<T> {
+        let Some(open) = self.brackets.last().copied() else {
+            return self.expected(what);
+        };
+        let bracket = if open.kind == Kind::OpenBracket { "[" } else { "(" };
+        let Some(last) = self.end_of_opened_line() else {
+            let error = self.unexpected(what).label(open.span, format!("this `{bracket}` is open"));
+            return self.fail(match self.kind() {
+                Kind::Assign => error.help("an argument is named with `:`, as in `rate: 0.1`"),
+                _ => error,
+            });
+        };
+        let error = Diagnostic::error("E0105", open.span, format!("this `{bracket}` is not closed"));
+        let end = Span { start: last.end, ..last };
+        self.fail(error.label(end, format!("expected {what} here")))
+    }
+
+    /// The last token before the new line that the parser has run into, if a statement begins there: at this token, or
+    /// at the name before it, which was read as if it went on with the expression.
+    fn end_of_opened_line(&self) -> Option<Span> {
+        let before = |n: usize| self.at.checked_sub(n).map(|at| self.tokens[at]);
+        if self.token().starts_line {
+            return before(1).map(|token| token.span);
+        }
+        let heads = [Kind::Assign, Kind::Colon, Kind::OpenBrace];
+        match before(1) {
+            Some(name) if name.starts_line && name.kind == Kind::Name && heads.contains(&self.kind()) => {
+                before(2).map(|token| token.span)
+            }
+            _ => None,
+        }
     }
 
     pub fn fail<T>(&mut self, error: Diagnostic) -> Parsed<T> {
@@ -182,14 +238,17 @@ impl<'s> Parser<'s> {
             }
         }
         if self.kind() != close {
-            return self.expected(&format!("`,` or {}", close.describe()));
+            return self.not_closed(&format!("`,` or {}", close.describe()));
         }
         Ok((elements, self.advance().span))
     }
 
     /// `"{" element* "}"`, going on with the next element after an error.
     pub fn block<T>(&mut self, element: impl Fn(&mut Self) -> Parsed<T>) -> Parsed<Vec<T>> {
-        let open = self.expect(Kind::OpenBrace)?.span;
+        if self.kind() != Kind::OpenBrace {
+            return self.expected_but("`{`", "what belongs to a block stands between `{` and `}`");
+        }
+        let open = self.advance().span;
         let mut elements = Vec::new();
         loop {
             while self.eat(Kind::Semicolon) {}
@@ -222,7 +281,7 @@ impl<'s> Parser<'s> {
 
     /// After an error in a statement that began at `before`: on to the next line, `;` or the block's end.
     fn skip_to_statement(&mut self, before: usize) {
-        self.brackets = 0;
+        self.brackets.clear();
         if self.at == before {
             self.advance();
         }
@@ -232,6 +291,8 @@ impl<'s> Parser<'s> {
                 Kind::End => break,
                 Kind::CloseBrace if depth == 0 => break,
                 Kind::Semicolon if depth == 0 => break,
+                // A line that goes on with the one before belongs to the mistake.
+                Kind::Arrow | Kind::Then | Kind::Else => {}
                 _ if depth == 0 && self.token().starts_line => break,
                 Kind::OpenBrace => depth += 1,
                 Kind::CloseBrace => depth -= 1,
@@ -239,7 +300,7 @@ impl<'s> Parser<'s> {
             }
             self.advance();
         }
-        self.brackets = 0;
+        self.brackets.clear();
     }
 
     /// After an error in the head of an item: on to the next item.
@@ -250,6 +311,6 @@ impl<'s> Parser<'s> {
         while self.kind() != Kind::End && !self.at_item() {
             self.advance();
         }
-        self.brackets = 0;
+        self.brackets.clear();
     }
 }

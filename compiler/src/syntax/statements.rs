@@ -4,6 +4,9 @@ use super::ast::{Declaration, Statement};
 use super::parser::{Parsed, Parser};
 use super::token::Kind;
 
+/// What a body is made of.
+const STATEMENT: &str = "`param`, `state`, `next`, `return` or an equation";
+
 impl Parser<'_> {
     /// ```text
     /// statement = param | state | name "=" expr | "next" name "=" expr | "return" expr
@@ -15,7 +18,7 @@ impl Parser<'_> {
             Kind::Next => {
                 self.advance();
                 let name = self.name("a state's name")?;
-                self.expect(Kind::Assign)?;
+                self.equals(&format!("next {}", name.text))?;
                 Statement::Next(name, self.whole_expr()?)
             }
             Kind::Return => {
@@ -26,13 +29,30 @@ impl Parser<'_> {
             }
             Kind::Name => {
                 let name = self.name("a name")?;
-                self.expect(Kind::Assign)?;
+                self.equals(&name.text)?;
                 Statement::Assign(name, self.whole_expr()?)
             }
-            _ => return self.expected("`param`, `state`, `next`, `return` or an equation"),
+            Kind::Let => return self.expected_but(STATEMENT, "an equation needs no `let`: `y = ...`"),
+            _ => return self.expected(STATEMENT),
         };
-        self.end_of_statement("an operator or the end of the line")?;
+        self.end_of_statement("an operator or the end of the line", "")?;
         Ok(statement)
+    }
+
+    /// The `=` of an equation for `left`.
+    fn equals(&mut self, left: &str) -> Parsed<()> {
+        let help = match self.kind() {
+            Kind::Assign => {
+                self.advance();
+                return Ok(());
+            }
+            Kind::OpenBracket => format!(
+                "time is not written: `{left} = ...` is this step's, and a state's name is its value from the step before"
+            ),
+            Kind::Name => "a declaration begins with `param` or `state`: `param W: [in, units]`".to_owned(),
+            _ => format!("an equation is written `{left} = ...`"),
+        };
+        self.expected_but("`=`", help)
     }
 
     /// ```text
@@ -46,8 +66,15 @@ impl Parser<'_> {
             names.push(self.name("a name")?);
         }
         let mut shape = None;
+        let shaped = format!("a shape is written `{}: [rows, columns]`, or `[n]`", names[0].text);
+        if matches!(self.kind(), Kind::OpenBracket | Kind::OpenParen) && !self.at_line_start() {
+            return self.expected_but("`:`", shaped);
+        }
         if self.eat_on_line(Kind::Colon) {
-            self.expect(Kind::OpenBracket)?;
+            if self.kind() != Kind::OpenBracket {
+                return self.expected_but("`[`", shaped);
+            }
+            self.advance();
             shape = Some(self.list(Kind::CloseBracket, Self::whole_expr)?.0);
         }
         let init = if self.eat_on_line(Kind::Assign) { Some(self.whole_expr()?) } else { None };
@@ -60,9 +87,14 @@ impl Parser<'_> {
         self.at_line_start() || matches!(self.kind(), Kind::Semicolon | Kind::CloseBrace | Kind::End)
     }
 
-    /// A statement ends with its line, at `;` or `}`, or before a word that can only begin another one.
-    pub fn end_of_statement(&mut self, expected: &str) -> Parsed<()> {
+    /// A statement ends with its line, at `;` or `}`, or before a word that can only begin another one. `help`, unless
+    /// empty, says what to write where it does not.
+    pub fn end_of_statement(&mut self, expected: &str, help: &str) -> Parsed<()> {
         let begins = matches!(self.kind(), Kind::Param | Kind::State | Kind::Next | Kind::Return | Kind::Let);
-        if begins || self.at_statement_end() { Ok(()) } else { self.expected(expected) }
+        match help {
+            _ if begins || self.at_statement_end() => Ok(()),
+            "" => self.expected(expected),
+            help => self.expected_but(expected, help),
+        }
     }
 }

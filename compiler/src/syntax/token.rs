@@ -2,6 +2,7 @@
 
 use logos::Logos;
 
+use super::foreign;
 use crate::diag::{Diagnostic, SourceId, Span};
 
 /// What a token is. Block names (`data`, `layer`, ...) are ordinary names, told apart by where they stand.
@@ -81,6 +82,13 @@ pub(super) enum Kind {
     Equal,
     #[token("!=")]
     NotEqual,
+    /// What only other languages write, such as `=>` or text in single quotes; it is reported and never reaches the parser.
+    #[regex(r"=>|==>|-->|\|>|>>|<>|\*\*|[-+*/^@:]=|===|!==|&&?|\|\|?|!|%|\?|~")]
+    #[regex(r"[→⇒⟶▶²³×·⋅∗⊙∘⊗÷−–—≤≥≠]")]
+    #[regex(r"#[^\n]*", allow_greedy = true)]
+    #[regex(r"/\*([^*]|\*+[^*/])*\*+/")]
+    #[regex(r"'[^'\n]*'|`[^`\n]*`|[“”„‟«»][^“”„‟«»\n]*[“”«»]|[‘’‚][^‘’‚\n]*[‘’]")]
+    Foreign,
     /// After the last token of the text.
     End,
 }
@@ -124,6 +132,7 @@ impl Kind {
             Kind::GreaterEqual => "`>=`",
             Kind::Equal => "`==`",
             Kind::NotEqual => "`!=`",
+            Kind::Foreign => "a sign of another language",
             Kind::End => "the end of the file",
         }
     }
@@ -148,6 +157,14 @@ pub(super) fn lex(source: SourceId, text: &str) -> (Vec<Token>, Vec<Diagnostic>)
         let span = Span::new(source, range);
         match kind {
             Ok(Kind::Newline) => starts_line = true,
+            Ok(Kind::Foreign) => {
+                let (meant, error) = foreign::sign(span, text);
+                errors.push(error);
+                if let Some(kind) = meant {
+                    tokens.push(Token { kind, span, starts_line });
+                    starts_line = false;
+                }
+            }
             Ok(kind) => {
                 if kind == Kind::OpenText {
                     errors.push(
@@ -164,20 +181,19 @@ pub(super) fn lex(source: SourceId, text: &str) -> (Vec<Token>, Vec<Diagnostic>)
             },
         }
     }
-    errors.extend(unknown.into_iter().map(|span| unknown_text(span, text)));
+    errors.extend(unknown.into_iter().map(|span| foreign::unknown(span, text)));
+    once_a_line(&mut errors, text);
     let end = Span::new(source, text.len()..text.len());
     tokens.push(Token { kind: Kind::End, span: end, starts_line: true });
     (tokens, errors)
 }
 
-fn unknown_text(span: Span, text: &str) -> Diagnostic {
-    let found = text.get(span.range()).unwrap_or_default();
-    let error = Diagnostic::error("E0101", span, format!("`{found}` means nothing here"));
-    match found {
-        "." => error.help("a number begins and ends with a digit: `0.5`, `1.0`"),
-        "'" => error.help("text stands in double quotes: `\"...\"`"),
-        "#" => error.help("a comment begins with `//`"),
-        "!" => error.help("unequal is written `!=`"),
-        _ => error,
-    }
+/// Leaves one of the errors of a line that have the same cure.
+fn once_a_line(errors: &mut Vec<Diagnostic>, text: &str) {
+    let start = |error: &Diagnostic| error.labels[0].span.range().start;
+    errors.sort_by_key(start);
+    errors.dedup_by(|later, earlier| {
+        let between = text.get(start(earlier)..start(later)).unwrap_or_default();
+        later.help.is_some() && later.help == earlier.help && !between.contains('\n')
+    });
 }
