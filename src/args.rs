@@ -312,6 +312,9 @@ fn number(text: &str) -> Option<f64> {
 }
 
 #[cfg(test)]
+mod examples;
+
+#[cfg(test)]
 mod tests {
     use clap::CommandFactory;
 

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod evaluation;
+mod documents;
 mod gradients;
 mod interruption;
 mod profile;
