@@ -1,4 +1,4 @@
-//! Every call into the compiler.
+//! Every call into the compiler, but for those of `gradients`, which runs the interpreter.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
