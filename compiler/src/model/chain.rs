@@ -142,6 +142,11 @@ fn start(cx: &mut Context, names: &SharedNames, name: &Name) -> Flow {
         }
         None => {
             let error = Diagnostic::error("E0201", name.span, format!("there is no `{}` here", name.text));
+            if cx.definitions.layers.contains_key(name.text.as_str()) {
+                let help = format!("a chain begins with what flows: `tokens -> {} -> ...`", name.text);
+                cx.errors.push(error.help(help));
+                return Flow::Unknown;
+            }
             let flows = names.iter().filter(|(_, (shared, _))| matches!(shared, Shared::Flow(_)));
             let known = flows.map(|(name, _)| name.as_str()).chain(["tokens"]);
             cx.errors.push(suggest(error, Place::Name, &name.text, known, "a chain can begin with"));

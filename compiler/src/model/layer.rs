@@ -174,8 +174,12 @@ impl Instance<'_, '_, '_> {
         let wanted = wanted.join(", ");
         let message =
             format!("`{layer}` takes `{}` of shape [{wanted}], and gets {shape:?}", formal.name.text);
-        let error = Diagnostic::error("E0305", span, message);
-        self.cx.errors.push(error.label(formal.name.span, "declared here"));
+        let error = Diagnostic::error("E0305", span, message).label(formal.name.span, "declared here");
+        self.cx.errors.push(if dims.len() > shape.len() {
+            error.help("batch and time are not written: a layer's input is one token's vector, `x: [in]`")
+        } else {
+            error
+        });
         false
     }
 
@@ -218,6 +222,13 @@ impl Instance<'_, '_, '_> {
                     _ => Place::Name,
                 };
                 let value = self.argument(expr, wanted, names);
+                let by_place =
+                    || self.stage.args.iter().any(|arg| arg.name.is_none() && arg.value.span == expr.span);
+                if let (Ok(Value::Number(_)), Some(Ok(Value::Init(_)))) = (&value, &usual)
+                    && by_place()
+                {
+                    self.no_width(formal, expr);
+                }
                 if let (Ok(value), Some(Ok(usual))) = (&value, &usual)
                     && matches!(value, Value::Function(_)) != matches!(usual, Value::Function(_))
                 {
@@ -246,6 +257,17 @@ impl Instance<'_, '_, '_> {
         };
         let span = given.map_or(formal.name.span, |expr| expr.span);
         self.scope.bind(&formal.name.text, value.unwrap_or(Value::Unknown), span);
+    }
+
+    /// A number where an initializer has its place: elsewhere a layer is told both its widths, the second one here.
+    fn no_width(&mut self, formal: &Formal, expr: &Expr) {
+        let name = &formal.name.text;
+        let message = format!("the argument at this place is `{name}`, which says how parameters start");
+        let error = Diagnostic::error("E0405", expr.span, message).label(formal.name.span, "declared here");
+        self.cx.errors.push(error.help(format!(
+            "the width of what flows in is known, so only that of the result is given; a constant start is given by \
+             name, `{name}: {expr}`"
+        )));
     }
 
     /// An argument in the model block: a number, a function or an initializer.

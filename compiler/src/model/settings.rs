@@ -225,6 +225,7 @@ pub(super) fn text(key: &str, expr: &Expr, errors: &mut Vec<Diagnostic>) -> Opti
 /// A number that can be computed from numbers alone.
 pub(super) fn number(key: &str, expr: &Expr, errors: &mut Vec<Diagnostic>) -> Option<f64> {
     let mut scope = Scope::constants();
+    scope.wanted = Place::Value;
     let value = scope.eval(expr);
     errors.append(&mut scope.errors);
     match value {

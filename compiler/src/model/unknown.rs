@@ -16,6 +16,7 @@ pub(super) fn unknown_name<'a>(
     let known: Vec<&str> = known.into_iter().collect();
     match (builtin(wanted, name), wanted) {
         (Some(help), _) => error.help(help),
+        (None, Place::Value) if known.is_empty() => error.help("a number is needed here"),
         (None, Place::Initializer) => near_initializer(error, name),
         (None, Place::Activation) => suggest(error, wanted, name, activations(), "the functions are"),
         (None, _) => match stem(name, &known) {

@@ -62,7 +62,11 @@ impl Parser<'_> {
         let span = key.span.to(self.previous());
         let at_key = self.kind() == Kind::Name && self.peek(1).kind == Kind::Colon;
         if !(at_key || self.at_statement_end()) {
-            return self.expected("another `key:`, or the end of the line");
+            let what = "another `key:`, or the end of the line";
+            return match self.no_operator() {
+                Some(help) if self.slice(self.span()).starts_with('_') => self.expected_but(what, help),
+                _ => self.expected(what),
+            };
         }
         Ok(Entry { key, values, span })
     }
@@ -94,6 +98,10 @@ impl Parser<'_> {
             }
             (ModelStatement::Output(chain), Kind::OpenParen) if chain.stages.is_empty() => {
                 format!("a chain begins with what flows: `tokens -> {}(...)`", chain.start.text)
+            }
+            (ModelStatement::Output(chain) | ModelStatement::Let(_, chain), Kind::Number | Kind::Name) => {
+                let last = chain.stages.last().map_or(&chain.start, |stage| &stage.name);
+                format!("an argument stands in brackets: `{}({})`", last.text, self.slice(self.span()))
             }
             _ => String::new(),
         };

@@ -151,6 +151,11 @@ impl Parser<'_> {
                 }
                 self.call(name)
             }
+            Kind::OpenBracket => {
+                let help =
+                    "there are no lists: values stand with commas between them where there can be several";
+                self.expected_but("a number, a name or `(`", help)
+            }
             _ => self.expected("a number, a name or `(`"),
         }
     }

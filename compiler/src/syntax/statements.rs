@@ -33,6 +33,9 @@ impl Parser<'_> {
                 Statement::Assign(name, self.whole_expr()?)
             }
             Kind::Let => return self.expected_but(STATEMENT, "an equation needs no `let`: `y = ...`"),
+            Kind::If => {
+                return self.expected_but(STATEMENT, "a choice is a value: `y = if c then a else b`");
+            }
             _ => return self.expected(STATEMENT),
         };
         self.end_of_statement("an operator or the end of the line", "")?;
@@ -49,6 +52,10 @@ impl Parser<'_> {
             Kind::OpenBracket => format!(
                 "time is not written: `{left} = ...` is this step's, and a state's name is its value from the step before"
             ),
+            Kind::Name | Kind::OpenParen if matches!(left, "for" | "while") => {
+                "there are no loops: what a layer says is done for every token, and a `state` is carried on"
+                    .to_owned()
+            }
             Kind::Name => "a declaration begins with `param` or `state`: `param W: [in, units]`".to_owned(),
             _ => format!("an equation is written `{left} = ...`"),
         };
@@ -77,6 +84,10 @@ impl Parser<'_> {
             self.advance();
             shape = Some(self.list(Kind::CloseBracket, Self::whole_expr)?.0);
         }
+        if shape.is_some() && self.kind() == Kind::Comma {
+            return self
+                .expected_but("`=` or the end of the line", "each shape has a declaration of its own");
+        }
         let init = if self.eat_on_line(Kind::Assign) { Some(self.whole_expr()?) } else { None };
         let span = word.to(self.previous());
         Ok(Declaration { names, shape, init, span })
@@ -91,10 +102,37 @@ impl Parser<'_> {
     /// empty, says what to write where it does not.
     pub fn end_of_statement(&mut self, expected: &str, help: &str) -> Parsed<()> {
         let begins = matches!(self.kind(), Kind::Param | Kind::State | Kind::Next | Kind::Return | Kind::Let);
-        match help {
-            _ if begins || self.at_statement_end() => Ok(()),
-            "" => self.expected(expected),
-            help => self.expected_but(expected, help),
+        if begins || self.at_statement_end() {
+            return Ok(());
         }
+        match (help, self.no_operator()) {
+            ("", None) => self.expected(expected),
+            ("", Some(help)) => self.expected_but(expected, help),
+            (help, _) => self.expected_but(expected, help),
+        }
+    }
+
+    /// What is missing between two values of which the second one stands here.
+    pub fn no_operator(&self) -> Option<String> {
+        let (last, next) = (self.previous(), self.span());
+        let (before, after) = (self.slice(last), self.slice(next));
+        let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'_');
+        match after {
+            "and" => {
+                return Some("a comparison is 1 or 0: multiply two of them, `(a < b) * (c < d)`".to_owned());
+            }
+            "or" => {
+                return Some(
+                    "a comparison is 1 or 0: take the larger of two, `max(a < b, c < d)`".to_owned(),
+                );
+            }
+            _ if before == "not" => return Some("a comparison is 1 or 0: write `1 - c`".to_owned()),
+            _ if last.end == next.start && digits(before) && digits(after) => {
+                return Some(format!("a number has no `_`: `{before}{}`", after.replace('_', "")));
+            }
+            _ => {}
+        }
+        let value = matches!(self.kind(), Kind::Name | Kind::Number | Kind::OpenParen);
+        value.then(|| "between two values stands an operator, such as `*` or `@`".to_owned())
     }
 }
