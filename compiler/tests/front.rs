@@ -208,7 +208,7 @@ fn survives(text: &str) {
 }
 
 /// Pieces that files are made of, for texts that get past the lexer.
-const PIECES: [&str; 60] = [
+const PIECES: [&str; 68] = [
     "data",
     "model",
     "train",
@@ -269,6 +269,14 @@ const PIECES: [&str; 60] = [
     "rate",
     "zeros",
     "uniform(0.1)",
+    "=>",
+    "'a.b'",
+    "“a”",
+    "/* a\n */",
+    "# a\n",
+    ".",
+    "train:",
+    "h[t-1]",
 ];
 
 proptest! {

@@ -1,8 +1,8 @@
 //! The command as people run it: the real binary in folders of its own.
 
 mod bad_input;
-mod evaluation;
 mod documents;
+mod evaluation;
 mod gradients;
 mod interruption;
 mod profile;
