@@ -223,6 +223,7 @@ fn random_graphs_have_everything() {
         "pick",
         "spread",
         "number",
+        "positions",
         "random",
         "split",
         "concat",

@@ -175,6 +175,7 @@ operations! {
         smooth(Op::Spread { len: 4 }, &[f(&[2, 3]), id(&[2, 3])]),
     ],
     Op::Number => [smooth(Op::Number, &[id(&[2, 3])])],
+    Op::Positions { .. } => [smooth(Op::Positions { len: 3 }, &[])],
     Op::Random { .. } => [smooth(Op::Random { stream: 3, shape: vec![2, 3] }, &[])],
     Op::Split { .. } => [
         smooth(split(0, &[2, 1]), &[f(&[3])]),

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use crate::support::{Folder, SENTENCE};
+use crate::support::{Folder, Model, SENTENCE, TINY, number};
 
 /// A model that knows [`SENTENCE`] by heart, as the run `run`, one that has hardly begun, as `raw`, and one between them,
 /// as `half`.
@@ -162,4 +162,25 @@ fn characters_are_generated_without_spaces_between() {
     folder.train("run", &[]);
     let out = folder.ok(&["generate", "run", "--prompt", "ab", "--greedy", "--length", "6"]);
     assert_eq!(out.trim_end(), "abcdabcd");
+}
+
+/// Where all words are equally likely the first of them is predicted, in training, by `eval` and by `predict`.
+#[test]
+fn of_equally_likely_words_the_first_is_predicted() {
+    let folder = Folder::new();
+    // Every second word is `a`, the most frequent, which has the first id.
+    folder.write("text.txt", "a b a c a d a e ".repeat(8));
+    let model = "tokens -> embedding(4) -> dense(vocab, init: zeros) -> softmax";
+    let tiny = Model { model, optimizer: "sgd(rate: 0)", length: "epochs: 1", more: "", ..TINY };
+    folder.write("tiny.lstm", tiny.text());
+    folder.train("run", &[]);
+    let row = &folder.trained("run").metrics()[0];
+    for accuracy in [number(row, "train_accuracy"), number(row, "valid_accuracy")] {
+        assert!((accuracy - 0.5).abs() < 0.05, "{row:?}");
+    }
+    let out = folder.ok(&["eval", "run", "--split", "valid", "--threads", "1"]);
+    assert!((value(&out, "accuracy") - 50.0).abs() < 5.0, "{out}");
+    let out = folder.ok(&["predict", "run", "--count", "20", "--threads", "1"]);
+    let right = (8..=12).find(|right| out.contains(&format!("\n{right} of 20 right")));
+    assert!(right.is_some(), "{out}");
 }

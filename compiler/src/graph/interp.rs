@@ -232,6 +232,7 @@ impl<R: Real> Machine<'_, R> {
             Op::Pick => pick(real(0)?, ids(1)?)?,
             Op::Spread { len } => spread(real(0)?, ids(1)?, *len)?,
             Op::Number => ids(0)?.mapv(|id| R::of(f64::from(id))),
+            Op::Positions { len } => shaped((0..*len).map(|place| R::of(place as f64)).collect(), &[*len])?,
             Op::Random { stream, shape } => {
                 let key = scalar::random_key(self.seed, self.step, *stream);
                 let indices = 0..shape.iter().product::<usize>();

@@ -307,8 +307,7 @@ impl Lowering<'_> {
         let targets = self.builder.input("targets", Type::id(lead), InputRole::Targets);
         let log = self.builder.map(Scalar::Log, &[probabilities]);
         let chosen = self.builder.op(Op::Pick, &[log, targets]);
-        let best = self.builder.reduce(Reduce::Max, log, vec![shape.len() - 1]);
-        let right = self.builder.map(Scalar::Ge, &[chosen, best]);
+        let right = self.right(log, chosen, targets);
         if self.purpose == Purpose::Evaluate {
             let losses = self.builder.scale(chosen, -1.0);
             self.builder.output(losses, OutputRole::Loss);
@@ -326,5 +325,28 @@ impl Lowering<'_> {
         self.builder.output(objective, OutputRole::Objective);
         self.builder.output(loss, OutputRole::Loss);
         self.builder.output(hits, OutputRole::Hits);
+    }
+
+    /// 1 for each target that is predicted, and else 0: of the elements with the largest logarithm the target is the first.
+    /// `log` is `[.., vocab]`; `chosen`, its elements at the targets, and `targets` are `[..]`, as is the result.
+    fn right(&mut self, log: Value, chosen: Value, targets: Value) -> Value {
+        let shape = self.builder.shape(log);
+        let last = shape.len() - 1;
+        let lead: Vec<usize> = (0..last).collect();
+        let target = self.builder.op(Op::Number, &[targets]);
+        let target = self.builder.spread_to(target, lead.clone(), &shape);
+        let chosen = self.builder.spread_to(chosen, lead, &shape);
+        let place = self.builder.op(Op::Positions { len: shape[last] }, &[]);
+        let place = self.builder.spread_to(place, vec![last], &shape);
+        // -1 where an element does not stand in the target's way, which it also does as no number, and 0 where it does.
+        let beside = self.builder.map(Scalar::Le, &[log, chosen]);
+        let equal = self.builder.map(Scalar::Eq, &[log, chosen]);
+        let before = self.builder.map(Scalar::Lt, &[place, target]);
+        let first = self.builder.mul(equal, before);
+        let ahead = self.builder.sub(first, beside);
+        let worst = self.builder.reduce(Reduce::Max, ahead, vec![last]);
+        let shape = self.builder.shape(worst);
+        let beside = self.builder.full(-1.0, &shape);
+        self.builder.map(Scalar::Eq, &[worst, beside])
     }
 }

@@ -146,6 +146,8 @@ pub enum Op {
     Spread { len: usize },
     /// An id as a number: `id[..] -> f[..]`.
     Number,
+    /// `0, 1, ..`, each element its own place: `-> f[len]`.
+    Positions { len: usize },
     /// Uniform in [0, 1), a function of the run's seed, the step, the stream and the flat index.
     Random { stream: u32, shape: Vec<usize> },
     /// Cuts an axis into pieces of these sizes, one result each.
@@ -206,6 +208,7 @@ impl Op {
             Op::Pick => "pick",
             Op::Spread { .. } => "spread",
             Op::Number => "number",
+            Op::Positions { .. } => "positions",
             Op::Random { .. } => "random",
             Op::Split { .. } => "split",
             Op::Concat { .. } => "concat",

@@ -244,6 +244,7 @@ fn operation(name: &str, line: &mut Line<'_>) -> Result<Op, String> {
         "pick" => Op::Pick,
         "spread" => Op::Spread { len: line.size_of("len")? },
         "number" => Op::Number,
+        "positions" => Op::Positions { len: line.size_of("len")? },
         "random" => {
             let stream = line.size_of("stream")?;
             let stream = u32::try_from(stream).map_err(|_| format!("{stream} is too large for a stream"))?;

@@ -111,6 +111,7 @@ fn attributes(op: &Op) -> String {
         Op::Reduce { axes, .. } => write!(text, " axes={axes:?}"),
         Op::Scatter { rows } | Op::Combine { rows } | Op::Distinct { rows } => write!(text, " rows={rows}"),
         Op::Spread { len } => write!(text, " len={len}"),
+        Op::Positions { len } => write!(text, " len={len}"),
         Op::Random { stream, shape } => write!(text, " stream={stream} shape={shape:?}"),
         Op::Split { axis, sizes } => write!(text, " axis={axis} sizes={sizes:?}"),
         Op::Concat { axis } => write!(text, " axis={axis}"),

@@ -126,6 +126,7 @@ pub fn infer(op: &Op, args: &[&Type]) -> Result<Vec<Type>, String> {
             one([&g.shape[..], &[*len]].concat())
         }
         (Op::Number, [ids]) if !ids.is_real() => one(ids.shape.clone()),
+        (Op::Positions { len }, []) => one(vec![*len]),
         (Op::Random { shape, .. }, []) => one(shape.clone()),
         (Op::Split { axis, sizes }, [x]) if x.is_real() && *axis < x.rank() => {
             if sizes.iter().sum::<usize>() != x.shape[*axis] {

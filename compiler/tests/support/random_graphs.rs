@@ -215,6 +215,7 @@ impl Recipe {
             Self::first_rows,
             Self::adjoint_lookup,
             Self::number,
+            Self::positions,
             Self::random,
             Self::split,
             Self::concat,
@@ -466,6 +467,12 @@ impl Recipe {
         let Some(ids) = pick(&self.ids(), code[2]) else { return };
         let value = self.b.op(Op::Number, &[ids.value]);
         self.push(value, f64::from(ID_BOUND), true);
+    }
+
+    fn positions(&mut self, _: Known, code: Code) {
+        let len = self.sizes[usize::from(code[2]) % 4];
+        let value = self.b.op(Op::Positions { len }, &[]);
+        self.push(value, len as f64, true);
     }
 
     fn random(&mut self, x: Known, code: Code) {

@@ -201,6 +201,7 @@ impl<'a> Lowering<'a> {
                 Op::Map(_) | Op::Pick | Op::Spread { .. } | Op::Take | Op::Put { .. } => {
                     !floating.contains(&node.result())
                 }
+                Op::Positions { .. } => self.is_sliced(node.result()),
                 Op::Reduce { .. } => is_row_reduction(self.graph, node),
                 _ => false,
             };
@@ -290,6 +291,27 @@ impl<'a> Lowering<'a> {
         node.op == Op::MatMul(Form::NN)
             && self.graph.shape(node.args[1])[0] == 1
             && self.uses_of(node.result()).iter().all(by_element)
+    }
+
+    /// Whether a loop slices a value, as it is or repeated or cut: a round's place is not known where it is read.
+    fn is_sliced(&self, value: Value) -> bool {
+        self.uses_of(value).iter().any(|how| match how {
+            Use::Sliced(_) => true,
+            Use::Read | Use::Placed => false,
+            Use::Node(user) => {
+                let node = self.definers[user];
+                let moves = matches!(
+                    node.op,
+                    Op::Broadcast { .. }
+                        | Op::Split { .. }
+                        | Op::At { .. }
+                        | Op::Column
+                        | Op::Uncolumn
+                        | Op::Stop
+                );
+                moves && node.results.iter().any(|&result| self.is_sliced(result))
+            }
+        })
     }
 
     fn uses_of(&self, value: Value) -> &[Use] {

@@ -229,6 +229,7 @@ impl<'l, 'a> Emitter<'l, 'a> {
                 let id = self.id(args[0], at);
                 self.define(Expr::Number(id))
             }
+            Op::Positions { .. } => self.position(at[0]),
             Op::Random { stream, shape } => self.random(*stream, shape, at),
             Op::Stop => self.value(args[0], at),
             Op::Column => self.value(args[0], split_last(at).1),

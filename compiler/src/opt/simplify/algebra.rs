@@ -109,9 +109,9 @@ fn through_definition(cx: &mut Simplify, builder: &mut Builder, op: Scalar, args
             Some(cx.one(builder, Op::Map(Scalar::Sub), &[above, below]))
         }
         // Differences that share their subtrahend compare as their minuends do, and without rounding.
-        (Scalar::Lt | Scalar::Le | Scalar::Gt | Scalar::Ge, &[a, b]) => {
-            let (a, b) = (inner(builder, a, Scalar::Sub)?, inner(builder, b, Scalar::Sub)?);
-            (a[1] == b[1]).then(|| cx.one(builder, Op::Map(op), &[a[0], b[0]]))
+        (Scalar::Lt | Scalar::Le | Scalar::Gt | Scalar::Ge | Scalar::Eq | Scalar::Ne, &[a, b]) => {
+            let (a, b) = minuends(cx, builder, a, b)?;
+            Some(cx.one(builder, Op::Map(op), &[a, b]))
         }
         (Scalar::Sub, &[a, b]) if a == b => {
             let shape = builder.shape(a);
@@ -130,6 +130,24 @@ fn through_definition(cx: &mut Simplify, builder: &mut Builder, op: Scalar, args
         }
         _ => None,
     }
+}
+
+/// The minuends of two differences with one subtrahend, where the second difference may be repeated as that subtrahend is:
+/// `x - s` and `spread(y - d)` with `s = spread(d)` give `x` and `spread(y)`.
+fn minuends(cx: &mut Simplify, builder: &mut Builder, a: Value, b: Value) -> Option<(Value, Value)> {
+    let difference = |builder: &Builder, value: Value| {
+        let node = builder.definition(value)?;
+        (node.op == Op::Map(Scalar::Sub)).then(|| (node.args[0], node.args[1]))
+    };
+    let (x, subtrahend) = difference(builder, a)?;
+    if let Some((y, other)) = difference(builder, b) {
+        return (other == subtrahend).then_some((x, y));
+    }
+    let (spread, whole) = (builder.definition(subtrahend)?.clone(), builder.definition(b)?);
+    let Op::Broadcast { .. } = whole.op else { return None };
+    let (y, other) = difference(builder, whole.args[0])?;
+    let same = whole.op == spread.op && other == spread.args[0];
+    same.then(|| (x, cx.one(builder, spread.op, &[y])))
 }
 
 /// An operation on broadcasts of the same kind is done before broadcasting.
