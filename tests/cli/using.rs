@@ -184,3 +184,40 @@ fn of_equally_likely_words_the_first_is_predicted() {
     let right = (8..=12).find(|right| out.contains(&format!("\n{right} of 20 right")));
     assert!(right.is_some(), "{out}");
 }
+
+/// A chain that ends in logits is everywhere what it is with softmax after it.
+#[test]
+fn logits_are_trained_and_used_as_with_softmax() {
+    let folder = Folder::new();
+    let model = "tokens -> embedding(8) -> lstm(16) -> dropout(0.1) -> dense(vocab)";
+    folder.write("softmax.lstm", TINY.text());
+    folder.write("logits.lstm", Model { model, ..TINY }.text());
+    let outputs = ["softmax", "logits"].map(|name| {
+        let file = format!("{name}.lstm");
+        let out = folder.ok(&["check", &file, "--threads", "1"]);
+        assert_eq!(out.contains("softmax (from logits)"), name == "logits", "{out}");
+        folder.ok(&["train", &file, "--threads", "1", "--out", name]);
+        folder.ok(&["gradcheck", &file]);
+        let used = |args: &[&str]| folder.ok(&[args, &["--threads", "1"]].concat());
+        [
+            used(&["eval", name]),
+            used(&["predict", name]),
+            used(&["generate", name, "--prompt", "the quick", "--seed", "3"]),
+        ]
+    });
+    assert_eq!(outputs[0], outputs[1]);
+    let [softmax, logits] = ["softmax", "logits"].map(|name| folder.trained(name).metrics());
+    assert_eq!(number(&softmax[0], "train_loss"), number(&logits[0], "train_loss"));
+}
+
+/// What is neither logits nor a distribution is refused by every command, with what to write instead.
+#[test]
+fn a_result_that_is_neither_logits_nor_a_distribution_is_refused() {
+    let folder = Folder::new();
+    let model = "tokens -> embedding(8) -> dense(vocab, activation: sigmoid)";
+    folder.write("tiny.lstm", Model { model, ..TINY }.text());
+    for command in ["check", "train", "gradcheck", "profile"] {
+        let message = folder.refused(&[command, "tiny.lstm"]);
+        assert!(message.contains("E0312") && message.contains("`-> softmax`"), "{message}");
+    }
+}

@@ -338,15 +338,14 @@ impl Lowering<'_> {
         let chosen = self.builder.spread_to(chosen, lead, &shape);
         let place = self.builder.op(Op::Positions { len: shape[last] }, &[]);
         let place = self.builder.spread_to(place, vec![last], &shape);
-        // -1 where an element does not stand in the target's way, which it also does as no number, and 0 where it does.
-        let beside = self.builder.map(Scalar::Le, &[log, chosen]);
+        // -1 of an element that lets the target be predicted, and 0 of one that does not, or is no number.
+        let at_most = self.builder.map(Scalar::Le, &[log, chosen]);
         let equal = self.builder.map(Scalar::Eq, &[log, chosen]);
         let before = self.builder.map(Scalar::Lt, &[place, target]);
-        let first = self.builder.mul(equal, before);
-        let ahead = self.builder.sub(first, beside);
-        let worst = self.builder.reduce(Reduce::Max, ahead, vec![last]);
-        let shape = self.builder.shape(worst);
-        let beside = self.builder.full(-1.0, &shape);
-        self.builder.map(Scalar::Eq, &[worst, beside])
+        let equal_before = self.builder.mul(equal, before);
+        let ahead = self.builder.sub(equal_before, at_most);
+        let furthest = self.builder.reduce(Reduce::Max, ahead, vec![last]);
+        let behind = self.builder.full(-1.0, &self.builder.shape(furthest));
+        self.builder.map(Scalar::Eq, &[furthest, behind])
     }
 }

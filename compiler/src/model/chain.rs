@@ -7,6 +7,7 @@ use super::declare::{self, declare_param};
 use super::eval::Scope;
 use super::functions::Function;
 use super::layer::{self, Shared};
+use super::outcome;
 use super::{BatchKind, Data, Layer, Source, Targets};
 use crate::diag::{Diagnostic, Place, Span, hint, suggest};
 use crate::syntax::ast::{Arg, Chain, Declaration, ExprKind, ModelBlock, ModelStatement, Name};
@@ -155,7 +156,8 @@ fn start(cx: &mut Context, names: &SharedNames, name: &Name) -> Flow {
     }
 }
 
-/// Checks that the chain ends in a distribution at the steps that have targets.
+/// Checks that the chain ends in a distribution or in logits, at the steps that have targets; the layer whose result is the
+/// distribution.
 fn result(cx: &mut Context, flow: Flow, chain: &Chain, data: Option<&Data>) -> Option<usize> {
     let index = match flow {
         Flow::Unknown => return None,
@@ -176,7 +178,7 @@ fn result(cx: &mut Context, flow: Flow, chain: &Chain, data: Option<&Data>) -> O
     let batches = &data?.batches;
     let each = !matches!(batches.kind, BatchKind::Windows { targets: Targets::Last, .. });
     if each == layer.every_step {
-        return Some(index);
+        return outcome::distribution(cx, index, span);
     }
     let error = if each {
         let message =

@@ -65,6 +65,7 @@ impl InitSpec {
             InitSpec::Glorot(Some((fan_in, fan_out))) => {
                 fan_in >= 0.0 && fan_out >= 0.0 && fan_in + fan_out > 0.0
             }
+            InitSpec::Orthogonal(gain) => gain >= 0.0,
             _ => true,
         }
     }

@@ -6,6 +6,7 @@ use super::check::Context;
 use super::declare::{declare_param, init, shape, start_value};
 use super::eval::{Checked, Reported, Rules, Scope, Value};
 use super::functions::Function;
+use super::range::{self, Written};
 use super::settings::Keyed;
 use super::{ExprId, ExprOp, Layer, Param, Source, State};
 use crate::diag::{Diagnostic, Place, Span};
@@ -51,7 +52,7 @@ pub(super) fn instantiate(
     for formal in rest {
         if let FormalKind::Option(default) = &formal.kind {
             let given = keyed.list(&formal.name.text).first().copied();
-            instance.option(formal, default.as_ref(), given, names);
+            instance.option(definition, formal, default.as_ref(), given, names);
         }
     }
     definition.body.iter().for_each(|statement| instance.statement(statement));
@@ -212,7 +213,14 @@ impl Instance<'_, '_, '_> {
         self.cx.errors.push(error.label(formal.name.span, "declared here without a default"));
     }
 
-    fn option(&mut self, formal: &Formal, default: Option<&Expr>, given: Option<&Expr>, names: &SharedNames) {
+    fn option(
+        &mut self,
+        definition: &Definition,
+        formal: &Formal,
+        default: Option<&Expr>,
+        given: Option<&Expr>,
+        names: &SharedNames,
+    ) {
         let usual = default.map(|expr| self.scope.eval(expr));
         let value = match (given, usual) {
             (Some(expr), usual) => {
@@ -254,6 +262,11 @@ impl Instance<'_, '_, '_> {
                 self.missing(formal);
                 Err(Reported)
             }
+        };
+        let written = given.map(Written::Argument).or(default.map(Written::Default));
+        let value = match (value, written) {
+            (Ok(value), Some(written)) => range::check(&mut self.scope, definition, formal, value, written),
+            (value, _) => value,
         };
         let span = given.map_or(formal.name.span, |expr| expr.span);
         self.scope.bind(&formal.name.text, value.unwrap_or(Value::Unknown), span);

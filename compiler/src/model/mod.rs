@@ -11,13 +11,17 @@ mod declare;
 mod eval;
 mod functions;
 mod init;
+mod interval;
 mod layer;
 mod names;
 mod operators;
 mod optimizer;
+mod outcome;
 mod prelude;
 mod print;
+mod range;
 mod settings;
+mod total;
 mod train;
 mod unknown;
 
@@ -38,7 +42,8 @@ pub struct Model {
     pub params: Vec<Param>,
     /// In evaluation order; a layer reads only the tokens and earlier layers.
     pub layers: Vec<Layer>,
-    /// The layer whose result is the distribution over the vocabulary, `[vocab]` for each token.
+    /// The layer whose result is the distribution over the vocabulary, `[vocab]` for each token. Where the model block ends in
+    /// logits it is a softmax of them.
     pub output: usize,
     pub optimizer: Optimizer,
 }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::eval::Rules;
 use super::functions::Function;
 use super::init;
+use super::range;
 use super::unknown::{unknown_function, unknown_name};
 use crate::diag::{Diagnostic, Place, Span, suggest};
 use crate::syntax::ast::{Declaration, Definition, Dim, Expr, ExprKind, Formal, FormalKind, Name, Statement};
@@ -130,6 +131,7 @@ impl<'a> Names<'a, '_> {
             self.declare(&formal.name);
             self.dims(&formal.kind);
         }
+        self.ranges(definition);
         // Sizes are known before any default is computed, options from left to right.
         let options: Vec<&Name> =
             definition.formals.iter().filter(|f| !is_input(f)).map(|f| &f.name).collect();
@@ -138,7 +140,28 @@ impl<'a> Names<'a, '_> {
         for formal in &definition.formals {
             if let FormalKind::Option(default) = &formal.kind {
                 default.iter().for_each(|default| self.expr(default));
+                let name = &formal.name.text;
+                for range in definition.ranges.iter().filter(|range| range.name.text == *name) {
+                    range.least.iter().chain(&range.most).for_each(|bound| self.expr(&bound.value));
+                }
+                range::check_default(definition, formal, self.errors);
                 self.known.extend(spans.iter().copied().filter(|(name, _)| *name == formal.name.text));
+            }
+        }
+    }
+
+    /// Ranges are of options.
+    fn ranges(&mut self, definition: &'a Definition) {
+        let inputs = if self.rules == Rules::Optimizer { 2 } else { 1 };
+        let is_option = |formal: &&Formal| matches!(formal.kind, FormalKind::Option(_));
+        let options = || definition.formals.iter().skip(inputs).filter(is_option);
+        for range in &definition.ranges {
+            let name = &range.name;
+            if !options().any(|formal| formal.name.text == name.text) {
+                let message = format!("`{}` has no option `{}`", definition.name.text, name.text);
+                let known = options().map(|formal| formal.name.text.as_str());
+                let error = Diagnostic::error("E0201", name.span, message);
+                self.error(suggest(error, Place::Argument, &name.text, known, "it has"));
             }
         }
     }

@@ -3,6 +3,7 @@
 use super::check::Context;
 use super::declare::start_value;
 use super::eval::{Checked, Reported, Rules, Scope, Value};
+use super::range::{self, Written};
 use super::settings::{Keyed, head, number};
 use super::{ExprOp, Optimizer, State};
 use crate::diag::{Diagnostic, Place, Span, suggest};
@@ -46,7 +47,8 @@ pub(super) fn check(cx: &mut Context, expr: &Expr, schedule: Option<Span>) -> Op
     // A model without a rate trains as if it had one of 1 that nothing reads.
     let mut rate = 1.0;
     for formal in options {
-        let value = option(cx, &mut scope, formal, keyed.list(&formal.name.text).first().copied(), expr.span);
+        let given = keyed.list(&formal.name.text).first().copied();
+        let value = option(cx, &mut scope, definition, formal, given, expr.span);
         if let (RATE, Value::Number(value)) = (formal.name.text.as_str(), value) {
             rate = value;
         }
@@ -71,13 +73,27 @@ fn bind(scope: &mut Scope, op: ExprOp, name: &str, span: Span) {
 }
 
 /// An argument's value or its default: a number.
-fn option(cx: &mut Context, scope: &mut Scope, formal: &Formal, given: Option<&Expr>, span: Span) -> Value {
+fn option(
+    cx: &mut Context,
+    scope: &mut Scope,
+    definition: &Definition,
+    formal: &Formal,
+    given: Option<&Expr>,
+    span: Span,
+) -> Value {
     let name = &formal.name;
+    let in_range = |scope: &mut Scope, value: f64, written: Written| {
+        range::check(scope, definition, formal, Value::Number(value), written).unwrap_or(Value::Unknown)
+    };
     match (given, &formal.kind) {
-        (Some(expr), _) => number(&name.text, expr, &mut cx.errors).map_or(Value::Unknown, Value::Number),
-        (None, FormalKind::Option(Some(default))) => {
-            scope.number(default).map_or(Value::Unknown, Value::Number)
-        }
+        (Some(expr), _) => match number(&name.text, expr, &mut cx.errors) {
+            Some(value) => in_range(scope, value, Written::Argument(expr)),
+            None => Value::Unknown,
+        },
+        (None, FormalKind::Option(Some(default))) => match scope.number(default) {
+            Ok(value) => in_range(scope, value, Written::Default(default)),
+            Err(Reported) => Value::Unknown,
+        },
         (None, _) => {
             let error = Diagnostic::error("E0211", span, format!("the argument `{}` is missing", name.text));
             cx.errors.push(error.label(name.span, "declared here without a default"));

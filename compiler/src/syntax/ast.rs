@@ -79,6 +79,7 @@ pub struct Stage {
 pub struct Definition {
     pub name: Name,
     pub formals: Vec<Formal>,
+    pub ranges: Vec<Range>,
     pub body: Vec<Statement>,
     pub span: Span,
 }
@@ -97,6 +98,23 @@ pub enum FormalKind {
     Tensor(Vec<Dim>),
     /// A plain name, perhaps with a default: a number, a function or an initializer.
     Option(Option<Expr>),
+}
+
+/// What an option's number may be: `0 <= rate < 1`, or with one of the two bounds.
+#[derive(Clone, Debug)]
+pub struct Range {
+    pub name: Name,
+    pub least: Option<Bound>,
+    pub most: Option<Bound>,
+    pub span: Span,
+}
+
+/// One end of a range.
+#[derive(Clone, Debug)]
+pub struct Bound {
+    pub value: Expr,
+    /// Whether the option may be the bound itself.
+    pub included: bool,
 }
 
 /// A size in a formal's shape.

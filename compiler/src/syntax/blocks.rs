@@ -1,11 +1,12 @@
 //! Parsing of items: the `data`, `model` and `train` blocks, and the heads of layers and optimizers.
 
 use super::ast::{
-    Chain, Definition, Dim, Entry, Formal, FormalKind, Item, ModelBlock, ModelStatement, Settings, Stage,
+    Binary, Bound, Chain, Definition, Dim, Entry, Expr, ExprKind, Formal, FormalKind, Item, ModelBlock,
+    ModelStatement, Name, Range, Settings, Stage,
 };
 use super::parser::{Parsed, Parser};
 use super::token::Kind;
-use crate::diag::{Diagnostic, Place, suggest};
+use crate::diag::{Diagnostic, Place, Span, suggest};
 
 impl Parser<'_> {
     /// ```text
@@ -133,14 +134,67 @@ impl Parser<'_> {
         Ok(Stage { name, args, span })
     }
 
-    /// `definition = name "(" (formal ("," formal)*)? ")" "{" statement* "}"`
+    /// ```text
+    /// definition = name "(" (formal ("," formal)*)? ")" ("where" range ("," range)*)? "{" statement* "}"
+    /// ```
     fn definition(&mut self) -> Parsed<Definition> {
         let word = self.advance().span;
         let name = self.name("a name")?;
         self.expect(Kind::OpenParen)?;
         let (formals, close) = self.list(Kind::CloseParen, Self::formal)?;
         let span = word.to(close);
-        Ok(Definition { name, formals, body: self.block(Self::statement)?, span })
+        let mut ranges = Vec::new();
+        if self.is_word(0, "where") {
+            self.advance();
+            ranges.push(self.range()?);
+            while self.eat(Kind::Comma) {
+                ranges.push(self.range()?);
+            }
+        }
+        Ok(Definition { name, formals, ranges, body: self.block(Self::statement)?, span })
+    }
+
+    /// ```text
+    /// range = name (">" | ">=" | "<" | "<=") sum | sum ("<" | "<=") name (("<" | "<=") sum)?
+    /// ```
+    fn range(&mut self) -> Parsed<Range> {
+        self.operations = 0;
+        let first = self.sum()?;
+        let Some(sign) = self.operator(1) else {
+            return self.expected("a range such as `0 <= rate < 1`");
+        };
+        let second = self.sum()?;
+        let span = |parser: &Self| first.span.to(parser.previous());
+        let rises = |sign| matches!(sign, Binary::Lt | Binary::Le);
+        let bound = |sign, value| Some(Bound { value, included: matches!(sign, Binary::Le | Binary::Ge) });
+        if let Some(next) = self.operator(1) {
+            let third = self.sum()?;
+            return match name_of(&second) {
+                Some(name) if rises(sign) && rises(next) => {
+                    let span = span(self);
+                    Ok(Range { name, least: bound(sign, first), most: bound(next, third), span })
+                }
+                _ => self.no_range(span(self)),
+            };
+        }
+        let span = span(self);
+        match (name_of(&first), name_of(&second), sign) {
+            (Some(name), _, Binary::Gt | Binary::Ge) => {
+                Ok(Range { name, least: bound(sign, second), most: None, span })
+            }
+            (Some(name), _, Binary::Lt | Binary::Le) => {
+                Ok(Range { name, least: None, most: bound(sign, second), span })
+            }
+            (None, Some(name), Binary::Lt | Binary::Le) => {
+                Ok(Range { name, least: bound(sign, first), most: None, span })
+            }
+            _ => self.no_range(span),
+        }
+    }
+
+    fn no_range(&mut self, span: Span) -> Parsed<Range> {
+        let error = Diagnostic::error("E0104", span, "this is no range of an option");
+        self.fail(error.help("such as `rate >= 0`, or `0 <= rate < 1`, with the option's name in the middle"))
     }
 
     /// ```text
@@ -172,5 +226,13 @@ impl Parser<'_> {
             return Ok(Dim::Number(self.number()?, span));
         }
         Ok(Dim::Name(self.name("a size: a name or a number")?))
+    }
+}
+
+/// The name that an expression is, if it is one.
+fn name_of(expr: &Expr) -> Option<Name> {
+    match &expr.kind {
+        ExprKind::Name(text) => Some(Name { text: text.clone(), span: expr.span }),
+        _ => None,
     }
 }

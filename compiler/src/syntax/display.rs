@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::ast::{Arg, Expr, ExprKind};
+use super::ast::{Arg, Expr, ExprKind, Range};
 
 impl fmt::Display for Expr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -34,6 +34,28 @@ impl fmt::Display for Expr {
                 write!(f, "[{start}:{end}]")
             }
             ExprKind::If(c, a, b) => write!(f, "if {c} then {a} else {b}"),
+        }
+    }
+}
+
+impl fmt::Display for Range {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = &self.name.text;
+        let mut rest = String::new();
+        if let Some(most) = &self.most {
+            let sign = if most.included { "<=" } else { "<" };
+            rest = format!(" {sign} {}", most.value);
+        }
+        match &self.least {
+            Some(least) if self.most.is_some() => {
+                let sign = if least.included { "<=" } else { "<" };
+                write!(f, "{} {sign} {name}{rest}", least.value)
+            }
+            Some(least) => {
+                let sign = if least.included { ">=" } else { ">" };
+                write!(f, "{name} {sign} {}", least.value)
+            }
+            None => write!(f, "{name}{rest}"),
         }
     }
 }

@@ -50,7 +50,7 @@ impl Parser<'_> {
     }
 
     /// `sum = term (("+" | "-") term)*`
-    fn sum(&mut self) -> Parsed<Expr> {
+    pub fn sum(&mut self) -> Parsed<Expr> {
         let mut left = self.term()?;
         while let Some(op) = self.operator(2) {
             let right = self.term()?;
@@ -191,7 +191,7 @@ impl Parser<'_> {
     }
 
     /// Takes an operator of this level, unless it begins a new line.
-    fn operator(&mut self, level: u8) -> Option<Binary> {
+    pub fn operator(&mut self, level: u8) -> Option<Binary> {
         let op = match self.kind() {
             Kind::Less => Binary::Lt,
             Kind::LessEqual => Binary::Le,

@@ -105,6 +105,7 @@ impl Tree {
                     }
                 }
             }
+            definition.ranges.iter().for_each(|range| tree.line(&format!("range {range}")));
             definition.body.iter().for_each(|statement| tree.statement(statement));
         });
     }
