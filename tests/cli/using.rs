@@ -200,7 +200,7 @@ fn logits_are_trained_and_used_as_with_softmax() {
         folder.ok(&["gradcheck", &file]);
         let used = |args: &[&str]| folder.ok(&[args, &["--threads", "1"]].concat());
         [
-            used(&["eval", name]),
+            used(&["eval", name]).replace(name, "run"),
             used(&["predict", name]),
             used(&["generate", name, "--prompt", "the quick", "--seed", "3"]),
         ]

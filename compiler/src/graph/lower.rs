@@ -327,25 +327,23 @@ impl Lowering<'_> {
         self.builder.output(hits, OutputRole::Hits);
     }
 
-    /// 1 for each target that is predicted, and else 0: of the elements with the largest logarithm the target is the first.
-    /// `log` is `[.., vocab]`; `chosen`, its elements at the targets, and `targets` are `[..]`, as is the result.
+    /// 1 for each target that is predicted, and else 0: it is the first of the elements with the largest logarithm. `log` is
+    /// `[.., vocab]`; `chosen`, its elements at the targets, `targets` and the result are `[..]`.
     fn right(&mut self, log: Value, chosen: Value, targets: Value) -> Value {
         let shape = self.builder.shape(log);
         let last = shape.len() - 1;
         let lead: Vec<usize> = (0..last).collect();
-        let target = self.builder.op(Op::Number, &[targets]);
-        let target = self.builder.spread_to(target, lead.clone(), &shape);
-        let chosen = self.builder.spread_to(chosen, lead, &shape);
+        let best = self.builder.reduce(Reduce::Max, log, vec![last]);
+        let among_best = self.builder.map(Scalar::Ge, &[chosen, best]);
+        let best = self.builder.spread_to(best, lead.clone(), &shape);
+        let is_best = self.builder.map(Scalar::Ge, &[log, best]);
         let place = self.builder.op(Op::Positions { len: shape[last] }, &[]);
         let place = self.builder.spread_to(place, vec![last], &shape);
-        // -1 of an element that lets the target be predicted, and 0 of one that does not, or is no number.
-        let at_most = self.builder.map(Scalar::Le, &[log, chosen]);
-        let equal = self.builder.map(Scalar::Eq, &[log, chosen]);
-        let before = self.builder.map(Scalar::Lt, &[place, target]);
-        let equal_before = self.builder.mul(equal, before);
-        let ahead = self.builder.sub(equal_before, at_most);
-        let furthest = self.builder.reduce(Reduce::Max, ahead, vec![last]);
-        let behind = self.builder.full(-1.0, &self.builder.shape(furthest));
-        self.builder.map(Scalar::Eq, &[furthest, behind])
+        let target = self.builder.op(Op::Number, &[targets]);
+        let target = self.builder.spread_to(target, lead, &shape);
+        let is_before = self.builder.map(Scalar::Lt, &[place, target]);
+        let is_better = self.builder.mul(is_best, is_before);
+        let any_better = self.builder.reduce(Reduce::Max, is_better, vec![last]);
+        self.builder.map(Scalar::Gt, &[among_best, any_better])
     }
 }
