@@ -220,7 +220,7 @@ const TABLE: &[(&[Place], &str, Meaning)] = &[
     (
         &[Layer],
         "logsoftmax logits",
-        Said("`cross_entropy` takes the logarithm itself: end the chain with `-> softmax`"),
+        Said("`cross_entropy` takes logits: leave it out, or write `-> softmax`"),
     ),
     (&[Layer], "bidirectional bilstm bigru birnn brnn backward reverse", Said(NO_FUTURE)),
     (
