@@ -20,7 +20,7 @@ pub(super) fn distribution(cx: &mut Context, last: usize, span: Span) -> Option<
     match (facts.range(result).least >= 0.0, adds_up) {
         (true, true) => return Some(last),
         (false, false) => {
-            let layer = softmax(&cx.layers[last], last);
+            let layer = normalised(&cx.layers[last], last);
             cx.layers.push(layer);
             return Some(cx.layers.len() - 1);
         }
@@ -44,7 +44,7 @@ pub(super) fn distribution(cx: &mut Context, last: usize, span: Span) -> Option<
 }
 
 /// `e / sum(e)` with `e = exp(x - stop(max(x)))` of the result `x` of layer `index`.
-fn softmax(logits: &Layer, index: usize) -> Layer {
+fn normalised(logits: &Layer, index: usize) -> Layer {
     let (width, span) = (logits.width, logits.span);
     let mut exprs = vec![];
     let mut push = |op: ExprOp, shape: &[usize], name: Option<&str>| {

@@ -215,7 +215,6 @@ impl Recipe {
             Self::first_rows,
             Self::adjoint_lookup,
             Self::number,
-            Self::positions,
             Self::random,
             Self::split,
             Self::concat,
@@ -464,15 +463,11 @@ impl Recipe {
     }
 
     fn number(&mut self, _: Known, code: Code) {
-        let Some(ids) = pick(&self.ids(), code[2]) else { return };
-        let value = self.b.op(Op::Number, &[ids.value]);
+        let positions = Op::Positions { len: self.sizes[usize::from(code[2]) % 4] };
+        let ids = pick(&self.ids(), code[2]).filter(|_| bit(code[3], 0));
+        let (op, args) = ids.map_or((positions, vec![]), |ids| (Op::Number, vec![ids.value]));
+        let value = self.b.op(op, &args);
         self.push(value, f64::from(ID_BOUND), true);
-    }
-
-    fn positions(&mut self, _: Known, code: Code) {
-        let len = self.sizes[usize::from(code[2]) % 4];
-        let value = self.b.op(Op::Positions { len }, &[]);
-        self.push(value, len as f64, true);
     }
 
     fn random(&mut self, x: Known, code: Code) {
