@@ -64,7 +64,8 @@ struct Reverse {
 
 /// What the backward loop under construction reads of its forward loop.
 struct Inside {
-    forward: Loop,
+    /// The sources of the forward loop's slices.
+    sources: HashMap<Value, Value>,
     /// A result of the forward loop, by which the builder finds it.
     handle: Value,
     defined: HashSet<Value>,
@@ -124,8 +125,8 @@ impl Reverse {
         if let Some(slice) = inside.tape.get(&value) {
             return slice.param;
         }
-        let source = match inside.forward.sliced.iter().find(|sliced| sliced.param == value) {
-            Some(sliced) => sliced.source,
+        let source = match inside.sources.get(&value) {
+            Some(&source) => source,
             None => self.builder.stack_in(inside.handle, value),
         };
         let slice = self.builder.slice(source);

@@ -1,5 +1,7 @@
 //! Clipping and the optimizer's equations, on the gradients of a step.
 
+use std::collections::HashMap;
+
 use crate::graph::rewrite::Rewriter;
 use crate::graph::{Builder, Graph, InputRole, Node, OutputRole, Type, Value};
 use crate::model::{ExprId, ExprOp, Optimizer};
@@ -14,7 +16,7 @@ pub fn update(graph: &Graph, optimizer: &Optimizer, clip: Option<f64>) -> Graph 
     rewriter.nodes(&graph.body, &mut |_: &mut Rewriter, _: &Node| None);
     let outputs: Vec<(Value, OutputRole)> =
         graph.outputs.iter().map(|output| (rewriter.get(output.value), output.role.clone())).collect();
-    let params: Vec<(String, Value)> = graph
+    let params: HashMap<String, Value> = graph
         .inputs
         .iter()
         .filter(|input| matches!(input.role, InputRole::Param { .. }))
@@ -34,7 +36,7 @@ pub fn update(graph: &Graph, optimizer: &Optimizer, clip: Option<f64>) -> Graph 
         clip_by_global_norm(&mut builder, &mut gradients, clip);
     }
     for (name, gradient) in gradients {
-        let Some((_, param)) = params.iter().find(|(param, _)| *param == name) else { continue };
+        let Some(param) = params.get(&name) else { continue };
         let mut rule = Rule { builder: &mut builder, rate, step, param: *param, gradient };
         rule.apply(optimizer, &name);
     }

@@ -16,12 +16,14 @@ pub struct Builder {
     regions: Vec<Vec<Node>>,
     /// The node that defines each value, loops and loop parameters excepted.
     definitions: HashMap<Value, Node>,
+    /// Where the loop lies that gives a value: its region and its place there.
+    loops: HashMap<Value, (usize, usize)>,
 }
 
 impl Builder {
     pub fn new(name: impl Into<String>) -> Self {
         let graph = Graph { name: name.into(), types: vec![], inputs: vec![], body: vec![], outputs: vec![] };
-        Self { graph, regions: vec![vec![]], definitions: HashMap::new() }
+        Self { graph, regions: vec![vec![]], definitions: HashMap::new(), loops: HashMap::new() }
     }
 
     pub fn finish(mut self) -> Graph {
@@ -97,9 +99,11 @@ impl Builder {
     }
 
     fn push(&mut self, node: Node) {
-        if !matches!(node.op, Op::Loop(_)) {
-            for &result in &node.results {
-                self.definitions.insert(result, node.clone());
+        let place = (self.regions.len() - 1, self.nodes().len());
+        for &result in &node.results {
+            match node.op {
+                Op::Loop(_) => _ = self.loops.insert(result, place),
+                _ => _ = self.definitions.insert(result, node.clone()),
             }
         }
         if let Some(region) = self.regions.last_mut() {
@@ -116,11 +120,8 @@ impl Builder {
     pub fn stack_in(&mut self, loop_result: Value, value: Value) -> Value {
         let ty = self.graph.ty(value).clone();
         let fresh = Value(self.graph.types.len() as u32);
-        let node = self
-            .regions
-            .iter_mut()
-            .flatten()
-            .find(|node| node.results.contains(&loop_result) && matches!(node.op, Op::Loop(_)));
+        let place = self.loops.get(&loop_result).copied();
+        let node = place.and_then(|(region, index)| self.regions.get_mut(region)?.get_mut(index));
         let Some(Node { op: Op::Loop(inner), results, .. }) = node else {
             panic!("internal error in graph construction: {loop_result} is not a loop's result");
         };
@@ -129,6 +130,7 @@ impl Builder {
         }
         inner.stacked.push(Stacked { value, result: fresh });
         results.push(fresh);
+        self.loops.extend(place.map(|place| (fresh, place)));
         let shape = [&[inner.steps], &ty.shape[..]].concat();
         self.graph.types.push(Type { elem: ty.elem, shape });
         fresh

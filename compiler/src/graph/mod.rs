@@ -25,6 +25,8 @@ pub use parse::{ParseError, parse};
 pub use types::{Elem, Type, infer};
 pub use verify::verify;
 
+use std::collections::HashMap;
+
 use crate::scalar::Scalar;
 
 /// A value of a graph: an index into [`Graph::types`].
@@ -248,6 +250,21 @@ impl Graph {
 
     pub fn input(&self, name: &str) -> Option<&Input> {
         self.inputs.iter().find(|input| input.name == name)
+    }
+
+    /// The inputs that each output is the new value of.
+    pub fn replaced_inputs(&self) -> HashMap<Value, Vec<Value>> {
+        let inputs: HashMap<&str, Value> =
+            self.inputs.iter().map(|input| (input.name.as_str(), input.value)).collect();
+        let mut replaced: HashMap<Value, Vec<Value>> = HashMap::new();
+        for output in &self.outputs {
+            if let OutputRole::Update(name) = &output.role
+                && let Some(&input) = inputs.get(name.as_str())
+            {
+                replaced.entry(output.value).or_default().push(input);
+            }
+        }
+        replaced
     }
 
     pub fn output(&self, role: &OutputRole) -> Option<Value> {

@@ -3,7 +3,7 @@
 //! Run after every pass in tests and debug builds. Assumes nothing of the graph, so that the text of a broken one can be
 //! refused as well.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::types::infer;
 use super::{
@@ -16,7 +16,8 @@ pub fn verify(graph: &Graph) -> Result<(), String> {
         graph,
         defined: vec![false; graph.types.len()],
         visible: vec![false; graph.types.len()],
-        in_loop: false,
+        inside: None,
+        named: graph.inputs.iter().rev().map(|input| (input.name.as_str(), input)).collect(),
     };
     verifier.inputs()?;
     verifier.region(&graph.body)?;
@@ -29,7 +30,10 @@ struct Verifier<'a> {
     defined: Vec<bool>,
     /// Values that may be read here: those of this region and of the enclosing ones, so far.
     visible: Vec<bool>,
-    in_loop: bool,
+    /// What the loop defines that is being checked.
+    inside: Option<Vec<Value>>,
+    /// The graph's inputs; the first of a name.
+    named: HashMap<&'a str, &'a Input>,
 }
 
 impl<'a> Verifier<'a> {
@@ -48,6 +52,9 @@ impl<'a> Verifier<'a> {
         }
         self.defined[index] = true;
         self.visible[index] = true;
+        if let Some(inside) = &mut self.inside {
+            inside.push(value);
+        }
         Ok(())
     }
 
@@ -100,7 +107,7 @@ impl<'a> Verifier<'a> {
     }
 
     fn same_type_as_param(&self, ty: &Type, name: &str) -> Result<(), String> {
-        match self.graph.input(name) {
+        match self.named.get(name) {
             Some(Input { value, role: InputRole::Param { .. }, .. }) => {
                 let param = self.ty(*value)?;
                 if param == ty { Ok(()) } else { Err(format!("is {ty}, but parameter {name:?} is {param}")) }
@@ -136,7 +143,8 @@ impl<'a> Verifier<'a> {
                 if !updated.insert(name) {
                     return Err("the input is updated twice".into());
                 }
-                let input = self.graph.input(name).ok_or_else(|| format!("no input is named {name:?}"))?;
+                let input =
+                    self.named.get(name.as_str()).ok_or_else(|| format!("no input is named {name:?}"))?;
                 let old = self.ty(input.value)?;
                 if old == ty { Ok(()) } else { Err(format!("is {ty}, but the input is {old}")) }
             }
@@ -151,7 +159,7 @@ impl<'a> Verifier<'a> {
     fn region(&mut self, nodes: &'a [Node]) -> Result<(), String> {
         for node in nodes {
             if let Op::Loop(inner) = &node.op {
-                if self.in_loop {
+                if self.inside.is_some() {
                     return Err(self.at(node, "loops do not nest"));
                 }
                 self.check_loop(node, inner)?;
@@ -190,7 +198,7 @@ impl<'a> Verifier<'a> {
     }
 
     fn plain(&mut self, node: &Node) -> Result<(), String> {
-        if self.in_loop && matches!(node.op, Op::Distinct { .. }) {
+        if self.inside.is_some() && matches!(node.op, Op::Distinct { .. }) {
             return Err("ids are made outside loops only".into());
         }
         let args: Vec<&Type> = node.args.iter().map(|&arg| self.read(arg)).collect::<Result<_, _>>()?;
@@ -208,13 +216,11 @@ impl<'a> Verifier<'a> {
     }
 
     fn check_loop(&mut self, node: &Node, inner: &'a Loop) -> Result<(), String> {
-        let outer = self.visible.clone();
+        self.inside = Some(vec![]);
         let entered = self.enter_loop(node, inner);
         entered.map_err(|reason| self.at(node, &reason))?;
-        self.in_loop = true;
         self.region(&inner.body)?;
-        self.in_loop = false;
-        let left = self.leave_loop(node, inner, outer);
+        let left = self.leave_loop(node, inner);
         left.map_err(|reason| self.at(node, &reason))
     }
 
@@ -236,11 +242,13 @@ impl<'a> Verifier<'a> {
         params.try_for_each(|param| self.define(param))
     }
 
-    /// What the body hands out, read at its end; then the enclosing region again, in which `outer` was visible.
-    fn leave_loop(&mut self, node: &Node, inner: &Loop, outer: Vec<bool>) -> Result<(), String> {
+    /// What the body hands out, read at its end; then the enclosing region again, which does not see what the body defines.
+    fn leave_loop(&mut self, node: &Node, inner: &Loop) -> Result<(), String> {
         inner.carried.iter().try_for_each(|carried| self.carried(carried))?;
         inner.stacked.iter().try_for_each(|stacked| self.stacked(inner, stacked))?;
-        self.visible = outer;
+        for value in self.inside.take().unwrap_or_default() {
+            self.visible[value.0 as usize] = false;
+        }
         node.results.iter().try_for_each(|&result| self.define(result))
     }
 

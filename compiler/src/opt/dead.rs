@@ -1,7 +1,8 @@
 //! Dead code: what no output depends on goes, loops' carried, sliced and stacked values included.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
+use super::over_time;
 use crate::graph::rewrite::Rewriter;
 use crate::graph::{Graph, Loop, Node, Op, Value};
 
@@ -37,22 +38,32 @@ fn sweep(nodes: &[Node], live: &mut HashSet<Value>) -> Vec<Node> {
 
 fn sweep_loop(inner: &Loop, live: &HashSet<Value>) -> Loop {
     let stacked: Vec<_> = inner.stacked.iter().filter(|s| live.contains(&s.result)).copied().collect();
-    let mut carried: Vec<_> = inner.carried.iter().filter(|c| live.contains(&c.last)).copied().collect();
-    // A carried value is also needed if the body reads it on the way to something needed: repeat until stable.
-    loop {
-        let mut needed: HashSet<Value> = stacked.iter().map(|s| s.value).collect();
-        needed.extend(carried.iter().map(|c| c.next));
-        let body = sweep(&inner.body, &mut needed);
-        let before = carried.len();
-        carried = inner
+    let definers = over_time::definers(&inner.body);
+    let nexts: HashMap<Value, Value> = inner.carried.iter().map(|c| (c.param, c.next)).collect();
+    let lasts = inner.carried.iter().filter(|c| live.contains(&c.last)).map(|c| c.next);
+    let mut waiting: Vec<Value> = stacked.iter().map(|s| s.value).chain(lasts).collect();
+    let mut needed = HashSet::new();
+    while let Some(value) = waiting.pop() {
+        if !needed.insert(value) {
+            continue;
+        }
+        if let Some(&index) = definers.get(&value) {
+            waiting.extend(&inner.body[index].args);
+        }
+        // A carried value that the body reads on the way to something needed is needed in the next round as well.
+        waiting.extend(nexts.get(&value));
+    }
+    let is_needed = |node: &&Node| node.results.iter().any(|result| needed.contains(result));
+    Loop {
+        carried: inner
             .carried
             .iter()
             .filter(|c| live.contains(&c.last) || needed.contains(&c.param))
             .copied()
-            .collect();
-        if carried.len() == before {
-            let sliced = inner.sliced.iter().filter(|s| needed.contains(&s.param)).copied().collect();
-            return Loop { carried, sliced, body, stacked, ..*inner };
-        }
+            .collect(),
+        sliced: inner.sliced.iter().filter(|s| needed.contains(&s.param)).copied().collect(),
+        body: inner.body.iter().filter(is_needed).cloned().collect(),
+        stacked,
+        ..*inner
     }
 }

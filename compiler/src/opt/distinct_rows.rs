@@ -14,8 +14,9 @@
 //! that the gradients of `w` and of the table are products of as few rows. A row that something else reads as well stays
 //! as it is, since it is wanted once for each id anyway.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
+use super::over_time;
 use crate::graph::rewrite::{Rewriter, rewrite};
 use crate::graph::{Form, Graph, InputRole, Node, Op, Value};
 
@@ -45,12 +46,20 @@ struct Distinct {
 
 /// The graph with products of each row once; it is run at least `runs` times with the same parameters.
 pub fn distinct_rows(graph: &Graph, runs: usize) -> Graph {
-    let lookups: Vec<Value> =
-        graph.body.iter().filter(|node| is_worth(graph, node, runs)).map(Node::result).collect();
+    let inputs = graph.inputs.iter().filter(|input| matches!(input.role, InputRole::Param { .. }));
+    let around = Around {
+        graph,
+        runs,
+        readers: over_time::readers(&graph.body),
+        outputs: graph.outputs.iter().map(|output| output.value).collect(),
+        parameters: inputs.map(|input| graph.ty(input.value).len()).sum(),
+    };
+    let lookups: HashSet<Value> =
+        graph.body.iter().filter(|node| around.is_worth(node)).map(Node::result).collect();
     let mut made: HashMap<Value, Distinct> = HashMap::new();
     rewrite(graph, &mut |rewriter: &mut Rewriter, node: &Node| match node.op {
         Op::Take if lookups.contains(&node.result()) => {
-            let distinct = lookup(rewriter, node, takes_all(graph, node, runs));
+            let distinct = lookup(rewriter, node, around.takes_all(node));
             made.insert(node.result(), distinct);
             Some(vec![distinct.rows])
         }
@@ -74,49 +83,59 @@ pub fn distinct_rows(graph: &Graph, runs: usize) -> Graph {
     })
 }
 
-/// Whether a node looks up rows of which products are made and nothing else.
-fn is_worth(graph: &Graph, node: &Node, runs: usize) -> bool {
-    node.op == Op::Take
-        && graph.shape(node.args[0])[1] >= MIN_WIDTH
-        && (graph.ty(node.args[1]).len() >= MIN_IDS || takes_all(graph, node, runs))
-        && is_only_multiplied(graph, node.result())
+/// What is known of the graph.
+struct Around<'a> {
+    graph: &'a Graph,
+    /// How often it is run with the same parameters.
+    runs: usize,
+    readers: HashMap<Value, Vec<usize>>,
+    outputs: HashSet<Value>,
+    /// Elements of all parameters.
+    parameters: usize,
 }
 
-/// Whether rows are read by products, on their left side, or by what takes those of one step, and nothing else.
-fn is_only_multiplied(graph: &Graph, rows: Value) -> bool {
-    let mut readers = graph.body.iter().filter(|node| node.operands().contains(&rows)).peekable();
-    let multiplies = |reader: &Node| match reader.op {
-        Op::MatMul(Form::NN) => reader.args[0] == rows && reader.args[1] != rows,
-        Op::At { .. } => is_only_multiplied(graph, reader.result()),
-        _ => false,
-    };
-    readers.peek().is_some()
-        && readers.all(multiplies)
-        && graph.outputs.iter().all(|output| output.value != rows)
-}
+impl Around<'_> {
+    fn readers_of(&self, value: Value) -> impl Iterator<Item = &Node> {
+        let readers = self.readers.get(&value).map_or(&[][..], |readers| readers);
+        readers.iter().map(|&reader| &self.graph.body[reader])
+    }
 
-/// Whether all rows of the table are multiplied, not only those that are looked up.
-fn takes_all(graph: &Graph, node: &Node, runs: usize) -> bool {
-    let (rows, ids) = (graph.shape(node.args[0])[0], graph.ty(node.args[1]).len());
-    let pays = runs > 1 && rows <= (ROWS_A_RUN * ids).saturating_mul(runs);
-    ALL_ROWS * rows <= ids
-        || (pays && rows * width_of_products(graph, node.result()) <= 2 * parameters(graph))
-}
+    /// Whether a node looks up rows of which products are made and nothing else.
+    fn is_worth(&self, node: &Node) -> bool {
+        node.op == Op::Take
+            && self.graph.shape(node.args[0])[1] >= MIN_WIDTH
+            && (self.graph.ty(node.args[1]).len() >= MIN_IDS || self.takes_all(node))
+            && self.is_only_multiplied(node.result())
+    }
 
-/// Columns of all products that read these rows.
-fn width_of_products(graph: &Graph, rows: Value) -> usize {
-    let readers = graph.body.iter().filter(|node| node.operands().contains(&rows));
-    let width = |reader: &Node| match reader.op {
-        Op::At { .. } => width_of_products(graph, reader.result()),
-        _ => graph.shape(reader.result()).last().copied().unwrap_or(1),
-    };
-    readers.map(width).sum()
-}
+    /// Whether rows are read by products, on their left side, or by what takes those of one step, and nothing else.
+    fn is_only_multiplied(&self, rows: Value) -> bool {
+        let mut readers = self.readers_of(rows).peekable();
+        let multiplies = |reader: &Node| match reader.op {
+            Op::MatMul(Form::NN) => reader.args[0] == rows && reader.args[1] != rows,
+            Op::At { .. } => self.is_only_multiplied(reader.result()),
+            _ => false,
+        };
+        readers.peek().is_some() && readers.all(multiplies) && !self.outputs.contains(&rows)
+    }
 
-/// Elements of all parameters. What is computed before may take twice as much memory: a weight and its panels do too.
-fn parameters(graph: &Graph) -> usize {
-    let inputs = graph.inputs.iter().filter(|input| matches!(input.role, InputRole::Param { .. }));
-    inputs.map(|input| graph.ty(input.value).len()).sum()
+    /// Whether all rows of the table are multiplied, not only those that are looked up.
+    fn takes_all(&self, node: &Node) -> bool {
+        let (rows, ids) = (self.graph.shape(node.args[0])[0], self.graph.ty(node.args[1]).len());
+        let pays = self.runs > 1 && rows <= (ROWS_A_RUN * ids).saturating_mul(self.runs);
+        // What is computed before may take twice as much memory as the parameters: a weight and its panels do too.
+        ALL_ROWS * rows <= ids
+            || (pays && rows * self.width_of_products(node.result()) <= 2 * self.parameters)
+    }
+
+    /// Columns of all products that read these rows.
+    fn width_of_products(&self, rows: Value) -> usize {
+        let width = |reader: &Node| match reader.op {
+            Op::At { .. } => self.width_of_products(reader.result()),
+            _ => self.graph.shape(reader.result()).last().copied().unwrap_or(1),
+        };
+        self.readers_of(rows).map(width).sum()
+    }
 }
 
 fn lookup(rewriter: &mut Rewriter, node: &Node, all: bool) -> Distinct {

@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::over_time::{self, Placed};
 use crate::graph::rewrite::{Rewriter, rewrite};
-use crate::graph::{Graph, Loop, Node, Op, Value};
+use crate::graph::{Graph, Loop, Node, Op, Sliced, Value};
 
 pub fn hoist(graph: &Graph) -> Graph {
     rewrite(graph, &mut |rewriter: &mut Rewriter, node: &Node| match &node.op {
@@ -115,31 +115,33 @@ fn rebuild(
         let param = rewriter.new.carry(init);
         rewriter.set(carried.param, param);
     }
-    let mut slices = vec![];
+    let mut slices: Vec<Sliced> = vec![];
+    let mut known = HashSet::new();
     for value in read {
         match placed.get(&value) {
             Some(Placed::Fixed(fixed)) => rewriter.set(value, *fixed),
-            Some(Placed::Stepped(source)) if !slices.iter().any(|(known, _)| *known == value) => {
+            Some(Placed::Stepped(source)) if known.insert(value) => {
                 let slice = rewriter.new.slice(*source);
                 rewriter.set(value, slice.param);
-                slices.push((value, slice));
+                slices.push(slice);
             }
             _ => {}
         }
     }
-    rewriter.nodes(&kept.body.clone(), &mut |_: &mut Rewriter, _: &Node| None);
+    rewriter.nodes(&kept.body, &mut |_: &mut Rewriter, _: &Node| None);
     let carried: Vec<_> = kept
         .carried
         .iter()
         .map(|c| (rewriter.get(c.init), rewriter.get(c.param), rewriter.get(c.next)))
         .collect();
     let stacked: Vec<Value> = kept.stacked.iter().map(|s| rewriter.get(s.value)).collect();
-    let sliced: Vec<_> = slices.into_iter().map(|(_, slice)| slice).collect();
     let (mut results, stacks) =
-        rewriter.new.close_loop(inner.steps, inner.reverse, &carried, &sliced, &stacked);
+        rewriter.new.close_loop(inner.steps, inner.reverse, &carried, &slices, &stacked);
+    let stack_of: HashMap<Value, Value> =
+        kept.stacked.iter().map(|stacked| stacked.result).zip(stacks).collect();
     for stacked in &inner.stacked {
-        results.push(match kept.stacked.iter().position(|known| known == stacked) {
-            Some(index) => stacks[index],
+        results.push(match stack_of.get(&stacked.result) {
+            Some(&stack) => stack,
             None => whole(rewriter, placed, stacked.value, inner.steps),
         });
     }

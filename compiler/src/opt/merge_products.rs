@@ -4,7 +4,7 @@
 //! by side from the start: the graph's inputs change, so joining them costs nothing at run time. Run before `grad`, so
 //! that the backward products (`dz @ W^T`, one deep product, and `x^T @ dz`) and the optimizer's sweep come out merged.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::graph::rewrite::Rewriter;
 use crate::graph::{Form, Graph, Input, InputRole, Node, Op, Part, Type, Value};
@@ -22,12 +22,13 @@ pub fn merge_products(graph: &Graph) -> Graph {
     for (index, group) in groups.iter().enumerate() {
         merged.extend(group.params.iter().enumerate().map(|(place, &param)| (param, (index, place))));
     }
+    let inputs: HashMap<Value, &Input> = graph.inputs.iter().map(|input| (input.value, input)).collect();
     let mut wide: Vec<Option<Value>> = vec![None; groups.len()];
     for input in &graph.inputs {
         let value = match merged.get(&input.value) {
             None => rewriter.new.input(&input.name, graph.ty(input.value).clone(), input.role.clone()),
             Some(&(index, _)) => {
-                *wide[index].get_or_insert_with(|| wide_input(&mut rewriter, graph, &groups[index]))
+                *wide[index].get_or_insert_with(|| wide_input(&mut rewriter, graph, &inputs, &groups[index]))
             }
         };
         rewriter.set(input.value, value);
@@ -51,12 +52,13 @@ pub fn merge_products(graph: &Graph) -> Graph {
     rewriter.finish()
 }
 
-fn wide_input(rewriter: &mut Rewriter, graph: &Graph, group: &Group) -> Value {
-    let members: Vec<&Input> = group
-        .params
-        .iter()
-        .filter_map(|&param| graph.inputs.iter().find(|input| input.value == param))
-        .collect();
+fn wide_input(
+    rewriter: &mut Rewriter,
+    graph: &Graph,
+    inputs: &HashMap<Value, &Input>,
+    group: &Group,
+) -> Value {
+    let members: Vec<&Input> = group.params.iter().filter_map(|param| inputs.get(param).copied()).collect();
     let mut parts = vec![];
     let mut columns = 0;
     for member in &members {
@@ -77,7 +79,7 @@ fn find(graph: &Graph) -> Vec<Group> {
     for output in &graph.outputs {
         *reads.entry(output.value).or_default() += 1;
     }
-    let params: Vec<Value> = graph
+    let params: HashSet<Value> = graph
         .inputs
         .iter()
         .filter(|input| matches!(input.role, InputRole::Param { .. }))
@@ -111,16 +113,20 @@ fn count_reads(nodes: &[Node], reads: &mut HashMap<Value, usize>) {
 }
 
 /// Adds the groups of each region apart: a product inside a loop stays inside.
-fn find_in(nodes: &[Node], params: &[Value], groups: &mut Vec<Group>) {
+fn find_in(nodes: &[Node], params: &HashSet<Value>, groups: &mut Vec<Group>) {
     let mut own: Vec<Group> = vec![];
+    let mut by_left: HashMap<Value, usize> = HashMap::new();
     for node in nodes {
         match &node.op {
             Op::Loop(inner) => find_in(&inner.body, params, groups),
             Op::MatMul(Form::NN) if params.contains(&node.args[1]) => {
                 let (left, param) = (node.args[0], node.args[1]);
-                match own.iter_mut().find(|group| group.left == left) {
-                    Some(group) => group.params.push(param),
-                    None => own.push(Group { left, params: vec![param] }),
+                match by_left.get(&left) {
+                    Some(&index) => own[index].params.push(param),
+                    None => {
+                        by_left.insert(left, own.len());
+                        own.push(Group { left, params: vec![param] });
+                    }
                 }
             }
             _ => {}

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::graph::{Builder, Form, Loop, Node, Op, Value};
+use crate::graph::{Builder, Form, Node, Op, Value};
 
 /// Where a value of a loop body lies outside the loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,10 +76,10 @@ impl Placed {
     }
 }
 
-/// For each value of a loop's body, the nodes (by index) that read it.
-pub(super) fn readers(inner: &Loop) -> HashMap<Value, Vec<usize>> {
+/// For each value that a region reads, the nodes (by index) that read it, in order.
+pub(super) fn readers(body: &[Node]) -> HashMap<Value, Vec<usize>> {
     let mut readers: HashMap<Value, Vec<usize>> = HashMap::new();
-    for (index, node) in inner.body.iter().enumerate() {
+    for (index, node) in body.iter().enumerate() {
         for operand in node.operands() {
             readers.entry(operand).or_default().push(index);
         }

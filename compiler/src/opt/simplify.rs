@@ -9,6 +9,7 @@ mod algebra;
 mod loops;
 
 use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 
 use super::remove_dead;
 use crate::graph::rewrite::{Rewrite, Rewriter};
@@ -37,7 +38,40 @@ const MAX_ROUNDS: usize = 8;
 /// Operations already in the graph under construction, innermost region last.
 #[derive(Default)]
 struct Simplify {
-    known: Vec<HashMap<String, Vec<Value>>>,
+    known: Vec<HashMap<Operation, Vec<Value>>>,
+}
+
+/// An operation and its operands, as a key: constants are the same if their bits are.
+#[derive(Debug)]
+struct Operation {
+    op: Op,
+    args: Vec<Value>,
+}
+
+impl PartialEq for Operation {
+    fn eq(&self, other: &Self) -> bool {
+        let same = match (&self.op, &other.op) {
+            (Op::Const(own), Op::Const(other)) => own.to_bits() == other.to_bits(),
+            (own, other) => own == other,
+        };
+        same && self.args == other.args
+    }
+}
+
+impl Eq for Operation {}
+
+impl Hash for Operation {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        std::mem::discriminant(&self.op).hash(state);
+        match &self.op {
+            Op::Const(number) => number.to_bits().hash(state),
+            Op::Map(scalar) => std::mem::discriminant(scalar).hash(state),
+            Op::Broadcast { shape, .. } | Op::Random { shape, .. } => shape.hash(state),
+            Op::At { index } | Op::Put { index, .. } => index.hash(state),
+            _ => {}
+        }
+        self.args.hash(state);
+    }
 }
 
 impl Rewrite for Simplify {
@@ -74,11 +108,11 @@ impl Simplify {
         if let Some(results) = algebra::apply(self, builder, &op, args) {
             return results;
         }
-        let key = format!("{op:?}{args:?}");
+        let key = Operation { op, args: args.to_vec() };
         if let Some(results) = self.known.iter().find_map(|scope| scope.get(&key)) {
             return results.clone();
         }
-        let results = builder.emit(op, args);
+        let results = builder.emit(key.op.clone(), args);
         if let Some(scope) = self.known.last_mut() {
             scope.insert(key, results.clone());
         }

@@ -22,6 +22,14 @@ struct Sink<'a> {
     inner: &'a Loop,
     definers: HashMap<Value, usize>,
     readers: HashMap<Value, Vec<usize>>,
+    /// How often each value is handed out: as the next of a carried one, or stacked.
+    handed: HashMap<Value, usize>,
+    /// What is carried on.
+    nexts: HashSet<Value>,
+    carried: HashSet<Value>,
+    stacked: HashSet<Value>,
+    /// The sources of the sliced parameters.
+    sources: HashMap<Value, Value>,
     /// The terms that each accumulator adds up, by its place among the carried values.
     accumulators: HashMap<usize, Vec<Value>>,
     /// Nodes that leave the body.
@@ -37,12 +45,21 @@ impl<'a> Sink<'a> {
         let mut sink = Self {
             inner,
             definers: over_time::definers(&inner.body),
-            readers: over_time::readers(inner),
+            readers: over_time::readers(&inner.body),
+            handed: HashMap::new(),
+            nexts: inner.carried.iter().map(|c| c.next).collect(),
+            carried: inner.carried.iter().map(|c| c.param).collect(),
+            stacked: inner.stacked.iter().map(|s| s.value).collect(),
+            sources: inner.sliced.iter().map(|s| (s.param, s.source)).collect(),
             accumulators: HashMap::new(),
             sunk: HashSet::new(),
             stacks: HashMap::new(),
             placed: HashMap::new(),
         };
+        let nexts = inner.carried.iter().map(|c| c.next);
+        for value in nexts.chain(inner.stacked.iter().map(|s| s.value)) {
+            *sink.handed.entry(value).or_default() += 1;
+        }
         for (index, carried) in inner.carried.iter().enumerate() {
             if let Some(terms) = sink.terms(carried) {
                 sink.accumulators.insert(index, terms);
@@ -53,9 +70,7 @@ impl<'a> Sink<'a> {
     }
 
     fn reads(&self, value: Value) -> usize {
-        let handed = self.inner.carried.iter().filter(|c| c.next == value).count()
-            + self.inner.stacked.iter().filter(|s| s.value == value).count();
-        handed + self.readers.get(&value).map_or(0, Vec::len)
+        self.handed.get(&value).copied().unwrap_or(0) + self.readers.get(&value).map_or(0, Vec::len)
     }
 
     /// What each round adds, if `carried` is only ever added to; marks the additions as sunk.
@@ -65,6 +80,7 @@ impl<'a> Sink<'a> {
         }
         let (mut terms, mut additions) = (vec![], vec![]);
         let mut at = carried.next;
+        let mut known = HashMap::new();
         while at != carried.param {
             let index = *self.definers.get(&at)?;
             let node = &self.inner.body[index];
@@ -75,7 +91,7 @@ impl<'a> Sink<'a> {
             // The chain goes on through the operand that leads to the carried value: the left one, as `grad` builds it,
             // or the right.
             let (a, b) = (node.args[0], node.args[1]);
-            let left = a == carried.param || self.leads_to(a, carried.param);
+            let left = a == carried.param || self.leads_to(a, carried.param, &mut known);
             terms.push(if left { b } else { a });
             at = if left { a } else { b };
         }
@@ -88,12 +104,18 @@ impl<'a> Sink<'a> {
         Some(split)
     }
 
-    fn leads_to(&self, value: Value, param: Value) -> bool {
-        let Some(node) = self.definers.get(&value).map(|&index| &self.inner.body[index]) else {
-            return false;
-        };
-        node.op == Op::Map(Scalar::Add)
-            && node.args.iter().any(|&arg| arg == param || self.leads_to(arg, param))
+    /// Whether a value is a sum that `param` is part of; `known` are the answers so far.
+    fn leads_to(&self, value: Value, param: Value, known: &mut HashMap<Value, bool>) -> bool {
+        if let Some(&leads) = known.get(&value) {
+            return leads;
+        }
+        let node = self.definers.get(&value).map(|&index| &self.inner.body[index]);
+        let leads = node.is_some_and(|node| {
+            node.op == Op::Map(Scalar::Add)
+                && node.args.iter().any(|&arg| arg == param || self.leads_to(arg, param, known))
+        });
+        known.insert(value, leads);
+        leads
     }
 
     /// A term that is itself a sum, used nowhere else, counts as its parts.
@@ -121,12 +143,10 @@ impl<'a> Sink<'a> {
             }
             let free = node.results.iter().all(|&result| {
                 let readers = self.readers.get(&result).map_or(&[][..], |r| r);
-                readers.iter().all(|reader| self.sunk.contains(reader))
-                    && !self.inner.carried.iter().any(|c| c.next == result)
+                readers.iter().all(|reader| self.sunk.contains(reader)) && !self.nexts.contains(&result)
             });
-            let only_a_term = node.results.iter().all(|result| {
-                terms.contains(result) && !self.inner.stacked.iter().any(|s| s.value == *result)
-            });
+            let only_a_term =
+                node.results.iter().all(|result| terms.contains(result) && !self.stacked.contains(result));
             let summed = only_a_term && matches!(node.op, Op::MatMul(Form::TN) | Op::Scatter { .. });
             if free && (summed || self.is_worth(node)) {
                 self.sunk.insert(index);
@@ -142,9 +162,7 @@ impl<'a> Sink<'a> {
             return false;
         }
         let available = |arg: &Value| {
-            !self.is_inside(*arg)
-                || self.inner.sliced.iter().any(|s| s.param == *arg)
-                || self.inner.stacked.iter().any(|s| s.value == *arg)
+            !self.is_inside(*arg) || self.sources.contains_key(arg) || self.stacked.contains(arg)
         };
         match node.op {
             Op::MatMul(_) | Op::Reduce { .. } => true,
@@ -156,8 +174,8 @@ impl<'a> Sink<'a> {
 
     fn is_inside(&self, value: Value) -> bool {
         self.definers.contains_key(&value)
-            || self.inner.carried.iter().any(|c| c.param == value)
-            || self.inner.sliced.iter().any(|s| s.param == value)
+            || self.carried.contains(&value)
+            || self.sources.contains_key(&value)
     }
 
     fn run(mut self, rewriter: &mut Rewriter) -> Vec<Value> {
@@ -168,18 +186,15 @@ impl<'a> Sink<'a> {
             let stacks = self.inner.stacked.iter().map(|s| self.stacks[&s.value]);
             return self.inner.carried.iter().map(|c| lasts[&c.param]).chain(stacks).collect();
         }
-        let mut wanted = vec![];
-        for index in self.sunk.clone() {
-            for &arg in &self.inner.body[index].args {
-                self.want(arg, &mut wanted);
-            }
-        }
-        for term in self.accumulators.values().flatten() {
-            self.want(*term, &mut wanted);
-        }
-        for stacked in &self.inner.stacked {
-            self.want(stacked.value, &mut wanted);
-        }
+        let accumulated: HashSet<Value> =
+            self.accumulators.keys().map(|&index| self.inner.carried[index].param).collect();
+        let sunk = self.sunk.iter().flat_map(|&index| self.inner.body[index].args.iter());
+        let stacked = self.inner.stacked.iter().map(|stacked| &stacked.value);
+        let read = sunk.chain(self.accumulators.values().flatten()).chain(stacked);
+        let mut wanted: Vec<Value> = read
+            .filter(|value| !accumulated.contains(value))
+            .filter_map(|&value| self.wanted(value))
+            .collect();
         wanted.sort();
         wanted.dedup();
         let lasts = self.rebuild(rewriter, &wanted);
@@ -197,15 +212,13 @@ impl<'a> Sink<'a> {
         results
     }
 
-    /// Notes that all rounds of `value` are read after the loop: a stack of it, or of a concatenation that it is part of.
-    fn want(&self, value: Value, wanted: &mut Vec<Value>) {
+    /// What is stacked where all rounds of `value` are read after the loop: itself, or a concatenation that it is part of.
+    fn wanted(&self, value: Value) -> Option<Value> {
         let sunk = self.definers.get(&value).is_some_and(|index| self.sunk.contains(index));
-        let sliced = self.inner.sliced.iter().any(|s| s.param == value);
-        let accumulated = self.accumulators.keys().any(|&index| self.inner.carried[index].param == value);
-        if !self.is_inside(value) || sunk || sliced || accumulated {
-            return;
+        if !self.is_inside(value) || sunk || self.sources.contains_key(&value) {
+            return None;
         }
-        wanted.push(self.concatenation(value).map_or(value, |(node, _)| node.result()));
+        Some(self.concatenation(value).map_or(value, |(node, _)| node.result()))
     }
 
     /// The concatenation, staying in the body, that holds `value`, and the place of `value` in it.
@@ -267,8 +280,8 @@ impl<'a> Sink<'a> {
         if !self.is_inside(value) {
             return Placed::Fixed(rewriter.get(value));
         }
-        if let Some(sliced) = self.inner.sliced.iter().find(|s| s.param == value) {
-            return Placed::Stepped(rewriter.get(sliced.source));
+        if let Some(&source) = self.sources.get(&value) {
+            return Placed::Stepped(rewriter.get(source));
         }
         let sunk = self.definers.get(&value).filter(|index| self.sunk.contains(index)).copied();
         if let Some(index) = sunk {

@@ -26,10 +26,11 @@
 
 mod compact;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
+use super::over_time;
 use crate::graph::rewrite::{Rewriter, rewrite};
-use crate::graph::{Graph, Node, Op, OutputRole, Reduce, Value};
+use crate::graph::{Graph, Node, Op, Reduce, Value};
 use crate::scalar::Scalar;
 use compact::{Compact, by_rank, combined, sums};
 
@@ -39,11 +40,24 @@ const WORTHWHILE: usize = 2;
 /// The graph with sparse gradients in place of such tables.
 pub fn sparse_rows(graph: &Graph) -> Graph {
     let scalars = broadcast_scalars(graph);
-    let roots: Vec<Root> = graph.body.iter().filter_map(|node| Root::of(graph, node, &scalars)).collect();
+    let around = Around {
+        graph,
+        scalars: &scalars,
+        readers: over_time::readers(&graph.body),
+        replaced: graph.replaced_inputs(),
+        outputs: graph.outputs.iter().map(|output| output.value).collect(),
+    };
+    let roots: Vec<Root> = graph.body.iter().filter_map(|node| Root::of(&around, node)).collect();
+    let mut parts: HashMap<Value, (&Root, Part)> = HashMap::new();
+    for root in &roots {
+        for (&value, &part) in &root.parts {
+            parts.entry(value).or_insert((root, part));
+        }
+    }
     let mut compact = Compact::new(&scalars);
     rewrite(graph, &mut |rewriter: &mut Rewriter, node: &Node| {
         let &result = node.results.first()?;
-        let (root, part) = roots.iter().find_map(|root| Some((root, *root.parts.get(&result)?)))?;
+        let &(root, part) = parts.get(&result)?;
         match (&node.op, part) {
             (Op::Scatter { rows }, _) if root.by_element => {
                 let (c, ranks, present) = sums(rewriter, node, *rows);
@@ -82,6 +96,27 @@ pub fn sparse_rows(graph: &Graph) -> Graph {
 /// The values that are one number in every element, and that number.
 type Scalars = HashMap<Value, Value>;
 
+/// What is known of the graph.
+struct Around<'a> {
+    graph: &'a Graph,
+    scalars: &'a Scalars,
+    readers: HashMap<Value, Vec<usize>>,
+    /// The inputs that each output is the new value of.
+    replaced: HashMap<Value, Vec<Value>>,
+    outputs: HashSet<Value>,
+}
+
+impl Around<'_> {
+    fn readers_of(&self, value: Value) -> &[usize] {
+        self.readers.get(&value).map_or(&[], |readers| readers)
+    }
+
+    /// Whether `table` is an input whose new value `node` gives.
+    fn is_update(&self, table: Value, node: &Node) -> bool {
+        self.replaced.get(&node.result()).is_some_and(|inputs| inputs.contains(&table))
+    }
+}
+
 /// A gradient that is zero in most rows, and what is made of it.
 struct Root {
     ids: Value,
@@ -102,28 +137,31 @@ enum Part {
 
 impl Root {
     /// The gradient that `node` gives, if it is one of which the whole table can be spared.
-    fn of(graph: &Graph, node: &Node, scalars: &Scalars) -> Option<Self> {
+    fn of(around: &Around, node: &Node) -> Option<Self> {
         let Op::Scatter { rows } = node.op else { return None };
-        if rows < WORTHWHILE * graph.ty(node.args[0]).len() {
+        if rows < WORTHWHILE * around.graph.ty(node.args[0]).len() {
             return None;
         }
         let gradient = node.result();
         let parts = HashMap::from([(gradient, Part::Rows)]);
         let mut root = Self { ids: node.args[0], parts, by_element: false };
-        for node in &graph.body {
-            let operands = node.operands();
-            if !operands.iter().any(|value| root.is_rows(value)) {
-                continue;
-            }
-            match root.part(graph, node, scalars) {
-                Some(part) => _ = root.parts.insert(node.result(), part),
-                None if operands.contains(&gradient) && !matches!(node.op, Op::Map(_)) => return None,
+        let mut readers: BTreeSet<usize> = around.readers_of(gradient).iter().copied().collect();
+        while let Some(reader) = readers.pop_first() {
+            let node = &around.graph.body[reader];
+            match root.part(around, node) {
+                Some(part) => {
+                    root.parts.insert(node.result(), part);
+                    if part == Part::Rows {
+                        readers.extend(around.readers_of(node.result()));
+                    }
+                }
+                None if node.operands().contains(&gradient) && !matches!(node.op, Op::Map(_)) => return None,
                 None => root.by_element = true,
             }
         }
-        let handed_out = |value: Value| graph.outputs.iter().any(|output| output.value == value);
-        root.by_element |= root.parts.iter().any(|(&value, part)| *part == Part::Rows && handed_out(value));
-        (!handed_out(gradient)).then_some(root)
+        let handed_out = |value: &Value| around.outputs.contains(value);
+        root.by_element |= root.parts.iter().any(|(value, part)| *part == Part::Rows && handed_out(value));
+        (!handed_out(&gradient)).then_some(root)
     }
 
     fn is_rows(&self, value: &Value) -> bool {
@@ -131,18 +169,18 @@ impl Root {
     }
 
     /// What a node that reads rows makes of them.
-    fn part(&self, graph: &Graph, node: &Node, scalars: &Scalars) -> Option<Part> {
+    fn part(&self, around: &Around, node: &Node) -> Option<Part> {
         let rows: Vec<bool> = node.args.iter().map(|arg| self.is_rows(arg)).collect();
-        let fits = |place: usize| rows[place] || scalars.contains_key(&node.args[place]);
+        let fits = |place: usize| rows[place] || around.scalars.contains_key(&node.args[place]);
         match (&node.op, &rows[..]) {
             (Op::Map(Scalar::Neg | Scalar::Abs | Scalar::Sqrt), _) => Some(Part::Rows),
             (Op::Map(Scalar::Mul), _) if fits(0) && fits(1) => Some(Part::Rows),
             (Op::Map(Scalar::Div), [true, false]) if fits(1) => Some(Part::Rows),
             (Op::Map(Scalar::Add | Scalar::Sub), [true, true]) => Some(Part::Rows),
-            (Op::Map(Scalar::Add | Scalar::Sub), [false, true]) if is_update(graph, node.args[0], node) => {
+            (Op::Map(Scalar::Add | Scalar::Sub), [false, true]) if around.is_update(node.args[0], node) => {
                 Some(Part::Table)
             }
-            (Op::Map(Scalar::Add), [true, false]) if is_update(graph, node.args[1], node) => {
+            (Op::Map(Scalar::Add), [true, false]) if around.is_update(node.args[1], node) => {
                 Some(Part::Table)
             }
             (Op::Reduce { kind: Reduce::Sum, axes }, _) if axes[..] == [0, 1] => Some(Part::Sum),
@@ -157,10 +195,4 @@ fn broadcast_scalars(graph: &Graph) -> Scalars {
         _ => None,
     };
     graph.body.iter().filter_map(of).collect()
-}
-
-/// Whether `table` is an input whose new value `node` gives.
-fn is_update(graph: &Graph, table: Value, node: &Node) -> bool {
-    let input = graph.inputs.iter().find(|input| input.value == table);
-    input.is_some_and(|input| graph.output(&OutputRole::Update(input.name.clone())) == Some(node.result()))
 }

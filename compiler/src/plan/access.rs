@@ -82,7 +82,7 @@ pub(super) fn of_matrix(matrix: &Matrix, rows: usize, columns: usize, writes: bo
 }
 
 /// How an access depends on the axis that its item is split along.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct RowWise {
     /// Elements from row to row.
     pub stride: usize,
@@ -91,7 +91,7 @@ pub(super) struct RowWise {
 }
 
 /// In round `t` the elements `(first + t) * size .. (first + t + 1) * size` of a buffer, and no others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Slot {
     pub time: Time,
     /// Elements.

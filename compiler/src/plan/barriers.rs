@@ -5,49 +5,16 @@
 //! the same buffer in both, or the buffer has a part for each round of a loop and they touch the parts of two rounds. A
 //! loop's body is walked until its last items' accesses, seen from its first items, add no barrier: the back edge.
 
-use super::access::{self, Access, RowWise, Slot};
+use super::access::{self, Access};
 use super::partition;
+use super::pending::{Pending, Touch};
 use super::{COLUMN_GRAIN, Split, Step, share};
 use crate::kernel::{Axis, BufferId, Form, Gemm, Item, Kernel, Module, TimeLoop};
-
-/// What one item touches: a byte range of the arena, and how it is cut.
-#[derive(Clone, Debug, PartialEq)]
-struct Touch {
-    start: usize,
-    end: usize,
-    writes: bool,
-    /// Worker 0 does all of the item.
-    whole: bool,
-    rows: Option<RowWise>,
-    slot: Option<Slot>,
-    /// An earlier round of the loop that is being walked did this.
-    earlier_round: bool,
-}
-
-impl Touch {
-    fn needs_barrier_before(&self, later: &Touch, reverse: bool) -> bool {
-        let apart = self.end <= later.start || later.end <= self.start;
-        let same_worker = (self.whole && later.whole)
-            || (self.start == later.start && self.rows.is_some() && self.rows == later.rows);
-        (self.writes || later.writes) && !apart && !same_worker && !self.is_in_another_slot(later, reverse)
-    }
-
-    /// Whether both touch one of a buffer's parts for each round, and never the same. `reverse` says that rounds go down.
-    fn is_in_another_slot(&self, later: &Touch, reverse: bool) -> bool {
-        let (Some(own), Some(other)) = (self.slot, later.slot) else { return false };
-        if self.start != later.start || (own.time, own.size) != (other.time, other.size) {
-            return false;
-        }
-        // So many rounds later the other one comes to this part.
-        let (own, other) = if reverse { (other, own) } else { (own, other) };
-        if self.earlier_round { own.first <= other.first } else { own.first != other.first }
-    }
-}
 
 /// The schedule of the prologue or a step: every item with its cut, and the barriers.
 pub(super) fn schedule(module: &Module, items: &[Item], offsets: &[usize], workers: usize) -> Vec<Step> {
     let scheduler = Scheduler { module, offsets, workers };
-    let mut pending = vec![];
+    let mut pending = Pending::default();
     scheduler.walk(items, None, &mut pending, &mut vec![false; items.len()])
 }
 
@@ -59,14 +26,15 @@ struct Scheduler<'a> {
 
 impl Scheduler<'_> {
     /// The body of a loop, which is walked again from what its end leaves.
-    fn body(&self, inner: &TimeLoop, pending: &mut Vec<Touch>) -> Vec<Step> {
+    fn body(&self, inner: &TimeLoop, pending: &mut Pending) -> Vec<Step> {
         let mut barrier_before = vec![false; inner.items.len()];
-        self.walk(&inner.items, Some(inner), pending, &mut barrier_before);
+        let steps = self.walk(&inner.items, Some(inner), pending, &mut barrier_before);
+        if self.workers == 1 {
+            return steps;
+        }
         loop {
             let known = barrier_before.clone();
-            for touch in pending.iter_mut() {
-                touch.earlier_round |= touch.slot.is_some_and(|slot| slot.time == inner.time);
-            }
+            pending.next_round(inner.time);
             let steps = self.walk(&inner.items, Some(inner), pending, &mut barrier_before);
             if known == barrier_before {
                 return steps;
@@ -78,7 +46,7 @@ impl Scheduler<'_> {
         &self,
         items: &[Item],
         around: Option<&TimeLoop>,
-        pending: &mut Vec<Touch>,
+        pending: &mut Pending,
         barrier_before: &mut [bool],
     ) -> Vec<Step> {
         let mut steps = vec![];
@@ -105,20 +73,16 @@ impl Scheduler<'_> {
                 pending.clear();
                 steps.push(Step::Barrier);
             }
-            for touch in touches {
-                if !pending.contains(&touch) {
-                    pending.push(touch);
-                }
+            if self.workers > 1 {
+                touches.into_iter().for_each(|touch| pending.add(touch));
             }
             steps.push(step);
         }
         steps
     }
 
-    fn must_wait(&self, pending: &[Touch], touches: &[Touch], reverse: bool) -> bool {
-        let waits =
-            |later: &Touch| pending.iter().any(|earlier| earlier.needs_barrier_before(later, reverse));
-        self.workers > 1 && touches.iter().any(waits)
+    fn must_wait(&self, pending: &Pending, touches: &[Touch], reverse: bool) -> bool {
+        self.workers > 1 && touches.iter().any(|later| pending.must_wait(later, reverse))
     }
 
     fn item(&self, item: &Item, in_loop: bool) -> (Step, Vec<Touch>) {

@@ -1,7 +1,9 @@
 //! Which kernels may write their result over an operand.
 
-use super::access::{Access, of_kernel, of_stmts};
-use crate::kernel::{BufferId, For, Index, Kernel, Stmt};
+use std::collections::HashMap;
+
+use super::access::Access;
+use crate::kernel::{BufferId, Expr, For, Index, Kernel, Stmt};
 
 /// Whether `output` may lie where `input` lies while `kernel` runs.
 ///
@@ -10,44 +12,117 @@ use crate::kernel::{BufferId, For, Index, Kernel, Stmt};
 /// the same row, but for a read in the loop that writes, at the very position that is about to be written. `output` may
 /// be read where it is written: what is read there was written before, since a temporary always is.
 pub fn may_share(kernel: &Kernel, input: BufferId, output: BufferId) -> bool {
-    let all = of_kernel(kernel);
-    let concerned: Vec<&Access> =
-        all.iter().filter(|access| [input, output].contains(&access.address.buffer)).collect();
-    let Some(write) = concerned.iter().find(|access| access.address.buffer == output && access.writes) else {
-        return false;
-    };
-    let clean = |access: &&Access| match access.address.buffer == output {
-        // What it reads of its output it has written there.
-        true => {
-            access.address.terms == write.address.terms
-                && (access.writes || access.address.offset == write.address.offset)
+    Sharing::of(kernel).may_share(input, output)
+}
+
+/// The accesses of a kernel by buffer, to be asked about several pairs of buffers.
+pub(super) struct Sharing<'k> {
+    by_buffer: HashMap<BufferId, Vec<Located<'k>>>,
+    row: Option<&'k For>,
+}
+
+/// An access and where it stands in the kernel.
+struct Located<'k> {
+    access: Access,
+    /// The place among the statements of the kernel, then of the loop there, and so on.
+    path: Vec<usize>,
+    loops: Vec<&'k For>,
+}
+
+impl<'k> Sharing<'k> {
+    pub fn of(kernel: &'k Kernel) -> Self {
+        let mut by_buffer = HashMap::new();
+        locate(&kernel.body, &kernel.axes, &mut vec![], &mut vec![], &mut by_buffer);
+        Self { by_buffer, row: row_loop(&kernel.body) }
+    }
+
+    /// [`may_share`] in this kernel.
+    pub fn may_share(&self, input: BufferId, output: BufferId) -> bool {
+        let of = |id: BufferId| self.by_buffer.get(&id).map_or(&[][..], |located| located);
+        let others = if input == output { &[][..] } else { of(input) };
+        let mut concerned: Vec<&Located> = of(output).iter().chain(others).collect();
+        concerned.sort_by(|a, b| a.path.cmp(&b.path));
+        let is_output = |access: &Access| access.address.buffer == output;
+        let mut writes = concerned
+            .iter()
+            .map(|located| &located.access)
+            .filter(|access| is_output(access) && access.writes);
+        let Some(write) = writes.next() else { return false };
+        let clean = |located: &&Located| {
+            let access = &located.access;
+            match is_output(access) {
+                // What it reads of its output it has written there.
+                true => {
+                    access.address.terms == write.address.terms
+                        && (access.writes || access.address.offset == write.address.offset)
+                }
+                false => !access.writes,
+            }
+        };
+        if !concerned.iter().all(clean) {
+            return false;
         }
-        false => !access.writes,
-    };
-    if !concerned.iter().all(clean) {
-        return false;
+        let same_place = |access: &Access| {
+            access.address.offset == write.address.offset && access.address.terms == write.address.terms
+        };
+        // Reads of `input` and writes of `output`, which are what must be in order.
+        let ordering: Vec<&Located> = concerned
+            .iter()
+            .copied()
+            .filter(|located| match located.access.writes {
+                true => is_output(&located.access),
+                false => located.access.address.buffer == input,
+            })
+            .collect();
+        if concerned.iter().all(|located| same_place(&located.access)) {
+            return ordered(&ordering, 0, &same_place);
+        }
+        // Reads elsewhere in the row: only of rows that one iteration owns.
+        let Some(row) = self.row else { return false };
+        let row_terms = |access: &Access| -> Vec<(Index, usize)> {
+            let mut terms = access.address.terms.clone();
+            terms.retain(|(index, _)| matches!(index, Index::Time(_)) || *index == Index::Axis(row.axis));
+            terms.sort();
+            terms
+        };
+        let owned = |access: &Access| {
+            access.address.offset == write.address.offset
+                && row_terms(access) == row_terms(write)
+                && row_terms(access).iter().any(|(index, _)| *index == Index::Axis(row.axis))
+        };
+        let inside: Vec<&Located> =
+            ordering.into_iter().filter(|located| !located.loops.is_empty()).collect();
+        concerned.iter().all(|located| owned(&located.access)) && ordered(&inside, 1, &same_place)
     }
-    let same_place = |access: &Access| {
-        access.address.offset == write.address.offset && access.address.terms == write.address.terms
-    };
-    if concerned.iter().all(|access| same_place(access)) {
-        return ordered(&kernel.body, &kernel.axes, input, output, &same_place, &mut false);
+}
+
+fn locate<'k>(
+    stmts: &'k [Stmt],
+    axes: &[usize],
+    path: &mut Vec<usize>,
+    loops: &mut Vec<&'k For>,
+    found: &mut HashMap<BufferId, Vec<Located<'k>>>,
+) {
+    for (place, stmt) in stmts.iter().enumerate() {
+        path.push(place);
+        let address = match stmt {
+            Stmt::Let { expr: Expr::Load(address) | Expr::LoadId(address), .. } => Some((address, false)),
+            Stmt::Store { to, .. } => Some((to, true)),
+            Stmt::For(inner) => {
+                loops.push(inner);
+                locate(&inner.body, axes, path, loops, found);
+                loops.pop();
+                None
+            }
+            Stmt::Let { .. } => None,
+        };
+        if let Some((address, writes)) = address {
+            let access = Access { address: address.clone(), extents: axes.to_vec(), writes };
+            let located = Located { access, path: path.clone(), loops: loops.clone() };
+            found.entry(address.buffer).or_default().push(located);
+        }
+        path.pop();
     }
-    // Reads elsewhere in the row: only of rows that one iteration owns.
-    let Some(row) = row_loop(&kernel.body) else { return false };
-    let row_terms = |access: &Access| -> Vec<(Index, usize)> {
-        let mut terms = access.address.terms.clone();
-        terms.retain(|(index, _)| matches!(index, Index::Time(_)) || *index == Index::Axis(row.axis));
-        terms.sort();
-        terms
-    };
-    let owned = |access: &Access| {
-        access.address.offset == write.address.offset
-            && row_terms(access) == row_terms(write)
-            && row_terms(access).iter().any(|(index, _)| *index == Index::Axis(row.axis))
-    };
-    concerned.iter().all(|access| owned(access))
-        && ordered(&row.body, &kernel.axes, input, output, &same_place, &mut false)
 }
 
 /// The one parallel loop that is all of a kernel but for constants.
@@ -61,35 +136,28 @@ fn row_loop(stmts: &[Stmt]) -> Option<&For> {
     (loops.next().is_none() && rest_is_plain).then_some(only)
 }
 
-/// Whether every read of `input` in these statements comes before the writes of `output`, or is at the same place in
-/// a loop, in each round of which it comes before them and which has a place of its own.
-fn ordered(
-    stmts: &[Stmt],
-    axes: &[usize],
-    input: BufferId,
-    output: BufferId,
-    same_place: &impl Fn(&Access) -> bool,
-    written: &mut bool,
-) -> bool {
-    for stmt in stmts {
-        let mut inside = vec![];
-        of_stmts(std::slice::from_ref(stmt), axes, &mut inside);
-        let reads = inside.iter().filter(|access| access.address.buffer == input && !access.writes);
-        let writes = inside.iter().any(|access| access.address.buffer == output && access.writes);
-        let fine = match stmt {
-            Stmt::For(inner) if writes && reads.clone().next().is_some() => {
+/// Whether every read among these accesses, which are in order and in the same `depth` loops, comes before the writes, or
+/// is at the same place in a loop, in each round of which it comes before them and which has a place of its own.
+fn ordered(accesses: &[&Located], depth: usize, same_place: &impl Fn(&Access) -> bool) -> bool {
+    let mut written = false;
+    for stmt in accesses.chunk_by(|a, b| a.path[depth] == b.path[depth]) {
+        let mut reads = stmt.iter().map(|located| &located.access).filter(|access| !access.writes);
+        let writes = stmt.iter().any(|located| located.access.writes);
+        let some_read = reads.clone().next().is_some();
+        let fine = match stmt[0].loops.get(depth) {
+            Some(inner) if writes && some_read => {
                 let moves = |access: &Access| {
                     access.address.terms.iter().any(|term| term.0 == Index::Axis(inner.axis))
                 };
-                reads.clone().all(|access| same_place(access) && (inner.parallel || moves(access)))
-                    && ordered(&inner.body, axes, input, output, same_place, &mut false)
+                reads.all(|access| same_place(access) && (inner.parallel || moves(access)))
+                    && ordered(stmt, depth + 1, same_place)
             }
             _ => true,
         };
-        if !fine || (*written && reads.count() > 0) {
+        if !fine || (written && some_read) {
             return false;
         }
-        *written |= writes;
+        written |= writes;
     }
     true
 }

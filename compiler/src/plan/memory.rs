@@ -9,11 +9,12 @@
 //! Between two steps only a program's inputs and outputs are alive, so another program can use the rest of its arena
 //! then, and read its parameters where they are: see [`Beside`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::Program;
 use super::access;
-use super::in_place::may_share;
+use super::in_place::Sharing;
+use super::space::{Blocks, Space};
 use crate::kernel::{Buffer, BufferId, BufferKind, InputRole, Item, Module};
 
 /// Offsets are multiples of this many bytes: a cache line, and the widest vector.
@@ -43,10 +44,15 @@ impl Beside {
     pub fn of(module: &Module, host: &Program) -> Option<Self> {
         let stays = |buffer: &&Buffer| matches!(buffer.kind, BufferKind::Input(_) | BufferKind::Output(_));
         let hosts = || host.module.buffers.iter().enumerate().filter(|(_, buffer)| stays(buffer));
+        let by_name: HashMap<&str, (usize, &Buffer)> =
+            hosts().map(|(index, buffer)| (buffer.name.as_str(), (index, buffer))).collect();
         let mut shared = HashMap::new();
         for (index, buffer) in module.buffers.iter().enumerate() {
             if matches!(buffer.kind, BufferKind::Input(InputRole::Param { .. })) {
-                let (own, _) = hosts().find(|(_, other)| *other == buffer)?;
+                let &(own, other) = by_name.get(buffer.name.as_str())?;
+                if other != buffer {
+                    return None;
+                }
                 shared.insert(index, host.offsets[own]);
             }
         }
@@ -81,45 +87,30 @@ pub(super) fn place(module: &Module, beside: &Beside) -> (Vec<usize>, usize) {
         let rest = if bytes(index) <= SMALL { REST } else { 0 };
         life.iter_mut().for_each(|life| life.last += rest);
     }
-    let own_place = |index: &usize| owner[*index] == *index && lives[*index].is_some();
-    let mut order: Vec<usize> = (0..module.buffers.len())
-        .filter(|index| own_place(index) && !beside.shared.contains_key(index))
+    let own_place = |index: &usize| owner[*index] == *index && !beside.shared.contains_key(index);
+    let mut order: Vec<(usize, Life)> = (0..module.buffers.len())
+        .filter(own_place)
+        .filter_map(|index| lives[index].map(|life| (index, life)))
         .collect();
-    order.sort_by_key(|&index| (std::cmp::Reverse(bytes(index)), index));
+    order.sort_by_key(|&(index, _)| (std::cmp::Reverse(bytes(index)), index));
     let mut offsets = vec![0; module.buffers.len()];
-    let mut placed: Vec<usize> = vec![];
     let mut total = beside.bytes;
     beside.shared.iter().for_each(|(&index, &offset)| offsets[index] = offset);
-    for index in order {
-        let mut busy: Vec<(usize, usize)> = placed
-            .iter()
-            .filter(|&&other| overlap(lives[index], lives[other]))
-            .map(|&other| (offsets[other], offsets[other] + bytes(other)))
-            .chain(beside.taken.iter().copied())
-            .collect();
-        busy.sort_unstable();
-        let mut offset = 0;
-        for (start, end) in busy {
-            if offset + bytes(index) <= start {
-                break;
-            }
-            offset = offset.max(end);
-        }
+    let mut taken = Blocks::default();
+    beside.taken.iter().for_each(|&(start, end)| taken.insert(start, end));
+    let positions = order.iter().map(|(_, life)| life.last + 1).max().unwrap_or(0);
+    let mut space = Space::new(positions, taken);
+    for (index, life) in order {
+        let offset = space.lowest(life.first, life.last, bytes(index));
+        let end = offset + bytes(index);
+        space.take(life.first, life.last, offset, end);
         offsets[index] = offset;
-        total = total.max(offset + bytes(index));
-        placed.push(index);
+        total = total.max(end);
     }
     for index in 0..offsets.len() {
         offsets[index] = offsets[root(&owner, index)];
     }
     (offsets, total)
-}
-
-fn overlap(a: Option<Life>, b: Option<Life>) -> bool {
-    match (a, b) {
-        (Some(a), Some(b)) => a.first <= b.last && b.first <= a.last,
-        _ => false,
-    }
 }
 
 /// `None` for a temporary that nothing touches.
@@ -159,11 +150,18 @@ fn share(module: &Module, lives: &mut [Option<Life>]) -> Vec<usize> {
                 _ => {}
             }
         });
+        let mut seen = HashSet::new();
+        dying.retain(|buffer| seen.insert(*buffer));
+        born.retain(|buffer| seen.insert(*buffer));
+        if dying.is_empty() || born.is_empty() {
+            continue;
+        }
+        let sharing = Sharing::of(kernel);
         for &output in &born {
             let fits = |input: &&BufferId| {
                 module.buffer(**input).len() == module.buffer(output).len()
                     && root(&owner, input.0 as usize) == input.0 as usize
-                    && may_share(kernel, **input, output)
+                    && sharing.may_share(**input, output)
             };
             if root(&owner, output.0 as usize) != output.0 as usize {
                 continue;

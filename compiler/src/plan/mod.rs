@@ -10,7 +10,10 @@ mod barriers;
 mod in_place;
 mod memory;
 mod partition;
+mod pending;
 mod print;
+mod ranges;
+mod space;
 mod verify;
 
 pub use in_place::may_share;

@@ -1,7 +1,10 @@
 //! Checks what a plan promises of its schedule and its memory; see [`super`].
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::ops::RangeInclusive;
 
+use super::ranges::Ranges;
 use super::{Program, Split, Step, may_share};
 use crate::kernel::{
     self, Address, Axis, BufferId, BufferKind, Expr, For, Gemm, Item, Kernel, Pack, Scatter, Stmt, TimeLoop,
@@ -116,26 +119,31 @@ fn placement(program: &Program) -> Result<(), String> {
     Ok(())
 }
 
+/// Buffers by the beginnings of their lives, each compared with those that are still alive where it lies.
 fn overlaps(program: &Program) -> Result<(), String> {
     let lives = lives(program);
+    let steps: Vec<&Step> = steps(program).collect();
     let range = |id: usize| {
         let start = program.offsets[id];
         start..start + program.module.buffers[id].len() * 4
     };
-    for (left, left_life) in lives.iter().enumerate() {
-        let Some(left_life) = left_life else { continue };
-        for (right, right_life) in lives.iter().enumerate().skip(left + 1) {
-            let Some(right_life) = right_life else { continue };
-            let (a, b) = (range(left), range(right));
-            let apart = a.end <= b.start || b.end <= a.start;
-            let never_meet = left_life.end() < right_life.start() || right_life.end() < left_life.start();
-            if apart || never_meet {
-                continue;
+    let mut order: Vec<Life<'_>> =
+        lives.iter().enumerate().filter_map(|(id, life)| Some((id, life.as_ref()?))).collect();
+    order.sort_by_key(|(id, life)| (*life.start(), *id));
+    let mut alive: Ranges<Life<'_>> = Ranges::default();
+    let mut ends: BinaryHeap<Reverse<(usize, usize)>> = BinaryHeap::new();
+    for new in order {
+        let (id, life) = new;
+        while let Some(&Reverse((_, dead))) = ends.peek().filter(|Reverse((end, _))| end < life.start()) {
+            ends.pop();
+            if let Some(life) = &lives[dead] {
+                alive.remove(range(dead), &(dead, life));
             }
-            let in_place = shares_in_place(program, (left, left_life), (right, right_life))
-                || shares_in_place(program, (right, right_life), (left, left_life));
-            if !in_place {
+        }
+        for &old in alive.overlapping(range(id)) {
+            if !shares_in_place(program, &steps, old, new) && !shares_in_place(program, &steps, new, old) {
                 let name = |id: usize| &program.module.buffers[id].name;
+                let (left, right) = (old.0.min(id), old.0.max(id));
                 return Err(format!(
                     "buffers {:?} and {:?} overlap while both live",
                     name(left),
@@ -143,6 +151,8 @@ fn overlaps(program: &Program) -> Result<(), String> {
                 ));
             }
         }
+        alive.insert(range(id), new);
+        ends.push(Reverse((*life.end(), id)));
     }
     Ok(())
 }
@@ -226,11 +236,16 @@ type Life<'a> = (usize, &'a RangeInclusive<usize>);
 
 /// Whether `new` may take over the memory of `old`: one kernel is the last to touch `old` and the first to touch
 /// `new`, and the rule of [`may_share`] holds for it.
-fn shares_in_place(program: &Program, (old, old_life): Life<'_>, (new, new_life): Life<'_>) -> bool {
+fn shares_in_place(
+    program: &Program,
+    steps: &[&Step],
+    (old, old_life): Life<'_>,
+    (new, new_life): Life<'_>,
+) -> bool {
     if program.offsets[old] != program.offsets[new] || old_life.end() != new_life.start() {
         return false;
     }
-    let Some(Step::Kernel(kernel, _)) = steps(program).nth(*new_life.start()) else { return false };
+    let Some(Step::Kernel(kernel, _)) = steps.get(*new_life.start()) else { return false };
     may_share(kernel, BufferId(old as u32), BufferId(new as u32))
 }
 

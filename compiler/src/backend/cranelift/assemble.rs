@@ -62,6 +62,9 @@ pub(super) struct Assembly<'m, M: Module> {
     context: Context,
     builder: FunctionBuilderContext,
     text: Option<Text>,
+    /// How many kernels and parts of the entry have a name.
+    kernels: usize,
+    parts: usize,
 }
 
 /// Defines the program in `module` and returns its entry, with the program's text.
@@ -73,10 +76,21 @@ pub(super) fn emit<M: Module>(
     let mut assembly = Assembly::new(module, wanted);
     let signature = assembly.signature(&[types::I64, types::I32], None);
     let id = assembly.declare(ENTRY, Linkage::Export, &signature);
-    let kernels = assembly.define(ENTRY, id, signature, |assembly, context, builder| {
+    let mut calls = assembly.define(ENTRY, id, signature, |assembly, context, builder| {
         entry::build(assembly, program, context, builder)
     })??;
-    for call in &kernels {
+    while !calls.parts.is_empty() {
+        for part in std::mem::take(&mut calls.parts) {
+            let signature = entry::part_signature(&assembly, &part);
+            let inner =
+                assembly.define(&part.name, part.id, signature, |assembly, context, builder| {
+                    entry::build_part(assembly, program, &part, context, builder)
+                })??;
+            calls.kernels.extend(inner.kernels);
+            calls.parts.extend(inner.parts);
+        }
+    }
+    for call in &calls.kernels {
         let signature = kernel::signature(&assembly, call.times.len());
         let loops =
             assembly.define(&call.kernel.name, call.id, signature, |assembly, context, builder| {
@@ -123,7 +137,21 @@ impl<'m, M: Module> Assembly<'m, M> {
             context,
             builder: FunctionBuilderContext::new(),
             text,
+            kernels: 0,
+            parts: 0,
         }
+    }
+
+    /// The number of a kernel that has none yet.
+    pub fn next_kernel(&mut self) -> usize {
+        self.kernels += 1;
+        self.kernels - 1
+    }
+
+    /// The number of a part of the entry that has none yet.
+    pub fn next_part(&mut self) -> usize {
+        self.parts += 1;
+        self.parts - 1
     }
 
     pub fn signature(&self, params: &[Type], result: Option<Type>) -> Signature {

@@ -1,4 +1,7 @@
 //! The entry function: the prologue, the loop over steps, time loops, barriers, and calls in the order of the schedule.
+//!
+//! A long schedule is cut into parts, each of which is a function that the entry calls: to give registers to values takes
+//! longer than in proportion to the length of a function.
 
 use std::collections::HashMap;
 use std::mem::offset_of;
@@ -6,7 +9,7 @@ use std::mem::offset_of;
 use cranelift_codegen::Context;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
-    InstBuilder, MemFlagsData, StackSlot, StackSlotData, StackSlotKind, Value, types,
+    InstBuilder, MemFlagsData, Signature, StackSlot, StackSlotData, StackSlotKind, Value, types,
 };
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{FuncId, Linkage, Module};
@@ -28,6 +31,29 @@ pub(super) struct KernelCall<'p> {
     pub times: Vec<Time>,
 }
 
+/// Steps that have a function of their own and are still to be defined.
+pub(super) struct Part<'p> {
+    pub id: FuncId,
+    pub name: String,
+    steps: &'p [Step],
+    /// The time loops around them, outermost first.
+    times: Vec<Time>,
+    /// How many rounds the innermost one has.
+    rounds: Option<usize>,
+    /// The number of the first leaf, where marks are wanted.
+    next_mark: Option<u32>,
+}
+
+/// What a function calls that is still to be defined.
+#[derive(Default)]
+pub(super) struct Calls<'p> {
+    pub kernels: Vec<KernelCall<'p>>,
+    pub parts: Vec<Part<'p>>,
+}
+
+/// Leaves of a schedule that one function has at most. Models of some layers have fewer in all.
+const LEAVES: usize = 512;
+
 struct Entry<'e, 'f, 'm, 'p, M: Module> {
     assembly: &'e mut Assembly<'m, M>,
     program: &'p Program,
@@ -40,55 +66,119 @@ struct Entry<'e, 'f, 'm, 'p, M: Module> {
     times: Vec<(Time, Value)>,
     /// Of the innermost time loop: how many rounds have been done, and how many there are.
     round: Option<(Value, usize)>,
-    kernels: Vec<KernelCall<'p>>,
+    calls: Calls<'p>,
     /// The number of the next leaf, where marks are wanted.
     next_mark: Option<u32>,
     /// A [`GemmPlaces`], which each product fills anew but for the run's claims.
     places: StackSlot,
 }
 
-/// Generates the entry; returns the kernels that it calls.
+/// Generates the entry; returns what it calls.
 pub(super) fn build<'p, M: Module>(
     assembly: &mut Assembly<'_, M>,
     program: &'p Program,
     context: &mut Context,
     builder: &mut FunctionBuilderContext,
-) -> Result<Vec<KernelCall<'p>>, Error> {
+) -> Result<Calls<'p>, Error> {
     let mut b = FunctionBuilder::new(&mut context.func, builder);
-    let start = b.create_block();
-    b.append_block_params_for_function_params(start);
-    b.switch_to_block(start);
-    let (run, worker) = (b.block_params(start)[0], b.block_params(start)[1]);
+    let params = begin(&mut b);
+    let (run, worker) = (params[0], params[1]);
     let constant = MemFlagsData::trusted().with_readonly().with_can_move();
     let arena = b.ins().load(types::I64, constant, run, offset_of!(Run, arena) as i32);
     let steps = b.ins().load(types::I64, constant, run, offset_of!(Run, steps) as i32);
-    let size = size_of::<GemmPlaces>() as u32;
-    let places = b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, size, 3));
-    let claims = b.ins().load(types::I64, constant, run, offset_of!(Run, claims) as i32);
-    b.ins().stack_store(types::I64, claims, places, offset_of!(GemmPlaces, claims) as i32);
-    let mut entry = Entry {
-        assembly,
-        program,
-        b,
-        run,
-        worker,
-        arena,
-        shares: HashMap::new(),
-        times: Vec::new(),
-        round: None,
-        kernels: Vec::new(),
-        next_mark: None,
-        places,
-    };
+    let mut entry = Entry::new(assembly, program, b, [run, worker, arena]);
     entry.all_shares(&program.prologue);
     entry.all_shares(&program.schedule);
     entry.prologue()?;
     entry.steps(steps)?;
-    entry.b.ins().return_(&[]);
-    entry.b.seal_all_blocks();
-    let config = entry.assembly.module.target_config();
-    entry.b.finalize(config);
-    Ok(entry.kernels)
+    Ok(entry.finish())
+}
+
+/// `(run, worker, times.., round)`, the last one in loops only.
+pub(super) fn part_signature<M: Module>(assembly: &Assembly<'_, M>, part: &Part<'_>) -> Signature {
+    signature_of_part(assembly, part.times.len(), part.rounds.is_some())
+}
+
+fn signature_of_part<M: Module>(assembly: &Assembly<'_, M>, times: usize, in_loop: bool) -> Signature {
+    let numbers = vec![types::I64; times + usize::from(in_loop)];
+    assembly.signature(&[&[types::I64, types::I32], &numbers[..]].concat(), None)
+}
+
+/// Generates a part of the entry; returns what it calls.
+pub(super) fn build_part<'p, M: Module>(
+    assembly: &mut Assembly<'_, M>,
+    program: &'p Program,
+    part: &Part<'p>,
+    context: &mut Context,
+    builder: &mut FunctionBuilderContext,
+) -> Result<Calls<'p>, Error> {
+    let mut b = FunctionBuilder::new(&mut context.func, builder);
+    let params = begin(&mut b);
+    let (run, worker) = (params[0], params[1]);
+    let constant = MemFlagsData::trusted().with_readonly().with_can_move();
+    let arena = b.ins().load(types::I64, constant, run, offset_of!(Run, arena) as i32);
+    let mut entry = Entry::new(assembly, program, b, [run, worker, arena]);
+    entry.times = part.times.iter().copied().zip(params[2..].iter().copied()).collect();
+    entry.round = part.rounds.map(|rounds| (params[2 + part.times.len()], rounds));
+    entry.next_mark = part.next_mark;
+    entry.all_shares(part.steps);
+    entry.in_line(part.steps)?;
+    Ok(entry.finish())
+}
+
+/// Opens a function's first block and returns its parameters.
+fn begin(b: &mut FunctionBuilder<'_>) -> Vec<Value> {
+    let start = b.create_block();
+    b.append_block_params_for_function_params(start);
+    b.switch_to_block(start);
+    b.block_params(start).to_vec()
+}
+
+/// The steps of a schedule that are no loops, but those of loops without rounds; as [`Program::leaves`].
+fn leaves(steps: &[Step]) -> usize {
+    let leaves = |step: &Step| match step {
+        Step::Loop { steps: 0, .. } => 0,
+        Step::Loop { body, .. } => leaves(body),
+        _ => 1,
+    };
+    steps.iter().map(leaves).sum()
+}
+
+impl<'e, 'f, 'm, 'p, M: Module> Entry<'e, 'f, 'm, 'p, M> {
+    fn new(
+        assembly: &'e mut Assembly<'m, M>,
+        program: &'p Program,
+        mut b: FunctionBuilder<'f>,
+        [run, worker, arena]: [Value; 3],
+    ) -> Self {
+        let constant = MemFlagsData::trusted().with_readonly().with_can_move();
+        let size = size_of::<GemmPlaces>() as u32;
+        let places = b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, size, 3));
+        let claims = b.ins().load(types::I64, constant, run, offset_of!(Run, claims) as i32);
+        b.ins().stack_store(types::I64, claims, places, offset_of!(GemmPlaces, claims) as i32);
+        Self {
+            assembly,
+            program,
+            b,
+            run,
+            worker,
+            arena,
+            shares: HashMap::new(),
+            times: Vec::new(),
+            round: None,
+            calls: Calls::default(),
+            next_mark: None,
+            places,
+        }
+    }
+
+    fn finish(mut self) -> Calls<'p> {
+        self.b.ins().return_(&[]);
+        self.b.seal_all_blocks();
+        let config = self.assembly.module.target_config();
+        self.b.finalize(config);
+        self.calls
+    }
 }
 
 impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
@@ -141,7 +231,43 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
         Ok(())
     }
 
+    /// Steps in their order, in parts where they are many.
     fn schedule(&mut self, steps: &'p [Step]) -> Result<(), Error> {
+        if steps.len() == 1 || leaves(steps) <= LEAVES {
+            return self.in_line(steps);
+        }
+        let mut rest = steps;
+        while let Some(first) = rest.first() {
+            let (mut len, mut count) = (1, leaves(std::slice::from_ref(first)));
+            while let Some(step) = rest.get(len) {
+                count += leaves(std::slice::from_ref(step));
+                if count > LEAVES {
+                    break;
+                }
+                len += 1;
+            }
+            self.part(&rest[..len]);
+            rest = &rest[len..];
+        }
+        Ok(())
+    }
+
+    /// Calls a function that does these steps.
+    fn part(&mut self, steps: &'p [Step]) {
+        let signature = signature_of_part(self.assembly, self.times.len(), self.round.is_some());
+        let name = format!("p{}", self.assembly.next_part());
+        let id = self.assembly.declare(&name, Linkage::Local, &signature);
+        let times = self.times.iter().map(|&(_, value)| value);
+        let numbers = times.chain(self.round.map(|(round, _)| round));
+        let args: Vec<Value> = [self.run, self.worker].into_iter().chain(numbers).collect();
+        self.call(id, &args);
+        let times = self.times.iter().map(|&(time, _)| time).collect();
+        let rounds = self.round.map(|(_, rounds)| rounds);
+        self.calls.parts.push(Part { id, name, steps, times, rounds, next_mark: self.next_mark });
+        self.next_mark = self.next_mark.map(|number| number + word(leaves(steps)));
+    }
+
+    fn in_line(&mut self, steps: &'p [Step]) -> Result<(), Error> {
         for step in steps {
             match step {
                 Step::Loop { time, steps, reverse, body } => {
@@ -195,11 +321,11 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
     }
 
     fn kernel(&mut self, kernel: &'p Kernel, split: Split) {
-        let name = format!("k{}.{}", self.kernels.len(), kernel.name);
+        let name = format!("k{}.{}", self.assembly.next_kernel(), kernel.name);
         let signature = kernel::signature(self.assembly, self.times.len());
         let id = self.assembly.declare(&name, Linkage::Local, &signature);
         let times = self.times.iter().map(|&(time, _)| time).collect();
-        self.kernels.push(KernelCall { id, kernel, split, times });
+        self.calls.kernels.push(KernelCall { id, kernel, split, times });
         let values: Vec<Value> = self.times.iter().map(|&(_, value)| value).collect();
         let call = |entry: &mut Self, low: Value, high: Value| {
             let args = [&[entry.run, entry.arena, low, high], &values[..]].concat();

@@ -6,6 +6,7 @@
 //! operations, so an element's value does not depend on the section that computes it.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ops::Range;
 
 use cranelift_codegen::Context;
 use cranelift_codegen::ir::{InstBuilder, Signature, Value, types};
@@ -363,17 +364,26 @@ fn constants(stmts: &[Stmt]) -> HashMap<Var, f32> {
     found
 }
 
-/// The buffers whose bytes no store of this kernel reaches, under any name.
+/// The buffers among those that this kernel reads whose bytes no store of it reaches, under any name.
 fn readonly(program: &Program, kernel: &Kernel) -> HashSet<BufferId> {
     let range = |id: BufferId| {
         let start = program.offsets[id.0 as usize];
         start..start + program.module.buffer(id).len() * 4
     };
-    let written: Vec<_> = kernel.stored().into_iter().map(range).collect();
-    let ids = (0..program.module.buffers.len() as u32).map(BufferId);
-    ids.filter(|&id| {
+    let mut written: Vec<Range<usize>> = vec![];
+    let mut stored: Vec<Range<usize>> = kernel.stored().into_iter().map(range).collect();
+    stored.sort_unstable_by_key(|range| range.start);
+    for range in stored {
+        match written.last_mut().filter(|last| range.start <= last.end) {
+            Some(last) => last.end = last.end.max(range.end),
+            None => written.push(range),
+        }
+    }
+    let mut found = kernel.loaded();
+    found.retain(|&id| {
         let own = range(id);
-        written.iter().all(|other| own.end <= other.start || other.end <= own.start)
-    })
-    .collect()
+        let after = written.partition_point(|other| other.end <= own.start);
+        written.get(after).is_none_or(|other| own.end <= other.start)
+    });
+    found
 }

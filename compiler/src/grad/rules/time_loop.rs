@@ -23,7 +23,8 @@ pub(in crate::grad) fn time_loop(cx: &mut Reverse, forward: &Loop, handle: Value
 
     let defined: HashSet<Value> = forward.defined();
     let outer = std::mem::take(&mut cx.adjoints);
-    cx.inside = Some(Inside { forward: forward.clone(), handle, defined, tape: HashMap::new() });
+    let source_of = forward.sliced.iter().map(|s| (s.param, s.source)).collect();
+    cx.inside = Some(Inside { sources: source_of, handle, defined, tape: HashMap::new() });
     cx.builder.open_loop();
     let params: Vec<Value> = inits.iter().map(|&init| cx.builder.carry(init)).collect();
     for (c, &param) in carried.iter().zip(&params) {

@@ -9,14 +9,20 @@
 //! is one short row, is computed where it is read and never lies in memory. So is a product with a contraction of one, as
 //! that of a word's number and a weight.
 
-use std::collections::{HashMap, HashSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet};
 
+use super::reads::{Reads, Sources};
 use super::{Lowering, Use, is_row_reduction};
 use crate::graph::{Form, Graph, Node, Op, Value};
 use crate::scalar::Scalar;
 
 /// A sum of up to so many outer products costs less where it is read than to write it to memory and to read it there.
 const FEW_OUTER: usize = 8;
+
+/// A nest does at most so many reductions one after the other: for each it passes over the columns once more, and computes
+/// again there what the passes before have computed of the columns and did not leave in memory.
+const MAX_LEVELS: usize = 8;
 
 /// One region's schedule.
 pub(super) struct Clusters {
@@ -25,13 +31,14 @@ pub(super) struct Clusters {
     pub slot_of: HashMap<Value, usize>,
     /// The values that nests, products, scatters and column reductions compute, in order.
     pub produced: Vec<Value>,
+    /// The same as a set.
+    made: HashSet<Value>,
     /// The region's concatenations.
     joined: HashSet<Value>,
-    /// What the region hands out: outputs, or what its loop carries on and stacks. Those that no slot computes are
-    /// copied after all slots.
-    handed: Vec<Value>,
-    /// For each placed node: its slot.
-    placed: Vec<(usize, usize)>,
+    /// Who reads what may be written over.
+    reads: Reads,
+    /// The nests, by what they run over.
+    nests: Nests,
 }
 
 pub(super) enum Slot {
@@ -47,19 +54,62 @@ pub(super) struct Nest {
     /// `None` as long as every member is on `[rows..]`.
     pub columns: Option<usize>,
     pub members: Vec<Value>,
+    /// The same as a set.
+    inside: HashSet<Value>,
 }
 
-/// What one node needs of another: the slot that must have run, and whether it reads at its own position only.
-#[derive(Clone, Copy)]
-struct Need {
-    slot: usize,
-    own_position: bool,
+impl Nest {
+    fn of(rows: Vec<usize>, columns: Option<usize>) -> Self {
+        Self { rows, columns, members: vec![], inside: HashSet::new() }
+    }
+
+    pub fn contains(&self, value: Value) -> bool {
+        self.inside.contains(&value)
+    }
+
+    fn push(&mut self, value: Value) {
+        self.members.push(value);
+        self.inside.insert(value);
+    }
+}
+
+/// The nests of a region by what they run over, so that one need not look at all of them to find those that fit.
+#[derive(Default)]
+struct Nests {
+    by_rows: HashMap<Vec<usize>, BTreeSet<usize>>,
+    by_domain: HashMap<(Vec<usize>, Option<usize>), BTreeSet<usize>>,
+}
+
+impl Nests {
+    fn insert(&mut self, slot: usize, nest: &Nest) {
+        self.by_rows.entry(nest.rows.clone()).or_default().insert(slot);
+        self.by_domain.entry((nest.rows.clone(), nest.columns)).or_default().insert(slot);
+    }
+
+    fn remove(&mut self, slot: usize, nest: &Nest) {
+        self.by_rows.entry(nest.rows.clone()).or_default().remove(&slot);
+        self.by_domain.entry((nest.rows.clone(), nest.columns)).or_default().remove(&slot);
+    }
+
+    /// The first nest from slot `first` on that runs over these rows, whatever its columns.
+    fn on_rows(&self, rows: &[usize], first: usize) -> Option<usize> {
+        self.by_rows.get(rows).and_then(|slots| slots.range(first..).next().copied())
+    }
+
+    /// The first nest from slot `first` on that runs over these rows, and over these columns or any where it has none yet.
+    fn on_domain(&self, rows: &[usize], columns: usize, first: usize) -> Option<usize> {
+        let found = [Some(columns), None].into_iter().filter_map(|columns| {
+            let slots = self.by_domain.get(&(rows.to_vec(), columns))?;
+            slots.range(first..).next().copied()
+        });
+        found.min()
+    }
 }
 
 impl Clusters {
     /// Whether `value` is computed by a slot that can write it anywhere.
     pub fn produces(&self, value: Value) -> bool {
-        self.slot_of.contains_key(&value) && self.produced.contains(&value)
+        self.made.contains(&value)
     }
 
     /// Whether `value` can be given a home before the region is lowered, and is then written there: it is computed
@@ -76,31 +126,28 @@ impl Clusters {
 
     /// Whether `new` may be written over `old` in place: it is computed here, and all that reads `old` has run, or is
     /// the same nest and reads it at the position that it writes.
-    pub fn may_replace(&self, lowering: &Lowering, old: Value, new: Value, nodes: &[Node]) -> bool {
-        if !self.produces(new) {
+    pub fn may_replace(&self, old: Value, new: Value, nodes: &[Node]) -> bool {
+        if !self.produces(new) || self.reads.is_read_late(old) {
             return false;
         }
         let slot = self.slot_of[&new];
         let is_nest = matches!(self.slots[slot], Slot::Nest(_));
-        let read_late = |&value: &Value| self.reads_late(lowering, value, old).is_some();
-        !self.handed.iter().any(read_late)
-            && self.placed.iter().all(|&(index, at)| match reads(lowering, self, &nodes[index], old) {
-                None => true,
-                Some(own_position) => {
-                    at < slot || (at == slot && ((own_position && is_nest) || grows(&nodes[index], old)))
-                }
-            })
+        self.reads.of(old).iter().all(|read| {
+            read.slot < slot
+                || (read.slot == slot && ((read.own_position && is_nest) || grows(&nodes[read.node], old)))
+        })
     }
 
-    /// Whether a copy of `value` at the region's end reads `old`: `Some(true)` if at its own position only.
-    pub fn reads_late(&self, lowering: &Lowering, value: Value, old: Value) -> Option<bool> {
-        reach(lowering, self, value, old, true)
+    /// Of what a copy of `value` at the region's end would read of what may be written over, each with whether it reads it
+    /// at its own position only.
+    pub fn read_by_copy(&self, value: Value) -> Vec<(Value, bool)> {
+        self.reads.sources(&self.slot_of, value).over.to_vec()
     }
 
-    /// [`Clusters::may_replace`] for an input of the graph.
-    pub fn may_overwrite(&self, lowering: &Lowering, name: &str, new: Value) -> bool {
-        let input = lowering.graph.input(name);
-        input.is_some_and(|input| self.may_replace(lowering, input.value, new, &lowering.graph.body))
+    fn computed(&mut self, value: Value, slot: usize) {
+        self.slot_of.insert(value, slot);
+        self.produced.push(value);
+        self.made.insert(value);
     }
 }
 
@@ -108,21 +155,35 @@ impl Clusters {
 /// go into is then one nest after all of them.
 fn products_first(nodes: &[Node]) -> Vec<usize> {
     let own: HashSet<Value> = nodes.iter().flat_map(|node| node.results.iter().copied()).collect();
-    let mut known: HashSet<Value> = HashSet::new();
+    // The products that wait for each value, how many values each waits for, and those that wait for none.
+    let mut waiting: HashMap<Value, Vec<usize>> = HashMap::new();
+    let mut missing = vec![0; nodes.len()];
+    let mut ready: BinaryHeap<Reverse<usize>> = BinaryHeap::new();
+    for (index, node) in nodes.iter().enumerate().filter(|(_, node)| is_product(node)) {
+        for arg in node.args.iter().filter(|arg| own.contains(arg)) {
+            waiting.entry(*arg).or_default().push(index);
+            missing[index] += 1;
+        }
+        if missing[index] == 0 {
+            ready.push(Reverse(index));
+        }
+    }
     let mut order = vec![];
-    let mut products: Vec<usize> = (0..nodes.len()).filter(|&index| is_product(&nodes[index])).collect();
-    for index in 0..=nodes.len() {
-        products.retain(|&product| {
-            let ready = nodes[product].args.iter().all(|arg| known.contains(arg) || !own.contains(arg));
-            if ready {
-                order.push(product);
-                known.extend(&nodes[product].results);
+    let mut known = |index: usize, ready: &mut BinaryHeap<Reverse<usize>>| {
+        order.push(index);
+        for product in nodes[index].results.iter().filter_map(|result| waiting.get(result)).flatten() {
+            missing[*product] -= 1;
+            if missing[*product] == 0 {
+                ready.push(Reverse(*product));
             }
-            !ready
-        });
-        if let Some(node) = nodes.get(index).filter(|node| !is_product(node)) {
-            order.push(index);
-            known.extend(&node.results);
+        }
+    };
+    for index in 0..=nodes.len() {
+        while let Some(Reverse(product)) = ready.pop() {
+            known(product, &mut ready);
+        }
+        if nodes.get(index).is_some_and(|node| !is_product(node)) {
+            known(index, &mut ready);
         }
     }
     order
@@ -143,53 +204,18 @@ fn grows(node: &Node, value: Value) -> bool {
     node.op == Op::AddRows && node.args[0] == value && !node.args[1..].contains(&value)
 }
 
-/// Whether and how a node reads `value`, directly or through operations that have no slot: `Some(true)` if at its own
-/// position only.
-fn reads(lowering: &Lowering, clusters: &Clusters, node: &Node, value: Value) -> Option<bool> {
-    let mut found = None;
-    for operand in node.operands() {
-        let elementwise = matches!(node.op, Op::Map(_) | Op::Spread { .. } | Op::Reduce { .. });
-        if let Some(own) = reach(lowering, clusters, operand, value, elementwise) {
-            found = Some(found.unwrap_or(true) && own);
-        }
-    }
-    found
-}
-
-fn reach(lowering: &Lowering, clusters: &Clusters, from: Value, value: Value, own: bool) -> Option<bool> {
-    if from == value {
-        return Some(own);
-    }
-    if clusters.slot_of.contains_key(&from) {
-        return None;
-    }
-    let node = lowering.definers.get(&from)?;
-    let own = own && keeps_position(node);
-    let reached = node.args.iter().filter_map(|&arg| reach(lowering, clusters, arg, value, own));
-    reached.reduce(|a, b| a && b)
-}
-
-/// Whether an operation without a slot reads its operand at its own position: `[rows..]` spread along columns, or
-/// nothing moved at all.
-fn keeps_position(node: &Node) -> bool {
-    match &node.op {
-        Op::Stop | Op::Map(_) => true,
-        Op::Broadcast { axes, shape } => {
-            axes.iter().copied().eq(0..axes.len()) && axes.len() + 1 >= shape.len()
-        }
-        _ => false,
-    }
-}
-
 impl<'a> Lowering<'a> {
-    pub(super) fn cluster(&self, nodes: &'a [Node], handed: Vec<Value>) -> Clusters {
+    /// `handed` is what the region hands out: outputs, or what its loop carries on and stacks. Those that no slot computes
+    /// are copied after all slots. `over` is what may be written over while the region runs.
+    pub(super) fn cluster(&self, nodes: &'a [Node], handed: &[Value], over: HashSet<Value>) -> Clusters {
         let mut clusters = Clusters {
             slots: vec![],
             slot_of: HashMap::new(),
             produced: vec![],
+            made: HashSet::new(),
             joined: HashSet::new(),
-            handed,
-            placed: vec![],
+            reads: Reads::new(over),
+            nests: Nests::default(),
         };
         let floating = self.floating(nodes);
         for index in products_first(nodes) {
@@ -218,20 +244,24 @@ impl<'a> Lowering<'a> {
                 _ => false,
             };
             if member {
-                let slot = self.join_nest(&mut clusters, nodes, node);
-                clusters.placed.push((index, slot));
-                clusters.slot_of.insert(node.result(), slot);
-                clusters.produced.push(node.result());
+                let slot = self.join_nest(&mut clusters, node);
+                clusters.reads.place(&clusters.slot_of, index, node, slot);
+                clusters.computed(node.result(), slot);
             } else if alone {
                 let slot = clusters.slots.len();
                 clusters.slots.push(Slot::Single(index));
-                clusters.placed.push((index, slot));
-                clusters.slot_of.extend(node.results.iter().map(|&result| (result, slot)));
-                if !matches!(node.op, Op::Loop(_) | Op::Concat { .. }) {
-                    clusters.produced.extend(&node.results);
+                clusters.reads.place(&clusters.slot_of, index, node, slot);
+                match node.op {
+                    Op::Loop(_) | Op::Concat { .. } => {
+                        clusters.slot_of.extend(node.results.iter().map(|&result| (result, slot)));
+                    }
+                    _ => node.results.iter().for_each(|&result| clusters.computed(result, slot)),
                 }
+            } else {
+                clusters.reads.pass_on(&clusters.slot_of, node);
             }
         }
+        clusters.reads.copy_late(&clusters.slot_of, handed);
         clusters
     }
 
@@ -367,68 +397,57 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    /// What must have run before `value` can be read.
-    fn needs(&self, clusters: &Clusters, value: Value, own_position: bool, needs: &mut Vec<Need>) {
-        if let Some(&slot) = clusters.slot_of.get(&value) {
-            needs.push(Need { slot, own_position });
-            return;
-        }
-        let Some(node) = self.definers.get(&value) else { return };
-        let own_position = own_position && keeps_position(node);
-        for &arg in &node.args {
-            self.needs(clusters, arg, own_position, needs);
-        }
-    }
-
     /// The nest that a member joins, or a new one at the end.
-    fn join_nest(&self, clusters: &mut Clusters, nodes: &[Node], node: &Node) -> usize {
-        let mut needs = vec![];
+    fn join_nest(&self, clusters: &mut Clusters, node: &Node) -> usize {
+        let mut first = 0;
+        let mut sources = Sources::default();
         for (place, &arg) in node.args.iter().enumerate() {
             let row_of = matches!(node.op, Op::Take | Op::Put { .. }) || (node.op == Op::Pick && place == 0);
-            self.needs(clusters, arg, !row_of, &mut needs);
+            let of_arg = clusters.reads.sources(&clusters.slot_of, arg);
+            first = first.max(match node.op {
+                // `g` lies on the rows of the result.
+                Op::Spread { .. } => of_arg.last_slot.unwrap_or(0),
+                _ => of_arg.first_slot(!row_of),
+            });
+            sources.extend(&of_arg, true);
         }
-        if let Op::Spread { .. } = node.op {
-            // `g` lies on the rows of the result.
-            needs.iter_mut().for_each(|need| need.own_position = true);
+        first = first.max(self.after_readers(clusters, node.result()));
+        let reduces = usize::from(matches!(node.op, Op::Reduce { .. }));
+        if reduces + sources.levels > MAX_LEVELS {
+            first = first.max(sources.last_slot.map_or(0, |slot| slot + 1));
         }
-        let mut first =
-            needs.iter().map(|need| need.slot + usize::from(!need.own_position)).max().unwrap_or(0);
-        first = first.max(self.after_readers(clusters, nodes, node.result()));
         let (rows, columns) = self.domain(node);
-        for slot in first..clusters.slots.len() {
-            let Slot::Nest(nest) = &mut clusters.slots[slot] else { continue };
-            let fits = match columns {
-                Some(columns) => nest.rows == rows && nest.columns.is_none_or(|own| own == columns),
-                None => nest.rows == rows,
-            };
-            // A value of the nest's rows fits as well, unless it needs columns of its own.
-            let shape = self.graph.shape(node.result());
-            let on_rows = !matches!(node.op, Op::Reduce { .. }) && nest.rows == shape;
-            if fits {
+        let fits = match columns {
+            Some(columns) => clusters.nests.on_domain(&rows, columns, first),
+            None => clusters.nests.on_rows(&rows, first),
+        };
+        // A value of the nest's rows fits as well, unless it needs columns of its own.
+        let on_rows = match node.op {
+            Op::Reduce { .. } => None,
+            _ => clusters.nests.on_rows(self.graph.shape(node.result()), first),
+        };
+        let slot = fits.into_iter().chain(on_rows).min().unwrap_or(clusters.slots.len());
+        if slot == clusters.slots.len() {
+            clusters.slots.push(Slot::Nest(Nest::of(rows, columns)));
+        }
+        if let Slot::Nest(nest) = &mut clusters.slots[slot] {
+            clusters.nests.remove(slot, nest);
+            if fits == Some(slot) {
                 nest.columns = nest.columns.or(columns);
             }
-            if fits || on_rows {
-                nest.members.push(node.result());
-                return slot;
-            }
+            nest.push(node.result());
+            clusters.nests.insert(slot, nest);
         }
-        clusters.slots.push(Slot::Nest(Nest { rows, columns, members: vec![node.result()] }));
-        clusters.slots.len() - 1
+        let before = if sources.last_slot == Some(slot) { sources.levels } else { 0 };
+        clusters.reads.computed_after(node.result(), before + reduces);
+        slot
     }
 
     /// The first slot at which an updated input may be overwritten, so that it can be in place.
-    fn after_readers(&self, clusters: &Clusters, nodes: &[Node], value: Value) -> usize {
-        let mut first = 0;
-        for output in self.graph.outputs.iter().filter(|output| output.value == value) {
-            let crate::graph::OutputRole::Update(name) = &output.role else { continue };
-            let Some(input) = self.graph.input(name) else { continue };
-            for &(index, slot) in &clusters.placed {
-                if let Some(own) = reads(self, clusters, &nodes[index], input.value) {
-                    first = first.max(slot + usize::from(!own));
-                }
-            }
-        }
-        first
+    fn after_readers(&self, clusters: &Clusters, value: Value) -> usize {
+        let inputs = self.replaced.get(&value).map_or(&[][..], |inputs| inputs);
+        let reads = inputs.iter().flat_map(|&input| clusters.reads.of(input));
+        reads.map(|read| read.slot + usize::from(!read.own_position)).max().unwrap_or(0)
     }
 
     /// The rows and columns that a member runs over.

@@ -4,7 +4,7 @@
 //! The result's place is free until the last pass stores it, each element of which needs the kept value at its own
 //! position only. Nothing else may read that place in this nest.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::Lowering;
 use super::cluster::Nest;
@@ -24,24 +24,32 @@ pub(super) struct Kept {
 /// What a nest keeps, and where.
 pub(super) fn choose(lowering: &Lowering, nest: &Nest, passes: &Passes) -> Vec<Kept> {
     let last = passes.folds.len() - 1;
+    if last == 0 {
+        return vec![];
+    }
     let costly: Vec<Vec<Value>> = (0..=last)
         .map(|pass| {
             let folded = passes.folds[pass].iter().map(|&(_, operand, _)| operand);
             let stored = passes.full_stores.iter().copied().filter(|_| pass == last);
-            let mut found = vec![];
-            folded.chain(stored).for_each(|value| costly_in(lowering, nest, value, &mut found));
+            let (mut found, mut seen) = (vec![], HashSet::new());
+            folded.chain(stored).for_each(|value| costly_in(lowering, nest, value, &mut found, &mut seen));
             found
         })
         .collect();
+    let mut last_pass: HashMap<Value, usize> = HashMap::new();
+    for (pass, values) in costly.iter().enumerate() {
+        last_pass.extend(values.iter().map(|&value| (value, pass)));
+    }
     let mut places = free_places(lowering, nest, passes);
     let mut kept: Vec<Kept> = vec![];
+    let mut known = HashSet::new();
     for pass in 0..last {
         for &value in &costly[pass] {
-            let again = costly[pass + 1..].iter().any(|later| later.contains(&value));
-            if !again || kept.iter().any(|other| other.value == value) {
+            if last_pass[&value] <= pass || known.contains(&value) {
                 continue;
             }
             let Some(view) = places.pop() else { return kept };
+            known.insert(value);
             kept.push(Kept { value, pass, view });
         }
     }
@@ -50,10 +58,16 @@ pub(super) fn choose(lowering: &Lowering, nest: &Nest, passes: &Passes) -> Vec<K
 
 /// The transcendental values on all of the nest's positions that `value` is computed from, outermost first, as far as
 /// they are neither in memory nor folded.
-fn costly_in(lowering: &Lowering, nest: &Nest, value: Value, found: &mut Vec<Value>) {
-    let Some(node) = lowering.definers.get(&value) else { return };
-    let in_memory = !nest.members.contains(&value) && lowering.view_of(value).is_some();
-    if in_memory || found.contains(&value) || matches!(node.op, Op::Reduce { .. }) {
+fn costly_in(
+    lowering: &Lowering,
+    nest: &Nest,
+    value: Value,
+    found: &mut Vec<Value>,
+    seen: &mut HashSet<Value>,
+) {
+    let Some(node) = lowering.definers.get(&value).filter(|_| seen.insert(value)) else { return };
+    let in_memory = !nest.contains(value) && lowering.view_of(value).is_some();
+    if in_memory || matches!(node.op, Op::Reduce { .. }) {
         return;
     }
     let everywhere = lowering.graph.shape(value).len() == nest.rows.len() + 1;
@@ -64,7 +78,7 @@ fn costly_in(lowering: &Lowering, nest: &Nest, value: Value, found: &mut Vec<Val
         return;
     }
     if matches!(node.op, Op::Map(_) | Op::Stop) {
-        node.args.iter().for_each(|&arg| costly_in(lowering, nest, arg, found));
+        node.args.iter().for_each(|&arg| costly_in(lowering, nest, arg, found, seen));
     }
 }
 
@@ -95,7 +109,7 @@ fn buffers_read(
     if !seen.insert(value) {
         return;
     }
-    if !nest.members.contains(&value)
+    if !nest.contains(value)
         && let Some(view) = lowering.view_of(value)
     {
         read.insert(view.buffer);

@@ -20,6 +20,7 @@ mod nest;
 mod pack;
 mod parts;
 mod prologue;
+mod reads;
 mod regions;
 mod ride;
 mod rounds;
@@ -31,7 +32,7 @@ mod turn;
 use std::collections::{HashMap, HashSet};
 
 use super::{BufferId, BufferKind, Elem, Item, Module, Numbers, Rounds, Time};
-use crate::graph::{Graph, Node, Op, OutputRole, Value};
+use crate::graph::{Graph, Input, InputRole, Node, Op, OutputRole, Value};
 use cluster::{Clusters, Slot};
 use storage::View;
 
@@ -43,6 +44,8 @@ pub fn lower(graph: &Graph, numbers: Numbers) -> Module {
         numbers,
         definers: HashMap::new(),
         uses: HashMap::new(),
+        replaced: graph.replaced_inputs(),
+        trained: HashSet::new(),
         homes: HashMap::new(),
         slices: HashMap::new(),
         ones: HashMap::new(),
@@ -53,6 +56,15 @@ pub fn lower(graph: &Graph, numbers: Numbers) -> Module {
         names: HashSet::new(),
         times: 0,
     };
+    let updated: HashSet<Value> = lowering.replaced.values().flatten().copied().collect();
+    let is_param = |input: &&Input| matches!(input.role, InputRole::Param { .. });
+    lowering.trained = graph
+        .inputs
+        .iter()
+        .filter(is_param)
+        .map(|input| input.value)
+        .filter(|param| updated.contains(param))
+        .collect();
     regions::index(&mut lowering, &graph.body);
     lowering.run();
     tidy::tidy(&mut lowering.module);
@@ -71,6 +83,10 @@ struct Lowering<'a> {
     definers: HashMap<Value, &'a Node>,
     /// How each value is used, in all regions.
     uses: HashMap<Value, Vec<Use>>,
+    /// The inputs that each value is the new value of.
+    replaced: HashMap<Value, Vec<Value>>,
+    /// The parameters that the step changes.
+    trained: HashSet<Value>,
     /// Where values lie that go through memory. The first view is the one that is read; all are written.
     homes: HashMap<Value, Vec<View>>,
     /// The source of each sliced loop parameter, and the loop's variable.
@@ -119,12 +135,15 @@ impl<'a> Lowering<'a> {
             self.homes.insert(input.value, vec![View::whole(buffer, &ty.shape)]);
         }
         let handed: Vec<Value> = self.graph.outputs.iter().map(|output| output.value).collect();
-        let clusters = self.cluster(&self.graph.body, handed);
+        let over = self.replaced.values().flatten().copied().collect();
+        let clusters = self.cluster(&self.graph.body, &handed, over);
+        let inputs: HashMap<&str, Value> =
+            self.graph.inputs.iter().map(|input| (input.name.as_str(), input.value)).collect();
         let mut copies = vec![];
         for (index, output) in self.graph.outputs.iter().enumerate() {
             let (value, view, replaced) = match &output.role {
-                OutputRole::Update(name) => match self.graph.input(name) {
-                    Some(input) => (output.value, self.homes[&input.value][0].clone(), Some(input.value)),
+                OutputRole::Update(name) => match inputs.get(name.as_str()) {
+                    Some(&input) => (output.value, self.homes[&input][0].clone(), Some(input)),
                     None => continue,
                 },
                 role => {
@@ -136,9 +155,9 @@ impl<'a> Lowering<'a> {
                     (value, view, None)
                 }
             };
-            let in_place = match &output.role {
-                OutputRole::Update(name) => clusters.may_overwrite(self, name, value),
-                _ => clusters.writes(value),
+            let in_place = match replaced {
+                Some(input) => clusters.may_replace(input, value, &self.graph.body),
+                None => clusters.writes(value),
             };
             if in_place {
                 self.homes.entry(value).or_default().push(view);
@@ -165,13 +184,15 @@ impl<'a> Lowering<'a> {
     /// The values that copies at the step's end would read from an input after another copy, or another place of the
     /// same one, has overwritten it: `a` and `b` that are each other's update.
     fn read_after_overwritten(&self, clusters: &Clusters, copies: &[LastCopy]) -> Vec<Value> {
+        let overwritten: HashSet<Value> = copies.iter().filter_map(|copy| copy.replaced).collect();
         let mut found = vec![];
+        let mut seen = HashSet::new();
         for copy in copies.iter().filter(|copy| copy.replaced.is_some()) {
-            let overwritten = copies.iter().filter_map(|other| other.replaced).any(|input| {
-                let reads = clusters.reads_late(self, copy.value, input);
-                reads.is_some_and(|own_position| copy.replaced != Some(input) || !own_position)
+            let mut reads = clusters.read_by_copy(copy.value).into_iter();
+            let is_read_late = reads.any(|(input, own_position)| {
+                overwritten.contains(&input) && (copy.replaced != Some(input) || !own_position)
             });
-            if overwritten && !found.contains(&copy.value) {
+            if is_read_late && seen.insert(copy.value) {
                 found.push(copy.value);
             }
         }

@@ -199,7 +199,7 @@ fn level(lowering: &Lowering, nest: &Nest, value: Value, known: &mut HashMap<Val
     if let Some(&level) = known.get(&value) {
         return level;
     }
-    let inside = nest.members.contains(&value);
+    let inside = nest.contains(value);
     let below = match lowering.definers.get(&value) {
         Some(node) if inside || (!lowering.is_stored(value) && !matches!(node.op, Op::Loop(_))) => {
             let args = node.args.iter().map(|&arg| level(lowering, nest, arg, known));

@@ -1,7 +1,7 @@
 //! Weights are packed once for many products: constant ones before a run's steps, others before the loop that multiplies
 //! by them at every step.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::prologue;
 use crate::kernel::{
@@ -19,18 +19,26 @@ pub(super) fn pack_weights(module: &mut Module, format: Format) {
     constants.extend(module.prologue.iter().flat_map(Item::stored));
     let mut packing = Packing { constants, format, buffers: &mut module.buffers };
     // What is computed once is so by rounded weights too.
-    let mut first = vec![];
+    let mut packs = Packs::default();
     if format != Format::F32 {
-        packing.constant(&mut module.prologue, 1, &mut first);
+        packing.constant(&mut module.prologue, 1, &mut packs);
     }
-    module.prologue.splice(0..0, first);
+    packs.items.append(&mut module.prologue);
     let mut items = vec![];
     for mut item in std::mem::take(&mut module.items) {
-        packing.constant(std::slice::from_mut(&mut item), 1, &mut module.prologue);
+        packing.constant(std::slice::from_mut(&mut item), 1, &mut packs);
         packing.before_loop(&mut item, &mut items);
         items.push(item);
     }
+    module.prologue = packs.items;
     module.items = items;
+}
+
+/// Items, and those among them that pack a weight, by its buffer.
+#[derive(Default)]
+struct Packs {
+    items: Vec<Item>,
+    known: HashMap<BufferId, Vec<Pack>>,
 }
 
 struct Packing<'m> {
@@ -41,7 +49,7 @@ struct Packing<'m> {
 
 impl Packing<'_> {
     /// Packs the constant weights of items that run `times` times a step.
-    fn constant(&mut self, items: &mut [Item], times: usize, prologue: &mut Vec<Item>) {
+    fn constant(&mut self, items: &mut [Item], times: usize, prologue: &mut Packs) {
         for item in items {
             match item {
                 Item::Loop(inner) => self.constant(&mut inner.items, inner.steps, prologue),
@@ -64,7 +72,7 @@ impl Packing<'_> {
         if inner.steps < 2 {
             return;
         }
-        let mut packs = vec![];
+        let mut packs = Packs::default();
         for item in &mut inner.items {
             if let Item::Gemm(gemm) = item
                 && can_pack(gemm)
@@ -75,7 +83,7 @@ impl Packing<'_> {
                 self.pack(gemm, format, &mut packs);
             }
         }
-        before.append(&mut packs);
+        before.append(&mut packs.items);
     }
 
     /// `usual`, unless the product asks for another.
@@ -84,19 +92,18 @@ impl Packing<'_> {
     }
 
     /// Has a product read its packed weight, which one of `packs` makes.
-    fn pack(&mut self, gemm: &mut Gemm, format: Format, packs: &mut Vec<Item>) {
+    fn pack(&mut self, gemm: &mut Gemm, format: Format, packs: &mut Packs) {
         let Gemm { form, k, n, ref b, .. } = *gemm;
         let wanted = |to| Pack { form, k, n, b: b.clone(), to, format };
-        let known = packs.iter().find_map(|item| match item {
-            Item::Pack(pack) if *pack == wanted(pack.to) => Some(pack.to),
-            _ => None,
-        });
-        let to = known.unwrap_or_else(|| {
+        let known = packs.known.entry(b.at.buffer).or_default();
+        let same = known.iter().map(|pack| pack.to).zip(&*known).find(|(to, pack)| **pack == wanted(*to));
+        let to = same.map(|(to, _)| to).unwrap_or_else(|| {
             let to = BufferId(self.buffers.len() as u32);
             let name = format!("packed_{}", self.buffers.len());
             let shape = vec![format.packed_len(k, n)];
             self.buffers.push(Buffer { name, elem: Elem::Real, shape, kind: BufferKind::Packed });
-            packs.push(Item::Pack(wanted(to)));
+            known.push(wanted(to));
+            packs.items.push(Item::Pack(wanted(to)));
             to
         });
         gemm.packed = Some(format);

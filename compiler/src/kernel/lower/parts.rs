@@ -8,7 +8,7 @@
 
 use super::storage::View;
 use super::{Lowering, Use};
-use crate::graph::{Form, InputRole, Node, Op, OutputRole, Value};
+use crate::graph::{Form, Node, Op, Value};
 use crate::kernel::FEW_ROWS;
 
 /// As many as the workers that gain most: more parts are more to hand on and to add up, and with more workers a product is
@@ -51,10 +51,6 @@ impl Lowering<'_> {
 
     /// Whether a value is a parameter that the step changes.
     fn is_updated(&self, value: Value) -> bool {
-        let parameter = self.graph.inputs.iter().find(|input| input.value == value);
-        parameter.is_some_and(|input| {
-            matches!(input.role, InputRole::Param { .. })
-                && self.graph.output(&OutputRole::Update(input.name.clone())).is_some()
-        })
+        self.trained.contains(&value)
     }
 }

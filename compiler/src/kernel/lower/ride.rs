@@ -90,11 +90,12 @@ impl Lowering<'_> {
 /// Gives the column sums in `module`, which are the products by the rows of `ones`, to products of the same right side. A
 /// row of ones that nobody reads then is not filled.
 pub(super) fn column_sums(module: &mut Module, ones: &HashSet<BufferId>) {
+    let touched = Touched::of(&module.items, ones);
     let mut moved = HashMap::new();
     let mut gone = HashSet::new();
     for host in 0..module.items.len() {
         let Item::Gemm(gemm) = &module.items[host] else { continue };
-        let sums = if can_sum(gemm) { sums_for(module, host, gemm, ones) } else { vec![] };
+        let sums = if can_sum(gemm) { touched.sums_for(module, host, gemm) } else { vec![] };
         let sums: Vec<Sum> = sums.into_iter().filter(|sum| !gone.contains(&sum.item)).collect();
         if sums.is_empty() {
             continue;
@@ -143,30 +144,60 @@ struct Sum {
     column: usize,
 }
 
-/// The sums of columns of the right side of `gemm`, which is item `host`, while that holds the same and before anybody
-/// reads them.
-fn sums_for(module: &Module, host: usize, gemm: &Gemm, ones: &HashSet<BufferId>) -> Vec<Sum> {
-    let writers = |id: BufferId| module.items.iter().filter(|item| item.stored().contains(&id)).count();
-    let own = |id: BufferId, len: usize| {
-        let buffer = module.buffer(id);
-        buffer.kind == BufferKind::Temp && buffer.len() == len && writers(id) == 1
-    };
-    let writes = |item: &Item| item.stored().contains(&gemm.b.at.buffer);
-    let (before, behind) = module.items.split_at(host);
-    let first = before.iter().rposition(writes).map_or(0, |at| at + 1);
-    let end = behind.iter().position(writes).map_or(module.items.len(), |at| host + at);
-    let sum = |item: usize| {
-        let Item::Gemm(sum) = &module.items[item] else { return None };
-        let same = sum.b.at.buffer == gemm.b.at.buffer && sum.b.stride == gemm.b.stride && sum.k == gemm.k;
-        let column = sum.b.at.offset.checked_sub(gemm.b.at.offset)?;
-        let result = sum.c.at.buffer;
-        let within = column + sum.n <= gemm.n && own(result, sum.n);
-        let read =
-            item < host && module.items[item..=host].iter().any(|item| item.loaded().contains(&result));
-        let sums = ones.contains(&sum.a.at.buffer) && same && within && !read;
-        sums.then_some(Sum { item, result, column })
-    };
-    (first..end).filter_map(sum).collect()
+/// Which items touch a buffer, by their places in order.
+struct Touched {
+    reads: HashMap<BufferId, Vec<usize>>,
+    writes: HashMap<BufferId, Vec<usize>>,
+    /// The products by a row of ones, by the buffer of their right side.
+    sums: HashMap<BufferId, Vec<usize>>,
+}
+
+impl Touched {
+    fn of(items: &[Item], ones: &HashSet<BufferId>) -> Self {
+        let mut touched = Self { reads: HashMap::new(), writes: HashMap::new(), sums: HashMap::new() };
+        for (place, item) in items.iter().enumerate() {
+            for id in item.loaded() {
+                touched.reads.entry(id).or_default().push(place);
+            }
+            for id in item.stored() {
+                touched.writes.entry(id).or_default().push(place);
+            }
+            match item {
+                Item::Gemm(gemm) if ones.contains(&gemm.a.at.buffer) => {
+                    touched.sums.entry(gemm.b.at.buffer).or_default().push(place);
+                }
+                _ => {}
+            }
+        }
+        touched
+    }
+
+    /// The sums of columns of the right side of `gemm`, which is item `host`, while that holds the same and before anybody
+    /// reads them.
+    fn sums_for(&self, module: &Module, host: usize, gemm: &Gemm) -> Vec<Sum> {
+        let places =
+            |of: &HashMap<BufferId, Vec<usize>>, id: BufferId| of.get(&id).cloned().unwrap_or_default();
+        let own = |id: BufferId, len: usize| {
+            let buffer = module.buffer(id);
+            buffer.kind == BufferKind::Temp && buffer.len() == len && places(&self.writes, id).len() == 1
+        };
+        let writes = places(&self.writes, gemm.b.at.buffer);
+        let (before, behind) = writes.split_at(writes.partition_point(|&place| place < host));
+        let first = before.last().map_or(0, |place| place + 1);
+        let end = behind.first().copied().unwrap_or(module.items.len());
+        let sum = |item: usize| {
+            let Item::Gemm(sum) = &module.items[item] else { return None };
+            let same = sum.b.stride == gemm.b.stride && sum.k == gemm.k;
+            let column = sum.b.at.offset.checked_sub(gemm.b.at.offset)?;
+            let result = sum.c.at.buffer;
+            let within = column + sum.n <= gemm.n && own(result, sum.n);
+            let read =
+                item < host && places(&self.reads, result).iter().any(|place| (item..=host).contains(place));
+            (same && within && !read).then_some(Sum { item, result, column })
+        };
+        let sums = places(&self.sums, gemm.b.at.buffer);
+        sums.into_iter().filter(|item| (first..end).contains(item)).filter_map(sum).collect()
+    }
 }
 
 /// Calls `act` on every address of these items. What a pack, a scatter or distinct ids write has none.

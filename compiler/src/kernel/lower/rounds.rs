@@ -1,7 +1,7 @@
 //! Products in time loops that have nothing to multiply in one of the rounds: in the first one, where a state that starts at
 //! zero is what they multiply, or in the last one, where nobody reads any more what they hand to the next.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::Lowering;
 use crate::graph::{Loop, Node, Op, Value};
@@ -11,12 +11,12 @@ impl Lowering<'_> {
     /// Notes for each product in the body of `inner` in which rounds it is wanted.
     pub(super) fn find_idle_rounds(&mut self, inner: &Loop) {
         let needed = self.needed_in_last_round(inner);
+        let inits: HashMap<Value, Value> = inner.carried.iter().map(|c| (c.param, c.init)).collect();
         for node in inner.body.iter().filter(|node| matches!(node.op, Op::MatMul(_))) {
-            let first = inner.carried.iter().find(|carried| carried.param == node.args[0]);
-            let rounds = match first {
+            let rounds = match inits.get(&node.args[0]) {
                 // In a loop of one round nobody has written before what is left out.
                 _ if !needed.contains(&node.result()) && inner.steps > 1 => Rounds::BeforeLast,
-                Some(carried) if self.is_zero(carried.init) => Rounds::AfterFirst,
+                Some(&init) if self.is_zero(init) => Rounds::AfterFirst,
                 _ => continue,
             };
             self.rounds.insert(node.result(), rounds);

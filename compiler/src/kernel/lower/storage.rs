@@ -1,5 +1,7 @@
 //! Where values lie: views of buffers, and which value gets which.
 
+use std::collections::HashMap;
+
 use super::cluster::Clusters;
 use super::{Lowering, Use};
 use crate::graph::{Loop, Node, Op, Value};
@@ -222,14 +224,19 @@ impl<'a> Lowering<'a> {
         }
         self.find_idle_rounds(inner);
         let nexts = inner.carried.iter().map(|carried| carried.next);
-        let handed = nexts.chain(inner.stacked.iter().map(|stacked| stacked.value)).collect();
-        let clusters = self.cluster(&inner.body, handed);
+        let handed: Vec<Value> = nexts.chain(inner.stacked.iter().map(|stacked| stacked.value)).collect();
+        let over = inner.carried.iter().map(|carried| carried.param).collect();
+        let clusters = self.cluster(&inner.body, &handed, over);
+        let mut stacks: HashMap<Value, Vec<Value>> = HashMap::new();
+        for stacked in &inner.stacked {
+            stacks.entry(stacked.value).or_default().push(stacked.result);
+        }
         let mut copies = vec![];
         for carried in &inner.carried {
-            let kept = |value| inner.stacked.iter().any(|s| s.value == value);
-            let has_history = kept(carried.param)
-                || kept(carried.next)
-                || !clusters.may_replace(self, carried.param, carried.next, &inner.body);
+            let stacks_of = |value| stacks.get(&value).map_or(&[][..], |results| results);
+            let has_history = !stacks_of(carried.param).is_empty()
+                || !stacks_of(carried.next).is_empty()
+                || !clusters.may_replace(carried.param, carried.next, &inner.body);
             let shape = self.graph.shape(carried.init).to_vec();
             let (before, after, first, last);
             if has_history {
@@ -240,12 +247,11 @@ impl<'a> Lowering<'a> {
                 let (read, written) = if inner.reverse { (late, early) } else { (early, late) };
                 first = all.at(if inner.reverse { inner.steps } else { 0 });
                 last = all.at(if inner.reverse { 0 } else { inner.steps });
-                for stacked in &inner.stacked {
-                    if stacked.value == carried.param {
-                        self.homes.insert(stacked.result, vec![read.clone()]);
-                    } else if stacked.value == carried.next {
-                        self.homes.insert(stacked.result, vec![written.clone()]);
-                    }
+                for &result in stacks_of(carried.next) {
+                    self.homes.insert(result, vec![written.clone()]);
+                }
+                for &result in stacks_of(carried.param) {
+                    self.homes.insert(result, vec![read.clone()]);
                 }
                 (before, after) = (read.at_time(time), written.at_time(time));
             } else {

@@ -29,7 +29,7 @@ pub fn verify(module: &Module) -> Result<(), String> {
     let mut verifier = Verifier {
         module,
         written,
-        left_out: Vec::new(),
+        left_out: HashMap::new(),
         packed: HashMap::new(),
         open: Vec::new(),
         times: HashSet::new(),
@@ -56,7 +56,7 @@ struct Verifier<'m> {
     /// Whether each buffer's contents are defined by now.
     written: Vec<bool>,
     /// Places in defined buffers that a loop has left as they were: rows and columns.
-    left_out: Vec<(Matrix, usize, usize)>,
+    left_out: HashMap<BufferId, Vec<(Matrix, usize, usize)>>,
     /// What each packed buffer holds: form, k, n and format.
     packed: HashMap<BufferId, (Form, usize, usize, Format)>,
     /// Enclosing time loops and their lengths.
@@ -120,7 +120,7 @@ impl<'m> Verifier<'m> {
         let mut last = gemm.c.clone();
         last.at.offset += apart * if inner.reverse { 0 } else { inner.steps.saturating_sub(1) };
         last.at.terms.retain(|&(index, _)| index != time);
-        self.left_out.push((last, gemm.m, gemm.n));
+        self.left_out.entry(gemm.c.at.buffer).or_default().push((last, gemm.m, gemm.n));
     }
 
     fn gemm(&mut self, gemm: &Gemm) -> Result<(), String> {
@@ -276,7 +276,7 @@ impl<'m> Verifier<'m> {
         self.region(region)?;
         let meets =
             |(place, rows, columns): &(Matrix, usize, usize)| self.meet((place, *rows, *columns), region);
-        if self.left_out.iter().any(meets) {
+        if self.left_out.get(&region.0.at.buffer).is_some_and(|places| places.iter().any(meets)) {
             return Err(self.undefined(region.0.at.buffer));
         }
         self.defined(region.0.at.buffer)

@@ -1,5 +1,7 @@
 //! Loops: what every round sees alike is no carried or sliced value, and a loop of one round is its body.
 
+use std::collections::HashMap;
+
 use super::Simplify;
 use crate::graph::rewrite::Rewriter;
 use crate::graph::{Carried, Loop, Op, Sliced, Stacked, Value};
@@ -22,30 +24,30 @@ pub(super) fn simplify_loop(pass: &mut Simplify, rewriter: &mut Rewriter, inner:
         rewriter.set(carried.param, param);
         kept.carried.push(*carried);
     }
-    let mut sources: Vec<Sliced> = vec![];
+    let mut sources: HashMap<Value, Value> = HashMap::new();
     for sliced in &inner.sliced {
         let source = rewriter.get(sliced.source);
         if let Some(value) = repeated(pass, rewriter, source) {
             rewriter.set(sliced.param, value);
-        } else if let Some(known) = sources.iter().find(|known| known.source == source) {
-            rewriter.set(sliced.param, known.param);
+        } else if let Some(&param) = sources.get(&source) {
+            rewriter.set(sliced.param, param);
         } else {
             let slice = rewriter.new.slice(source);
-            sources.push(slice);
+            sources.insert(source, slice.param);
             rewriter.set(sliced.param, slice.param);
             kept.sliced.push(*sliced);
         }
     }
     rewriter.nodes(&inner.body, pass);
+    let mut stacks: HashMap<Value, usize> = HashMap::new();
     for stacked in &inner.stacked {
-        let value = rewriter.get(stacked.value);
-        if !kept.stacked.iter().any(|known: &Stacked| rewriter.get(known.value) == value) {
+        stacks.entry(rewriter.get(stacked.value)).or_insert_with(|| {
             kept.stacked.push(*stacked);
-        }
+            kept.stacked.len() - 1
+        });
     }
-    let values: Vec<Value> = kept.stacked.iter().map(|stacked| rewriter.get(stacked.value)).collect();
     let results = rewriter.close_loop(&kept);
-    results_of(rewriter, inner, &kept, &values, &results)
+    results_of(rewriter, inner, &kept, &stacks, &results)
 }
 
 /// The results of a loop of one round, computed outside any loop. `None` for other loops, and for those that slice ids:
@@ -91,22 +93,20 @@ fn repeated(pass: &mut Simplify, rewriter: &mut Rewriter, source: Value) -> Opti
     }
 }
 
-/// The old loop's results, in its order, among the new loop's.
+/// The old loop's results, in its order, among the new loop's; `stacks` are the places of what that stacks.
 fn results_of(
     rewriter: &Rewriter,
     inner: &Loop,
     kept: &Loop,
-    values: &[Value],
+    stacks: &HashMap<Value, usize>,
     results: &[Value],
 ) -> Vec<Value> {
-    let last = |carried: &Carried| match kept.carried.iter().position(|known| known == carried) {
-        Some(index) => results[index],
+    let lasts: HashMap<Value, Value> =
+        kept.carried.iter().map(|carried| carried.param).zip(results.iter().copied()).collect();
+    let last = |carried: &Carried| match lasts.get(&carried.param) {
+        Some(&last) => last,
         None => rewriter.get(carried.init),
     };
-    let stack = |stacked: &Stacked| {
-        let value = rewriter.get(stacked.value);
-        let index = values.iter().position(|&known| known == value).unwrap_or(0);
-        results[kept.carried.len() + index]
-    };
+    let stack = |stacked: &Stacked| results[kept.carried.len() + stacks[&rewriter.get(stacked.value)]];
     inner.carried.iter().map(last).chain(inner.stacked.iter().map(stack)).collect()
 }
