@@ -30,14 +30,12 @@ pub fn run(args: &Generate) -> Result<ExitCode> {
     let monitor = terminal::interruptible()?;
     let words: Vec<String> = prompt.iter().map(|&id| vocabulary.show(id)).collect();
     let mut out = std::io::stdout();
-    write!(out, "{}", tokenizer.join(words.iter().map(String::as_str)))?;
-    let mut previous = words.last().cloned();
+    let mut writer = tokenizer.writer();
+    write!(out, "{}", words.iter().map(|word| writer.next(word)).collect::<String>())?;
     let mut write_failed = None;
     let mut writing = Duration::ZERO;
     let mut write = |id| {
-        let word = vocabulary.show(id);
-        let text = tokenizer.after(previous.as_deref(), &word);
-        previous = Some(word);
+        let text = writer.next(&vocabulary.show(id));
         let begun = Instant::now();
         // Each word is seen as soon as it is there.
         let written = write!(out, "{text}").and_then(|()| out.flush());

@@ -15,7 +15,7 @@ pub struct Builder {
     /// Operations of the open regions, outermost first. Never empty.
     regions: Vec<Vec<Node>>,
     /// The node that defines each value, loops and loop parameters excepted.
-    definitions: HashMap<Value, Node>,
+    definitions: Vec<Option<Node>>,
     /// Where the loop lies that gives a value: its region and its place there.
     loops: HashMap<Value, (usize, usize)>,
 }
@@ -23,7 +23,7 @@ pub struct Builder {
 impl Builder {
     pub fn new(name: impl Into<String>) -> Self {
         let graph = Graph { name: name.into(), types: vec![], inputs: vec![], body: vec![], outputs: vec![] };
-        Self { graph, regions: vec![vec![]], definitions: HashMap::new(), loops: HashMap::new() }
+        Self { graph, regions: vec![vec![]], definitions: vec![], loops: HashMap::new() }
     }
 
     pub fn finish(mut self) -> Graph {
@@ -75,7 +75,7 @@ impl Builder {
 
     /// The operation that gave `value`; `None` for inputs, loop parameters and loop results.
     pub fn definition(&self, value: Value) -> Option<&Node> {
-        self.definitions.get(&value)
+        self.definitions.get(value.0 as usize)?.as_ref()
     }
 
     /// The number that every element of `value` is, if it is a constant.
@@ -100,10 +100,11 @@ impl Builder {
 
     fn push(&mut self, node: Node) {
         let place = (self.regions.len() - 1, self.nodes().len());
+        self.definitions.resize(self.graph.types.len(), None);
         for &result in &node.results {
             match node.op {
                 Op::Loop(_) => _ = self.loops.insert(result, place),
-                _ => _ = self.definitions.insert(result, node.clone()),
+                _ => self.definitions[result.0 as usize] = Some(node.clone()),
             }
         }
         if let Some(region) = self.regions.last_mut() {

@@ -1,14 +1,12 @@
 //! Rewriting: a copy of a graph in which a pass replaces the nodes that it knows better.
 
-use std::collections::HashMap;
-
 use super::{Builder, Graph, Loop, Node, Op, Sliced, Value};
 
 /// The copy under construction, and where each old value went.
 pub struct Rewriter<'a> {
     pub old: &'a Graph,
     pub new: Builder,
-    map: HashMap<Value, Value>,
+    map: Vec<Option<Value>>,
 }
 
 /// A pass's say on each node, in order, loop bodies included (a loop is offered before its body).
@@ -29,30 +27,30 @@ impl<'a> Rewriter<'a> {
         let mut rewriter = Self::without_inputs(old);
         for input in &old.inputs {
             let value = rewriter.new.input(&input.name, old.ty(input.value).clone(), input.role.clone());
-            rewriter.map.insert(input.value, value);
+            rewriter.set(input.value, value);
         }
         rewriter
     }
 
     /// An empty graph with the old one's name, for a pass that changes inputs.
     pub fn without_inputs(old: &'a Graph) -> Self {
-        Self { old, new: Builder::new(&old.name), map: HashMap::new() }
+        Self { old, new: Builder::new(&old.name), map: vec![None; old.types.len()] }
     }
 
     /// Where `value` went.
     pub fn get(&self, value: Value) -> Value {
-        match self.map.get(&value) {
-            Some(&new) => new,
+        match self.map[value.0 as usize] {
+            Some(new) => new,
             None => panic!("internal error: {value} is used before it is rewritten"),
         }
     }
 
     pub fn is_set(&self, value: Value) -> bool {
-        self.map.contains_key(&value)
+        self.map[value.0 as usize].is_some()
     }
 
     pub fn set(&mut self, old: Value, new: Value) {
-        self.map.insert(old, new);
+        self.map[old.0 as usize] = Some(new);
     }
 
     pub fn all(&self, values: &[Value]) -> Vec<Value> {

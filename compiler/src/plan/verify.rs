@@ -132,6 +132,7 @@ fn overlaps(program: &Program) -> Result<(), String> {
     order.sort_by_key(|(id, life)| (*life.start(), *id));
     let mut alive: Ranges<Life<'_>> = Ranges::default();
     let mut ends: BinaryHeap<Reverse<(usize, usize)>> = BinaryHeap::new();
+    let mut fault: Option<(usize, usize)> = None;
     for new in order {
         let (id, life) = new;
         while let Some(&Reverse((_, dead))) = ends.peek().filter(|Reverse((end, _))| end < life.start()) {
@@ -142,19 +143,17 @@ fn overlaps(program: &Program) -> Result<(), String> {
         }
         for &old in alive.overlapping(range(id)) {
             if !shares_in_place(program, &steps, old, new) && !shares_in_place(program, &steps, new, old) {
-                let name = |id: usize| &program.module.buffers[id].name;
-                let (left, right) = (old.0.min(id), old.0.max(id));
-                return Err(format!(
-                    "buffers {:?} and {:?} overlap while both live",
-                    name(left),
-                    name(right)
-                ));
+                let pair = (old.0.min(id), old.0.max(id));
+                fault = Some(fault.map_or(pair, |known| known.min(pair)));
             }
         }
         alive.insert(range(id), new);
         ends.push(Reverse((*life.end(), id)));
     }
-    Ok(())
+    let name = |id: usize| &program.module.buffers[id].name;
+    fault.map_or(Ok(()), |(left, right)| {
+        Err(format!("buffers {:?} and {:?} overlap while both live", name(left), name(right)))
+    })
 }
 
 /// The first and the last position in the schedule at which each buffer holds something; `None` if nothing uses it.

@@ -51,13 +51,23 @@ pub fn read_text(path: &Path, what: &'static str) -> Result<String> {
     let mut text = String::from_utf8(bytes).map_err(|error| {
         let offset = error.utf8_error().valid_up_to();
         let before = &error.as_bytes()[..offset];
-        let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count();
+        let line = 1 + line_ends(before);
         Error::NotUtf8 { path: path.to_owned(), offset, line }
     })?;
     if text.starts_with('\u{feff}') {
         text.remove(0);
     }
     Ok(text)
+}
+
+/// How many lines end in these bytes: with `"\n"`, `"\r\n"`, or a `'\r'` alone.
+fn line_ends(bytes: &[u8]) -> usize {
+    let ends = |&(at, &byte): &(usize, &u8)| match byte {
+        b'\n' => true,
+        b'\r' => bytes.get(at + 1) != Some(&b'\n'),
+        _ => false,
+    };
+    bytes.iter().enumerate().filter(ends).count()
 }
 
 /// [`read_text`] of a file that a model names.

@@ -3,7 +3,9 @@
 mod corpus;
 mod tokenizer;
 mod vocabulary;
+mod writer;
 
 pub use corpus::{Corpus, encode, encode_file, read_text};
 pub use tokenizer::{Token, Tokenizer};
 pub use vocabulary::{UNKNOWN, Vocabulary};
+pub use writer::Writer;

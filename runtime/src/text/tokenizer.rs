@@ -1,6 +1,9 @@
-//! How text is cut into tokens, and how tokens are put together again.
+//! How text is cut into tokens. [`Writer`] puts them together again.
 
 use lstmc_compiler::model::{TokenKind, Tokens};
+use unicode_segmentation::UnicodeSegmentation;
+
+use super::Writer;
 
 /// Cuts text as the `tokens` entry of a data block says.
 #[derive(Clone, Debug)]
@@ -21,23 +24,23 @@ impl Tokenizer {
         Self { kind: tokens.kind, newline: tokens.newline.clone() }
     }
 
-    /// The tokens of `text`, in order. Each `'\n'` becomes the newline token, if there is one.
+    /// The tokens of `text`, in order. Each end of a line becomes the newline token, if there is one: `"\n"`, `"\r\n"`, and a
+    /// `'\r'` without `'\n'`.
     pub fn tokens<'t>(&'t self, text: &'t str) -> impl Iterator<Item = Token<'t>> {
         // Line by line, so that a large text's tokens are never all in memory.
-        text.split_inclusive('\n').enumerate().flat_map(|(index, line)| self.line(index + 1, line))
+        Lines { rest: text }.enumerate().flat_map(|(index, line)| self.line(index + 1, line))
     }
 
-    /// The tokens of one line, its end included if it has one.
-    fn line<'t>(&'t self, line: usize, with_end: &'t str) -> Vec<Token<'t>> {
+    /// The tokens of one line.
+    fn line<'t>(&'t self, line: usize, Line { content, ends }: Line<'t>) -> Vec<Token<'t>> {
         let mut out = Vec::new();
-        let content = with_end.strip_suffix('\n').unwrap_or(with_end);
         let mut push = |text| out.push(Token { text, line });
         match self.kind {
             TokenKind::Words => content.split_whitespace().for_each(&mut push),
             TokenKind::WordsAndPunctuation => content.split_whitespace().for_each(|w| pieces(w, &mut push)),
             TokenKind::Characters => characters(content, &mut push),
         }
-        if content.len() < with_end.len() {
+        if ends {
             match &self.newline {
                 Some(newline) => push(newline),
                 None if self.kind == TokenKind::Characters => push("\n"),
@@ -47,29 +50,41 @@ impl Tokenizer {
         out
     }
 
-    /// `token` as it reads after `previous`: with the space between them, if any. A newline token reads as a new line.
-    pub fn after(&self, previous: Option<&str>, token: &str) -> String {
-        if self.newline.as_deref() == Some(token) {
-            return "\n".into();
-        }
-        let starts_line = previous.is_none_or(|p| self.newline.as_deref() == Some(p));
-        let closes = self.kind == TokenKind::WordsAndPunctuation
-            && matches!(token, "." | "," | ";" | ":" | "!" | "?" | ")" | "]" | "}");
-        match self.kind {
-            TokenKind::Characters => token.into(),
-            _ if starts_line || closes => token.into(),
-            _ => format!(" {token}"),
-        }
+    /// Writes tokens one after the other, as text.
+    pub fn writer(&self) -> Writer<'_> {
+        Writer::new(self.kind, self.newline.as_deref())
     }
 
     /// The tokens as text.
     pub fn join<'w>(&self, tokens: impl IntoIterator<Item = &'w str>) -> String {
-        let mut previous = None;
-        tokens.into_iter().fold(String::new(), |mut text, token| {
-            text += &self.after(previous, token);
-            previous = Some(token);
-            text
-        })
+        let mut writer = self.writer();
+        tokens.into_iter().map(|token| writer.next(token)).collect()
+    }
+}
+
+/// A line without its end, and whether it has one.
+struct Line<'t> {
+    content: &'t str,
+    ends: bool,
+}
+
+struct Lines<'t> {
+    rest: &'t str,
+}
+
+impl<'t> Iterator for Lines<'t> {
+    type Item = Line<'t>;
+
+    fn next(&mut self) -> Option<Line<'t>> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let Some(at) = self.rest.find(['\n', '\r']) else {
+            return Some(Line { content: std::mem::take(&mut self.rest), ends: false });
+        };
+        let (content, end) = self.rest.split_at(at);
+        self.rest = end.strip_prefix("\r\n").unwrap_or(&end[1..]);
+        Some(Line { content, ends: true })
     }
 }
 
@@ -79,15 +94,20 @@ fn characters<'t>(text: &'t str, push: &mut impl FnMut(&'t str)) {
     }
 }
 
-/// Cuts a word at its punctuation. What is neither letter nor digit stands alone, but for an apostrophe, a hyphen, a
-/// point or a comma inside a word or number (`don't`, `hydro-quebec`, `3.5`), `_`, and markers such as `<unk>`.
-fn pieces<'t>(word: &'t str, push: &mut impl FnMut(&'t str)) {
-    let mut rest = word;
-    while let Some(first) = rest.chars().next() {
-        let len =
-            if part_of_word(first) { word_len(rest) } else { marker_len(rest).unwrap_or(first.len_utf8()) };
-        push(&rest[..len]);
-        rest = &rest[len..];
+/// Cuts what stands between white space at Unicode's word boundaries (UAX 29), so that a mark or a joiner stays with its
+/// letter, and:
+/// - an apostrophe or a hyphen between words joins them (`90's`, `hydro-quebec`),
+/// - a point, a colon or a semicolon stands alone, but for a point inside a number (`3.5`),
+/// - a marker such as `<unk>` is one token.
+fn pieces<'t>(text: &'t str, push: &mut impl FnMut(&'t str)) {
+    let segments: Vec<&str> = text.split_word_bounds().flat_map(at_separators).collect();
+    let (mut at, mut index) = (0, 0);
+    while index < segments.len() {
+        let count = marker(&segments[index..]).unwrap_or_else(|| joined(&segments[index..]));
+        let len: usize = segments[index..index + count].iter().map(|segment| segment.len()).sum();
+        push(&text[at..at + len]);
+        at += len;
+        index += count;
     }
 }
 
@@ -95,29 +115,48 @@ fn part_of_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
-fn word_len(text: &str) -> usize {
-    let mut len = 0;
-    let mut chars = text.char_indices().peekable();
-    while let Some((at, c)) = chars.next() {
-        let joins = matches!(c, '\'' | '’' | '-' | '.' | ',')
-            && at > 0
-            && chars.peek().is_some_and(|&(_, next)| match c {
-                '.' | ',' => next.is_ascii_digit() && text[..at].ends_with(|p: char| p.is_ascii_digit()),
-                _ => part_of_word(next),
-            });
-        if !part_of_word(c) && !joins {
-            break;
-        }
-        len = at + c.len_utf8();
-    }
-    len
+fn is_word(segment: &str) -> bool {
+    segment.starts_with(part_of_word)
 }
 
-/// The length of `<name>` at the start of `text`.
-fn marker_len(text: &str) -> Option<usize> {
-    let inner = text.strip_prefix('<')?;
-    let end = inner.find('>')?;
-    (end > 0 && inner[..end].chars().all(part_of_word)).then_some(end + 2)
+/// A segment cut at the punctuation in it that stands alone here. It lies between letters or between digits.
+fn at_separators(segment: &str) -> Vec<&str> {
+    let mut cut = vec![];
+    let mut start = 0;
+    for (at, c) in segment.char_indices().skip(1) {
+        let end = at + c.len_utf8();
+        let stands_alone = match c {
+            ':' | ';' | '\u{37e}' | '\u{fe13}' | '\u{fe14}' | '\u{fe54}' | '\u{fe55}' | '：' | '；' => true,
+            '.' | '\u{2024}' | '\u{fe52}' | '．' => !segment[end..].starts_with(char::is_numeric),
+            _ => false,
+        };
+        if stands_alone && end < segment.len() {
+            cut.extend([&segment[start..at], &segment[at..end]]);
+            start = end;
+        }
+    }
+    cut.push(&segment[start..]);
+    cut
+}
+
+/// How many of these segments are the first word: more than one where apostrophes or hyphens join them.
+fn joined(segments: &[&str]) -> usize {
+    let mut count = 1;
+    while is_word(segments[0])
+        && let Some(["\'" | "’" | "-", next]) = segments.get(count..count + 2)
+        && is_word(next)
+    {
+        count += 2;
+    }
+    count
+}
+
+/// How many of these segments are a marker `<name>`, if they begin with one.
+fn marker(segments: &[&str]) -> Option<usize> {
+    match segments {
+        ["<", name, ">", ..] if is_word(name) && !name.contains(['\'', '’', '.', ',']) => Some(3),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -187,13 +226,58 @@ mod tests {
     }
 
     #[test]
-    fn joining_reads_like_text() {
-        let tokens = |kind| Tokens { kind, newline: Some("<eos>".into()), reserve: 0 };
-        let words = ["a", "mouse", ",", "said", "<eos>", "he", "."];
-        let plain = Tokenizer::new(&tokens(TokenKind::Words)).join(words);
-        assert_eq!(plain, "a mouse , said\nhe .");
-        let punctuated = Tokenizer::new(&tokens(TokenKind::WordsAndPunctuation)).join(words);
-        assert_eq!(punctuated, "a mouse, said\nhe.");
-        assert_eq!(Tokenizer::new(&tokens(TokenKind::Characters)).join(["a", "b", "<eos>", "c"]), "ab\nc");
+    fn marks_and_joiners_stay_with_their_letters() {
+        let cut = |text| cut(TokenKind::WordsAndPunctuation, None, text);
+        // Devanagari with a virama and vowel signs; Persian with a zero-width non-joiner; an accent of its own.
+        assert_eq!(cut("नमस्ते, दुनिया।"), ["नमस्ते", ",", "दुनिया", "।"]);
+        assert_eq!(cut("می\u{200c}خواهم."), ["می\u{200c}خواهم", "."]);
+        assert_eq!(
+            cut("cafe\u{301}-cre\u{300}me d'e\u{301}te\u{301}"),
+            ["cafe\u{301}-cre\u{300}me", "d'e\u{301}te\u{301}"]
+        );
+        assert_eq!(cut("क्\u{200d}ष 👩\u{200d}👧!"), ["क्\u{200d}ष", "👩\u{200d}👧", "!"]);
+        assert_eq!(cut("שָׁלוֹם"), ["שָׁלוֹם"]);
+    }
+
+    #[test]
+    fn punctuation_between_letters_or_digits_stands_alone_or_joins() {
+        let cut = |text| cut(TokenKind::WordsAndPunctuation, None, text);
+        assert_eq!(
+            cut("a.b e.g. x:y 1;2 3.5.2 1,000,"),
+            ["a", ".", "b", "e", ".", "g", ".", "x", ":", "y", "1", ";", "2", "3.5.2", "1,000", ","]
+        );
+        assert_eq!(
+            cut("the 90's rock-n-roll a--b -c 'tis dogs'"),
+            ["the", "90's", "rock-n-roll", "a", "-", "-", "b", "-", "c", "'", "tis", "dogs", "'"]
+        );
+        assert_eq!(
+            cut("snake_case <a_1>b <a.b> < c >"),
+            ["snake_case", "<a_1>", "b", "<", "a", ".", "b", ">", "<", "c", ">"]
+        );
+    }
+
+    #[test]
+    fn a_line_ends_alike_however_it_is_written() {
+        for kind in [TokenKind::Words, TokenKind::WordsAndPunctuation, TokenKind::Characters] {
+            for newline in [None, Some("<eos>")] {
+                let expected = cut(kind, newline, "a b\n\nc\nd");
+                for text in ["a b\r\n\r\nc\r\nd", "a b\r\rc\rd", "a b\r\n\nc\rd"] {
+                    assert_eq!(cut(kind, newline, text), expected, "{text:?}");
+                }
+                assert_eq!(cut(kind, newline, "a\r\n"), cut(kind, newline, "a\n"));
+            }
+        }
+        let tokens = Tokens { kind: TokenKind::Words, newline: None, reserve: 0 };
+        let tokenizer = Tokenizer::new(&tokens);
+        let lines: Vec<usize> = tokenizer.tokens("a\r\n\r\nb\rc").map(|t| t.line).collect();
+        assert_eq!(lines, [1, 3, 4]);
+    }
+
+    #[test]
+    fn the_fable_has_its_112_symbols() {
+        let fable = include_str!("../../../models/belling_the_cat.txt");
+        let tokens = cut(TokenKind::WordsAndPunctuation, None, fable);
+        let symbols: std::collections::HashSet<&String> = tokens.iter().collect();
+        assert_eq!((tokens.len(), symbols.len()), (204, 112));
     }
 }

@@ -1,6 +1,7 @@
 //! Compiled code against the kernel interpreter.
 
 mod generated;
+mod parts;
 mod products;
 mod programs;
 mod riders;
