@@ -108,7 +108,7 @@ impl<'t> Writer<'t> {
     fn quotation(&mut self, mark: char) -> Role {
         if let Some(Written { token, role: role @ (Role::Opening | Role::Closing) }) = &self.previous
             && token.chars().eq([mark])
-            && mark != '"'
+            && matches!(mark, '\'' | '`')
         {
             return *role;
         }
