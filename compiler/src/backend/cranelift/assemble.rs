@@ -6,7 +6,7 @@ use cranelift_frontend::FunctionBuilderContext;
 use cranelift_module::{DataDescription, DataId, FuncId, Linkage, Module, ModuleError, ModuleResult};
 
 use super::wide::WideLoop;
-use super::{Error, Text, Wanted, entry, kernel, math, target};
+use super::{Error, Text, Wanted, entry, kernel, math, parts, target};
 use crate::backend::abi::Library;
 use crate::backend::x86::Width;
 use crate::plan::Program;
@@ -81,7 +81,7 @@ pub(super) fn emit<M: Module>(
     })??;
     while !calls.parts.is_empty() {
         for part in std::mem::take(&mut calls.parts) {
-            let signature = entry::part_signature(&assembly, &part);
+            let signature = parts::signature(&assembly, part.times.len(), part.rounds.is_some());
             let inner =
                 assembly.define(&part.name, part.id, signature, |assembly, context, builder| {
                     entry::build_part(assembly, program, &part, context, builder)

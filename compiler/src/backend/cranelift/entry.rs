@@ -1,7 +1,5 @@
 //! The entry function: the prologue, the loop over steps, time loops, barriers, and calls in the order of the schedule.
-//!
-//! A long schedule is cut into parts, each of which is a function that the entry calls: to give registers to values takes
-//! longer than in proportion to the length of a function.
+//! A long schedule is cut into parts ([`super::parts`]), each of which is a function that the entry calls.
 
 use std::collections::HashMap;
 use std::mem::offset_of;
@@ -9,7 +7,7 @@ use std::mem::offset_of;
 use cranelift_codegen::Context;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
-    InstBuilder, MemFlagsData, Signature, StackSlot, StackSlotData, StackSlotKind, Value, types,
+    InstBuilder, MemFlagsData, StackSlot, StackSlotData, StackSlotKind, Value, types,
 };
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{FuncId, Linkage, Module};
@@ -18,41 +16,10 @@ use super::Error;
 use super::assemble::Assembly;
 use super::counted::Counted;
 use super::kernel;
+use super::parts::{self, Calls, KernelCall, Part};
 use crate::backend::abi::{GemmPlaces, GemmShape, PackShape, Run, ScatterShape, format_word};
 use crate::kernel::{Address, Distinct, Form, Gather, Gemm, Index, Kernel, Pack, Rounds, Scatter, Time};
 use crate::plan::{Program, Split, Step, share};
-
-/// A kernel that the entry calls and that is still to be defined.
-pub(super) struct KernelCall<'p> {
-    pub id: FuncId,
-    pub kernel: &'p Kernel,
-    pub split: Split,
-    /// The time loops around it, outermost first: its last arguments.
-    pub times: Vec<Time>,
-}
-
-/// Steps that have a function of their own and are still to be defined.
-pub(super) struct Part<'p> {
-    pub id: FuncId,
-    pub name: String,
-    steps: &'p [Step],
-    /// The time loops around them, outermost first.
-    times: Vec<Time>,
-    /// How many rounds the innermost one has.
-    rounds: Option<usize>,
-    /// The number of the first leaf, where marks are wanted.
-    next_mark: Option<u32>,
-}
-
-/// What a function calls that is still to be defined.
-#[derive(Default)]
-pub(super) struct Calls<'p> {
-    pub kernels: Vec<KernelCall<'p>>,
-    pub parts: Vec<Part<'p>>,
-}
-
-/// Leaves of a schedule that one function has at most. Models of some layers have fewer in all.
-const LEAVES: usize = 512;
 
 struct Entry<'e, 'f, 'm, 'p, M: Module> {
     assembly: &'e mut Assembly<'m, M>,
@@ -94,16 +61,6 @@ pub(super) fn build<'p, M: Module>(
     Ok(entry.finish())
 }
 
-/// `(run, worker, times.., round)`, the last one in loops only.
-pub(super) fn part_signature<M: Module>(assembly: &Assembly<'_, M>, part: &Part<'_>) -> Signature {
-    signature_of_part(assembly, part.times.len(), part.rounds.is_some())
-}
-
-fn signature_of_part<M: Module>(assembly: &Assembly<'_, M>, times: usize, in_loop: bool) -> Signature {
-    let numbers = vec![types::I64; times + usize::from(in_loop)];
-    assembly.signature(&[&[types::I64, types::I32], &numbers[..]].concat(), None)
-}
-
 /// Generates a part of the entry; returns what it calls.
 pub(super) fn build_part<'p, M: Module>(
     assembly: &mut Assembly<'_, M>,
@@ -132,16 +89,6 @@ fn begin(b: &mut FunctionBuilder<'_>) -> Vec<Value> {
     b.append_block_params_for_function_params(start);
     b.switch_to_block(start);
     b.block_params(start).to_vec()
-}
-
-/// The steps of a schedule that are no loops, but those of loops without rounds; as [`Program::leaves`].
-fn leaves(steps: &[Step]) -> usize {
-    let leaves = |step: &Step| match step {
-        Step::Loop { steps: 0, .. } => 0,
-        Step::Loop { body, .. } => leaves(body),
-        _ => 1,
-    };
-    steps.iter().map(leaves).sum()
 }
 
 impl<'e, 'f, 'm, 'p, M: Module> Entry<'e, 'f, 'm, 'p, M> {
@@ -233,28 +180,18 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
 
     /// Steps in their order, in parts where they are many.
     fn schedule(&mut self, steps: &'p [Step]) -> Result<(), Error> {
-        if steps.len() == 1 || leaves(steps) <= LEAVES {
-            return self.in_line(steps);
-        }
-        let mut rest = steps;
-        while let Some(first) = rest.first() {
-            let (mut len, mut count) = (1, leaves(std::slice::from_ref(first)));
-            while let Some(step) = rest.get(len) {
-                count += leaves(std::slice::from_ref(step));
-                if count > LEAVES {
-                    break;
-                }
-                len += 1;
+        match parts::cut(steps)[..] {
+            [all] => self.in_line(all),
+            ref parts => {
+                parts.iter().for_each(|steps| self.part(steps));
+                Ok(())
             }
-            self.part(&rest[..len]);
-            rest = &rest[len..];
         }
-        Ok(())
     }
 
     /// Calls a function that does these steps.
     fn part(&mut self, steps: &'p [Step]) {
-        let signature = signature_of_part(self.assembly, self.times.len(), self.round.is_some());
+        let signature = parts::signature(self.assembly, self.times.len(), self.round.is_some());
         let name = format!("p{}", self.assembly.next_part());
         let id = self.assembly.declare(&name, Linkage::Local, &signature);
         let times = self.times.iter().map(|&(_, value)| value);
@@ -264,7 +201,7 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
         let times = self.times.iter().map(|&(time, _)| time).collect();
         let rounds = self.round.map(|(_, rounds)| rounds);
         self.calls.parts.push(Part { id, name, steps, times, rounds, next_mark: self.next_mark });
-        self.next_mark = self.next_mark.map(|number| number + word(leaves(steps)));
+        self.next_mark = self.next_mark.map(|number| number + word(parts::leaves(steps)));
     }
 
     fn in_line(&mut self, steps: &'p [Step]) -> Result<(), Error> {

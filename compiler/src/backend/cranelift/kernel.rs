@@ -15,8 +15,8 @@ use cranelift_module::Module;
 
 use super::assemble::Assembly;
 use super::counted::Counted;
-use super::entry::KernelCall;
 use super::math::{Calls, Math};
+use super::parts::KernelCall;
 use super::wide::WideLoop;
 use crate::backend::x86::Width;
 use crate::kernel::{Axis, BufferId, Expr, Fold, For, Kernel, Reduce, Stmt, Time, Var, each_stmt};

@@ -12,6 +12,7 @@ mod elements;
 mod entry;
 mod kernel;
 mod math;
+mod parts;
 mod target;
 mod wide;
 
