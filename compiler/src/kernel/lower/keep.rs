@@ -43,8 +43,8 @@ pub(super) fn choose(lowering: &Lowering, nest: &Nest, passes: &Passes) -> Vec<K
     let mut places = free_places(lowering, nest, passes);
     let mut kept: Vec<Kept> = vec![];
     let mut known = HashSet::new();
-    for pass in 0..last {
-        for &value in &costly[pass] {
+    for (pass, values) in costly.iter().enumerate().take(last) {
+        for &value in values {
             if last_pass[&value] <= pass || known.contains(&value) {
                 continue;
             }

@@ -97,10 +97,9 @@ fn marks_are_numbered_through_all_parts() {
     let native = compile_with_marks(&program, &library()).unwrap();
     execute_steps(&native, &program, &mut Machine::new(&module), &host, 1);
     let marks = host.marks.into_inner().unwrap();
-    let leaves = program.leaves();
-    for number in 0..leaves.len() {
+    for (number, leaf) in program.leaves().iter().enumerate() {
         let passed = marks.iter().filter(|mark| mark.1 as usize == number).count();
-        let rounds = if leaves[number].in_loop { 3 } else { 1 };
+        let rounds = if leaf.in_loop { 3 } else { 1 };
         assert_eq!(passed, rounds, "leaf {number}");
     }
 }
