@@ -76,5 +76,5 @@ fn expressions_that_read_one_another_twice_grow_in_proportion() {
 fn a_thousand_layers_compile() {
     let program = compiled(&chain("dense(4, activation: tanh)", 1000), Purpose::Train, 2);
     let products = program.schedule.iter().filter(|step| matches!(step, Step::Gemm(..))).count();
-    assert!(products >= 3000, "{products} products");
+    assert!(products >= 2000, "{products} products");
 }
