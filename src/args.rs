@@ -1,8 +1,9 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use lstmc_compiler::kernel::Format;
 
 use crate::profile::Order;
@@ -18,6 +19,28 @@ use crate::profile::Order;
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// Reads a command line.
+///
+/// # Errors
+/// Wrong usage, and what `--help` and `--version` print.
+pub fn parse<I>(line: I) -> Result<Cli, clap::Error>
+where
+    I: IntoIterator<Item: Into<OsString> + Clone>,
+{
+    let mut command = command();
+    let matches = command.try_get_matches_from_mut(line)?;
+    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+}
+
+/// A number below zero is a wrong value, and not an option that nobody knows.
+fn command() -> clap::Command {
+    let values = |argument: Arg| match argument.get_action().takes_values() {
+        true => argument.allow_negative_numbers(true),
+        false => argument,
+    };
+    Cli::command().mut_subcommands(|command| command.mut_args(values))
 }
 
 #[derive(Debug, Subcommand)]
@@ -37,7 +60,9 @@ pub enum Command {
     /// Write text with a trained model.
     #[command(after_help = "Examples:\n  lstmc generate runs/aesop --prompt \"had a general\" --greedy\n  \
         lstmc generate runs/ptb-small --prompt \"the company\" --temperature 0.8 --top-k 40\n  \
-        lstmc generate runs/ptb-small --prompt \"the company\" --weights int8 --stats")]
+        lstmc generate runs/ptb-small --prompt \"the company\" --weights int8 --stats\n\n\
+        On a terminal, what it would obey rather than show (escape sequences, text that runs backwards) is written as \
+        \\u{1b}; into a file or a pipe the text is written as it is.")]
     Generate(Generate),
     /// Shapes, parameters and peak memory of a model, without training it.
     #[command(after_help = "Examples:\n  lstmc check models/aesop.lstm\n  \
@@ -65,24 +90,29 @@ pub struct Train {
     /// The folder that the texts are in [default: the folder of the model file].
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// The folder of the run [default: runs/MODEL, or runs/MODEL-2 and so on if it is taken].
+    /// The folder of the run [default: runs/MODEL, or runs/MODEL-2 and so on if it is taken]. One that ended before its
+    /// first checkpoint is begun again.
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     pub out: Option<PathBuf>,
     /// Train for this many epochs instead of the model's own number (for models that count epochs).
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = whole::<u32, 1>)]
     pub epochs: Option<u32>,
-    /// Stop when this many updates have been made, those before --resume included.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    /// Stop when this many updates have been made, those before --resume included; 0 saves the initial parameters.
+    #[arg(long, value_name = "N", value_parser = whole::<u64, 0>)]
     pub steps: Option<u64>,
     /// All random numbers are a function of this [default: 0, or the resumed run's].
-    #[arg(long, value_name = "N", conflicts_with = "resume")]
+    #[arg(long, value_name = "N", conflicts_with = "resume", value_parser = whole::<u64, 0>)]
     pub seed: Option<u64>,
     /// Worker threads [default: as many as the processor has cores].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<u16>,
-    /// Go on with this run from its newest checkpoint.
+    /// Go on with this run from its newest checkpoint, or from the beginning if it has none.
     #[arg(long, value_name = "RUN")]
     pub resume: Option<PathBuf>,
+    /// Go on though a text, or the model's batches, are not those that the run was trained with. Without this, they have
+    /// to be; of what else was changed in the run's model.lstm, training says what.
+    #[arg(long, requires = "resume")]
+    pub accept_changes: bool,
     /// Print one JSON object a line instead of progress for people.
     #[arg(long)]
     pub json: bool,
@@ -97,7 +127,7 @@ pub struct Trained {
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// Worker threads [default: as many as the processor has cores].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<u16>,
 }
 
@@ -159,9 +189,11 @@ pub struct Predict {
     #[arg(long, value_enum)]
     pub split: Option<Split>,
     /// How many predictions to show.
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = whole::<u32, 1>)]
     pub count: u32,
 }
+
+const MOST_THREADS: u16 = 1024;
 
 /// Tokens that are written where nothing else is said.
 const LENGTH: usize = 100;
@@ -171,16 +203,16 @@ pub struct Generate {
     /// The folder of a run.
     pub run: PathBuf,
     /// What the text begins with.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub prompt: String,
     /// How many tokens to write.
-    #[arg(long, value_name = "N", default_value_t = LENGTH)]
+    #[arg(long, value_name = "N", default_value_t = LENGTH, value_parser = whole::<usize, 0>)]
     pub length: usize,
-    /// Below 1 keeps closer to the likely tokens, above 1 tries more of the unlikely ones.
+    /// Below 1 keeps closer to the likely tokens, above 1 tries more of the unlikely ones; 0 is --greedy.
     #[arg(long, value_name = "T", default_value_t = 1.0, value_parser = temperature)]
     pub temperature: f64,
     /// Choose among the K most likely tokens only.
-    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "K", value_parser = whole::<u32, 1>)]
     pub top_k: Option<u32>,
     /// Choose among the most likely tokens only that together have probability P.
     #[arg(long, value_name = "P", value_parser = probability)]
@@ -189,7 +221,7 @@ pub struct Generate {
     #[arg(long, conflicts_with_all = ["temperature", "top_k", "top_p", "seed"])]
     pub greedy: bool,
     /// All random choices are a function of this.
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole::<u64, 0>)]
     pub seed: u64,
     /// What to round the weights to: fewer bits are read faster.
     #[arg(long, value_enum, default_value = "f32")]
@@ -198,7 +230,7 @@ pub struct Generate {
     #[arg(long)]
     pub stats: bool,
     /// Worker threads [default: as many as the processor has cores].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<u16>,
 }
 
@@ -212,7 +244,7 @@ pub struct ModelFile {
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// The vocabulary's size, instead of reading the training text.
-    #[arg(long, value_name = "N", conflicts_with = "data", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", conflicts_with = "data", value_parser = whole::<u32, 1>)]
     pub vocab: Option<u32>,
 }
 
@@ -221,7 +253,7 @@ pub struct Check {
     #[command(flatten)]
     pub file: ModelFile,
     /// Worker threads [default: as many as the processor has cores].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<u16>,
 }
 
@@ -265,10 +297,10 @@ pub struct Emit {
     #[arg(long, value_enum, default_value = "f32")]
     pub weights: Weights,
     /// How many tokens are read and written; for --purpose generate.
-    #[arg(long, value_name = "N", default_value_t = LENGTH)]
+    #[arg(long, value_name = "N", default_value_t = LENGTH, value_parser = whole::<usize, 0>)]
     pub length: usize,
     /// Worker threads that the plan is for.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = threads)]
     pub threads: u16,
 }
 
@@ -277,10 +309,10 @@ pub struct Profile {
     #[command(flatten)]
     pub file: ModelFile,
     /// Worker threads [default: as many as the processor has cores].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<u16>,
     /// How many steps to measure [default: as many as take a second].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = whole::<u64, 1>)]
     pub steps: Option<u64>,
     /// In which order to list what a step does.
     #[arg(long, value_enum, default_value_t = Order::Time)]
@@ -297,8 +329,26 @@ pub struct Gradcheck {
     pub model: PathBuf,
 }
 
+/// A whole number of at least `LEAST`, as large as `T` can be.
+fn whole<T: TryFrom<u64>, const LEAST: u64>(text: &str) -> Result<T, String> {
+    let number: Option<i128> = text.parse().ok();
+    let least = i128::from(LEAST);
+    match number
+        .map(|number| (number, u64::try_from(number).ok().and_then(|number| T::try_from(number).ok())))
+    {
+        Some((number, Some(value))) if number >= least => Ok(value),
+        Some((number, _)) if number >= least => Err("this is too large".into()),
+        _ => Err(format!("this must be a whole number of at least {LEAST}")),
+    }
+}
+
+fn threads(text: &str) -> Result<u16, String> {
+    let number = whole::<u16, 1>(text).ok().filter(|number| *number <= MOST_THREADS);
+    number.ok_or_else(|| format!("this must be a whole number from 1 to {MOST_THREADS}"))
+}
+
 fn temperature(text: &str) -> Result<f64, String> {
-    number(text).filter(|t| *t > 0.0).ok_or_else(|| "a temperature is a number above 0".into())
+    number(text).filter(|t| *t >= 0.0).ok_or_else(|| "a temperature is a number of at least 0".into())
 }
 
 fn probability(text: &str) -> Result<f64, String> {
@@ -316,13 +366,11 @@ mod examples;
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_command_line_is_sound() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]
@@ -341,7 +389,7 @@ mod tests {
                 let words = line.replace("\"", "");
                 // The quoted prompts have two words; one is enough to see that the flags are right.
                 let words = words.replace("had a general", "had").replace("the company", "the");
-                let parsed = Cli::try_parse_from(["lstmc"].into_iter().chain(words.split_whitespace()));
+                let parsed = parse(["lstmc"].into_iter().chain(words.split_whitespace()));
                 assert!(
                     parsed.is_ok(),
                     "{line}: {}",
@@ -358,7 +406,8 @@ mod tests {
             "train a.lstm --epochs 0",
             "train a.lstm --threads 0",
             "train --resume r --out o",
-            "generate r --prompt a --temperature 0",
+            "generate r --prompt a --temperature -1",
+            "train a.lstm --accept-changes",
             "generate r --prompt a --weights f16",
             "eval r --weights f32,int4",
             "generate r --prompt a --top-p 1.5",
@@ -366,8 +415,30 @@ mod tests {
             "emit a.lstm",
             "check a.lstm --vocab 0",
         ] {
-            let parsed = Cli::try_parse_from(["lstmc"].into_iter().chain(line.split_whitespace()));
+            let parsed = parse(["lstmc"].into_iter().chain(line.split_whitespace()));
             assert_eq!(parsed.map(|_| ()).map_err(|error| error.exit_code()), Err(2), "{line}");
         }
+    }
+
+    #[test]
+    fn numbers_below_zero_are_values() {
+        for (line, message) in [
+            ("train a.lstm --seed -1", "'-1' for '--seed <N>': this must be a whole number of at least 0"),
+            (
+                "train a.lstm --epochs -3",
+                "'-3' for '--epochs <N>': this must be a whole number of at least 1",
+            ),
+            ("train a.lstm --epochs 5000000000", "this is too large"),
+            ("train a.lstm --steps 1.5", "this must be a whole number of at least 0"),
+            ("check a.lstm --threads -1", "this must be a whole number from 1 to 1024"),
+            ("generate r --prompt a --temperature -0.5", "a temperature is a number of at least 0"),
+            ("generate r --prompt a --top-p -0.5", "a probability lies between 0 and 1"),
+        ] {
+            let error = parse(["lstmc"].into_iter().chain(line.split_whitespace())).unwrap_err().to_string();
+            assert!(error.contains(message) && !error.contains("`--"), "{line}: {error}");
+        }
+        let parsed = parse(["lstmc", "generate", "r", "--prompt", "- no", "--temperature", "0"]).unwrap();
+        let Command::Generate(args) = parsed.command else { panic!("{parsed:?}") };
+        assert_eq!((args.prompt.as_str(), args.temperature), ("- no", 0.0));
     }
 }

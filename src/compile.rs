@@ -16,6 +16,7 @@ use lstmc_runtime::session::{self, Executable, Session};
 use lstmc_runtime::workers;
 
 use crate::args::Stage;
+use crate::show;
 
 /// Diagnostics as text, to be printed as it is.
 #[derive(Debug)]
@@ -79,8 +80,16 @@ impl Source {
     }
 }
 
+/// How many errors are shown: a file that is no model has one in every line.
+const ERRORS: usize = 20;
+
 fn refused(map: &SourceMap, errors: &Diagnostics, colour: bool) -> anyhow::Error {
-    Refused(map.render(errors, colour)).into()
+    let (shown, others) = errors.0.split_at(errors.0.len().min(ERRORS));
+    let mut text = map.render(&Diagnostics(shown.to_vec()), colour);
+    if !others.is_empty() {
+        text += &format!("and {}\n", show::many(others.len() as u64, "more error"));
+    }
+    Refused(text).into()
 }
 
 /// A program with its machine code.

@@ -2,58 +2,65 @@
 //!
 //! Exit codes: 0 done, 1 an error in the model, the data or the machine, 2 wrong usage, 130 stopped by Ctrl-C.
 
+mod advice;
 mod args;
+mod changes;
 mod commands;
 mod compile;
+mod find;
 mod gradients;
 mod profile;
 mod progress;
 mod project;
 mod show;
+mod start;
 mod terminal;
 
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::process::ExitCode;
 
-use anyhow::{Error, Result};
-use clap::Parser;
+use anyhow::Result;
+use lstmc_compiler::diag::is_command;
 
-use crate::args::{Cli, Command};
+use crate::args::Command;
 use crate::compile::Refused;
 
 fn main() -> ExitCode {
-    match run(Cli::parse().command) {
+    let command = match args::parse(std::env::args_os()) {
+        Ok(cli) => cli.command,
+        // What was typed may come from the name of a file, and clap repeats it as it is.
+        Err(error) if std::env::args_os().any(|word| word.to_string_lossy().contains(is_command)) => {
+            terminal::say(error.to_string().trim_end());
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+        Err(error) => error.exit(),
+    };
+    match run(&command) {
         Ok(code) => code,
-        // Whoever reads our output, such as `head`, has had enough.
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            let text = match error.downcast_ref::<Refused>() {
-                Some(refused) => refused.to_string(),
-                None => format!("error: {error:#}"),
-            };
-            // There is nowhere left to say that this failed.
-            let _ = writeln!(std::io::stderr(), "{text}");
+            match error.downcast_ref::<Refused>() {
+                // Escaped where it was rendered: it may have colours. There is nowhere left to say that this failed.
+                Some(refused) => drop(writeln!(std::io::stderr(), "{refused}")),
+                None => {
+                    let advice =
+                        advice::of(&error, &command).map(|advice| format!("; {advice}")).unwrap_or_default();
+                    terminal::say(&format!("error: {error:#}{advice}"));
+                }
+            }
             ExitCode::FAILURE
         }
     }
 }
 
-fn run(command: Command) -> Result<ExitCode> {
+fn run(command: &Command) -> Result<ExitCode> {
     match command {
-        Command::Train(args) => commands::train::run(&args),
-        Command::Eval(args) => commands::eval::run(&args),
-        Command::Predict(args) => commands::predict::run(&args),
-        Command::Generate(args) => commands::generate::run(&args),
-        Command::Check(args) => commands::check::run(&args),
-        Command::Emit(args) => commands::emit::run(&args),
-        Command::Profile(args) => commands::profile::run(&args),
-        Command::Gradcheck(args) => commands::gradcheck::run(&args),
+        Command::Train(args) => commands::train::run(args),
+        Command::Eval(args) => commands::eval::run(args),
+        Command::Predict(args) => commands::predict::run(args),
+        Command::Generate(args) => commands::generate::run(args),
+        Command::Check(args) => commands::check::run(args),
+        Command::Emit(args) => commands::emit::run(args),
+        Command::Profile(args) => commands::profile::run(args),
+        Command::Gradcheck(args) => commands::gradcheck::run(args),
     }
-}
-
-fn is_broken_pipe(error: &Error) -> bool {
-    error
-        .chain()
-        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
-        .any(|e| e.kind() == ErrorKind::BrokenPipe)
 }

@@ -1,8 +1,9 @@
 //! A model file with its texts, and a run with its model.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, bail};
 use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::kernel::Format;
 use lstmc_compiler::model::{Data, Model};
@@ -11,12 +12,12 @@ use lstmc_runtime::checkpoint::{Checkpoint, Take};
 use lstmc_runtime::reading::Reading;
 use lstmc_runtime::run_dir::{RunDir, Settings};
 use lstmc_runtime::session::Session;
-use lstmc_runtime::text::{Corpus, Tokenizer, Vocabulary, encode_file, read_text};
+use lstmc_runtime::text::{Corpus, Paths, Record, Role, Tokenizer, Vocabulary, encode_file, read_text};
 use lstmc_runtime::workers;
 
 use crate::args::{ModelFile, Split, Trained};
 use crate::compile::{self, Source, Threads};
-use crate::terminal;
+use crate::{changes, find, show, terminal};
 
 /// The number of worker threads: as asked for, or as many as help.
 pub fn threads(asked: Option<u16>) -> Threads {
@@ -41,23 +42,27 @@ pub struct Project {
 }
 
 impl Project {
-    /// Reads a model file; texts are looked for in `data`, or beside the file.
+    /// Reads a model file; texts are looked for in `data`, or where a run found them if the file is one of a run, or
+    /// beside the file.
     ///
     /// # Errors
     /// A file that cannot be read; diagnostics.
     pub fn read(path: &Path, data: Option<&Path>) -> Result<Self> {
         if RunDir::holds_run(path) {
             bail!(
-                "{path:?} is a run, not a model file: go on with it with `lstmc train --resume {run}`, or name its \
-                 model, {run}/model.lstm",
-                run = path.display()
+                "{} is a run, not a model file: go on with it with `lstmc train --resume {0}`, or name its model, {}",
+                show::path(path),
+                show::path(&path.join("model.lstm"))
             );
         }
-        let text = read_text(path, "the model file")?;
+        let text = read_text(path, "the model file").map_err(find::model)?;
         let source = Source::parse(path, &text, terminal::colour())?;
         let block = source.data()?;
         let beside = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let folder = data.unwrap_or(beside).to_owned();
+        let folder = match data {
+            Some(data) => data.to_owned(),
+            None => trained_on(path, beside)?.unwrap_or_else(|| beside.to_owned()),
+        };
         Ok(Self { source, text, data: block, folder })
     }
 
@@ -75,14 +80,49 @@ impl Project {
         name.map(|(name, _)| self.folder.join(name))
     }
 
-    /// The training and validation texts with their vocabulary. (The test text is not training's business.)
+    /// The training and validation texts with their vocabulary. (Of the test text, if it is there, only the record:
+    /// training does not read it.)
     ///
     /// # Errors
     /// As [`Corpus::read`].
     pub fn corpus(&self) -> Result<Corpus> {
         let (train, valid) = (self.folder.join(&self.data.train.0), self.path(Split::Valid));
-        Ok(Corpus::read(&self.tokenizer(), self.data.tokens.reserve, &train, valid.as_deref(), None)?)
+        let reserve = self.data.tokens.reserve;
+        let mut corpus = Corpus::read(&self.tokenizer(), reserve, &train, valid.as_deref(), None)?;
+        corpus.records.extend(self.test(&[])?);
+        Ok(corpus)
     }
+
+    /// [`Project::corpus`] of a run that is taken up again, with its vocabulary, where the texts must be those `recorded`.
+    ///
+    /// # Errors
+    /// As [`Corpus::read_again`].
+    pub fn corpus_again(&self, vocabulary: Vocabulary, recorded: &[Record]) -> Result<Corpus> {
+        let (train, valid) = (self.folder.join(&self.data.train.0), self.path(Split::Valid));
+        let paths = Paths { train: &train, valid: valid.as_deref(), test: None };
+        let mut corpus = Corpus::read_again(&self.tokenizer(), vocabulary, recorded, paths)?;
+        corpus.records.extend(self.test(recorded)?);
+        Ok(corpus)
+    }
+
+    /// The record of the test text, if there is one.
+    fn test(&self, recorded: &[Record]) -> Result<Option<Record>> {
+        let Some(path) = self.path(Split::Test) else { return Ok(None) };
+        match Record::read(&self.tokenizer(), Role::Test, &path, recorded) {
+            Err(changed @ Error::ChangedText { .. }) => Err(changed.into()),
+            // Whoever evaluates on it will hear.
+            other => Ok(other.ok()),
+        }
+    }
+}
+
+/// Where the texts are of a model file that lies in a run.
+fn trained_on(path: &Path, beside: &Path) -> Result<Option<PathBuf>> {
+    let Ok(run) = RunDir::open(beside) else { return Ok(None) };
+    if run.model_path() != beside.join(path.file_name().unwrap_or_default()) {
+        return Ok(None);
+    }
+    Ok(Some(run.settings()?.data))
 }
 
 /// A model that is looked at and not trained: the vocabulary's size comes from the training text or from `--vocab`.
@@ -90,12 +130,7 @@ pub fn model_of(file: &ModelFile) -> Result<(Project, Option<Corpus>, Model)> {
     let project = Project::read(&file.model, file.data.as_deref())?;
     let corpus = match file.vocab {
         Some(_) => None,
-        None => Some(project.corpus().map_err(|error| match error.downcast_ref() {
-            Some(Error::MissingText { .. }) => {
-                anyhow!("{error}; or give the vocabulary's size with --vocab N")
-            }
-            _ => error,
-        })?),
+        None => Some(project.corpus()?),
     };
     let vocab = match (&corpus, file.vocab) {
         (Some(corpus), _) => corpus.vocabulary.len(),
@@ -113,21 +148,27 @@ pub struct Opened {
     /// The newest checkpoint's file.
     pub path: PathBuf,
     checkpoint: Checkpoint,
+    /// What was changed since, to be said once if the checkpoint fits all the same.
+    note: Cell<Option<String>>,
 }
 
 impl Opened {
     /// # Errors
     /// No run there; a broken checkpoint; one of another vocabulary.
     pub fn read(folder: &Path, data: Option<&Path>) -> Result<Self> {
-        let run = RunDir::open(folder)?;
+        let run = RunDir::open(folder).map_err(find::run)?;
         let Settings { data: trained_on, .. } = run.settings()?;
         let project = Project::read(&run.model_path(), Some(data.unwrap_or(&trained_on)))?;
         let vocabulary = run.vocabulary()?;
-        let path = run.latest()?;
-        let checkpoint = Checkpoint::read(&path)?;
+        let (path, checkpoint) = run.newest()?;
         checkpoint.check_vocabulary(&path, &vocabulary.fingerprint())?;
         let model = project.source.model(vocabulary.len())?;
-        Ok(Self { project, model, vocabulary, path, checkpoint })
+        let changed = |lines| {
+            let model = show::path(&run.model_path());
+            format!("note: {model} is not as it was when the checkpoint was written: {lines}")
+        };
+        let note = Cell::new(changes::of_source(&project, &checkpoint.meta).map(changed));
+        Ok(Self { project, model, vocabulary, path, checkpoint, note })
     }
 
     /// Updates that the model was trained for.
@@ -142,6 +183,7 @@ impl Opened {
     pub fn session(&self, purpose: Purpose, weights: Format, threads: Threads) -> Result<Session> {
         let mut session = compile::compile(&self.model, purpose, weights, threads)?.session()?;
         self.checkpoint.restore(&self.path, session.arena_mut(), Take::Parameters)?;
+        self.note.take().iter().for_each(|note| terminal::say(note));
         Ok(session)
     }
 

@@ -1,4 +1,8 @@
-//! Numbers, times and tables for people.
+//! Numbers, times, words, paths and tables for people.
+
+use std::path::Path;
+
+use lstmc_compiler::diag::visible;
 
 /// `1,234,567`.
 pub fn count(number: u64) -> String {
@@ -11,6 +15,37 @@ pub fn count(number: u64) -> String {
         out.push(digit);
     }
     out
+}
+
+/// `1 row`, `2,000 rows`, `3 batches`.
+pub fn many(number: u64, noun: &str) -> String {
+    let ending = match noun {
+        _ if number == 1 => "",
+        _ if noun.ends_with("ch") => "es",
+        _ => "s",
+    };
+    format!("{} {noun}{ending}", count(number))
+}
+
+/// A path as it can be given to a shell.
+pub fn path(path: &Path) -> String {
+    let text = visible(&path.display().to_string()).into_owned();
+    let plain = |c: char| c.is_alphanumeric() || "/._-+,=:@%~".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
+}
+
+/// A number below 1,000,000 with four to seven digits, one above it or that is none as it is: `177.68`, `2.3e45`, `inf`.
+pub fn perplexity(value: f64) -> String {
+    match value {
+        value if value < 100.0 => format!("{value:.2}"),
+        value if value < 1e6 => format!("{value:.1}"),
+        value if value.is_finite() => format!("{value:.1e}"),
+        value => format!("{value}"),
+    }
 }
 
 /// `12.3 ms`, `4.5 s`, `3 m 05 s`, `2 h 03 m`.
@@ -53,9 +88,14 @@ pub fn tail(words: &[String], between: &str, width: usize) -> String {
     (1..=words.len()).map(with_dots).find(|words| fits(words)).unwrap_or_default().join(between)
 }
 
+/// A token in a line of others.
+pub fn word(text: &str) -> String {
+    visible(text).replace('\n', "\\n").replace('\t', "\\t")
+}
+
 /// A token in a row or column of its own, where white space could not be seen.
 pub fn token(text: &str) -> String {
-    if text.trim().is_empty() { format!("{text:?}") } else { text.to_owned() }
+    if text.trim().is_empty() { format!("{text:?}") } else { word(text) }
 }
 
 /// The beginning of a text that is longer than `width` characters.
@@ -72,12 +112,12 @@ pub fn stats(tokens: usize, seconds: f64) -> String {
         each if each < 1e-3 => format!("{:.0} us", each * 1e6),
         each => duration(each),
     };
-    format!("{} tokens in {}, {each} each", count(tokens as u64), duration(seconds))
+    format!("{} in {}, {each} each", many(tokens as u64, "token"), duration(seconds))
 }
 
 /// `1 thread`, `2 threads`.
 pub fn threads(count: usize) -> String {
-    format!("{count} thread{}", if count == 1 { "" } else { "s" })
+    many(count as u64, "thread")
 }
 
 /// `[20, 35, 650]`.
@@ -116,6 +156,30 @@ mod tests {
     #[test]
     fn counts_have_commas() {
         assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
+    }
+
+    #[test]
+    fn one_is_singular() {
+        assert_eq!(["row", "batch"].map(|noun| many(1, noun)), ["1 row", "1 batch"]);
+        assert_eq!(["row", "batch"].map(|noun| many(2000, noun)), ["2,000 rows", "2,000 batches"]);
+    }
+
+    #[test]
+    fn paths_can_be_given_to_a_shell() {
+        let paths = ["runs/base-2", "my runs/it's", "a\u{1b}b", ""].map(|text| path(text.as_ref()));
+        assert_eq!(paths, ["runs/base-2", r"'my runs/it'\''s'", r"'a\u{1b}b'", "''"]);
+    }
+
+    #[test]
+    fn perplexities_of_every_size_are_short() {
+        let texts = [1.0, 99.99, 177.68, 123_456.78, 2.345e45, f64::INFINITY, f64::NAN].map(perplexity);
+        assert_eq!(texts, ["1.00", "99.99", "177.7", "123456.8", "2.3e45", "inf", "NaN"]);
+    }
+
+    #[test]
+    fn words_are_in_one_line_and_command_no_terminal() {
+        assert_eq!(["mice", "\n", "\u{1b}[2J"].map(word), ["mice", "\\n", "\\u{1b}[2J"]);
+        assert_eq!(["\u{1b}", "\u{9b}2J"].map(token), ["\\u{1b}", "\\u{9b}2J"]);
     }
 
     #[test]

@@ -1,11 +1,12 @@
-//! What the terminal can show, and Ctrl-C.
+//! What the terminal can show, what is written to it, and Ctrl-C.
 
-use std::io::{IsTerminal, stderr, stdout};
+use std::io::{ErrorKind, IsTerminal, Write, stderr, stdout};
 use std::process::exit;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
+use lstmc_compiler::diag::visible;
 use lstmc_runtime::monitor::Monitor;
 
 /// The exit code of a command that Ctrl-C ended.
@@ -19,6 +20,25 @@ pub fn colour() -> bool {
 /// Whether there is somebody who sees a progress bar.
 pub fn interactive() -> bool {
     stdout().is_terminal() && stderr().is_terminal()
+}
+
+/// Writes a command's result, with escapes for what a terminal would obey. A reader that has had enough, such as `head`,
+/// is no error, and leaves the exit code what it is.
+///
+/// # Errors
+/// The output cannot be written for another reason.
+pub fn print(text: &str) -> Result<()> {
+    let mut out = stdout().lock();
+    match out.write_all(visible(text).as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        other => other.context("cannot write the output"),
+    }
+}
+
+/// Says something beside the result, with escapes for what a terminal would obey.
+pub fn say(text: &str) {
+    // There is nowhere left to say that this failed.
+    let _ = writeln!(stderr(), "{}", visible(text));
 }
 
 /// A monitor that the first Ctrl-C stops; the second ends the process.

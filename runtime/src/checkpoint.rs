@@ -35,9 +35,18 @@ pub struct Meta {
 
 impl Meta {
     pub fn new(source: String, vocabulary: String, seed: u64, position: Position) -> Self {
-        let source_hash = format!("{:016x}", crate::random::hash(source.as_bytes()));
+        let source_hash = hash(&source);
         Self { format: FORMAT, source, source_hash, vocabulary, seed, position }
     }
+
+    /// Whether this is the text of the model that was trained.
+    pub fn is_of(&self, source: &str) -> bool {
+        self.source_hash == hash(source)
+    }
+}
+
+fn hash(source: &str) -> String {
+    format!("{:016x}", crate::random::hash(source.as_bytes()))
 }
 
 /// Where a run is. (serde_json's `float_roundtrip` brings the sums back bit for bit.)
@@ -292,6 +301,7 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary file is left");
         let checkpoint = Checkpoint::read(&path).unwrap();
         assert_eq!(checkpoint.meta, meta());
+        assert!(checkpoint.meta.is_of("model {}") && !checkpoint.meta.is_of("model { }"));
         let mut other = Arena::new(&model(1)).unwrap();
         checkpoint.restore(&path, &mut other, Take::Everything).unwrap();
         for tensor in arena.tensors() {

@@ -10,7 +10,7 @@ pub enum Error {
     #[error(transparent)]
     Backend(#[from] lstmc_compiler::backend::cranelift::Error),
 
-    #[error("cannot find {what} {path:?}: put it there, or say with --data which folder it is in")]
+    #[error("cannot find {what} {path:?}")]
     MissingText { what: &'static str, path: PathBuf },
 
     #[error("cannot find {what} {path:?}")]
@@ -31,25 +31,27 @@ pub enum Error {
     EmptyCorpus { path: PathBuf },
 
     #[error(
-        "unknown word \"{word}\" in {place}, line {line}: it is not in the training text, and the vocabulary has no \
-         <unk> to stand for it"
+        "unknown word \"{word}\" in {place}, line {line}: it is not in the text that the vocabulary was made of, and the \
+         vocabulary has no <unk> to stand for it"
     )]
     UnknownWord { word: String, place: String, line: usize },
 
     #[error(
-        "the training text is too short for one batch: it has {found} tokens, and {rows} rows of {steps} steps need at \
-         least {needed}; use fewer rows or steps, or more text"
+        "the training text is too short for one batch: it has {}, and {} of {} {} at least {needed}; use {}more text",
+        number_of(*.found, "token"), number_of(*.rows, "row"), number_of(*.steps, "step"),
+        if *.rows == 1 { "needs" } else { "need" },
+        fewer(*.rows, *.steps).map(|fewer| format!("{fewer}, or ")).unwrap_or_default()
     )]
     ShortCorpus { found: usize, needed: usize, rows: usize, steps: usize },
 
     #[error(
-        "the {what} text offers nothing to predict: it has {found} token{}, and this model \
-         predicts from {needed} on", if *.found == 1 { "" } else { "s" }
+        "the {what} text offers nothing to predict: it has {}, and this model predicts from {needed} on",
+        number_of(*.found, "token")
     )]
     NothingToPredict { what: String, found: usize, needed: usize },
 
     #[error(
-        "this needs {} of memory for \"{program}\", and {} is available: use a smaller model, fewer rows or fewer steps",
+        "this needs {} of memory for \"{program}\", and {} is available",
         bytes(*.needed), bytes(*.available)
     )]
     Memory { program: String, needed: u64, available: u64 },
@@ -57,30 +59,43 @@ pub enum Error {
     #[error("the program has no {0}: it was not compiled for this use")]
     MissingBuffer(String),
 
-    #[error("\"{name}\" has {expected} elements, not {found}")]
+    #[error("\"{name}\" has {}, not {found}", number_of(*.expected, "element"))]
     WrongLength { name: String, expected: usize, found: usize },
 
-    #[error("{path:?} is not a whole checkpoint: {reason}; use an earlier one, or train again")]
+    #[error(
+        "{path:?} is not a whole checkpoint: {reason}; write the name of an earlier one into the run's file `latest` if \
+         there is one, or train again"
+    )]
     BrokenCheckpoint { path: PathBuf, reason: String },
 
     #[error("{path:?} belongs to another model: {}", list(differences))]
     WrongModel { path: PathBuf, differences: Vec<String> },
 
     #[error(
-        "{path:?} was trained with another vocabulary ({found}, not {expected}): put the run's own vocab.json back, \
-         or train again on this text"
+        "{what} {path:?} is not the one that this run was begun with: it has {found}, and that had {recorded}; put that \
+         text back, or go on with this one with --accept-changes"
+    )]
+    ChangedText { what: &'static str, path: PathBuf, found: String, recorded: String },
+
+    #[error(
+        "{path:?} was trained with another vocabulary ({found}) than the run's vocab.json has ({expected}): one of them \
+         was altered; put the run's own vocab.json back"
     )]
     WrongVocabulary { path: PathBuf, found: String, expected: String },
 
-    #[error(
-        "{path:?} already holds a run: go on with it with --resume {path:?}, or choose another folder with --out"
-    )]
+    #[error("{path:?} already holds a run: go on with it with --resume {path:?}, or name another folder")]
     RunExists { path: PathBuf },
+
+    #[error("{path:?} is being written by {holder}: wait until that has ended, or stop it")]
+    Busy { path: PathBuf, holder: String },
 
     #[error("{path:?} is not a run: it has no {missing}; name a folder that `lstmc train` made")]
     NotARun { path: PathBuf, missing: &'static str },
 
-    #[error("{path:?} has no checkpoint yet: train it longer, or start again")]
+    #[error("the run {path:?} has no {missing} any more: put the file back, or train again")]
+    Lost { path: PathBuf, missing: &'static str },
+
+    #[error("{path:?} has no checkpoint yet: train it longer with --resume {path:?}")]
     NoCheckpoint { path: PathBuf },
 
     #[error("{path:?}: {reason}")]
@@ -101,13 +116,14 @@ pub enum Error {
     BadEvaluation { text: String, loss: f64 },
 
     #[error(
-        "training ended at a perplexity of {perplexity:.1e}, where guessing among {vocabulary} tokens has {vocabulary}: \
-         it has diverged; {}", calmer(*.clips)
+        "training ended at a perplexity of {perplexity:.1e}, where guessing among {} has {vocabulary}: \
+         it has diverged; {}", number_of(*.vocabulary, "token"), calmer(*.clips)
     )]
     WorseThanGuessing { perplexity: f64, vocabulary: usize, clips: bool },
 
     #[error(
-        "the prompt has {found} tokens, and this model reads {needed} before it can say the next: give a longer prompt"
+        "the prompt has {}, and this model reads {needed} before it can say the next: give a longer prompt",
+        number_of(*.found, "token")
     )]
     ShortPrompt { found: usize, needed: usize },
 
@@ -140,13 +156,17 @@ fn calmer(clips: bool) -> &'static str {
 fn write_reason(cause: &io::Error) -> String {
     match cause.kind() {
         io::ErrorKind::StorageFull => "the disk is full; make room, and go on with --resume".into(),
-        io::ErrorKind::PermissionDenied
-        | io::ErrorKind::ReadOnlyFilesystem
-        | io::ErrorKind::NotADirectory
-        | io::ErrorKind::NotFound => {
-            format!("{cause}; choose a folder that you may write to with --out")
-        }
         _ => cause.to_string(),
+    }
+}
+
+/// What a batch can have fewer of.
+pub fn fewer(rows: usize, steps: usize) -> Option<&'static str> {
+    match (rows > 1, steps > 1) {
+        (true, true) => Some("fewer rows or steps"),
+        (true, false) => Some("fewer rows"),
+        (false, true) => Some("fewer steps"),
+        (false, false) => None,
     }
 }
 
@@ -159,6 +179,11 @@ fn list(differences: &[String]) -> String {
     }
 }
 
+/// A number with what it counts: `1 row`, `2 rows`.
+pub fn number_of(count: usize, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
+
 /// A size for people: `1.5 GiB`.
 pub fn bytes(count: u64) -> String {
     const UNITS: [&str; 5] = ["bytes", "KiB", "MiB", "GiB", "TiB"];
@@ -168,7 +193,7 @@ pub fn bytes(count: u64) -> String {
         value /= 1024.0;
         unit += 1;
     }
-    if unit == 0 { format!("{count} bytes") } else { format!("{value:.1} {}", UNITS[unit]) }
+    if unit == 0 { number_of(count as usize, "byte") } else { format!("{value:.1} {}", UNITS[unit]) }
 }
 
 #[cfg(test)]
@@ -182,6 +207,11 @@ mod tests {
             error.to_string(),
             "cannot write \"x\": the disk is full; make room, and go on with --resume"
         );
+    }
+
+    #[test]
+    fn one_is_singular() {
+        assert_eq!([0, 1, 2].map(|count| number_of(count, "row")), ["0 rows", "1 row", "2 rows"]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Writing files so that a crash, a full disk or a second reader never sees half of one.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 use tempfile::{NamedTempFile, TempPath};
@@ -68,6 +68,17 @@ pub fn append_line(path: &Path, line: &str) -> Result<()> {
 /// [`Error::Write`].
 pub fn make_folder(path: &Path) -> Result<()> {
     fs::create_dir_all(path).map_err(|source| Error::write(path, source))
+}
+
+/// Removes a file, if it is there.
+///
+/// # Errors
+/// [`Error::Write`].
+pub fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::write(path, error)),
+        _ => Ok(()),
+    }
 }
 
 fn folder(path: &Path) -> &Path {

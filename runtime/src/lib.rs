@@ -11,7 +11,7 @@
 //! session                  compiled code with its arena, its workers and the host's part of each step
 //! train, evaluate, generate, sample, monitor    the loops: what is fed to each step, and what is read from it
 //! machine, marks, feed     what the machine can do, what the parts of a step take, steps for measuring
-//! checkpoint, run_dir      what a run leaves on the disk
+//! checkpoint, run_dir, lock    what a run leaves on the disk, and who may write it
 //! ```
 //!
 //! It does all file I/O. `unsafe` is in `arena` (typed views of one block), `session` (calling compiled code, and its
@@ -27,6 +27,7 @@ mod files;
 pub mod gemm;
 pub mod generate;
 pub mod init;
+mod lock;
 pub mod machine;
 pub mod marks;
 pub mod memory;

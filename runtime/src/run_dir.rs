@@ -3,11 +3,12 @@
 //! ```text
 //! model.lstm     the model's source
 //! vocab.json     which word has which id
-//! run.json       where the corpus is, and the seed
+//! run.json       where the corpus is, what its texts were, and the seed
 //! metrics.jsonl  one object a line, see [`Row`]
 //! checkpoints/   epoch-03.safetensors, step-005000.safetensors
 //! latest         the name of the newest checkpoint
 //! log.txt        what the command did, and when
+//! lock           who writes the run now, see [`crate::lock`]
 //! ```
 
 use std::fs;
@@ -15,11 +16,14 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use lstmc_compiler::diag::visible;
 use serde::{Deserialize, Serialize};
 
+use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::files;
-use crate::text::{Vocabulary, read_text};
+use crate::lock::Lock;
+use crate::text::{Record, Vocabulary, read_text};
 
 const MODEL: &str = "model.lstm";
 const VOCABULARY: &str = "vocab.json";
@@ -54,32 +58,86 @@ pub struct Settings {
     /// The folder that the corpus's paths are relative to.
     pub data: PathBuf,
     pub seed: u64,
+    /// The texts as they were when they were last trained on; none in a run of version 0.1.
+    #[serde(default)]
+    pub texts: Vec<Record>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A run's folder, locked if it was made or taken up again to be written.
+#[derive(Debug)]
 pub struct RunDir {
     path: PathBuf,
+    /// Held, not looked at.
+    _lock: Option<Lock>,
 }
 
 impl RunDir {
-    /// Makes a run's folder; the folder may exist, but not hold a run.
+    /// Makes a run's folder and locks it. The folder may exist, and may hold a run that ended before its first checkpoint,
+    /// which is begun again; but no other.
     ///
     /// # Errors
-    /// [`Error::RunExists`]; [`Error::Write`].
+    /// [`Error::RunExists`]; [`Error::Busy`]; [`Error::Write`].
     pub fn create(path: &Path, source: &str, vocabulary: &Vocabulary, settings: &Settings) -> Result<Self> {
+        let run = Self::claim(path)?;
         if Self::holds_run(path) {
-            return Err(Error::RunExists { path: path.to_owned() });
+            if run.has_checkpoints()? {
+                return Err(Error::RunExists { path: path.to_owned() });
+            }
+            files::remove(&path.join(METRICS))?;
         }
-        let run = Self { path: path.to_owned() };
-        files::make_folder(&path.join(CHECKPOINTS))?;
-        files::replace(&path.join(VOCABULARY), &json(&path.join(VOCABULARY), vocabulary)?)?;
-        files::replace(&path.join(SETTINGS), &json(&path.join(SETTINGS), settings)?)?;
-        // The model comes last: a folder with one is a run.
-        files::replace(&path.join(MODEL), source.as_bytes())?;
+        run.begin(source, vocabulary, settings)?;
         Ok(run)
     }
 
-    /// A run that was made before.
+    /// Makes and locks `parent/name`, or the first of `parent/name-2`, `parent/name-3`, ... that holds no run.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn create_in(
+        parent: &Path,
+        name: &str,
+        source: &str,
+        vocabulary: &Vocabulary,
+        settings: &Settings,
+    ) -> Result<Self> {
+        let mut number = 1u64;
+        loop {
+            let path = match number {
+                1 => parent.join(name),
+                _ => parent.join(format!("{name}-{number}")),
+            };
+            number += 1;
+            if Self::holds_run(&path) {
+                continue;
+            }
+            let run = match Self::claim(&path) {
+                // Another process is just making it.
+                Err(Error::Busy { .. }) => continue,
+                other => other?,
+            };
+            // It may have been made, and its run ended, since we looked.
+            if !Self::holds_run(&path) {
+                run.begin(source, vocabulary, settings)?;
+                return Ok(run);
+            }
+        }
+    }
+
+    /// A locked folder, which may hold a run.
+    fn claim(path: &Path) -> Result<Self> {
+        files::make_folder(&path.join(CHECKPOINTS))?;
+        Ok(Self { path: path.to_owned(), _lock: Some(Lock::take(path)?) })
+    }
+
+    fn begin(&self, source: &str, vocabulary: &Vocabulary, settings: &Settings) -> Result<()> {
+        let path = self.path.join(VOCABULARY);
+        files::replace(&path, &json(&path, vocabulary)?)?;
+        self.set_settings(settings)?;
+        // The model comes last: a folder with one is a run.
+        files::replace(&self.path.join(MODEL), source.as_bytes())
+    }
+
+    /// A run that was made before, to be read.
     ///
     /// # Errors
     /// [`Error::NotARun`].
@@ -87,7 +145,16 @@ impl RunDir {
         if !Self::holds_run(path) {
             return Err(Error::NotARun { path: path.to_owned(), missing: MODEL });
         }
-        Ok(Self { path: path.to_owned() })
+        Ok(Self { path: path.to_owned(), _lock: None })
+    }
+
+    /// A run that was made before, locked to be written.
+    ///
+    /// # Errors
+    /// [`Error::NotARun`]; [`Error::Busy`]; [`Error::Write`].
+    pub fn take_up(path: &Path) -> Result<Self> {
+        Self::open(path)?;
+        Self::claim(path)
     }
 
     pub fn holds_run(path: &Path) -> bool {
@@ -122,11 +189,18 @@ impl RunDir {
         self.parse(SETTINGS)
     }
 
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn set_settings(&self, settings: &Settings) -> Result<()> {
+        let path = self.path.join(SETTINGS);
+        files::replace(&path, &json(&path, settings)?)
+    }
+
     fn parse<T: for<'de> Deserialize<'de>>(&self, name: &'static str) -> Result<T> {
         let path = self.path.join(name);
         let text = match read_text(&path, "the run's file") {
             Err(Error::MissingFile { .. }) => {
-                return Err(Error::NotARun { path: self.path.clone(), missing: name });
+                return Err(Error::Lost { path: self.path.clone(), missing: name });
             }
             other => other?,
         };
@@ -144,24 +218,51 @@ impl RunDir {
     /// [`Error::Write`].
     pub fn set_latest(&self, name: &str) -> Result<()> {
         files::replace(&self.path.join(LATEST), format!("{name}\n").as_bytes())?;
-        let folder = self.path.join(CHECKPOINTS);
         let newest = self.checkpoint(name);
-        let entries =
-            fs::read_dir(&folder).map_err(|source| Error::Read { path: folder.clone(), cause: source })?;
-        for entry in entries {
-            let path = entry.map_err(|source| Error::Read { path: folder.clone(), cause: source })?.path();
+        for path in self.checkpoints()? {
             let passing = path.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.starts_with("step-"));
             if passing && path != newest {
-                fs::remove_file(&path).map_err(|source| Error::write(&path, source))?;
+                files::remove(&path)?;
             }
         }
         Ok(())
     }
 
+    /// The files of all checkpoints, by name.
+    ///
+    /// # Errors
+    /// [`Error::Read`].
+    fn checkpoints(&self) -> Result<Vec<PathBuf>> {
+        let folder = self.path.join(CHECKPOINTS);
+        let failed = |cause| Error::Read { path: folder.clone(), cause };
+        let entries = match fs::read_dir(&folder) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other.map_err(failed)?,
+        };
+        let mut paths = Vec::new();
+        for entry in entries {
+            let path = entry.map_err(failed)?.path();
+            // One that is being written has another name.
+            if path.extension().is_some_and(|extension| extension == "safetensors") {
+                paths.push(path);
+            }
+        }
+        paths.sort();
+        Ok(paths)
+    }
+
+    /// Whether there is a checkpoint to go on from.
+    ///
+    /// # Errors
+    /// [`Error::Read`].
+    pub fn has_checkpoints(&self) -> Result<bool> {
+        Ok(self.path.join(LATEST).exists() || !self.checkpoints()?.is_empty())
+    }
+
     /// The newest checkpoint.
     ///
     /// # Errors
-    /// [`Error::NoCheckpoint`].
+    /// [`Error::NoCheckpoint`]; [`Error::BadFile`] if it is not known which one is the newest.
     pub fn latest(&self) -> Result<PathBuf> {
         let pointer = self.path.join(LATEST);
         match fs::read_to_string(&pointer) {
@@ -169,10 +270,28 @@ impl RunDir {
                 Ok(self.checkpoint(name.trim()))
             }
             Ok(_) => Err(Error::BadFile { path: pointer, reason: "it does not name a checkpoint".into() }),
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                Err(Error::NoCheckpoint { path: self.path.clone() })
-            }
+            Err(error) if error.kind() == ErrorKind::NotFound => match self.checkpoints()?.as_slice() {
+                [] => Err(Error::NoCheckpoint { path: self.path.clone() }),
+                // The first one, which a crash has left before it was named.
+                [only] => Ok(only.clone()),
+                several => Err(Error::BadFile { path: pointer, reason: unnamed(several) }),
+            },
             Err(source) => Err(Error::Read { path: pointer, cause: source }),
+        }
+    }
+
+    /// The newest checkpoint and its file, of a run that may be being trained: one that is replaced while we look is no
+    /// longer the newest.
+    ///
+    /// # Errors
+    /// As [`RunDir::latest`] and [`Checkpoint::read`].
+    pub fn newest(&self) -> Result<(PathBuf, Checkpoint)> {
+        loop {
+            let path = self.latest()?;
+            match Checkpoint::read(&path) {
+                Err(Error::MissingFile { .. }) if self.latest()? != path => {}
+                read => return Ok((path, read?)),
+            }
         }
     }
 
@@ -217,14 +336,23 @@ impl RunDir {
         text.lines().map(parse).collect()
     }
 
-    /// Adds a line with the time (UTC) to the log.
+    /// Adds a line with the time (UTC) to the log, with escapes for what a terminal would obey.
     ///
     /// # Errors
     /// [`Error::Write`].
     pub fn log(&self, message: &str) -> Result<()> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        files::append_line(&self.path.join(LOG), &format!("{} {message}", utc(now)))
+        files::append_line(&self.path.join(LOG), &format!("{} {}", utc(now), visible(message)))
     }
+}
+
+/// What to do where `latest` is gone.
+fn unnamed(checkpoints: &[PathBuf]) -> String {
+    let names: Vec<String> = checkpoints
+        .iter()
+        .filter_map(|path| Some(path.file_stem()?.to_string_lossy().into_owned()))
+        .collect();
+    format!("the file is gone; write into it which checkpoint is the newest: {}", names.join(", "))
 }
 
 fn json<T: Serialize>(path: &Path, value: &T) -> Result<Vec<u8>> {
@@ -251,14 +379,23 @@ fn utc(seconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+    use std::thread;
+
+    use safetensors::tensor::TensorView;
+
     use super::*;
+    use crate::checkpoint::{Meta, Position};
+    use crate::text::Role;
 
     fn vocabulary() -> Vocabulary {
         Vocabulary::build(["a", "b"], 0)
     }
 
     fn settings() -> Settings {
-        Settings { data: "somewhere".into(), seed: 3 }
+        let text = Record::new(Role::Train, "a.txt".into(), b"a b", 2);
+        Settings { data: "somewhere".into(), seed: 3, texts: vec![text] }
     }
 
     fn run(dir: &tempfile::TempDir) -> RunDir {
@@ -280,13 +417,83 @@ mod tests {
         assert!(matches!(RunDir::open(dir.path()), Err(Error::NotARun { .. })));
     }
 
+    /// As version 0.1 wrote them.
+    #[test]
+    fn settings_without_texts_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = run(&dir);
+        fs::write(run.path.join(SETTINGS), r#"{"data":"somewhere","seed":3}"#).unwrap();
+        assert_eq!(run.settings().unwrap(), Settings { texts: vec![], ..settings() });
+    }
+
     #[test]
     fn a_folder_that_holds_a_run_is_not_overwritten() {
         let dir = tempfile::tempdir().unwrap();
+        let again = || RunDir::create(&dir.path().join("run"), "other", &vocabulary(), &settings());
         let first = run(&dir);
-        let again = RunDir::create(first.path(), "other", &vocabulary(), &settings());
-        assert!(matches!(again, Err(Error::RunExists { .. })));
-        assert_eq!(first.source().unwrap(), "model {}");
+        assert!(matches!(again(), Err(Error::Busy { .. })), "it is being written");
+        fs::write(first.checkpoint("epoch-01"), "").unwrap();
+        drop(first);
+        assert!(matches!(again(), Err(Error::RunExists { .. })));
+        let run = RunDir::open(&dir.path().join("run")).unwrap();
+        assert_eq!(run.source().unwrap(), "model {}");
+    }
+
+    #[test]
+    fn a_run_without_a_checkpoint_is_begun_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = run(&dir);
+        first.append(&row(1)).unwrap();
+        let path = first.path.clone();
+        drop(first);
+        let again = RunDir::create(&path, "other", &vocabulary(), &settings()).unwrap();
+        assert_eq!(again.source().unwrap(), "other");
+        assert!(!path.join(METRICS).exists());
+    }
+
+    #[test]
+    fn runs_get_the_next_free_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let create = || RunDir::create_in(dir.path(), "run", "model {}", &vocabulary(), &settings()).unwrap();
+        let first = run(&dir);
+        // One that is still being made: locked, and without a model.
+        let second = RunDir::claim(&dir.path().join("run-2")).unwrap();
+        let third = create();
+        assert_eq!(third.path(), dir.path().join("run-3"));
+        drop((first, second));
+        assert_eq!(create().path(), dir.path().join("run-2"));
+        assert_eq!(create().path(), dir.path().join("run-4"));
+    }
+
+    #[test]
+    fn one_process_at_a_time_takes_a_run_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = run(&dir);
+        assert!(matches!(RunDir::take_up(first.path()), Err(Error::Busy { .. })));
+        assert!(RunDir::open(first.path()).is_ok(), "reading needs no lock");
+        let path = first.path.clone();
+        drop(first);
+        let second = RunDir::take_up(&path).unwrap();
+        assert!(matches!(RunDir::take_up(&path), Err(Error::Busy { .. })));
+        drop(second);
+        assert!(matches!(RunDir::take_up(dir.path()), Err(Error::NotARun { .. })));
+        assert!(!dir.path().join("lock").exists(), "nothing is made in another folder");
+    }
+
+    #[test]
+    fn a_file_of_a_run_that_is_gone_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = run(&dir);
+        fs::remove_file(run.path.join(VOCABULARY)).unwrap();
+        assert!(matches!(run.vocabulary(), Err(Error::Lost { missing: "vocab.json", .. })));
+        for name in ["epoch-01", "epoch-02"] {
+            fs::write(run.checkpoint(name), "").unwrap();
+            if name == "epoch-01" {
+                assert_eq!(run.latest().unwrap(), run.checkpoint(name), "the only one");
+            }
+        }
+        let error = run.latest().unwrap_err();
+        assert!(error.to_string().contains("the newest: epoch-01, epoch-02"), "{error}");
     }
 
     #[test]
@@ -335,6 +542,47 @@ mod tests {
         assert!(!run.checkpoint("step-000010").exists());
         fs::write(run.path.join(LATEST), "../../etc").unwrap();
         assert!(matches!(run.latest(), Err(Error::BadFile { .. })));
+    }
+
+    /// Another process writes checkpoints as fast as it can, and removes those before.
+    #[test]
+    fn the_newest_checkpoint_is_found_beside_a_training() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = run(&dir);
+        let meta = Meta::new(String::new(), String::new(), 0, Position::default());
+        let entries = HashMap::from([("lstmc".to_owned(), serde_json::to_string(&meta).unwrap())]);
+        let nothing = Vec::<(String, TensorView<'_>)>::new();
+        let bytes = safetensors::serialize(nothing, Some(entries)).unwrap();
+        let write = |step: u32| {
+            let name = format!("step-{step:06}");
+            fs::write(run.checkpoint(&name), &bytes).unwrap();
+            run.set_latest(&name).unwrap();
+        };
+        write(0);
+        let over = AtomicBool::new(false);
+        let looks = thread::scope(|scope| {
+            let reader = scope.spawn(|| {
+                let mut looks = 0;
+                while !over.load(Relaxed) {
+                    run.newest().unwrap();
+                    looks += 1;
+                }
+                looks
+            });
+            (1..1000).for_each(write);
+            over.store(true, Relaxed);
+            reader.join().unwrap()
+        });
+        assert!(looks > 0);
+    }
+
+    #[test]
+    fn the_log_can_be_read_on_a_terminal() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = run(&dir);
+        run.log("cannot find \u{1b}[2J").unwrap();
+        let log = fs::read_to_string(run.path.join(LOG)).unwrap();
+        assert!(log.ends_with("Z cannot find \\u{1b}[2J\n"), "{log}");
     }
 
     #[test]

@@ -204,6 +204,10 @@ impl<'a> Trainer<'a> {
                 }
             }
             if step >= total {
+                // A run of no updates leaves what training starts from.
+                if step == 0 {
+                    self.save(false)?;
+                }
                 return self.finished();
             }
             let until = (step / interval + 1).saturating_mul(interval).min(total);

@@ -1,16 +1,16 @@
 //! `lstmc check`: shapes, parameters and memory, without training.
 
-use std::io::Write;
+use std::fmt::Write;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use lstmc_compiler::model::{BatchKind, Model};
 use lstmc_runtime::batches::Batcher;
-use lstmc_runtime::error::{Error, bytes};
+use lstmc_runtime::error::bytes;
 use lstmc_runtime::memory;
 
 use crate::args::Check;
-use crate::{compile, project, show};
+use crate::{advice, compile, project, show, terminal};
 
 pub fn run(args: &Check) -> Result<ExitCode> {
     let (_, corpus, model) = project::model_of(&args.file)?;
@@ -22,15 +22,16 @@ pub fn run(args: &Check) -> Result<ExitCode> {
     let training = compile::training(&model, threads)?;
     let own = memory::own();
     let needed = own + training.memory();
-    let mut out = std::io::stdout().lock();
+    let mut out = String::new();
     write!(out, "{}", layers(&model))?;
     writeln!(out)?;
     let kind = match shape.kind {
         BatchKind::Stream => "contiguous stream",
         BatchKind::Windows { .. } => "windows",
     };
-    writeln!(out, "vocabulary  {} ids", show::count(model.vocab as u64))?;
-    writeln!(out, "batches     {} rows of {} steps, {kind}", shape.rows, shape.steps)?;
+    writeln!(out, "vocabulary  {}", show::many(model.vocab as u64, "id"))?;
+    let (rows, steps) = (show::many(shape.rows as u64, "row"), show::many(shape.steps as u64, "step"));
+    writeln!(out, "batches     {rows} of {steps}, {kind}")?;
     writeln!(out, "parameters  {}", show::count(parameters(&model)))?;
     let mut parts = vec![format!("{} training", bytes(training.train.memory))];
     parts.push(match training.evaluation_memory() {
@@ -42,10 +43,9 @@ pub fn run(args: &Check) -> Result<ExitCode> {
     writeln!(out, "            {}", parts.join(", "))?;
     let time = show::duration(training.time().as_secs_f64());
     writeln!(out, "compiled    in {time} for {}", show::threads(training.train.threads))?;
+    terminal::print(&out)?;
     match memory::available() {
-        Some(available) if needed > available => {
-            Err(Error::Memory { program: "train".into(), needed, available }.into())
-        }
+        Some(available) if needed > available => Err(advice::too_large(needed, available, &model)),
         _ => Ok(ExitCode::SUCCESS),
     }
 }

@@ -1,6 +1,5 @@
 //! `lstmc emit`: what a stage of the compiler makes of a model.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -9,6 +8,7 @@ use lstmc_compiler::graph::Purpose;
 use crate::args::{Emit, Use};
 use crate::compile::{self, Request};
 use crate::project::{self, Project};
+use crate::terminal;
 
 pub fn run(args: &Emit) -> Result<ExitCode> {
     let purpose = match args.purpose {
@@ -29,6 +29,6 @@ pub fn run(args: &Emit) -> Result<ExitCode> {
             compile::emit(&model, request)?
         }
     };
-    write!(std::io::stdout().lock(), "{text}")?;
+    terminal::print(&text)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,5 @@
 //! `lstmc eval`: perplexity and accuracy on a text.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -32,13 +31,17 @@ pub fn run(args: &Eval) -> Result<ExitCode> {
         measured.push((weights, totals));
     }
     let predictions = measured.first().map_or(0, |(_, totals)| totals.predictions);
-    let tokens = show::count(ids.len() as u64);
-    let text = format!("{} ({tokens} tokens, {} predicted)", split.name(), show::count(predictions));
-    let model = format!("{} (after {} updates)", opened.path.display(), show::count(opened.steps()));
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{:<11} {text}\n{:<11} {model}", "text", "model")?;
-    write!(out, "{}", figures(&measured))?;
+    let tokens = show::many(ids.len() as u64, "token");
+    let text = format!("{} ({tokens}, {} predicted)", split.name(), show::count(predictions));
+    let model = format!("{} (after {})", opened.path.display(), show::many(opened.steps(), "update"));
+    terminal::print(&format!("{:<11} {text}\n{:<11} {model}\n{}", "text", "model", figures(&measured)))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// With two decimals at least: it is what models are compared by.
+fn perplexity(totals: &Totals) -> String {
+    let value = totals.perplexity();
+    if value < 1e6 { format!("{value:.2}") } else { show::perplexity(value) }
 }
 
 const FIGURES: [&str; 3] = ["loss", "perplexity", "accuracy"];
@@ -47,7 +50,7 @@ const FIGURES: [&str; 3] = ["loss", "perplexity", "accuracy"];
 fn figures(measured: &[(Format, Totals)]) -> String {
     let values = |totals: &Totals| {
         let accuracy = format!("{:.2} %", 100.0 * totals.accuracy());
-        [format!("{:.4}", totals.mean_loss()), format!("{:.2}", totals.perplexity()), accuracy]
+        [format!("{:.4}", totals.mean_loss()), perplexity(totals), accuracy]
     };
     match measured {
         [(format, totals)] => {

@@ -1,10 +1,11 @@
 //! `lstmc generate`: text from a trained model.
 
-use std::io::Write;
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use lstmc_compiler::diag::visible;
 use lstmc_compiler::graph::Purpose;
 use lstmc_runtime::Error;
 use lstmc_runtime::generate::{Request, generate};
@@ -30,15 +31,21 @@ pub fn run(args: &Generate) -> Result<ExitCode> {
     let monitor = terminal::interruptible()?;
     let words: Vec<String> = prompt.iter().map(|&id| vocabulary.show(id)).collect();
     let mut out = std::io::stdout();
+    // A file gets the text as it is; a terminal shows what it would otherwise obey.
+    let on_terminal = out.is_terminal();
+    let shown = |text: String| if on_terminal { visible(&text).into_owned() } else { text };
     let mut writer = tokenizer.writer();
-    write!(out, "{}", words.iter().map(|word| writer.next(word)).collect::<String>())?;
+    let begin = words.iter().map(|word| writer.next(word)).collect::<String>();
+    if let Err(error) = write!(out, "{}", shown(begin)) {
+        return unread(error);
+    }
     let mut write_failed = None;
     let mut writing = Duration::ZERO;
     let mut write = |id| {
         let text = writer.next(&vocabulary.show(id));
         let begun = Instant::now();
         // Each word is seen as soon as it is there.
-        let written = write!(out, "{text}").and_then(|()| out.flush());
+        let written = write!(out, "{}", shown(text)).and_then(|()| out.flush());
         writing += begun.elapsed();
         if let Err(error) = written {
             write_failed = Some(error);
@@ -51,14 +58,21 @@ pub fn run(args: &Generate) -> Result<ExitCode> {
     let result = generate(&mut session, request, &monitor, &mut write);
     let elapsed = begun.elapsed();
     if let Some(error) = write_failed {
-        return Err(error.into());
+        return unread(error);
     }
     let tokens = result?;
-    writeln!(std::io::stdout())?;
+    terminal::print("\n")?;
     if args.stats {
         // Whoever reads the words is not what is measured.
-        let line = show::stats(tokens, elapsed.saturating_sub(writing).as_secs_f64());
-        writeln!(std::io::stderr(), "{line}")?;
+        terminal::say(&show::stats(tokens, elapsed.saturating_sub(writing).as_secs_f64()));
     }
     Ok(if monitor.stopped() { ExitCode::from(terminal::INTERRUPTED) } else { ExitCode::SUCCESS })
+}
+
+/// The end of an output that cannot be written: a reader that has had enough is no error.
+fn unread(error: std::io::Error) -> Result<ExitCode> {
+    match error.kind() {
+        ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+        _ => Err(error.into()),
+    }
 }

@@ -1,6 +1,5 @@
 //! `lstmc gradcheck`: gradients against central differences.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -8,7 +7,7 @@ use anyhow::Result;
 use crate::args::Gradcheck;
 use crate::gradients::{Comparison, TOLERANCE, compare, vocabulary};
 use crate::project::Project;
-use crate::show;
+use crate::{show, terminal};
 
 pub fn run(args: &Gradcheck) -> Result<ExitCode> {
     let project = Project::read(&args.model, None)?;
@@ -21,9 +20,9 @@ pub fn run(args: &Gradcheck) -> Result<ExitCode> {
         vec![one.parameter.clone(), show::shape(&one.shape), compared, error, verdict.into()]
     };
     let rows: Vec<Vec<String>> = found.iter().map(row).collect();
-    let mut out = std::io::stdout().lock();
-    write!(out, "{}", show::table(&["parameter", "shape", "elements", "largest error", ""], &rows))?;
+    let table = show::table(&["parameter", "shape", "elements", "largest error", ""], &rows);
     let right = found.iter().filter(|one| one.passes()).count();
-    writeln!(out, "{right} of {} parameters agree within {TOLERANCE:.0e}", found.len())?;
+    let all = show::many(found.len() as u64, "parameter");
+    terminal::print(&format!("{table}{right} of {all} agree within {TOLERANCE:.0e}\n"))?;
     Ok(if right == found.len() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -1,6 +1,5 @@
 //! `lstmc predict`: actual against predicted words.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -26,10 +25,9 @@ pub fn run(args: &Predict) -> Result<ExitCode> {
         opened.session(Purpose::Evaluate, Format::F32, project::threads(args.trained.threads))?;
     let monitor = terminal::interruptible()?;
     let found = predict(&mut session, &ids, &reading, args.count as usize, &monitor)?;
-    let mut out = std::io::stdout().lock();
-    write!(out, "{}", table(&found, &ids, &opened.project.tokenizer(), &opened.vocabulary))?;
+    let table = table(&found, &ids, &opened.project.tokenizer(), &opened.vocabulary);
     let hits = found.iter().filter(|one| one.actual == one.predicted).count();
-    writeln!(out, "{hits} of {} right", found.len())?;
+    terminal::print(&format!("{table}{hits} of {} right\n", found.len()))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -44,7 +42,7 @@ fn table(found: &[Prediction], ids: &[u32], tokenizer: &Tokenizer, vocabulary: &
     let before = |one: &Prediction| {
         // More tokens than the line has columns cannot be seen.
         let first = one.read.start.max(one.read.end.saturating_sub(WIDTH + 1));
-        let read = ids[first..one.read.end].iter().map(|&id| vocabulary.show(id).replace('\n', "\\n"));
+        let read = ids[first..one.read.end].iter().map(|&id| show::word(&vocabulary.show(id)));
         show::tail(&read.collect::<Vec<_>>(), project::between(tokenizer), left)
     };
     let contexts: Vec<String> = found.iter().map(before).collect();

@@ -49,11 +49,11 @@ fn facts(profile: &Profile) -> String {
         1e-9 * profile.bandwidth
     );
     let steps = format!(
-        "{}, {} predictions/s; {} with marks ({} steps of each)",
+        "{}, {} predictions/s; {} with marks ({} of each)",
         milliseconds(step),
         show::count((profile.predictions as f64 / step) as u64),
         milliseconds(step_with_marks),
-        profile.steps
+        show::many(profile.steps, "step")
     );
     let products = profile.rows.iter().filter(|row| row.kind == Kind::Product);
     let (flop, seconds) =
@@ -71,9 +71,9 @@ fn facts(profile: &Profile) -> String {
         format!("worker {worker} {} ({})", milliseconds(*seconds), percent(seconds / step_with_marks))
     });
     let waiting = format!(
-        "{} at {} barriers of {:.0} ns",
+        "{} at {} of {:.0} ns",
         each.collect::<Vec<_>>().join(", "),
-        profile.barriers,
+        show::many(profile.barriers as u64, "barrier"),
         1e9 * profile.barrier
     );
     let mut lines = vec![("machine", machine), ("step", steps)];
@@ -138,7 +138,7 @@ fn rate(row: &Row, profile: &Profile) -> (String, String) {
 
 /// What was chosen for products and kernels, and why: a line for all that have a choice and its reason in common.
 fn chosen(profile: &Profile) -> String {
-    let mut groups: Vec<(String, usize, f64)> = Vec::new();
+    let mut groups: Vec<((&str, String), usize, f64)> = Vec::new();
     for row in &profile.rows {
         let Some(choice) = choice(row) else { continue };
         match groups.iter_mut().find(|group| group.0 == choice) {
@@ -147,30 +147,31 @@ fn chosen(profile: &Profile) -> String {
         }
     }
     groups.sort_by(|a, b| b.2.total_cmp(&a.2));
-    let line = |(choice, count, seconds): &(String, usize, f64)| {
-        wrap(&format!("{count} {choice}: {}", milliseconds(*seconds)))
+    let line = |((what, choice), count, seconds): &((&str, String), usize, f64)| {
+        wrap(&format!("{} {choice}: {}", show::many(*count as u64, what), milliseconds(*seconds)))
     };
     "chosen:\n".to_owned() + &groups.iter().map(line).collect::<String>()
 }
 
-fn choice(row: &Row) -> Option<String> {
+/// What a row is, and what was chosen for it.
+fn choice(row: &Row) -> Option<(&'static str, String)> {
     let cut = match row.cut.as_str() {
         "whole" => "done by one worker",
         "rows" | "columns" => &format!("cut by {}", row.cut),
         _ => "cut along an axis",
     };
     let (what, way) = match (row.kind, row.way) {
-        (Kind::Product, "packed") => ("products", "right side in panels that were packed before"),
-        (Kind::Product, "blocks") => ("products", "right side packed block by block, for many rows"),
+        (Kind::Product, "packed") => ("product", "right side in panels that were packed before"),
+        (Kind::Product, "blocks") => ("product", "right side packed block by block, for many rows"),
         (Kind::Product, "in turns") => {
-            ("products", "right side read once, in turns from either end, for few rows")
+            ("product", "right side read once, in turns from either end, for few rows")
         }
-        (Kind::Product, _) => ("products", "right side read once from end to end, for few rows"),
-        (Kind::Kernel, "lanes") => ("kernels", "in vector lanes"),
-        (Kind::Kernel, _) => ("kernels", "one element at a time"),
+        (Kind::Product, _) => ("product", "right side read once from end to end, for few rows"),
+        (Kind::Kernel, "lanes") => ("kernel", "in vector lanes"),
+        (Kind::Kernel, _) => ("kernel", "one element at a time"),
         _ => return None,
     };
-    Some(format!("{what} {cut} ({}), {way}", row.reason))
+    Some((what, format!("{cut} ({}), {way}", row.reason)))
 }
 
 /// A line for each thing that misses the fast path, the most expensive first.
@@ -303,7 +304,7 @@ mod tests {
         assert!(out.contains("  18.010   90 %") && out.contains("worker 1 1.000 ms (5.0 %)"), "{out}");
         assert!(out.contains("at 7 barriers of 60 ns"), "{out}");
         assert!(!out.contains("off the fast path"), "{out}");
-        assert!(out.contains("1 products cut by columns (it is so), right side read once"), "{out}");
+        assert!(out.contains("1 product cut by columns (it is so), right side read once"), "{out}");
         let out = text(&profile, Order::Schedule);
         assert!(out.find("kernel").unwrap() < out.find("nn 20x2600x650").unwrap(), "{out}");
     }

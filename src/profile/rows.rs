@@ -9,6 +9,7 @@ use lstmc_runtime::marks::Spent;
 use serde::Serialize;
 
 use super::work;
+use crate::show;
 
 /// Fewer rows than this of a product are done before its right side is packed for them.
 const FEW_ROWS: usize = 16;
@@ -99,7 +100,12 @@ fn row(program: &Program, names: &Names, leaf: &Leaf<'_>, seconds: &[f64], disti
             (Kind::Packing, name, split, "")
         }
         Step::Scatter(scatter, split) => {
-            let name = format!("scatter {} rows to {}x{}", scatter.count, scatter.table_rows(), scatter.n);
+            let name = format!(
+                "scatter {} to {}x{}",
+                show::many(scatter.count as u64, "row"),
+                scatter.table_rows(),
+                scatter.n
+            );
             (Kind::Scatter, name, split, "")
         }
         Step::Distinct(distinct) => {
@@ -159,9 +165,15 @@ fn misses(leaf: &Leaf<'_>, workers: usize) -> Vec<String> {
             let rows = if *split == Split::Rows { gemm.m.div_ceil(workers) } else { gemm.m };
             if right_side(gemm, *split, workers) == RightSide::Blocks {
                 if leaf.in_loop {
-                    found.push(format!("its right side is packed anew in each of {} rounds", leaf.rounds));
+                    found.push(format!(
+                        "its right side is packed anew in each of {}",
+                        show::many(leaf.rounds as u64, "round")
+                    ));
                 } else if rows < FEW_ROWS {
-                    found.push(format!("its right side is packed for {rows} rows only"));
+                    found.push(format!(
+                        "its right side is packed for {} only",
+                        show::many(rows as u64, "row")
+                    ));
                 }
             }
         }

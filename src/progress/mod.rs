@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use lstmc_compiler::diag::{visible, visible_json};
 use lstmc_runtime::error::bytes;
 use lstmc_runtime::monitor::{Monitor, Snapshot};
 use lstmc_runtime::run_dir::RunDir;
@@ -29,7 +30,7 @@ const TICK: Duration = Duration::from_millis(100);
 /// How long lines stand before one of an unfinished epoch follows.
 const QUIET: Duration = Duration::from_secs(2);
 
-/// How long the report of an epoch stands before that of another follows.
+/// How long the report of an epoch stands on a terminal before that of another follows.
 const APART: Duration = Duration::from_secs(1);
 
 /// How much of what a model has read a sample shows, in characters.
@@ -45,17 +46,19 @@ pub struct Facts<'a> {
     pub train_tokens: usize,
     pub valid_tokens: Option<usize>,
     pub words: usize,
-    /// Updates made before, by the run that goes on.
-    pub step: u64,
+    /// Updates made before, by a run that goes on.
+    pub resumed: Option<u64>,
+    /// What of that is not as it was.
+    pub changes: &'a [String],
 }
 
 impl Facts<'_> {
     /// Everything in one line, for the log.
     pub fn line(&self) -> String {
-        let begun = if self.step > 0 { format!("resumed at step {}", self.step) } else { "started".into() };
+        let begun = self.resumed.map_or("started".into(), |step| format!("resumed at step {step}"));
         format!(
-            "{begun}: {} parameters, {} of memory, compiled in {}, {}",
-            show::count(self.parameters),
+            "{begun}: {}, {} of memory, compiled in {}, {}",
+            show::many(self.parameters, "parameter"),
             bytes(self.memory),
             show::duration(self.compile.as_secs_f64()),
             show::threads(self.threads)
@@ -86,6 +89,8 @@ pub struct Output<'a> {
     mode: Mode,
     plan: Plan,
     said: Mutex<Said>,
+    /// Whether nobody reads the output any more.
+    closed: AtomicBool,
     tokenizer: Tokenizer,
     vocabulary: &'a Vocabulary,
 }
@@ -99,14 +104,12 @@ impl<'a> Output<'a> {
         } else {
             Mode::Lines
         };
-        Self { mode, plan, said: Mutex::default(), tokenizer: project.tokenizer(), vocabulary }
+        let (said, closed) = (Mutex::default(), AtomicBool::new(false));
+        Self { mode, plan, said, closed, tokenizer: project.tokenizer(), vocabulary }
     }
 
     /// What the run is, before it starts.
-    ///
-    /// # Errors
-    /// The output is closed.
-    pub fn start(&self, facts: &Facts<'_>) -> Result<()> {
+    pub fn start(&self, facts: &Facts<'_>) {
         if let Mode::Json = self.mode {
             return self.line(&start_event(facts).to_string());
         }
@@ -114,55 +117,50 @@ impl<'a> Output<'a> {
         let valid = facts.valid_tokens.map(|n| format!(", {} validation", count(n))).unwrap_or_default();
         let time = show::duration(facts.compile.as_secs_f64());
         self.line(&format!(
-            "text        {} training{valid} tokens, {} words",
+            "text        {} training{valid} tokens, {}",
             count(facts.train_tokens),
-            count(facts.words)
-        ))?;
-        self.line(&format!("parameters  {}", show::count(facts.parameters)))?;
-        self.line(&format!("memory      {} at the peak", bytes(facts.memory)))?;
-        self.line(&format!("compiled    in {time} for {}", show::threads(facts.threads)))?;
-        self.line(&format!("run         {}", facts.run.display()))?;
-        if facts.step > 0 {
-            self.line(&format!("resumed     at step {}", show::count(facts.step)))?;
+            show::many(facts.words as u64, self.plan.unit())
+        ));
+        self.line(&format!("parameters  {}", show::count(facts.parameters)));
+        self.line(&format!("memory      {} at the peak", bytes(facts.memory)));
+        self.line(&format!("compiled    in {time} for {}", show::threads(facts.threads)));
+        self.line(&format!("run         {}", facts.run.display()));
+        if let Some(step) = facts.resumed {
+            self.line(&format!("resumed     at step {}", show::count(step)));
         }
-        Ok(())
+        facts.changes.iter().for_each(|change| self.line(&format!("changed     {change}")));
     }
 
-    /// The end of an epoch or of a report interval. Where epochs take no time, many of them go by unsaid, but not the
-    /// last; JSON has them all.
+    /// The end of an epoch or of a report interval. On a terminal, where epochs take no time, many of them go by unsaid,
+    /// but not the last.
     fn report(&self, report: &Report, run: &RunDir) -> Result<()> {
+        let lines = self.plan.summary(&report.row);
+        run.log(&lines.join("; "))?;
         if let Mode::Json = self.mode {
-            self.line(&self.report_event(report).to_string())?;
+            self.line(&self.report_event(report).to_string());
+            return Ok(());
         }
         let said = self.said.lock().unwrap_or_else(PoisonError::into_inner).report;
-        if !self.plan.iterations() && !self.plan.ends_at(report.row.step) && !stood(said, APART) {
+        let passing = matches!(self.mode, Mode::Bar(_)) && !self.plan.iterations();
+        if passing && !self.plan.ends_at(report.row.step) && !stood(said, APART) {
             return Ok(());
         }
         self.said.lock().unwrap_or_else(PoisonError::into_inner).report = Some(Instant::now());
-        let lines = self.plan.summary(&report.row);
-        if !matches!(self.mode, Mode::Json) {
-            let sample = report.sample.as_ref().map(|sample| self.sample(sample));
-            self.line(&lines.iter().cloned().chain(sample).collect::<Vec<_>>().join("\n"))?;
-        }
-        Ok(run.log(&lines.join("; "))?)
+        let sample = report.sample.as_ref().map(|sample| self.sample(sample));
+        self.line(&lines.into_iter().chain(sample).collect::<Vec<_>>().join("\n"));
+        Ok(())
     }
 
     /// Training is over.
-    ///
-    /// # Errors
-    /// The output is closed.
-    pub fn end(&self, run: &Path, stopped: bool) -> Result<()> {
+    pub fn end(&self, run: &Path, stopped: bool) {
+        let again = || format!("lstmc train --resume {}", show::path(run));
         match (&self.mode, stopped) {
             (Mode::Json, _) => {
                 let outcome = if stopped { "stopped" } else { "finished" };
-                self.line(&json!({ "event": "end", "outcome": outcome, "run": run }).to_string())
+                self.line(&json!({ "event": "end", "outcome": outcome, "run": run }).to_string());
             }
-            (_, true) => {
-                self.line(&format!("stopped and saved: go on with  lstmc train --resume {}", run.display()))
-            }
-            (_, false) if self.plan.limited() => {
-                self.line(&format!("done: go on with  lstmc train --resume {}", run.display()))
-            }
+            (_, true) => self.line(&format!("stopped and saved: go on with  {}", again())),
+            (_, false) if self.plan.limited() => self.line(&format!("done: go on with  {}", again())),
             (_, false) => self.line(&format!("finished: {}", run.display())),
         }
     }
@@ -170,7 +168,7 @@ impl<'a> Output<'a> {
     /// `  [long ago ,] -> the vs mice`: the words read, the one that follows, and the predicted one.
     fn sample(&self, sample: &Sample) -> String {
         let show = |id: u32| self.vocabulary.show(id);
-        let words: Vec<String> = sample.context.iter().map(|&id| show(id).replace('\n', "\\n")).collect();
+        let words: Vec<String> = sample.context.iter().map(|&id| show::word(&show(id))).collect();
         let context = show::tail(&words, project::between(&self.tokenizer), CONTEXT);
         let [actual, predicted] = [sample.actual, sample.predicted].map(|id| show::token(&show(id)));
         format!("  [{context}] -> {actual} vs {predicted}")
@@ -204,13 +202,12 @@ impl<'a> Output<'a> {
             // Before the first update there is nothing to say.
             Mode::Bar(_) if !look.validating && look.totals.batches == 0 => {}
             Mode::Bar(bar) => {
-                bar.show(self.plan.progress(look), [self.plan.before_bar(look), self.plan.behind_bar(look)]);
+                bar.show(self.plan.progress(look), &self.plan.before_bar(look), self.plan.behind_bar(look));
             }
             // Iterations have their reports; an epoch can be long.
             _ if !new || self.plan.iterations() || look.validating || !self.quiet() => {}
-            // Progress that nobody can see any more is no reason to end a training run.
-            Mode::Lines => drop(self.line(&self.plan.line(look))),
-            Mode::Json => drop(self.line(&progress_event(look).to_string())),
+            Mode::Lines => self.line(&self.plan.line(look)),
+            Mode::Json => self.line(&progress_event(look).to_string()),
         }
     }
 
@@ -219,14 +216,24 @@ impl<'a> Output<'a> {
         stood(self.said.lock().unwrap_or_else(PoisonError::into_inner).anything, QUIET)
     }
 
-    fn line(&self, text: &str) -> Result<()> {
+    /// An output that nobody reads any more is no reason to end a training, so it is silent from then on.
+    fn line(&self, text: &str) {
+        if self.closed.load(Ordering::Relaxed) {
+            return;
+        }
+        let text = match self.mode {
+            Mode::Json => visible_json(text),
+            _ => visible(text),
+        };
         let write = || writeln!(std::io::stdout().lock(), "{text}");
-        match &self.mode {
-            Mode::Bar(bar) => bar.suspend(write)?,
-            _ => write()?,
+        let written = match &self.mode {
+            Mode::Bar(bar) => bar.suspend(write),
+            _ => write(),
+        };
+        if written.is_err() {
+            self.closed.store(true, Ordering::Relaxed);
         }
         self.said.lock().unwrap_or_else(PoisonError::into_inner).anything = Some(Instant::now());
-        Ok(())
     }
 }
 
@@ -241,7 +248,8 @@ fn start_event(facts: &Facts<'_>) -> Value {
         "train_tokens": facts.train_tokens,
         "valid_tokens": facts.valid_tokens,
         "vocabulary": facts.words,
-        "step": facts.step,
+        "step": facts.resumed.unwrap_or(0),
+        "changes": facts.changes,
     })
 }
 
@@ -261,7 +269,7 @@ fn progress_event(look: &Snapshot) -> Value {
 /// Runs `train` on this thread and shows where it is from another.
 ///
 /// # Errors
-/// What `train` returns; a closed output or a log that cannot be written, for which training is stopped and saved.
+/// What `train` returns; a log that cannot be written, for which training is stopped and saved.
 pub fn watch(
     output: &Output<'_>,
     monitor: &Monitor,

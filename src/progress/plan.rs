@@ -1,6 +1,7 @@
-//! Where a run is and how well it does, in words; a line has at most 80 columns for numbers of a usual size.
+//! Where a run is and how well it does, in words; of a model of words, a line has at most 80 columns for numbers of a
+//! usual size.
 
-use lstmc_compiler::model::{BatchKind, Length, Metric, Model, Schedule, Targets};
+use lstmc_compiler::model::{BatchKind, Length, Metric, Model, Schedule, Targets, TokenKind};
 use lstmc_runtime::checkpoint::Totals;
 use lstmc_runtime::monitor::Snapshot;
 use lstmc_runtime::run_dir::Row;
@@ -25,8 +26,10 @@ pub struct Plan {
     iterations: bool,
     /// Whether it ends before its model is done.
     limited: bool,
-    /// Words predicted in one update.
+    /// Tokens predicted in one update.
     predictions: u64,
+    /// What a token is called.
+    unit: &'static str,
     scheduled: bool,
     metrics: Vec<Metric>,
 }
@@ -51,9 +54,19 @@ impl Plan {
             iterations: epochs.is_none(),
             limited: total < whole,
             predictions: (batches.rows * per_row) as u64,
+            unit: match model.data.tokens.kind {
+                TokenKind::Words => "word",
+                TokenKind::WordsAndPunctuation => "token",
+                TokenKind::Characters => "character",
+            },
             scheduled: model.train.schedule != Schedule::Constant,
             metrics: model.train.report.clone(),
         }
+    }
+
+    /// What a token is called.
+    pub fn unit(&self) -> &'static str {
+        self.unit
     }
 
     /// Whether the model counts iterations.
@@ -113,12 +126,12 @@ impl Plan {
     }
 
     /// What stands behind the bar: loss, the first metric, speed and the time that training will still take.
-    pub fn behind_bar(&self, look: &Snapshot) -> String {
+    pub fn behind_bar(&self, look: &Snapshot) -> Vec<String> {
         let totals = &look.totals;
         if look.validating || totals.batches == 0 {
-            return String::new();
+            return Vec::new();
         }
-        let mut parts = vec![format!("loss {:.3}", totals.mean_loss())];
+        let mut parts = vec![format!("loss {}", loss(totals.mean_loss()))];
         parts.extend(match self.metrics.first() {
             Some(Metric::Perplexity) => Some(perplexity(totals.perplexity())),
             Some(Metric::Accuracy) => Some(format!("accuracy {:.1} %", 100.0 * totals.accuracy())),
@@ -126,7 +139,7 @@ impl Plan {
         });
         parts.push(self.speed(totals.per_second()));
         parts.push(format!("{} left", show::rough(self.left(totals, self.step(look)))));
-        parts.join("  ")
+        parts
     }
 
     /// The line that says where an epoch is, where there is no bar.
@@ -135,7 +148,7 @@ impl Plan {
             Some(_) => format!("  {:>2} %", look.done * 100 / look.total.max(1)),
             None => String::new(),
         };
-        format!("  {}{percent}  {}", self.place(self.step(look)), self.behind_bar(look))
+        format!("  {}{percent}  {}", self.place(self.step(look)), self.behind_bar(look).join("  "))
     }
 
     /// Seconds until the last update, at the pace of the current epoch or interval.
@@ -143,12 +156,12 @@ impl Plan {
         self.total.saturating_sub(step) as f64 * totals.seconds / totals.batches.max(1) as f64
     }
 
-    /// Iterations a second where the model counts them, else words a second.
-    fn speed(&self, words: f64) -> String {
+    /// Iterations a second where the model counts them, else tokens a second.
+    fn speed(&self, tokens: f64) -> String {
         if !self.iterations {
-            return format!("{} words/s", show::count(words as u64));
+            return format!("{} {}s/s", show::count(tokens as u64), self.unit);
         }
-        match words / self.predictions.max(1) as f64 {
+        match tokens / self.predictions.max(1) as f64 {
             slow if slow < 10.0 => format!("{slow:.1} it/s"),
             fast => format!("{} it/s", show::count(fast as u64)),
         }
@@ -178,7 +191,7 @@ impl Plan {
     /// The loss and the model's metrics. The loss makes room where there are two: it is the perplexity's logarithm.
     fn quality(&self, loss: Option<f64>, perplexities: Option<f64>, accuracy: Option<f64>) -> Vec<String> {
         let number = |value: Option<f64>| value.unwrap_or(f64::NAN);
-        let loss = (self.metrics.len() < 2).then(|| format!("loss {:.3}", number(loss)));
+        let loss = (self.metrics.len() < 2).then(|| format!("loss {}", self::loss(number(loss))));
         let metrics = self.metrics.iter().map(|metric| match metric {
             Metric::Perplexity => perplexity(number(perplexities)),
             Metric::Accuracy => format!("accuracy {:5.2} %", 100.0 * number(accuracy)),
@@ -187,9 +200,12 @@ impl Plan {
     }
 }
 
-/// With four or five digits.
+fn loss(value: f64) -> String {
+    if value.abs() < 1e6 { format!("{value:.3}") } else { format!("{value:.1e}") }
+}
+
 fn perplexity(value: f64) -> String {
-    if value < 100.0 { format!("perplexity {value:.2}") } else { format!("perplexity {value:.1}") }
+    format!("perplexity {}", show::perplexity(value))
 }
 
 #[cfg(test)]
@@ -205,6 +221,7 @@ mod tests {
             iterations: false,
             limited: false,
             predictions: 400,
+            unit: "word",
             scheduled: true,
             metrics: vec![Metric::Perplexity],
         }
@@ -289,11 +306,30 @@ mod tests {
     }
 
     #[test]
+    fn speed_is_counted_in_what_the_model_reads() {
+        for (unit, shown) in [("character", " 12,345 characters/s "), ("token", " 12,345 tokens/s ")] {
+            let line = &Plan { unit, ..penn() }.summary(&row(2323))[0];
+            assert!(line.contains(shown), "{line}");
+        }
+    }
+
+    #[test]
+    fn figures_beyond_all_bounds_are_short() {
+        let worst = |loss: f64| {
+            let row = Row { train_loss: Some(loss), train_perplexity: Some(loss.exp()), ..row(1) };
+            penn().summary(&row).remove(0)
+        };
+        assert!(worst(1000.0).contains("  loss 1000.000  perplexity inf  "), "{}", worst(1000.0));
+        assert!(worst(1e30).contains("  loss 1.0e30  perplexity inf  "), "{}", worst(1e30));
+        assert!(worst(300.0).contains("  perplexity 1.9e130  "), "{}", worst(300.0));
+    }
+
+    #[test]
     fn the_bar_says_where_the_run_is_once() {
         let look = look(2323 + 1161, 1161, 2323);
         assert_eq!(penn().before_bar(&look), "epoch  2/13");
         assert_eq!(penn().progress(&look), (1161, 2323));
-        assert_eq!(penn().behind_bar(&look), "loss 5.500  perplexity 244.7  400 words/s  7.4 h left");
+        assert_eq!(penn().behind_bar(&look), ["loss 5.500", "perplexity 244.7", "400 words/s", "7.4 h left"]);
         assert_eq!(
             penn().line(&look),
             "  epoch  2/13  49 %  loss 5.500  perplexity 244.7  400 words/s  7.4 h left"
@@ -303,7 +339,7 @@ mod tests {
         let validating = Snapshot { validating: true, ..look };
         assert_eq!(
             (penn().before_bar(&validating), penn().behind_bar(&validating)),
-            (VALIDATION.into(), String::new())
+            (VALIDATION.into(), Vec::new())
         );
         assert_eq!(fable().progress(&validating), (1161, 2323));
     }

@@ -3,16 +3,26 @@
 use std::fs;
 use std::path::Path;
 
-use super::{Tokenizer, Vocabulary};
+use super::{Record, Role, Tokenizer, Vocabulary};
 use crate::error::{Error, Result};
 
-/// The token ids of each split, with the vocabulary built from the training text.
+/// The token ids of each split, with the vocabulary that they are ids of.
 #[derive(Clone, Debug)]
 pub struct Corpus {
     pub vocabulary: Vocabulary,
     pub train: Vec<u32>,
     pub valid: Option<Vec<u32>>,
     pub test: Option<Vec<u32>>,
+    /// What a run keeps of each text.
+    pub records: Vec<Record>,
+}
+
+/// Where the texts of a corpus are.
+#[derive(Clone, Copy, Debug)]
+pub struct Paths<'a> {
+    pub train: &'a Path,
+    pub valid: Option<&'a Path>,
+    pub test: Option<&'a Path>,
 }
 
 impl Corpus {
@@ -27,18 +37,97 @@ impl Corpus {
         valid: Option<&Path>,
         test: Option<&Path>,
     ) -> Result<Self> {
-        let text = read_corpus(train, "the training text")?;
-        let vocabulary = Vocabulary::build(tokenizer.tokens(&text).map(|token| token.text), reserve);
-        if vocabulary.len() == reserve {
-            return Err(Error::EmptyCorpus { path: train.to_owned() });
-        }
-        let train = encode(tokenizer, &vocabulary, &text, &train.display().to_string())?;
-        let other = |path: Option<&Path>, what| {
-            path.map(|path| encode_file(tokenizer, &vocabulary, path, what)).transpose()
+        let text = Text::read(Role::Train, train)?;
+        let vocabulary = Vocabulary::build(tokenizer.tokens(&text.content).map(|token| token.text), reserve);
+        let (ids, record) = text.encode(tokenizer, &vocabulary)?;
+        let corpus = Self { vocabulary, train: ids, valid: None, test: None, records: vec![record] };
+        corpus.with_others(tokenizer, &[], Paths { train, valid, test })
+    }
+
+    /// Reads the texts with the vocabulary of a run that is taken up again. A text that is not the one of its role in
+    /// `recorded` is refused.
+    ///
+    /// # Errors
+    /// [`Error::ChangedText`]; as [`Corpus::read`].
+    pub fn read_again(
+        tokenizer: &Tokenizer,
+        vocabulary: Vocabulary,
+        recorded: &[Record],
+        paths: Paths<'_>,
+    ) -> Result<Self> {
+        let text = Text::read(Role::Train, paths.train)?;
+        text.check(tokenizer, recorded)?;
+        let (ids, record) = text.encode(tokenizer, &vocabulary)?;
+        let corpus = Self { vocabulary, train: ids, valid: None, test: None, records: vec![record] };
+        corpus.with_others(tokenizer, recorded, paths)
+    }
+
+    fn with_others(mut self, tokenizer: &Tokenizer, recorded: &[Record], paths: Paths<'_>) -> Result<Self> {
+        let mut other = |role, path: Option<&Path>| -> Result<Option<Vec<u32>>> {
+            let Some(path) = path else { return Ok(None) };
+            let text = Text::read(role, path)?;
+            text.check(tokenizer, recorded)?;
+            let (ids, record) = text.encode(tokenizer, &self.vocabulary)?;
+            self.records.push(record);
+            Ok(Some(ids))
         };
-        let valid = other(valid, "the validation text")?;
-        let test = other(test, "the test text")?;
-        Ok(Self { vocabulary, train, valid, test })
+        self.valid = other(Role::Valid, paths.valid)?;
+        self.test = other(Role::Test, paths.test)?;
+        Ok(self)
+    }
+}
+
+impl Record {
+    /// The record of a text that is not encoded.
+    ///
+    /// # Errors
+    /// A file that is missing, unreadable or not UTF-8; [`Error::ChangedText`], as of [`Corpus::read_again`].
+    pub fn read(tokenizer: &Tokenizer, role: Role, path: &Path, recorded: &[Self]) -> Result<Self> {
+        let text = Text::read(role, path)?;
+        text.check(tokenizer, recorded)?;
+        Ok(text.record(tokenizer))
+    }
+}
+
+/// A text that was read and is not yet in ids.
+struct Text<'p> {
+    path: &'p Path,
+    /// Its token count is not yet known.
+    record: Record,
+    content: String,
+}
+
+impl<'p> Text<'p> {
+    fn read(role: Role, path: &'p Path) -> Result<Self> {
+        let bytes = fs::read(path).map_err(|source| missing(Error::read(path, role.name(), source)))?;
+        let file = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let record = Record::new(role, file, &bytes, 0);
+        Ok(Self { path, record, content: decode(path, bytes)? })
+    }
+
+    fn record(&self, tokenizer: &Tokenizer) -> Record {
+        Record { tokens: tokenizer.tokens(&self.content).count() as u64, ..self.record.clone() }
+    }
+
+    fn check(&self, tokenizer: &Tokenizer, recorded: &[Record]) -> Result<()> {
+        match recorded.iter().find(|record| record.role == self.record.role) {
+            Some(before) if !before.same_text(&self.record) => Err(Error::ChangedText {
+                what: self.record.role.name(),
+                path: self.path.to_owned(),
+                found: self.record(tokenizer).to_string(),
+                recorded: before.to_string(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn encode(self, tokenizer: &Tokenizer, vocabulary: &Vocabulary) -> Result<(Vec<u32>, Record)> {
+        let ids = encode(tokenizer, vocabulary, &self.content, &self.path.display().to_string())?;
+        if ids.is_empty() {
+            return Err(Error::EmptyCorpus { path: self.path.to_owned() });
+        }
+        let tokens = ids.len() as u64;
+        Ok((ids, Record { tokens, ..self.record }))
     }
 }
 
@@ -47,7 +136,10 @@ impl Corpus {
 /// # Errors
 /// A file that is missing, unreadable or not UTF-8 (with the position of the first bad byte).
 pub fn read_text(path: &Path, what: &'static str) -> Result<String> {
-    let bytes = fs::read(path).map_err(|source| Error::read(path, what, source))?;
+    decode(path, fs::read(path).map_err(|source| Error::read(path, what, source))?)
+}
+
+fn decode(path: &Path, bytes: Vec<u8>) -> Result<String> {
     let mut text = String::from_utf8(bytes).map_err(|error| {
         let offset = error.utf8_error().valid_up_to();
         let before = &error.as_bytes()[..offset];
@@ -70,12 +162,12 @@ fn line_ends(bytes: &[u8]) -> usize {
     bytes.iter().enumerate().filter(ends).count()
 }
 
-/// [`read_text`] of a file that a model names.
-fn read_corpus(path: &Path, what: &'static str) -> Result<String> {
-    read_text(path, what).map_err(|error| match error {
+/// A model names the file, so it may be in another folder.
+fn missing(error: Error) -> Error {
+    match error {
         Error::MissingFile { what, path } => Error::MissingText { what, path },
         other => other,
-    })
+    }
 }
 
 /// The ids of a whole file.
@@ -88,7 +180,8 @@ pub fn encode_file(
     path: &Path,
     what: &'static str,
 ) -> Result<Vec<u32>> {
-    let ids = encode(tokenizer, vocabulary, &read_corpus(path, what)?, &path.display().to_string())?;
+    let ids =
+        encode(tokenizer, vocabulary, &read_text(path, what).map_err(missing)?, &path.display().to_string())?;
     if ids.is_empty() {
         return Err(Error::EmptyCorpus { path: path.to_owned() });
     }
@@ -147,6 +240,32 @@ mod tests {
         let Error::UnknownWord { word, line, .. } = &error else { panic!("{error}") };
         assert_eq!((word.as_str(), *line), ("zebra", 2));
         assert!(error.to_string().contains("valid, line 2"));
+    }
+
+    #[test]
+    fn a_text_that_was_changed_is_not_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (train, valid) = (file(&dir, "train", b"a b a\n"), file(&dir, "valid", b"b a\n"));
+        let first = Corpus::read(&tokenizer(), 0, &train, Some(&valid), None).unwrap();
+        let lengths: Vec<(Role, u64, u64)> =
+            first.records.iter().map(|record| (record.role, record.bytes, record.tokens)).collect();
+        assert_eq!(lengths, [(Role::Train, 6, 4), (Role::Valid, 4, 3)]);
+        let again = |records: &[Record]| {
+            let paths = Paths { train: &train, valid: Some(&valid), test: None };
+            Corpus::read_again(&tokenizer(), first.vocabulary.clone(), records, paths)
+        };
+        assert_eq!(again(&first.records).unwrap().train, first.train);
+        // The same words and the same length, in another order.
+        fs::write(&valid, "a b\n").unwrap();
+        let error = again(&first.records).unwrap_err();
+        assert!(matches!(&error, Error::ChangedText { path, .. } if *path == valid), "{error}");
+        assert!(error.to_string().contains("4 bytes, 3 tokens"), "{error}");
+        assert_eq!(again(&[]).unwrap().valid, Some(vec![first.train[0], first.train[1], first.train[3]]));
+        // The vocabulary stays that of the run, though the text would make another.
+        fs::write(&train, "b b a\n").unwrap();
+        assert_eq!(again(&[]).unwrap().vocabulary, first.vocabulary);
+        fs::write(&train, "a c\n").unwrap();
+        assert!(matches!(again(&[]), Err(Error::UnknownWord { word, .. }) if word == "c"));
     }
 
     #[test]

@@ -1,11 +1,13 @@
-//! From text to token ids: corpus files, tokenizers and the vocabulary.
+//! From text to token ids: corpus files and what a run remembers of them, tokenizers and the vocabulary.
 
 mod corpus;
+mod record;
 mod tokenizer;
 mod vocabulary;
 mod writer;
 
-pub use corpus::{Corpus, encode, encode_file, read_text};
+pub use corpus::{Corpus, Paths, encode, encode_file, read_text};
+pub use record::{Record, Role};
 pub use tokenizer::{Token, Tokenizer};
 pub use vocabulary::{UNKNOWN, Vocabulary};
 pub use writer::Writer;

@@ -138,7 +138,7 @@ impl Bench {
     }
 
     fn create(&self, name: &str) -> RunDir {
-        let settings = Settings { data: "".into(), seed: 4 };
+        let settings = Settings { data: "".into(), seed: 4, texts: vec![] };
         let vocabulary = Vocabulary::build(["a"], 0);
         RunDir::create(&self.dir.path().join(name), "model {}", &vocabulary, &settings).unwrap()
     }
@@ -301,6 +301,23 @@ fn a_run_of_some_steps_ends_with_a_row_without_validation() {
     assert!(run.checkpoint("step-000006").exists());
     assert_eq!(bench.resumed(&run, Some(6)).run(&mut |_| {}).unwrap(), Outcome::Finished);
     assert_eq!(run.metrics().unwrap().len(), 2, "nothing is left to do");
+}
+
+#[test]
+fn a_run_of_no_steps_leaves_what_it_starts_from() {
+    let bench = Bench::stream(1);
+    let run = bench.create("a");
+    let mut none = bench.trainer(&run, Some(0));
+    let start = bits(&none);
+    assert_eq!(none.run(&mut |_| {}).unwrap(), Outcome::Finished);
+    assert_eq!(run.latest().unwrap(), run.checkpoint("step-000000"));
+    let mut rest = bench.resumed(&run, None);
+    assert_eq!(bits(&rest), start);
+    assert_eq!(rest.run(&mut |_| {}).unwrap(), Outcome::Finished);
+    let whole_run = bench.create("whole");
+    let mut whole = bench.trainer(&whole_run, None);
+    whole.run(&mut |_| {}).unwrap();
+    assert_eq!(bits(&rest), bits(&whole));
 }
 
 #[test]
