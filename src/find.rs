@@ -71,7 +71,7 @@ fn list(paths: &[PathBuf]) -> String {
 }
 
 fn runs_in(folder: &Path) -> Vec<PathBuf> {
-    entries(folder, |path| RunDir::holds_run(path))
+    entries(folder, RunDir::holds_run)
 }
 
 fn models_in(folder: &Path) -> Vec<PathBuf> {

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::kernel::Format;
 use lstmc_runtime::Error;
@@ -35,6 +35,9 @@ pub fn run(args: &Eval) -> Result<ExitCode> {
     let text = format!("{} ({tokens}, {} predicted)", split.name(), show::count(predictions));
     let model = format!("{} (after {})", opened.path.display(), show::many(opened.steps(), "update"));
     terminal::print(&format!("{:<11} {text}\n{:<11} {model}\n{}", "text", "model", figures(&measured)))?;
+    if measured.iter().any(|(_, totals)| !totals.perplexity().is_finite()) {
+        bail!("the perplexity is beyond all bounds: this model has diverged");
+    }
     Ok(ExitCode::SUCCESS)
 }
 

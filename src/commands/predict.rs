@@ -33,7 +33,7 @@ pub fn run(args: &Predict) -> Result<ExitCode> {
 
 /// What was read, so that it runs into the word that follows; that word, the predicted one, and what became of it.
 fn table(found: &[Prediction], ids: &[u32], tokenizer: &Tokenizer, vocabulary: &Vocabulary) -> String {
-    let header = ["words before", "actual", "predicted", "probability", "right"];
+    let header = ["text before", "actual", "predicted", "probability", "right"];
     let word = |id: u32| show::head(&show::token(&vocabulary.show(id)), WORD);
     let words: Vec<[String; 2]> = found.iter().map(|one| [one.actual, one.predicted].map(word)).collect();
     let widest = |column: usize| words.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);

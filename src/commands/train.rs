@@ -85,6 +85,9 @@ fn with_length(mut model: Model, args: &Train) -> Result<Model> {
     if let Some(epochs) = args.epochs {
         match &mut model.train.length {
             Length::Epochs(own) => *own = epochs as usize,
+            Length::Iterations { .. } if args.steps.is_some() => {
+                bail!("this model counts iterations, not epochs: leave --epochs out")
+            }
             Length::Iterations { .. } => bail!("this model counts iterations, not epochs: use --steps"),
         }
     }

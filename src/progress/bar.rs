@@ -54,7 +54,7 @@ impl Bar {
     /// Puts a line in the place of the one that is there.
     fn draw(&self, line: &str) {
         // To the beginning, and clear to the end of the screen. A bar that cannot be drawn is no reason to stop.
-        let _ = write!(&self.term, "\r\x1b[J{line}\r").and_then(|()| (&self.term).flush());
+        let _ = write!(&self.term, "\r\x1b[J{line}\r").and_then(|()| self.term.flush());
     }
 }
 

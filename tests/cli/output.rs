@@ -180,6 +180,11 @@ fn advice_is_not_what_was_done() {
     let short = |batches: &'static str| failing("", batches);
     assert!(short("stream(rows: 1, steps: 500)").contains("use fewer steps, or more text"));
     assert!(short("stream(rows: 500, steps: 1)").contains("use fewer rows, or more text"));
+    let length = "iterations: 10\n report_every: 5";
+    folder.write("tiny.lstm", Model { length, ..TINY }.text());
+    let epochs = ["train", "tiny.lstm", "--epochs", "3"];
+    assert!(folder.refused(&epochs).contains("use --steps"));
+    assert!(folder.refused(&[&epochs[..], &["--steps", "3"]].concat()).contains("leave --epochs out"));
     let missing = |args: &[&str]| folder.refused(&[&["check", "tiny.lstm"], args].concat());
     fs::remove_file(folder.path("text.txt")).unwrap();
     let message = missing(&[]);
