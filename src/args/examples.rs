@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::Path;
 
+use clap::CommandFactory;
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser};
 
-use super::Cli;
+use super::{Cli, parse};
 
 /// How a document starts the command.
 const STARTS: [&str; 2] = ["lstmc ", "cargo run --release -- "];
@@ -39,7 +39,7 @@ fn arguments(line: &str) -> Option<Vec<String>> {
 
 /// What is wrong with a command line. A text may name a command without its arguments.
 fn fault(words: &[String], in_text: bool) -> Option<String> {
-    let error = Cli::try_parse_from(words).err()?;
+    let error = parse(words).err()?;
     match error.kind() {
         ErrorKind::DisplayHelp => None,
         ErrorKind::MissingRequiredArgument if in_text && words.len() == 2 => None,

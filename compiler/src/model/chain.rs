@@ -8,6 +8,7 @@ use super::eval::Scope;
 use super::functions::Function;
 use super::layer::{self, Shared};
 use super::outcome;
+use super::settings::count;
 use super::{BatchKind, Data, Layer, Source, Targets};
 use crate::diag::{Diagnostic, Place, Span, hint, suggest};
 use crate::syntax::ast::{Arg, Chain, Declaration, ExprKind, ModelBlock, ModelStatement, Name};
@@ -210,7 +211,9 @@ fn wrong_width(cx: &Context, output: usize, chain: &Chain) -> Diagnostic {
         at = before;
     }
     let layer = &cx.layers[at];
-    let message = format!("the model's result has width {width}, and there are {} tokens", cx.vocab);
+    let are = if cx.vocab == 1 { "is" } else { "are" };
+    let message =
+        format!("the model's result has width {width}, and there {are} {}", count(cx.vocab, "token"));
     let error = Diagnostic::error("E0307", layer.span, message).at(format!("this makes it {width} wide"));
     let error =
         if at == output { error } else { error.label(cx.layers[output].span, "the result comes from here") };

@@ -1,6 +1,6 @@
 //! The `data` block.
 
-use super::settings::{Keyed, choice, text, whole, word};
+use super::settings::{Keyed, choice, count, text, whole, word};
 use super::{BatchKind, Batches, Data, Start, Targets, TokenKind, Tokens};
 use crate::diag::{Diagnostic, Place, Span};
 use crate::syntax::ast::{Arg, Expr, Settings};
@@ -100,7 +100,8 @@ fn windows(span: Span, args: &[Arg], errors: &mut Vec<Diagnostic>) -> Option<Bat
 fn fits(batches: &Batches, errors: &mut Vec<Diagnostic>) -> bool {
     let fits = batches.rows.checked_mul(batches.steps).is_some_and(|tokens| tokens < 1 << 31);
     if !fits {
-        let message = format!("a batch of {} rows of {} tokens is too large", batches.rows, batches.steps);
+        let (rows, tokens) = (count(batches.rows, "row"), count(batches.steps, "token"));
+        let message = format!("a batch of {rows} of {tokens} is too large");
         errors.push(
             Diagnostic::error("E0311", batches.span, message).help("a batch has fewer than 2^31 tokens"),
         );

@@ -86,23 +86,25 @@ impl Scope {
             let op = ExprOp::MatMul { x: left, w: right, transposed };
             return Ok(Value::Expr(self.push(op, vec![outer], whole.span)));
         }
-        let side = if transposed { "columns" } else { "rows" };
+        let side = if transposed { "column" } else { "row" };
         let declared = self.body.exprs[right.0 as usize].span;
         let message = format!("`{whole}` multiplies [{k}] by [{inner}, {outer}]");
         let error = Diagnostic::error("E0301", whole.span, message)
             .at(format!("`{x}` is [{k}]"))
-            .label(declared, format!("`{matrix}` was declared here with {inner} {side}"));
+            .label(declared, format!("`{matrix}` was declared here with {}", count(inner, side)));
         let help = match (k == outer, transposed) {
             // The other way round it fits, but the result has another width than what was written.
             (true, false) => format!(
                 "`{x} @ transpose({matrix})` multiplies [{k}] by [{columns}, {rows}] and is [{rows}]; \
-                 or declare `{matrix}` with {k} rows"
+                 or declare `{matrix}` with {}",
+                count(k, "row")
             ),
             (true, true) => format!(
                 "`{x} @ {matrix}` multiplies [{k}] by [{rows}, {columns}] and is [{columns}]; \
-                 or declare `{matrix}` with {k} columns"
+                 or declare `{matrix}` with {}",
+                count(k, "column")
             ),
-            _ => format!("`{matrix}` needs as many {side} as `{x}` has elements: {k}"),
+            _ => format!("`{matrix}` needs as many {side}s as `{x}` has elements: {k}"),
         };
         Err(self.error(error.help(help)))
     }
@@ -151,7 +153,8 @@ impl Scope {
             && (rows as f64) < *vocab
         {
             let declared = self.body.exprs[table.0 as usize].span;
-            let message = format!("`{base}` has {rows} rows for {vocab} tokens");
+            let message =
+                format!("`{base}` has {} for {}", count(rows, "row"), count(*vocab as usize, "token"));
             let error = Diagnostic::error("E0308", whole.span, message).label(declared, "declared here");
             return Err(self.error(error.help("a table that tokens index has `vocab` rows")));
         }
