@@ -6,7 +6,7 @@
 //! [`Isa::direct`]: super::micro::Isa::direct
 
 use super::cache::{LINE, far_enough, prefetch};
-use super::driver::{Product, cut, in_order};
+use super::product::{Product, cut, in_order};
 
 /// The most rows of A for which B is streamed.
 pub const MAX_ROWS: usize = 4;

@@ -6,7 +6,7 @@
 //! own.
 
 use super::cache::{LINE, prefetch};
-use super::driver::{Product, in_order};
+use super::product::{Product, in_order};
 
 /// The most rows of A for which B is read as it lies.
 pub const MAX_ROWS: usize = 4;

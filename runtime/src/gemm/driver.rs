@@ -2,113 +2,13 @@
 
 use std::ops::Range;
 
-use lstmc_compiler::kernel::{PANEL, Precision};
+use lstmc_compiler::kernel::PANEL;
 
-use super::claims::Taking;
-use super::micro::{Isa, Pairs, Tile, Tiles};
+use super::micro::{Isa, Operands, Tile};
+use super::product::{Layout, Left, Product, cut};
 use super::right_block::RightBlock;
-use super::stream::Panels;
-use super::{packing, riders, scratch};
-
-/// A, `[m, k]`: element (i, p) at `at[i * row + p * step]`.
-#[derive(Clone, Copy)]
-pub struct Left {
-    pub at: *const f32,
-    pub row: usize,
-    pub step: usize,
-}
-
-/// B, `[k, n]`, as it lies in memory.
-#[derive(Clone, Copy)]
-pub enum Right {
-    /// Rows of `n` elements, `apart` elements from one to the next.
-    Rows { at: *const f32, apart: usize },
-    /// Columns of `k` elements, `apart` elements from one to the next.
-    Columns { at: *const f32, apart: usize },
-    /// Panels of rows of [`PANEL`] words, `apart` words from one to the next.
-    Panels { at: *const f32, apart: usize },
-    /// Panels of a format that is widened block by block.
-    Reduced(Panels),
-}
-
-/// How a [`Right`] lies, as far as the blocking depends on it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Lies {
-    /// In rows, or in panels that are widened block by block.
-    Rows,
-    Columns,
-    Panels,
-}
-
-/// What register tiles multiply. A and B are packed as words of 4 bytes, each a number or two.
-#[derive(Clone, Copy)]
-pub enum Operands {
-    Numbers,
-    /// Numbers rounded to `bf16`.
-    Rounded,
-    /// Two numbers in `bf16` that follow each other along the contraction.
-    Pairs(&'static Pairs),
-}
-
-impl Operands {
-    /// Of products in this precision.
-    pub fn of(isa: &'static Isa, precision: Precision) -> Self {
-        match (precision, &isa.pairs) {
-            (Precision::F32, _) => Operands::Numbers,
-            (Precision::Bf16, Some(pairs)) => Operands::Pairs(pairs),
-            (Precision::Bf16, None) => Operands::Rounded,
-        }
-    }
-
-    /// Words of a contraction of length `k`.
-    pub fn words(self, k: usize) -> usize {
-        k.div_ceil(self.per_word())
-    }
-
-    /// The elements of these words, where there are `k`.
-    pub fn elements(self, words: &Range<usize>, k: usize) -> Range<usize> {
-        words.start * self.per_word()..(words.end * self.per_word()).min(k)
-    }
-
-    fn per_word(self) -> usize {
-        if matches!(self, Operands::Pairs(_)) { 2 } else { 1 }
-    }
-
-    fn tiles(self, isa: &Isa) -> &Tiles {
-        match self {
-            Operands::Pairs(pairs) => &pairs.tiles,
-            Operands::Numbers | Operands::Rounded => &isa.tiles,
-        }
-    }
-}
-
-/// One worker's share of a product, or all of it where workers take columns from each other.
-pub struct Product {
-    pub m: usize,
-    pub n: usize,
-    pub k: usize,
-    pub operands: Operands,
-    /// [`k_block`] of the words of `k`.
-    pub k_block: usize,
-    pub a: Left,
-    pub b: Right,
-    pub c: *mut f32,
-    pub c_row: usize,
-    /// Add to C.
-    pub add: bool,
-    /// Read B from its end, where it is read once.
-    pub from_end: bool,
-    /// Where the sums of B's columns go; may be null. Only for a B in [`Right::Rows`] that is multiplied as it is.
-    pub sums: *mut f32,
-    /// Where the sums of squares of C's columns go; may be null.
-    pub squares: *mut f32,
-}
-
-/// Which of `count` rows, columns or parts comes after `step` others, from the first on or from the last.
-#[inline(always)]
-pub fn in_order(from_end: bool, step: usize, count: usize) -> usize {
-    if from_end { count - 1 - step } else { step }
-}
+use super::work_stealing::Taking;
+use super::{fused_sums, packing, scratch};
 
 /// Rows of A that are kept in the second-level cache at a time: up to 470 KB with the longest block.
 const ROW_BLOCK: usize = 168;
@@ -143,11 +43,6 @@ pub fn k_block(isa: &Isa, words: usize) -> usize {
     part(words, isa.k_block, 8)
 }
 
-pub fn cut(range: Range<usize>, len: usize) -> impl Iterator<Item = Range<usize>> {
-    let end = range.end;
-    range.step_by(len).map(move |start| start..(start + len).min(end))
-}
-
 /// The register tiles over `rows`: as few as possible, as equal as possible, the higher ones first.
 pub fn tiles(rows: Range<usize>, max: usize) -> impl Iterator<Item = Range<usize>> {
     let count = rows.len().div_ceil(max);
@@ -165,14 +60,14 @@ pub fn tiles(rows: Range<usize>, max: usize) -> impl Iterator<Item = Range<usize
 /// # Safety
 /// The pointers of `p` must be valid for its extents, C must overlap neither A nor B, and the CPU must have `isa`. Nobody
 /// may write the columns meanwhile that this worker takes, or any if it takes none.
-pub unsafe fn product(isa: &Isa, p: &Product, taking: Option<&Taking>) {
+pub unsafe fn product(isa: &Isa, operands: Operands, p: &Product, taking: Option<&Taking>) {
     if p.k == 0 {
         // SAFETY: as the caller promised.
         unsafe { clear(p) };
         return;
     }
-    let words = p.operands.words(p.k);
-    let plan = Plan::new(isa, p.operands, (p.m, p.n, words), p.a.step, p.b.lies());
+    let words = operands.words(p.k);
+    let plan = Plan::new(isa, operands, (p.m, p.n, words), p.a.step, p.b.layout());
     scratch::with(plan.left_len + plan.right_len, |memory| {
         for rows in cut(0..p.m, plan.rows) {
             for span in cut(0..words, plan.span) {
@@ -186,9 +81,9 @@ pub unsafe fn product(isa: &Isa, p: &Product, taking: Option<&Taking>) {
                 // SAFETY: the scratch holds the lengths asked for; the rest is the caller's promise.
                 unsafe {
                     if plan.pack_left {
-                        left.pack(isa, p, &plan);
+                        left.pack(isa, operands, p, &plan);
                     }
-                    sweep(isa, p, &plan, &left, memory.add(plan.left_len), taking);
+                    sweep(isa, operands, p, &plan, &left, memory.add(plan.left_len), taking);
                 }
             }
         }
@@ -201,7 +96,7 @@ pub fn scratch(
     operands: Operands,
     (m, n, k): (usize, usize, usize),
     left_step: usize,
-    right: Lies,
+    right: Layout,
 ) -> usize {
     let plan = Plan::new(isa, operands, (m, n, operands.words(k)), left_step, right);
     plan.left_len + plan.right_len
@@ -221,7 +116,7 @@ unsafe fn clear(p: &Product) {
     }
     if !p.squares.is_null() {
         // SAFETY: C has these rows.
-        unsafe { riders::squares::<false>(p.c, p.c_row, p.m, p.n, p.squares, false) };
+        unsafe { fused_sums::squares::<false>(p.c, p.c_row, p.m, p.n, p.squares, false) };
     }
 }
 
@@ -248,9 +143,9 @@ impl Plan {
         operands: Operands,
         (m, n, k): (usize, usize, usize),
         left_step: usize,
-        right: Lies,
+        right: Layout,
     ) -> Plan {
-        let packed = right == Lies::Panels;
+        let packed = right == Layout::Panels;
         let set = operands.tiles(isa);
         let k_block = k_block(isa, k);
         // Tiles of one panel that hold all rows read a B that comes from memory once.
@@ -264,7 +159,7 @@ impl Plan {
         let column_block = match m {
             ..=NARROW if packed => usize::MAX,
             ..=NARROW => set.panels(m) * PANEL,
-            _ if right == Lies::Columns => part(n, COLUMN_BLOCK_NT, PANEL),
+            _ if right == Layout::Columns => part(n, COLUMN_BLOCK_NT, PANEL),
             _ => COLUMN_BLOCK,
         };
         let left_len =
@@ -297,15 +192,15 @@ impl Blocks {
         }
     }
 
-    unsafe fn pack(&self, isa: &Isa, p: &Product, plan: &Plan) {
+    unsafe fn pack(&self, isa: &Isa, operands: Operands, p: &Product, plan: &Plan) {
         for k in cut(self.k.clone(), plan.k_block) {
             for block in cut(self.rows.clone(), plan.row_block) {
                 for rows in tiles(block, plan.height) {
                     let to = self.tile(p, &rows, &k).at.cast_mut();
-                    let k = p.operands.elements(&k, p.k);
+                    let k = operands.elements(&k, p.k);
                     let at = p.a.at.wrapping_add(rows.start * p.a.row + k.start * p.a.step);
                     // SAFETY: `to` has room for the tile and what follows it is written later or is the overrun.
-                    unsafe { packing::left(isa, p.operands, Left { at, ..p.a }, rows.len(), k.len(), to) };
+                    unsafe { packing::left(isa, operands, Left { at, ..p.a }, rows.len(), k.len(), to) };
                 }
             }
         }
@@ -315,6 +210,7 @@ impl Blocks {
 /// All columns of C or those taken, for the rows and the part of the contraction in `left`.
 unsafe fn sweep(
     isa: &Isa,
+    operands: Operands,
     p: &Product,
     plan: &Plan,
     left: &Blocks,
@@ -331,35 +227,11 @@ unsafe fn sweep(
         for k in cut(left.k.clone(), plan.k_block) {
             let next = if k.end < left.k.end { (k.end, columns.start) } else { (left.k.start, columns.end) };
             // SAFETY: the scratch has room for the block; B holds its elements.
-            let mut right = unsafe { RightBlock::new(isa, p, &columns, &k, next, memory) };
+            let mut right = unsafe { RightBlock::new(isa, operands, p, &columns, &k, next, memory) };
             for rows in cut(left.rows.clone(), plan.row_block) {
                 // SAFETY: the block lies within C, and nobody else writes these columns; A and B hold what it needs.
-                unsafe { block(isa, p, left, &rows, &columns, &k, &right) };
+                unsafe { block(isa, operands, p, left, &rows, &columns, &k, &right) };
                 right.now_in_panels();
-            }
-        }
-    }
-}
-
-impl Right {
-    fn lies(&self) -> Lies {
-        match self {
-            Right::Rows { .. } | Right::Reduced(_) => Lies::Rows,
-            Right::Columns { .. } => Lies::Columns,
-            Right::Panels { .. } => Lies::Panels,
-        }
-    }
-
-    pub fn at_column(self, column: usize) -> Right {
-        match self {
-            Right::Rows { at, apart } => Right::Rows { at: at.wrapping_add(column), apart },
-            Right::Columns { at, apart } => Right::Columns { at: at.wrapping_add(column * apart), apart },
-            Right::Panels { at, apart } => {
-                Right::Panels { at: at.wrapping_add(column / PANEL * apart), apart }
-            }
-            Right::Reduced(panels) => {
-                let at = panels.at.wrapping_add(column / PANEL * panels.apart);
-                Right::Reduced(Panels { at, ..panels })
             }
         }
     }
@@ -368,6 +240,7 @@ impl Right {
 /// One block of C by one block of the contraction: all register tiles of a group of panels, then the next group.
 unsafe fn block(
     isa: &Isa,
+    operands: Operands,
     p: &Product,
     left: &Blocks,
     rows: &Range<usize>,
@@ -375,7 +248,7 @@ unsafe fn block(
     k: &Range<usize>,
     right: &RightBlock,
 ) {
-    let set = p.operands.tiles(isa);
+    let set = operands.tiles(isa);
     let tall = left.height > set.rows();
     let wide = if tall { 1 } else { set.panels(rows.len()) };
     let mut column = 0;
@@ -392,7 +265,7 @@ unsafe fn block(
         let totals = p.sums.wrapping_add(columns.start + column);
         if sums && group.rows.is_none() {
             // SAFETY: the panels are packed, and there is a sum for each of their columns.
-            unsafe { riders::sum_panels(group.at, right.apart, k, width, totals) };
+            unsafe { fused_sums::sum_panels(group.at, right.apart, k, width, totals) };
         }
         for (i, tile) in tiles(rows.clone(), left.height).enumerate() {
             let copied = if i == 0 { group.rows } else { None };
@@ -425,7 +298,7 @@ unsafe fn block(
             // SAFETY: the tile lies within C, and A and B hold its operands.
             unsafe { kernel(&args) };
         }
-        if !p.squares.is_null() && k.end == p.operands.words(p.k) {
+        if !p.squares.is_null() && k.end == operands.words(p.k) {
             let at = columns.start + column;
             let (c, to) = (p.c.wrapping_add(rows.start * p.c_row + at), p.squares.wrapping_add(at));
             // SAFETY: these rows of C are finished, and there is a sum for each column.

@@ -22,20 +22,21 @@
 //! across them.
 
 mod cache;
-mod claims;
 mod direct;
 mod distinct;
 mod dots;
 mod driver;
+mod fused_sums;
 mod micro;
 mod packing;
-mod riders;
+mod product;
 mod right_block;
 mod scatter;
 mod scratch;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod work_stealing;
 
 use std::ops::Range;
 use std::ptr::null_mut;
@@ -47,10 +48,9 @@ use lstmc_compiler::plan::{COLUMN_GRAIN, Program, Split, Step, share};
 pub use distinct::distinct;
 pub use scatter::scatter;
 
-pub use claims::Claims;
-use driver::{Left, Lies, Operands, Product, Right};
-use micro::Isa;
-use stream::Panels;
+use micro::{Isa, Operands};
+use product::{Layout, Left, Panels, Product, Right};
+pub use work_stealing::Claims;
 
 /// `op(A)` or `op(B)` as it lies in memory: [`GemmShape::form`] and [`PackShape::form`].
 const NT: u32 = 1;
@@ -108,7 +108,7 @@ pub unsafe extern "C" fn gemm(shape: *const GemmShape, places: *const GemmPlaces
 unsafe fn parts_on(isa: &'static Isa, shape: &GemmShape, places: &GemmPlaces, worker: u32, workers: u32) {
     let parts = range(shape.parts as usize, shape.split, PARTS, worker, workers);
     for step in 0..parts.len() {
-        let part = parts.start + driver::in_order(shape.from_end != 0, step, parts.len());
+        let part = parts.start + product::in_order(shape.from_end != 0, step, parts.len());
         let deep = share(shape.k as usize, part, shape.parts as usize, PANEL);
         let places = GemmPlaces {
             a: places.a.wrapping_add(deep.start),
@@ -222,9 +222,9 @@ pub fn scratch_bytes(program: &Program) -> u64 {
         let left_step = if gemm.form == Form::TN { gemm.a.stride } else { 1 };
         let operands = Operands::of(isa, gemm.precision);
         let right = match gemm.packed {
-            Some(format) if format == words_of(operands) => Lies::Panels,
-            None if gemm.form == Form::NT => Lies::Columns,
-            _ => Lies::Rows,
+            Some(format) if format == words_of(operands) => Layout::Panels,
+            None if gemm.form == Form::NT => Layout::Columns,
+            _ => Layout::Rows,
         };
         match gemm.form != Form::TN && streams_here(gemm, m) {
             true => 0,
@@ -256,6 +256,27 @@ pub fn scratch_bytes(program: &Program) -> u64 {
     (scratch::taken(most) * program.workers) as u64
 }
 
+/// Multiplications and additions from which a product's columns are shared: a tenth of a millisecond of one worker.
+const LEAST_WORK: u64 = 1 << 24;
+/// Whether workers take columns of such a product from each other; the same for all of them.
+fn steals(shape: &GemmShape, workers: u32) -> bool {
+    let work = (u64::from(shape.m) * u64::from(shape.n)).saturating_mul(u64::from(shape.k));
+    // Everything has to be done in one pass over the columns, and nothing beforehand that all of a worker's columns share:
+    // packing A, or reading a long one once for B's transposed columns.
+    let one_pass = shape.packed == 0
+        && format(shape.precision) == Some(Format::F32)
+        && match shape.form {
+            NT => false,
+            TN => driver::reads_as_it_lies(shape.a_stride as usize),
+            _ => true,
+        };
+    let panels = (shape.n as usize).div_ceil(PANEL);
+    // Fewer rows are streamed or go over narrow blocks.
+    let rows = shape.m as usize > driver::NARROW;
+    let large = work >= LEAST_WORK && panels <= usize::from(u16::MAX);
+    shape.split == ANY_COLUMNS && workers > 1 && one_pass && rows && large
+}
+
 /// [`gemm`] on the given instruction set.
 ///
 /// # Safety
@@ -269,7 +290,7 @@ unsafe fn gemm_on(
 ) {
     let rows = range(shape.m as usize, shape.split, ROWS, worker, workers);
     // SAFETY: null or claims, as the caller promised.
-    let claims = unsafe { claims.cast::<Claims>().as_ref() }.filter(|_| claims::worthwhile(shape, workers));
+    let claims = unsafe { claims.cast::<Claims>().as_ref() }.filter(|_| steals(shape, workers));
     let columns = match claims {
         Some(_) => 0..shape.n as usize,
         None => range(shape.n as usize, shape.split, COLUMNS, worker, workers),
@@ -291,7 +312,6 @@ unsafe fn gemm_on(
             m: rows.len(),
             n: columns.len(),
             k,
-            operands,
             k_block: driver::k_block(isa, operands.words(k)),
             a: Left { at: a.wrapping_add(rows.start * row), row, step },
             b: right(shape, operands, b, first),
@@ -316,7 +336,7 @@ unsafe fn gemm_on(
             Right::Reduced(panels) if streams => (isa.stream)(&product, panels),
             _ => {
                 let taking = claims.map(|claims| claims.enter(worker as usize, product.n));
-                driver::product(isa, &product, taking.as_ref());
+                driver::product(isa, operands, &product, taking.as_ref());
             }
         }
     }

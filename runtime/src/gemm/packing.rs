@@ -5,10 +5,9 @@ use std::ops::Range;
 use lstmc_compiler::kernel::{Format, PANEL, bf16_bits, bf16_value, int8_bits, int8_scale, larger};
 
 use super::cache::prefetch;
-use super::driver::{Left, Operands, Right};
-use super::micro::{AHEAD, InterleaveFn, Isa, Pairs};
-use super::scratch;
-use super::stream::{self, Panels};
+use super::micro::{AHEAD, InterleaveFn, Isa, Operands, Pairs};
+use super::product::{Left, Panels, Right};
+use super::{scratch, stream};
 
 /// How many elements past a tile's end packing may write.
 pub const OVERRUN: usize = 16;

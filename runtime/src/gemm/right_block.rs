@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use lstmc_compiler::kernel::PANEL;
 
-use super::driver::{Operands, Product, Right};
-use super::micro::Isa;
+use super::micro::{Isa, Operands};
 use super::packing;
+use super::product::{Product, Right};
 
 /// A block of B in panels.
 pub struct RightBlock {
@@ -46,6 +46,7 @@ impl RightBlock {
     /// B must hold the block, and `memory` have room for it.
     pub unsafe fn new(
         isa: &Isa,
+        operands: Operands,
         p: &Product,
         columns: &Range<usize>,
         k: &Range<usize>,
@@ -58,16 +59,16 @@ impl RightBlock {
                 let at = at.wrapping_add(columns.start / PANEL * apart + k.start * PANEL);
                 RightBlock { at: at.cast_mut(), apart, rows: None }
             }
-            Right::Rows { at, apart } if matches!(p.operands, Operands::Numbers) => {
+            Right::Rows { at, apart } if matches!(operands, Operands::Numbers) => {
                 let place = |(row, column): (usize, usize)| at.wrapping_add(row * apart + column);
                 let rows = Rows { at: place((k.start, columns.start)), next: place(next), apart };
                 RightBlock { at: memory, apart: packed, rows: Some(rows) }
             }
             source => {
                 let source = source.at_column(columns.start);
-                let elements = p.operands.elements(k, p.k);
+                let elements = operands.elements(k, p.k);
                 // SAFETY: as the caller promised.
-                unsafe { packing::panels(isa, p.operands, source, columns.len(), elements, memory) };
+                unsafe { packing::panels(isa, operands, source, columns.len(), elements, memory) };
                 RightBlock { at: memory, apart: packed, rows: None }
             }
         }

@@ -8,37 +8,10 @@ use std::ops::Range;
 
 use lstmc_compiler::kernel::{Format, PANEL, bf16_value, int8_value};
 
-use super::driver::{Product, cut};
+use super::product::{Panel, Panels, Product, cut};
 
 /// The most rows of A for which panels are streamed.
 pub const MAX_ROWS: usize = 4;
-
-/// Packed panels of B, as [`lstmc_compiler::kernel::Pack`] leaves them.
-#[derive(Clone, Copy)]
-pub struct Panels {
-    pub at: *const f32,
-    /// Elements of 4 bytes from one panel to the next.
-    pub apart: usize,
-    pub format: Format,
-}
-
-impl Panels {
-    /// Panel number `panel`.
-    pub fn panel(self, panel: usize) -> Panel {
-        let scales = self.at.wrapping_add(panel * self.apart);
-        let header = if self.format == Format::Int8 { PANEL } else { 0 };
-        Panel { scales, rows: scales.wrapping_add(header).cast() }
-    }
-}
-
-/// One panel.
-#[derive(Clone, Copy)]
-pub struct Panel {
-    /// [`PANEL`] scales, if the format has any.
-    pub scales: *const f32,
-    /// The first row.
-    pub rows: *const u8,
-}
 
 /// Bytes of a row, or of a pair of rows of a format that has pairs.
 const LINE: usize = 4 * PANEL;

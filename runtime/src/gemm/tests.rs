@@ -1,8 +1,8 @@
 //! Products on every instruction set of this CPU against sums in f64, and bit for bit against each other.
 
-mod claims;
 mod from_end;
 mod parts;
+mod work_stealing;
 
 use lstmc_compiler::backend::abi::{
     DistinctShape, GemmPlaces, GemmShape, PackShape, ScatterShape, format_word,

@@ -4,10 +4,11 @@ use std::arch::x86_64::*;
 
 use lstmc_compiler::kernel::PANEL;
 
-use super::{Isa, Tile, Tiles, heights, thirds};
-use crate::gemm::driver::Product;
-use crate::gemm::stream::{self, Panels};
-use crate::gemm::{direct, dots, riders};
+use super::isa::{Isa, Tile, Tiles, heights, thirds};
+use crate::gemm::product::Panels;
+use crate::gemm::product::Product;
+use crate::gemm::stream;
+use crate::gemm::{direct, dots, fused_sums};
 
 pub static ISA: Isa = Isa {
     name: "avx2",
@@ -133,7 +134,7 @@ unsafe fn dots(p: &Product, b: *const f32, apart: usize) {
 #[target_feature(enable = "avx2,fma")]
 unsafe fn squares(c: *const f32, c_row: usize, rows: usize, width: usize, to: *mut f32, add: bool) {
     // SAFETY: as the caller promised.
-    unsafe { riders::squares::<true>(c, c_row, rows, width, to, add) };
+    unsafe { fused_sums::squares::<true>(c, c_row, rows, width, to, add) };
 }
 
 #[target_feature(enable = "avx2,fma")]

@@ -4,14 +4,15 @@ use std::arch::x86_64::*;
 
 use lstmc_compiler::kernel::PANEL;
 
-use super::{Isa, Tile, Tiles, avx512_direct, thirds};
-use crate::gemm::riders;
+use super::avx512_direct;
+use super::isa::{Isa, Tile, Tiles, thirds};
+use crate::gemm::fused_sums;
 
 /// The tiles of all sizes, `copying` among them or `plain`: `tile::<rows, panels, by_column, copies, sums>` must be in scope.
 macro_rules! all_tiles {
     ($copying:ident) => {
         crate::gemm::micro::Tiles {
-            heights: crate::gemm::micro::heights![$copying:
+            heights: crate::gemm::micro::isa::heights![$copying:
                 1 x 12, 2 x 6, 3 x 4, 4 x 2, 5 x 2, 6 x 2, 7 x 2, 8 x 2, 9 x 2, 10 x 2, 11 x 2, 12 x 2,
             ],
             tall: &[
@@ -138,5 +139,5 @@ pub const TILES: Tiles = all_tiles!(copying);
 #[target_feature(enable = "avx512f")]
 pub unsafe fn squares(c: *const f32, c_row: usize, rows: usize, width: usize, to: *mut f32, add: bool) {
     // SAFETY: as the caller promised.
-    unsafe { riders::squares::<true>(c, c_row, rows, width, to, add) };
+    unsafe { fused_sums::squares::<true>(c, c_row, rows, width, to, add) };
 }

@@ -7,7 +7,7 @@ use lstmc_compiler::kernel::PANEL;
 
 use super::avx512::{self, all_tiles, tile_function};
 use super::avx512_direct;
-use super::{AHEAD, Isa, Pairs, Tile, thirds};
+use super::isa::{AHEAD, Isa, Pairs, Tile, thirds};
 
 pub static ISA: Isa = Isa {
     name: "avx512bf16",

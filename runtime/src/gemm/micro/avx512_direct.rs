@@ -6,7 +6,7 @@ use std::arch::x86_64::*;
 use crate::gemm::cache::{far_enough, prefetch};
 use crate::gemm::direct::{COLUMNS, SUMS};
 use crate::gemm::dots::LANES;
-use crate::gemm::driver::{Product, cut, in_order};
+use crate::gemm::product::{Product, cut, in_order};
 
 /// Numbers of a vector.
 const WIDTH: usize = 16;

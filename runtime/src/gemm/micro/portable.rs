@@ -2,10 +2,11 @@
 
 use lstmc_compiler::kernel::PANEL;
 
-use super::{Isa, Tile, Tiles, heights};
-use crate::gemm::driver::Product;
-use crate::gemm::stream::{self, Panels};
-use crate::gemm::{direct, dots, riders};
+use super::isa::{Isa, Tile, Tiles, heights};
+use crate::gemm::product::Panels;
+use crate::gemm::product::Product;
+use crate::gemm::stream;
+use crate::gemm::{direct, dots, fused_sums};
 
 /// Whether the baseline multiplies and adds in one instruction; elsewhere `mul_add` is a call.
 const FUSED: bool = cfg!(target_arch = "aarch64");
@@ -97,7 +98,7 @@ unsafe fn dots(p: &Product, b: *const f32, apart: usize) {
 
 unsafe fn squares(c: *const f32, c_row: usize, rows: usize, width: usize, to: *mut f32, add: bool) {
     // SAFETY: as the caller promised.
-    unsafe { riders::squares::<FUSED>(c, c_row, rows, width, to, add) };
+    unsafe { fused_sums::squares::<FUSED>(c, c_row, rows, width, to, add) };
 }
 
 unsafe fn stream(p: &Product, b: Panels) {

@@ -6,9 +6,9 @@ use std::thread;
 use lstmc_compiler::backend::abi::{GemmPlaces, GemmShape};
 use lstmc_compiler::kernel::Precision::F32;
 
-use super::super::claims::{Claims, worthwhile};
 use super::super::micro::{self, Isa};
 use super::super::{ANY_COLUMNS, COLUMNS, TN, gemm, gemm_on};
+use super::super::{Claims, steals};
 use super::{Case, bits, places};
 
 /// What a product writes: C, the sums of B's columns and of squares of C's columns.
@@ -24,8 +24,8 @@ fn cases() -> Vec<Case> {
     let case = |form, m, n, k, accumulate| Case { form, m, n, k, gap: 3, accumulate, precision: F32 };
     let cases =
         vec![case(0, 70, 1003, 300, false), case(TN, 200, 1100, 90, true), case(TN, 180, 301, 730, false)];
-    assert!(cases.iter().all(|case| worthwhile(&case.shape(None, ANY_COLUMNS), 2)));
-    assert!(!cases.iter().any(|case| worthwhile(&case.shape(None, COLUMNS), 2)));
+    assert!(cases.iter().all(|case| steals(&case.shape(None, ANY_COLUMNS), 2)));
+    assert!(!cases.iter().any(|case| steals(&case.shape(None, COLUMNS), 2)));
     cases
 }
 
@@ -144,9 +144,9 @@ fn products_of_the_first_rows_share_columns_too() {
 fn other_products_are_cut_once_and_for_all() {
     let case = Case { form: TN, m: 200, n: 1100, k: 90, gap: 3, accumulate: false, precision: F32 };
     let shape = case.shape(None, ANY_COLUMNS);
-    assert!(worthwhile(&shape, 2) && !worthwhile(&shape, 1));
+    assert!(steals(&shape, 2) && !steals(&shape, 1));
     let crowded = GemmShape { a_stride: 512, ..shape };
-    assert!(!worthwhile(&crowded, 2) && worthwhile(&GemmShape { form: 0, ..crowded }, 2));
+    assert!(!steals(&crowded, 2) && steals(&GemmShape { form: 0, ..crowded }, 2));
     for other in [
         GemmShape { form: super::NT, ..shape },
         GemmShape { packed: 1, ..shape },
@@ -156,6 +156,6 @@ fn other_products_are_cut_once_and_for_all() {
         GemmShape { m: 64, k: 9000, ..shape },
         GemmShape { n: 2 << 20, ..shape },
     ] {
-        assert!(!worthwhile(&other, 2), "{other:?}");
+        assert!(!steals(&other, 2), "{other:?}");
     }
 }

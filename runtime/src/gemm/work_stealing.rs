@@ -1,4 +1,4 @@
-//! Columns of a product that its workers take from each other.
+//! Work stealing: columns of a product that its workers take from each other.
 //!
 //! A worker that loses its core for a while lets the others wait at the next barrier. So a large product is not cut once
 //! and for all: each worker takes blocks from the front of its own columns, and when these are gone from the back of
@@ -12,37 +12,13 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
-use lstmc_compiler::backend::abi::GemmShape;
-use lstmc_compiler::kernel::{Format, PANEL};
+use lstmc_compiler::kernel::PANEL;
 use lstmc_compiler::plan::share;
 
-use super::{ANY_COLUMNS, NT, TN, driver, format};
-
-/// Multiplications and additions from which a product's columns are shared: a tenth of a millisecond of one worker.
-const LEAST_WORK: u64 = 1 << 24;
 /// Panels of the smallest blocks, at whose ends workers wait for each other: a tenth of a millisecond or less.
 const LEAST: usize = 4;
 /// The most panels that are taken from another worker at once: it will be back soon.
 const MOST_OF_OTHERS: usize = 8;
-
-/// Whether workers take columns of such a product from each other; the same for all of them.
-pub fn worthwhile(shape: &GemmShape, workers: u32) -> bool {
-    let work = (u64::from(shape.m) * u64::from(shape.n)).saturating_mul(u64::from(shape.k));
-    // Everything has to be done in one pass over the columns, and nothing beforehand that all of a worker's columns share:
-    // packing A, or reading a long one once for B's transposed columns.
-    let one_pass = shape.packed == 0
-        && format(shape.precision) == Some(Format::F32)
-        && match shape.form {
-            NT => false,
-            TN => driver::reads_as_it_lies(shape.a_stride as usize),
-            _ => true,
-        };
-    let panels = (shape.n as usize).div_ceil(PANEL);
-    // Fewer rows are streamed or go over narrow blocks.
-    let rows = shape.m as usize > driver::NARROW;
-    let large = work >= LEAST_WORK && panels <= usize::from(u16::MAX);
-    shape.split == ANY_COLUMNS && workers > 1 && one_pass && rows && large
-}
 
 /// What is left to be taken in the products of one run, by each worker's own range.
 pub struct Claims(Box<[Slot]>);
