@@ -5,9 +5,9 @@
 
 use lstmc_compiler::backend::abi::{GemmPlaces, GemmShape, PackShape, format_word};
 use lstmc_compiler::kernel::Format;
-use lstmc_runtime::gemm::{gemm, pack};
-use lstmc_runtime::machine::{self, Reading, seconds};
-use lstmc_runtime::workers::{self, Barrier};
+use lstmc_runtime::engine::cpu::gemm::{gemm, pack};
+use lstmc_runtime::engine::cpu::machine::{self, Reading, seconds};
+use lstmc_runtime::engine::cpu::workers::{self, Barrier};
 
 const ROUNDS: usize = 41;
 

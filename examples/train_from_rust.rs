@@ -10,12 +10,12 @@ use lstmc_compiler::diag::{Diagnostics, SourceMap};
 use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::model::{self, Model};
 use lstmc_compiler::{pipeline, syntax};
-use lstmc_runtime::arena::Arena;
 use lstmc_runtime::batches::Batcher;
+use lstmc_runtime::engine::cpu::{Executable, Session};
+use lstmc_runtime::engine::{Control, Driver, Engine, StepInputs, StepOutputs};
 use lstmc_runtime::generate::{Request, generate};
 use lstmc_runtime::monitor::Monitor;
 use lstmc_runtime::sample::Sampler;
-use lstmc_runtime::session::{Control, Driver, Executable, Session};
 use lstmc_runtime::text::{Tokenizer, Vocabulary, encode};
 use lstmc_runtime::train::initialise;
 
@@ -55,14 +55,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let ids = encode(&tokenizer, &vocabulary, TEXT, "the text")?;
 
     let mut session = compile(&model, Purpose::Train)?;
-    initialise(&model, SEED, session.arena_mut())?;
+    initialise(&model, SEED, &mut session)?;
     let batcher = Batcher::new(&model.data.batches, ids.len(), SEED)?;
     let rounds = EPOCHS * batcher.per_epoch();
     let mut training = Training { ids: &ids, batcher, rate: model.optimizer.rate as f32, loss: 0.0 };
     session.run(rounds, SEED, &mut training)?;
 
     let mut writing = compile(&model, Purpose::Generate { tokens: LENGTH })?;
-    writing.arena_mut().copy_params_from(session.arena())?;
+    writing.copy_params_from(&session)?;
     let mut text = String::from("the dog");
     let prompt = encode(&tokenizer, &vocabulary, &text, "the prompt")?;
     let request = Request { prompt: &prompt, length: LENGTH, sampler: Sampler::greedy(), reserve: 0 };
@@ -99,20 +99,20 @@ struct Training<'a> {
 }
 
 impl Driver for Training<'_> {
-    fn begin(&mut self, round: u64, arena: &mut Arena) -> lstmc_runtime::Result<Control> {
+    fn begin(&mut self, round: u64, inputs: &mut dyn StepInputs) -> lstmc_runtime::Result<Control> {
         let (epoch, step) = (round / self.batcher.per_epoch(), round % self.batcher.per_epoch());
         // Each epoch begins with fresh recurrent state; within one, a stream carries it from batch to batch.
         if step == 0 {
-            arena.reset_carried();
+            inputs.reset_carried();
         }
-        let (tokens, targets) = arena.batch_mut()?;
+        let (tokens, targets) = inputs.batch_mut()?;
         self.batcher.fill(self.ids, epoch, step, tokens, targets);
-        arena.set_rate_and_step(self.rate, round + 1);
+        inputs.set_rate_and_step(self.rate, round + 1);
         Ok(Control::Step(round + 1))
     }
 
-    fn end(&mut self, round: u64, arena: &mut Arena) -> lstmc_runtime::Result<()> {
-        self.loss += arena.loss()?;
+    fn end(&mut self, round: u64, outputs: &dyn StepOutputs) -> lstmc_runtime::Result<()> {
+        self.loss += outputs.loss()?;
         let per_epoch = self.batcher.per_epoch();
         if (round + 1).is_multiple_of(10 * per_epoch) {
             println!("epoch {:>2}  loss {:.3}", (round + 1) / per_epoch, self.loss / (10 * per_epoch) as f32);

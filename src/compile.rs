@@ -12,8 +12,7 @@ use lstmc_compiler::model::{self, Data, Model};
 use lstmc_compiler::pipeline::{self, PASSES};
 use lstmc_compiler::plan::Program;
 use lstmc_compiler::syntax::{self, ast};
-use lstmc_runtime::session::{self, Executable, Session};
-use lstmc_runtime::workers;
+use lstmc_runtime::engine::cpu::{self, Executable, Pair, Session, workers};
 
 use crate::args::Stage;
 use crate::show;
@@ -189,12 +188,13 @@ impl Training {
     ///
     /// # Errors
     /// The machine does not have enough memory.
-    pub fn sessions(self) -> Result<(Session, Session)> {
-        let (train, evaluate) = (self.train.session()?, self.evaluate);
-        if !self.shared {
-            return Ok((train, evaluate.session()?));
+    pub fn programs(self) -> Result<Pair> {
+        let Self { train, evaluate, shared } = self;
+        if !shared {
+            return Ok(Pair::apart(train.session()?, evaluate.session()?));
         }
-        Ok((train, Session::guest(evaluate.executable)?.pinned(pins(evaluate.threads))))
+        let pinned = [train.threads, evaluate.threads].map(pins);
+        Ok(Pair::sharing(train.executable, evaluate.executable, pinned)?)
     }
 }
 
@@ -263,8 +263,8 @@ pub fn emit(model: &Model, request: Request<'_>) -> Result<String> {
         },
         Stage::Kernel => program().module.to_string(),
         Stage::Plan => program().to_string(),
-        Stage::Clif => cranelift::compile_with_text(&program(), &session::library())?.clif().to_string(),
-        Stage::Asm => cranelift::compile_with_text(&program(), &session::library())?.asm().to_string(),
+        Stage::Clif => cranelift::compile_with_text(&program(), &cpu::library())?.clif().to_string(),
+        Stage::Asm => cranelift::compile_with_text(&program(), &cpu::library())?.asm().to_string(),
     })
 }
 

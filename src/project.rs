@@ -9,11 +9,10 @@ use lstmc_compiler::kernel::Format;
 use lstmc_compiler::model::{Data, Model};
 use lstmc_runtime::Error;
 use lstmc_runtime::checkpoint::{Checkpoint, Take};
+use lstmc_runtime::engine::cpu::{Session, workers};
 use lstmc_runtime::reading::Reading;
 use lstmc_runtime::run_dir::{RunDir, Settings};
-use lstmc_runtime::session::Session;
 use lstmc_runtime::text::{Corpus, Paths, Record, Role, Tokenizer, Vocabulary, encode_file, read_text};
-use lstmc_runtime::workers;
 
 use crate::args::{ModelFile, Split, Trained};
 use crate::compile::{self, Source, Threads};
@@ -182,7 +181,7 @@ impl Opened {
     /// A checkpoint of another model; too little memory.
     pub fn session(&self, purpose: Purpose, weights: Format, threads: Threads) -> Result<Session> {
         let mut session = compile::compile(&self.model, purpose, weights, threads)?.session()?;
-        self.checkpoint.restore(&self.path, session.arena_mut(), Take::Parameters)?;
+        self.checkpoint.restore(&self.path, &mut session, Take::Parameters)?;
         self.note.take().iter().for_each(|note| terminal::say(note));
         Ok(session)
     }

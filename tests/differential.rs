@@ -15,8 +15,8 @@ use lstmc_compiler::kernel::{self, Format, Item, Module, Numbers, Precision};
 use lstmc_compiler::model::Model;
 use lstmc_compiler::{grad, opt, pipeline, plan};
 use lstmc_runtime::Result as RunResult;
-use lstmc_runtime::arena::Arena;
-use lstmc_runtime::session::{Control, Driver, Executable, Session};
+use lstmc_runtime::engine::cpu::{Executable, Session};
+use lstmc_runtime::engine::{Control, Driver, Engine, StepInputs, StepOutputs};
 use ndarray::{ArrayD, IxDyn};
 use proptest::prelude::*;
 use support::executors::{SEED, by_graph, by_kernels};
@@ -38,40 +38,36 @@ const COMPILED: f64 = 2e-3;
 /// up to a few units.
 const COMPILED_BF16: f64 = 3e-2;
 
-/// Feeds steps and keeps what each leaves.
+/// Feeds steps and keeps the outputs of the last one.
 struct Steps<'a> {
     feeds: &'a [Feed],
-    found: Vec<Tensors>,
+    outputs: Tensors,
 }
 
 impl Driver for Steps<'_> {
-    fn begin(&mut self, round: u64, arena: &mut Arena) -> RunResult<Control> {
+    fn begin(&mut self, round: u64, inputs: &mut dyn StepInputs) -> RunResult<Control> {
         let feed = &self.feeds[round as usize];
-        if let Ok((tokens, targets)) = arena.batch_mut() {
+        if let Ok((tokens, targets)) = inputs.batch_mut() {
             tokens.copy_from_slice(&feed.tokens);
             targets.copy_from_slice(&feed.targets);
         }
-        arena.set_rate_and_step(feed.rate as f32, feed.step);
+        inputs.set_rate_and_step(feed.rate as f32, feed.step);
         Ok(Control::Step(feed.step))
     }
 
-    fn end(&mut self, _: u64, arena: &mut Arena) -> RunResult<()> {
-        let array = |shape: &[usize], values: Vec<f32>| {
-            let values = values.into_iter().map(f64::from).collect();
-            ArrayD::from_shape_vec(IxDyn(shape), values).expect("as many elements as the shape says")
-        };
-        let mut found = Tensors::new();
-        for tensor in arena.tensors() {
-            found.insert(tensor.name.clone(), array(&tensor.shape, arena.values(tensor).collect()));
-        }
-        if let Ok((losses, hits)) = arena.outcomes() {
+    fn end(&mut self, _: u64, outputs: &dyn StepOutputs) -> RunResult<()> {
+        if let Ok((losses, hits)) = outputs.outcomes() {
             for (name, values) in [("output/loss", losses), ("output/hits", hits)] {
-                found.insert(name.into(), array(&[values.len()], values.to_vec()));
+                self.outputs.insert(name.into(), array(&[values.len()], values.to_vec()));
             }
         }
-        self.found.push(found);
         Ok(())
     }
+}
+
+fn array(shape: &[usize], values: Vec<f32>) -> ArrayD<f64> {
+    let values = values.into_iter().map(f64::from).collect();
+    ArrayD::from_shape_vec(IxDyn(shape), values).expect("as many elements as the shape says")
 }
 
 fn session(module: &Module, workers: usize) -> Result<Session, String> {
@@ -91,17 +87,41 @@ fn by_machine(
     by_session(&mut session(module, workers)?, tensors, feeds)
 }
 
-/// As [`by_machine`], in a session that may have run before.
+/// As [`by_machine`], in a session that may have run before. Run one by one or in one go, steps leave the same bits.
 fn by_session(session: &mut Session, tensors: &Tensors, feeds: &[Feed]) -> Result<Vec<Tensors>, String> {
-    let names: Vec<String> = session.arena().tensors().iter().map(|tensor| tensor.name.clone()).collect();
+    start_from(session, tensors)?;
+    let mut found = vec![];
+    for feed in feeds {
+        found.push(after(session, std::slice::from_ref(feed))?);
+    }
+    start_from(session, tensors)?;
+    let at_once = after(session, feeds)?;
+    match found.last().and_then(|last| other_bits(last, &at_once)) {
+        Some(name) => Err(format!("{name} is another after all steps in one go")),
+        None => Ok(found),
+    }
+}
+
+fn start_from(session: &mut Session, tensors: &Tensors) -> Result<(), String> {
+    let names: Vec<String> = session.tensors().iter().map(|tensor| tensor.name.clone()).collect();
     for name in names {
         let values: Vec<f32> =
             tensors.get(&name).ok_or_else(|| format!("no {name:?}"))?.iter().map(|&x| x as f32).collect();
-        session.arena_mut().write(&name, &values).map_err(|error| error.to_string())?;
+        session.write(&name, &values).map_err(|error| error.to_string())?;
     }
-    let mut steps = Steps { feeds, found: vec![] };
+    Ok(())
+}
+
+/// What the last of these steps leaves.
+fn after(session: &mut Session, feeds: &[Feed]) -> Result<Tensors, String> {
+    let mut steps = Steps { feeds, outputs: Tensors::new() };
     session.run(feeds.len() as u64, SEED, &mut steps).map_err(|error| error.to_string())?;
-    Ok(steps.found)
+    let mut found = steps.outputs;
+    for tensor in session.tensors() {
+        let values = session.read(&tensor.name).map_err(|error| error.to_string())?;
+        found.insert(tensor.name.clone(), array(&tensor.shape, values));
+    }
+    Ok(found)
 }
 
 /// Every link, over as many steps as there are feeds; `plain` and `optimised` are the same step.

@@ -9,8 +9,8 @@ use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::kernel::Format;
 use lstmc_compiler::model::{self, Model};
 use lstmc_compiler::{pipeline, syntax};
-use lstmc_runtime::session::{Executable, Session};
-use lstmc_runtime::workers;
+use lstmc_runtime::engine::cpu::workers;
+use lstmc_runtime::engine::cpu::{Executable, Session};
 
 use crate::{Case, median};
 

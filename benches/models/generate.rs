@@ -7,11 +7,12 @@ use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::kernel::Format;
 use lstmc_compiler::model::Model;
 use lstmc_compiler::pipeline;
+use lstmc_runtime::engine::Engine;
+use lstmc_runtime::engine::cpu::Session;
+use lstmc_runtime::engine::cpu::machine::{self, Reading};
 use lstmc_runtime::generate::{Request, generate};
-use lstmc_runtime::machine::{self, Reading};
 use lstmc_runtime::monitor::Monitor;
 use lstmc_runtime::sample::Sampler;
-use lstmc_runtime::session::Session;
 use lstmc_runtime::train::initialise;
 
 use crate::work::Work;
@@ -117,7 +118,7 @@ fn sessions(model: &Model, format: Format) -> Result<Vec<Session>> {
         sessions.push(match sessions.first() {
             Some(first) => {
                 let mut session = compile::session(model, WRITING, format, threads)?;
-                session.arena_mut().copy_params_from(first.arena())?;
+                session.copy_params_from(first)?;
                 session
             }
             None => untrained(model, format, threads)?,
@@ -129,7 +130,7 @@ fn sessions(model: &Model, format: Format) -> Result<Vec<Session>> {
 /// A session from the model's own start.
 pub fn untrained(model: &Model, format: Format, threads: u32) -> Result<Session> {
     let mut session = compile::session(model, WRITING, format, threads)?;
-    initialise(model, SEED, session.arena_mut())?;
+    initialise(model, SEED, &mut session)?;
     Ok(session)
 }
 

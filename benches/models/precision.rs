@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use lstmc_compiler::model::Precision;
-use lstmc_runtime::gemm::instructions;
+use lstmc_runtime::engine::cpu::gemm::instructions;
 
 use crate::train::{Training, trainings};
 use crate::{Case, THREADS, compile, median};

@@ -18,7 +18,7 @@ use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::kernel::Format;
 use lstmc_compiler::model::Model;
 use lstmc_compiler::pipeline;
-use lstmc_runtime::machine;
+use lstmc_runtime::engine::cpu::machine;
 use lstmc_runtime::text::{Corpus, Tokenizer};
 use serde_json::{Value, json};
 

@@ -8,9 +8,10 @@ use lstmc_compiler::kernel::Format;
 use lstmc_compiler::model::Model;
 use lstmc_compiler::pipeline;
 use lstmc_compiler::plan::Program;
+use lstmc_runtime::engine::Engine;
+use lstmc_runtime::engine::cpu::Session;
+use lstmc_runtime::engine::cpu::machine::{self, Reading};
 use lstmc_runtime::feed::{Feed, random_ids};
-use lstmc_runtime::machine::{self, Reading};
-use lstmc_runtime::session::Session;
 use lstmc_runtime::train::initialise;
 
 use crate::work::{self, Work};
@@ -162,13 +163,13 @@ impl Training {
     /// On a text of these ids, from the model's own start.
     pub fn new(model: &Model, threads: u32, ids: Vec<u32>) -> Result<Self> {
         let mut session = compile::session(model, Purpose::Train, Format::F32, threads)?;
-        initialise(model, SEED, session.arena_mut())?;
+        initialise(model, SEED, &mut session)?;
         Ok(Self { threads, steps: 1, session, feed: Feed::new(model, ids, SEED)? })
     }
 
     fn with_parameters_of(first: &Self, model: &Model, threads: u32, ids: Vec<u32>) -> Result<Self> {
         let mut session = compile::session(model, Purpose::Train, Format::F32, threads)?;
-        session.arena_mut().copy_params_from(first.session.arena())?;
+        session.copy_params_from(&first.session)?;
         Ok(Self { threads, steps: 1, session, feed: Feed::new(model, ids, SEED)? })
     }
 

@@ -12,7 +12,7 @@ use safetensors::tensor::{Dtype, SafeTensors, View};
 use safetensors::{SafeTensorError, serialize_to_file};
 use serde::{Deserialize, Serialize};
 
-use crate::arena::{Arena, Tensor, TensorKind};
+use crate::engine::{Engine, Tensor, TensorKind};
 use crate::error::{Error, Result};
 use crate::files;
 
@@ -103,17 +103,18 @@ impl Totals {
     }
 }
 
-/// Writes the arena's tensors and `meta` to `path`, whole or not at all.
+/// Writes the program's tensors and `meta` to `path`, whole or not at all.
 ///
 /// # Errors
 /// [`Error::Write`].
-pub fn save(path: &Path, arena: &Arena, meta: &Meta) -> Result<()> {
+pub fn save(path: &Path, engine: &dyn Engine, meta: &Meta) -> Result<()> {
     let text = serde_json::to_string(meta).map_err(|e| Error::write(path, e.into()))?;
     let failed = |source| Error::write(path, source);
     let temporary = files::beside(path)?;
     let permissions = temporary.as_file().metadata().map_err(failed)?.permissions();
     let temporary = temporary.into_temp_path();
-    let views = arena.tensors().iter().map(|tensor| (tensor.name.as_str(), Stored { arena, tensor }));
+    let tensors = engine.tensors();
+    let views = tensors.iter().map(|tensor| (tensor.name.as_str(), Stored { engine, tensor }));
     serialize_to_file(views, Some(HashMap::from([(ENTRY.into(), text)])), &temporary).map_err(|error| {
         let source = match error {
             SafeTensorError::IoError(source) => source,
@@ -126,9 +127,9 @@ pub fn save(path: &Path, arena: &Arena, meta: &Meta) -> Result<()> {
     files::publish(temporary, path)
 }
 
-/// A tensor that is read from the arena when its turn to be written comes.
+/// A tensor that is read from the engine when its turn to be written comes.
 struct Stored<'a> {
-    arena: &'a Arena,
+    engine: &'a dyn Engine,
     tensor: &'a Tensor,
 }
 
@@ -142,7 +143,7 @@ impl View for Stored<'_> {
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        self.arena.bytes_of(self.tensor)
+        self.engine.bytes(&self.tensor.name).unwrap_or_default()
     }
 
     fn data_len(&self) -> usize {
@@ -203,17 +204,17 @@ impl Checkpoint {
         Err(Error::WrongVocabulary { path, found, expected: fingerprint.into() })
     }
 
-    /// Copies the tensors into the arena of a program of the same model; nothing is copied if they do not fit.
+    /// Copies the tensors into a program of the same model; nothing is copied if they do not fit.
     ///
     /// # Errors
     /// [`Error::WrongModel`] with every difference in names and shapes.
-    pub fn restore(&self, path: &Path, arena: &mut Arena, take: Take) -> Result<()> {
+    pub fn restore(&self, path: &Path, engine: &mut dyn Engine, take: Take) -> Result<()> {
         let broken = |error: SafeTensorError| Error::BrokenCheckpoint {
             path: path.to_owned(),
             reason: error.to_string(),
         };
         let stored = SafeTensors::deserialize(&self.bytes).map_err(broken)?;
-        let wanted: Vec<Tensor> = arena
+        let wanted: Vec<Tensor> = engine
             .tensors()
             .iter()
             .filter(|tensor| take == Take::Everything || tensor.kind == TensorKind::Param)
@@ -227,7 +228,7 @@ impl Checkpoint {
             let view = stored.tensor(&tensor.name).map_err(broken)?;
             let values: Vec<f32> =
                 view.data().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-            arena.write(&tensor.name, &values)?;
+            engine.write(&tensor.name, &values)?;
         }
         Ok(())
     }
@@ -261,7 +262,8 @@ mod tests {
     use lstmc_compiler::plan::Program;
 
     use super::*;
-    use crate::testing::{buffer, program};
+    use crate::engine::cpu::Session;
+    use crate::testing::{buffer, idle, program};
 
     fn model(columns: usize) -> Program {
         let part = |name: &str, start, len| Part { name: name.into(), start, len };
@@ -277,8 +279,8 @@ mod tests {
         )
     }
 
-    fn filled() -> Arena {
-        let mut arena = Arena::new(&model(1)).unwrap();
+    fn filled() -> Session {
+        let mut arena = idle(&model(1));
         arena.write("W_i", &[1.0, 2.0, 3.0, 4.0]).unwrap();
         arena.write("W_f", &[0.1, f32::MIN_POSITIVE]).unwrap();
         arena.write("optimizer/W_f/s", &[7.0, 8.0]).unwrap();
@@ -302,10 +304,10 @@ mod tests {
         let checkpoint = Checkpoint::read(&path).unwrap();
         assert_eq!(checkpoint.meta, meta());
         assert!(checkpoint.meta.is_of("model {}") && !checkpoint.meta.is_of("model { }"));
-        let mut other = Arena::new(&model(1)).unwrap();
+        let mut other = idle(&model(1));
         checkpoint.restore(&path, &mut other, Take::Everything).unwrap();
         for tensor in arena.tensors() {
-            let bits = |arena: &Arena| arena.values(tensor).map(f32::to_bits).collect::<Vec<_>>();
+            let bits = |engine: &Session| engine.bytes(&tensor.name).unwrap().into_owned();
             assert_eq!(bits(&arena), bits(&other), "{}", tensor.name);
         }
     }
@@ -328,7 +330,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.safetensors");
         save(&path, &filled(), &meta()).unwrap();
-        let mut other = Arena::new(&model(1)).unwrap();
+        let mut other = idle(&model(1));
         Checkpoint::read(&path).unwrap().restore(&path, &mut other, Take::Parameters).unwrap();
         assert_eq!(other.read("W_i").unwrap(), [1.0, 2.0, 3.0, 4.0]);
         assert_eq!(other.read("optimizer/W_f/s").unwrap(), [0.0, 0.0]);
@@ -360,14 +362,14 @@ mod tests {
         let path = dir.path().join("a.safetensors");
         save(&path, &filled(), &meta()).unwrap();
         let checkpoint = Checkpoint::read(&path).unwrap();
-        let mut wider = Arena::new(&model(3)).unwrap();
+        let mut wider = idle(&model(3));
         let error = checkpoint.restore(&path, &mut wider, Take::Everything).unwrap_err();
         let Error::WrongModel { differences, .. } = &error else { panic!("{error}") };
         assert_eq!(*differences, ["W_f is [2, 1], not [2, 3]", "optimizer/W_f/s is [2, 1], not [2, 3]"]);
         assert_eq!(wider.read("W_i").unwrap(), [0.0; 4], "nothing was copied");
         let parts = vec![Part { name: "V".into(), start: 0, len: 1 }];
         let v = buffer("V", &[1], BufferKind::Input(InputRole::Param { parts }));
-        let mut other = Arena::new(&program("evaluate", vec![v])).unwrap();
+        let mut other = idle(&program("evaluate", vec![v]));
         let error = checkpoint.restore(&path, &mut other, Take::Parameters).unwrap_err();
         let Error::WrongModel { differences, .. } = &error else { panic!("{error}") };
         assert_eq!(*differences, ["V is missing", "W_f is not in the model", "W_i is not in the model"]);

@@ -4,14 +4,13 @@ use std::ops::Range;
 
 use lstmc_compiler::model::Targets;
 
-use crate::arena::Arena;
 use crate::batches::Batcher;
 use crate::checkpoint::Totals;
+use crate::engine::{Control, Driver, Engine, StepInputs, StepOutputs};
 use crate::error::{Error, Result};
 use crate::monitor::Monitor;
 use crate::reading::Reading;
 use crate::sample::best;
-use crate::session::{Control, Driver, Session};
 
 /// Runs the whole text through an evaluation program, from fresh recurrent state. `None` if it was stopped. Where the
 /// model finds no finite loss, the sum is not finite.
@@ -19,7 +18,7 @@ use crate::session::{Control, Driver, Session};
 /// # Errors
 /// [`Error::MissingBuffer`] if the program was compiled for something else.
 pub fn evaluate(
-    session: &mut Session,
+    engine: &mut dyn Engine,
     ids: &[u32],
     reading: &Reading,
     monitor: &Monitor,
@@ -27,9 +26,9 @@ pub fn evaluate(
     let batches = reading.batches();
     monitor.begin(true, 0, batches);
     let mut totals = Totals::default();
-    let mut look = |batch: u64, arena: &Arena| {
+    let mut look = |batch: u64, outputs: &dyn StepOutputs| {
         totals.batches += 1;
-        let (losses, hits) = arena.outcomes()?;
+        let (losses, hits) = outputs.outcomes()?;
         for row in 0..reading.rows() {
             for (_, target) in reading.predicted(batch, row) {
                 totals.predictions += 1;
@@ -40,7 +39,7 @@ pub fn evaluate(
         monitor.advance();
         Ok(true)
     };
-    let done = session.run(batches, 0, &mut Walk { ids, reading, monitor, more: true, look: &mut look })?;
+    let done = engine.run(batches, 0, &mut Walk { ids, reading, monitor, more: true, look: &mut look })?;
     Ok((done == batches).then_some(totals))
 }
 
@@ -61,7 +60,7 @@ pub struct Prediction {
 /// # Errors
 /// [`Error::MissingBuffer`] or [`Error::WrongLength`] if the program was compiled for something else.
 pub fn predict(
-    session: &mut Session,
+    engine: &mut dyn Engine,
     ids: &[u32],
     reading: &Reading,
     count: usize,
@@ -69,18 +68,18 @@ pub fn predict(
 ) -> Result<Vec<Prediction>> {
     monitor.begin(true, 0, reading.batches());
     let mut found: Vec<Prediction> = Vec::new();
-    let mut look = |batch: u64, arena: &Arena| {
+    let mut look = |batch: u64, outputs: &dyn StepOutputs| {
         let begun = reading.begun(batch, 0);
         for (place, target) in reading.predicted(batch, 0) {
             // Windows overlap; the first that predicts a token has read most before it.
             if found.len() < count && found.last().is_none_or(|last| last.read.end <= place) {
-                found.push(prediction(arena, ids, begun..place + 1, target)?);
+                found.push(prediction(outputs, ids, begun..place + 1, target)?);
             }
         }
         monitor.advance();
         Ok(found.len() < count)
     };
-    session.run(
+    engine.run(
         reading.batches(),
         0,
         &mut Walk { ids, reading, monitor, more: count > 0, look: &mut look },
@@ -93,22 +92,22 @@ pub fn predict(
 /// # Errors
 /// As [`predict`].
 pub fn predict_at(
-    session: &mut Session,
+    engine: &mut dyn Engine,
     ids: &[u32],
     batcher: &mut Batcher,
     (epoch, step): (u64, u64),
 ) -> Result<Option<Prediction>> {
     let mut found = None;
-    let mut look = |batcher: &mut Batcher, arena: &Arena| {
+    let mut look = |batcher: &mut Batcher, outputs: &dyn StepOutputs| {
         let Some(&start) = batcher.starts(epoch, step).first() else { return Ok(()) };
         let target = match batcher.targets() {
             Targets::Each => (batcher.steps() - 1) * batcher.rows(),
             Targets::Last => 0,
         };
-        found = Some(prediction(arena, ids, start..start + batcher.steps(), target)?);
+        found = Some(prediction(outputs, ids, start..start + batcher.steps(), target)?);
         Ok(())
     };
-    session.run(1, 0, &mut Single { ids, batcher, at: (epoch, step), look: &mut look })?;
+    engine.run(1, 0, &mut Single { ids, batcher, at: (epoch, step), look: &mut look })?;
     Ok(found)
 }
 
@@ -117,24 +116,29 @@ pub fn predict_at(
 /// # Errors
 /// As [`evaluate`].
 pub fn loss_at(
-    session: &mut Session,
+    engine: &mut dyn Engine,
     ids: &[u32],
     batcher: &mut Batcher,
     (epoch, step): (u64, u64),
 ) -> Result<f64> {
     let mut mean = f64::NAN;
-    let mut look = |_: &mut Batcher, arena: &Arena| {
-        let losses = arena.outcomes()?.0;
+    let mut look = |_: &mut Batcher, outputs: &dyn StepOutputs| {
+        let losses = outputs.outcomes()?.0;
         mean = losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / losses.len() as f64;
         Ok(())
     };
-    session.run(1, 0, &mut Single { ids, batcher, at: (epoch, step), look: &mut look })?;
+    engine.run(1, 0, &mut Single { ids, batcher, at: (epoch, step), look: &mut look })?;
     Ok(mean)
 }
 
 /// The model's prediction at element `target` of the batch's targets, after it has read `read`.
-fn prediction(arena: &Arena, ids: &[u32], read: Range<usize>, target: usize) -> Result<Prediction> {
-    let (probabilities, vocab) = arena.probabilities()?;
+fn prediction(
+    outputs: &dyn StepOutputs,
+    ids: &[u32],
+    read: Range<usize>,
+    target: usize,
+) -> Result<Prediction> {
+    let (probabilities, vocab) = outputs.probabilities()?;
     let distribution = probabilities.get(target * vocab..(target + 1) * vocab);
     let distribution = distribution.ok_or_else(|| Error::MissingBuffer("probabilities".into()))?;
     let predicted = best(distribution, 0);
@@ -147,7 +151,7 @@ fn at(values: &[f32], index: usize) -> Result<f32> {
 }
 
 /// Called after each batch; `false` ends the walk.
-type Look<'a> = dyn FnMut(u64, &Arena) -> Result<bool> + Send + 'a;
+type Look<'a> = dyn FnMut(u64, &dyn StepOutputs) -> Result<bool> + Send + 'a;
 
 /// Reads a text from its beginning.
 struct Walk<'a> {
@@ -159,20 +163,20 @@ struct Walk<'a> {
 }
 
 impl Driver for Walk<'_> {
-    fn begin(&mut self, round: u64, arena: &mut Arena) -> Result<Control> {
+    fn begin(&mut self, round: u64, inputs: &mut dyn StepInputs) -> Result<Control> {
         if self.monitor.stopped() || !self.more {
             return Ok(Control::Stop);
         }
         if round == 0 || !self.reading.carries_state() {
-            arena.reset_carried();
+            inputs.reset_carried();
         }
-        let (tokens, targets) = arena.batch_mut()?;
+        let (tokens, targets) = inputs.batch_mut()?;
         self.reading.fill(self.ids, round, tokens, targets)?;
         Ok(Control::Step(round + 1))
     }
 
-    fn end(&mut self, round: u64, arena: &mut Arena) -> Result<()> {
-        self.more = (self.look)(round, arena)?;
+    fn end(&mut self, round: u64, outputs: &dyn StepOutputs) -> Result<()> {
+        self.more = (self.look)(round, outputs)?;
         Ok(())
     }
 }
@@ -182,18 +186,18 @@ struct Single<'a> {
     ids: &'a [u32],
     batcher: &'a mut Batcher,
     at: (u64, u64),
-    look: &'a mut (dyn FnMut(&mut Batcher, &Arena) -> Result<()> + Send + 'a),
+    look: &'a mut (dyn FnMut(&mut Batcher, &dyn StepOutputs) -> Result<()> + Send + 'a),
 }
 
 impl Driver for Single<'_> {
-    fn begin(&mut self, round: u64, arena: &mut Arena) -> Result<Control> {
-        arena.reset_carried();
-        load(self.batcher, self.ids, self.at.0, self.at.1, arena)?;
+    fn begin(&mut self, round: u64, inputs: &mut dyn StepInputs) -> Result<Control> {
+        inputs.reset_carried();
+        load(self.batcher, self.ids, self.at.0, self.at.1, inputs)?;
         Ok(Control::Step(round + 1))
     }
 
-    fn end(&mut self, _round: u64, arena: &mut Arena) -> Result<()> {
-        (self.look)(self.batcher, arena)
+    fn end(&mut self, _round: u64, outputs: &dyn StepOutputs) -> Result<()> {
+        (self.look)(self.batcher, outputs)
     }
 }
 
@@ -204,12 +208,12 @@ pub(crate) fn load(
     ids: &[u32],
     epoch: u64,
     step: u64,
-    arena: &mut Arena,
+    inputs: &mut dyn StepInputs,
 ) -> Result<()> {
     if step == 0 || !batcher.carries_state() {
-        arena.reset_carried();
+        inputs.reset_carried();
     }
-    let (tokens, targets) = arena.batch_mut()?;
+    let (tokens, targets) = inputs.batch_mut()?;
     let (expected, found) = (batcher.rows() * batcher.steps(), tokens.len());
     if expected != found {
         return Err(Error::WrongLength { name: "tokens".into(), expected: found, found: expected });

@@ -4,11 +4,10 @@ use std::collections::HashSet;
 
 use lstmc_compiler::model::Model;
 
-use crate::arena::Arena;
 use crate::batches::Batcher;
+use crate::engine::{Control, Driver, StepInputs, StepOutputs};
 use crate::error::{Error, Result};
 use crate::random::Random;
-use crate::session::{Control, Driver};
 
 /// `count` ids below `vocabulary`, all alike likely, as a function of the seed.
 pub fn random_ids(vocabulary: usize, count: usize, seed: u64) -> Vec<u32> {
@@ -63,20 +62,20 @@ impl Feed {
 }
 
 impl Driver for Feed {
-    fn begin(&mut self, _: u64, arena: &mut Arena) -> Result<Control> {
+    fn begin(&mut self, _: u64, inputs: &mut dyn StepInputs) -> Result<Control> {
         let (epoch, step) = (self.done / self.batches.per_epoch(), self.done % self.batches.per_epoch());
         if step == 0 || !self.batches.carries_state() {
-            arena.reset_carried();
+            inputs.reset_carried();
         }
-        let (tokens, targets) = arena.batch_mut()?;
+        let (tokens, targets) = inputs.batch_mut()?;
         self.batches.fill(&self.ids, epoch, step, tokens, targets);
-        arena.set_rate_and_step(self.rate, self.done + 1);
+        inputs.set_rate_and_step(self.rate, self.done + 1);
         Ok(Control::Step(self.done + 1))
     }
 
-    fn end(&mut self, _: u64, arena: &mut Arena) -> Result<()> {
+    fn end(&mut self, _: u64, outputs: &dyn StepOutputs) -> Result<()> {
         self.done += 1;
-        let loss = f64::from(arena.loss()?);
+        let loss = f64::from(outputs.loss()?);
         self.loss += loss;
         // The arithmetic of infinities and of what is no number takes another time.
         if loss.is_finite() {

@@ -3,11 +3,10 @@
 //! A program of one step carries its recurrent state from token to token. A program of more steps reads a window, which
 //! moves on by one token each time.
 
-use crate::arena::Arena;
+use crate::engine::{Control, Driver, Engine, StepInputs, StepOutputs};
 use crate::error::{Error, Result};
 use crate::monitor::Monitor;
 use crate::sample::Sampler;
-use crate::session::{Control, Driver, Session};
 
 /// What to write.
 #[derive(Clone, Copy, Debug)]
@@ -26,26 +25,26 @@ pub struct Request<'a> {
 /// # Errors
 /// [`Error::ShortPrompt`]; what `write` returns.
 pub fn generate(
-    session: &mut Session,
+    engine: &mut dyn Engine,
     request: Request<'_>,
     monitor: &Monitor,
     write: &mut (dyn FnMut(u32) -> Result<()> + Send),
 ) -> Result<usize> {
-    let window = match session.arena().tokens_shape()? {
-        [window, 1] => *window,
+    let window = match engine.batch_shape()? {
+        [window, 1] => window,
         _ => return Err(Error::MissingBuffer("tokens of one row".into())),
     };
     let prompt = request.prompt;
     if prompt.len() < window {
         return Err(Error::ShortPrompt { found: prompt.len(), needed: window });
     }
-    session.arena_mut().reset_carried();
+    engine.reset_carried();
     // Where state is carried every token of the prompt is read; a window takes the last ones.
     let first = if window == 1 { 0 } else { prompt.len() - window };
     let text = prompt[first..].to_vec();
     let silent = text.len() - window;
     let mut writer = Writer { window, request, silent: silent as u64, text, monitor, write, written: 0 };
-    session.run(silent.saturating_add(request.length) as u64, request.sampler.seed, &mut writer)?;
+    engine.run(silent.saturating_add(request.length) as u64, request.sampler.seed, &mut writer)?;
     Ok(writer.written)
 }
 
@@ -62,25 +61,30 @@ struct Writer<'a> {
 }
 
 impl Driver for Writer<'_> {
-    fn begin(&mut self, round: u64, arena: &mut Arena) -> Result<Control> {
+    fn begin(&mut self, round: u64, inputs: &mut dyn StepInputs) -> Result<Control> {
         let from = round as usize;
         match self.text.get(from..from + self.window) {
-            Some(tokens) if !self.monitor.stopped() => arena.batch_mut()?.0.copy_from_slice(tokens),
+            Some(tokens) if !self.monitor.stopped() => inputs.batch_mut()?.0.copy_from_slice(tokens),
             _ => return Ok(Control::Stop),
         }
         Ok(Control::Step(round + 1))
     }
 
-    fn end(&mut self, round: u64, arena: &mut Arena) -> Result<()> {
+    fn end(&mut self, round: u64, outputs: &dyn StepOutputs) -> Result<()> {
         if round < self.silent {
             return Ok(());
         }
-        let (probabilities, vocab) = arena.probabilities()?;
+        let (probabilities, vocab) = outputs.probabilities()?;
         let last = &probabilities[probabilities.len().saturating_sub(vocab)..];
         let token = self.request.sampler.choose(last, self.request.reserve, self.written as u64);
         self.text.push(token);
         self.written += 1;
         (self.write)(token)
+    }
+
+    /// Each round reads the token that the one before has chosen.
+    fn waits(&self) -> bool {
+        true
     }
 }
 
@@ -90,6 +94,7 @@ mod tests {
     use lstmc_compiler::kernel::{BufferKind, InputRole, OutputRole};
 
     use super::*;
+    use crate::engine::cpu::Session;
     use crate::testing::{buffer, outer_loop, program};
 
     const VOCAB: usize = 10;
@@ -135,10 +140,10 @@ mod tests {
         unsafe { Session::from_parts(&program, entry, Box::new(())) }.unwrap()
     }
 
-    fn run(session: &mut Session, prompt: &[u32], length: usize) -> Result<Vec<u32>> {
+    fn run(engine: &mut dyn Engine, prompt: &[u32], length: usize) -> Result<Vec<u32>> {
         let mut out = Vec::new();
         let request = Request { prompt, length, sampler: Sampler::greedy(), reserve: 0 };
-        let written = generate(session, request, &Monitor::default(), &mut |token| {
+        let written = generate(engine, request, &Monitor::default(), &mut |token| {
             out.push(token);
             Ok(())
         })?;

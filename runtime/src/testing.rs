@@ -5,6 +5,8 @@ use lstmc_compiler::graph::Elem;
 use lstmc_compiler::kernel::{Buffer, BufferKind, InputRole, Module};
 use lstmc_compiler::plan::Program;
 
+use crate::engine::cpu::Session;
+
 /// A buffer; token ids where the role says so, reals otherwise.
 pub fn buffer(name: &str, shape: &[usize], kind: BufferKind) -> Buffer {
     let ids = matches!(kind, BufferKind::Input(InputRole::Tokens | InputRole::Targets));
@@ -26,12 +28,23 @@ pub fn program(name: &str, buffers: Vec<Buffer>) -> Program {
     Program { module, workers: 1, offsets, arena_bytes, prologue: Vec::new(), schedule: Vec::new() }
 }
 
+/// A program whose steps do nothing, in its memory.
+pub fn idle(program: &Program) -> Session {
+    unsafe fn nothing(_: *mut Run, _: u32) {}
+    unsafe extern "C" fn entry(run: *mut Run, worker: u32) {
+        // SAFETY: called by a session, with its own run.
+        unsafe { outer_loop(run, worker, nothing) }
+    }
+    // SAFETY: the entry follows the protocol and touches nothing.
+    unsafe { Session::from_parts(program, entry, Box::new(())) }.expect("memory for a small program")
+}
+
 /// What compiled code does around each step, for programs whose step is a Rust function.
 ///
 /// # Safety
 /// Called by a session with its own run; `body` keeps to the arena.
 pub unsafe fn outer_loop(run: *mut Run, worker: u32, body: unsafe fn(*mut Run, u32)) {
-    let library = crate::session::library();
+    let library = crate::engine::cpu::library();
     // SAFETY: the caller's promise; the protocol of `abi` orders all accesses.
     unsafe {
         for step in 0..(*run).steps {

@@ -5,16 +5,15 @@ use std::time::Instant;
 
 use lstmc_compiler::model::{Batches, Length, Model, Schedule};
 
-use crate::arena::{Arena, TensorKind};
 use crate::batches::Batcher;
 use crate::checkpoint::{self, Checkpoint, Meta, Position, Take, Totals};
+use crate::engine::{Control, Driver, Engine, StepInputs, StepOutputs, Trainee};
 use crate::error::{Error, Result};
 use crate::evaluate::{evaluate, load, loss_at, predict_at};
 use crate::init::initial;
 use crate::monitor::Monitor;
 use crate::reading::Reading;
 use crate::run_dir::{Row, RunDir};
-use crate::session::{Control, Driver, Session};
 
 /// What training needs to know of a model.
 #[derive(Clone, Debug)]
@@ -60,10 +59,10 @@ impl Recipe {
 /// Sets every parameter of `model` to its initial value.
 ///
 /// # Errors
-/// The arena is not one of this model's.
-pub fn initialise(model: &Model, seed: u64, arena: &mut Arena) -> Result<()> {
+/// The program is not one of this model's.
+pub fn initialise(model: &Model, seed: u64, engine: &mut dyn Engine) -> Result<()> {
     for param in &model.params {
-        arena.fill(&param.name, initial(param.init, &param.shape, seed, &param.name))?;
+        engine.fill(&param.name, &mut initial(param.init, &param.shape, seed, &param.name))?;
     }
     Ok(())
 }
@@ -115,8 +114,7 @@ pub enum Outcome {
 pub struct Trainer<'a> {
     recipe: Recipe,
     inputs: Inputs<'a>,
-    session: Session,
-    evaluation: Session,
+    programs: Box<dyn Trainee>,
     batches: Batcher,
     valid: Option<Reading>,
     position: Position,
@@ -125,20 +123,18 @@ pub struct Trainer<'a> {
 }
 
 impl<'a> Trainer<'a> {
-    /// A run from the start; `session`'s parameters are to be set by then. `evaluation` is the same model compiled for
-    /// evaluation. A validation text in which nothing is predicted is not looked at.
+    /// A run from the start; the programs' parameters are to be set by then. A validation text in which nothing is predicted is not looked at.
     ///
     /// # Errors
     /// [`Error::ShortCorpus`].
-    pub fn new(recipe: Recipe, inputs: Inputs<'a>, session: Session, evaluation: Session) -> Result<Self> {
+    pub fn new(recipe: Recipe, inputs: Inputs<'a>, programs: Box<dyn Trainee>) -> Result<Self> {
         let batches = Batcher::new(&recipe.batches, inputs.train.len(), recipe.seed)?;
         let valid = inputs.valid.map(|ids| Reading::new(&recipe.batches, ids.len()));
         let valid = valid.filter(|reading| reading.batches() > 0);
         Ok(Self {
             recipe,
             inputs,
-            session,
-            evaluation,
+            programs,
             batches,
             valid,
             position: Position::default(),
@@ -152,7 +148,7 @@ impl<'a> Trainer<'a> {
     /// A checkpoint of another model or vocabulary; metrics that cannot be rewritten.
     pub fn resume(&mut self, path: &Path, checkpoint: &Checkpoint) -> Result<()> {
         checkpoint.check_vocabulary(path, self.inputs.vocabulary)?;
-        checkpoint.restore(path, self.session.arena_mut(), Take::Everything)?;
+        checkpoint.restore(path, self.programs.train(), Take::Everything)?;
         self.position = checkpoint.meta.position;
         self.inputs.run.truncate_metrics(self.position.step)
     }
@@ -182,9 +178,9 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    /// The trained parameters.
-    pub fn arena(&self) -> &Arena {
-        self.session.arena()
+    /// The program with the trained parameters.
+    pub fn trained(&self) -> &dyn Engine {
+        self.programs.trained()
     }
 
     /// Trains to the end, or until the monitor says stop; `report` hears of every epoch or interval.
@@ -232,7 +228,7 @@ impl<'a> Trainer<'a> {
             started,
             before: self.position.totals.seconds,
         };
-        let done = self.session.run(until - first, self.recipe.seed, &mut driver)?;
+        let done = self.programs.train().run(until - first, self.recipe.seed, &mut driver)?;
         self.position.totals = driver.totals;
         self.position.step = first + done;
         self.position.epoch = self.position.step.saturating_sub(1) / self.batches.per_epoch() + 1;
@@ -248,9 +244,8 @@ impl<'a> Trainer<'a> {
         let valid = match (&self.valid, self.inputs.valid) {
             (Some(reading), Some(ids)) if boundary => {
                 let monitor = self.inputs.monitor;
-                let measured = self
-                    .evaluation
-                    .after(&mut self.session, |session| evaluate(session, ids, reading, monitor))?;
+                let measured =
+                    measured(&mut *self.programs, |engine| evaluate(engine, ids, reading, monitor))?;
                 let Some(totals) = measured else { return Ok(None) };
                 Some(totals)
             }
@@ -275,8 +270,7 @@ impl<'a> Trainer<'a> {
     fn sample(&mut self) -> Result<Option<Sample>> {
         let at = self.place(self.position.step.saturating_sub(1));
         let (ids, batches) = (self.inputs.train, &mut self.batches);
-        let found =
-            self.evaluation.after(&mut self.session, |session| predict_at(session, ids, batches, at))?;
+        let found = measured(&mut *self.programs, |engine| predict_at(engine, ids, batches, at))?;
         Ok(found.map(|found| Sample {
             context: ids[found.read].to_vec(),
             actual: found.actual,
@@ -326,12 +320,12 @@ impl<'a> Trainer<'a> {
     fn check_update(&mut self) -> Result<()> {
         let (step, clips) = (self.position.step, self.recipe.clips);
         let bad = |what| Err(Error::BadUpdate { step, what, clips });
-        if let Some(tensor) = self.session.arena().first_not_finite() {
+        if let Some(tensor) = self.programs.trained().first_not_finite()? {
             return bad(format!("{} with numbers that are not finite", tensor.name));
         }
         let at = self.place(step);
         let (ids, batches) = (self.inputs.train, &mut self.batches);
-        let loss = self.evaluation.after(&mut self.session, |session| loss_at(session, ids, batches, at))?;
+        let loss = measured(&mut *self.programs, |engine| loss_at(engine, ids, batches, at))?;
         if loss.exp().is_finite() {
             return Ok(());
         }
@@ -349,7 +343,7 @@ impl<'a> Trainer<'a> {
         let Inputs { source, vocabulary, run, .. } = self.inputs;
         let meta = Meta::new(source.into(), vocabulary.into(), self.recipe.seed, self.position);
         let path = run.checkpoint(&name);
-        checkpoint::save(&path, self.session.arena(), &meta)?;
+        checkpoint::save(&path, self.programs.trained(), &meta)?;
         run.set_latest(&name)?;
         Ok(path)
     }
@@ -377,26 +371,26 @@ impl Training<'_> {
 }
 
 impl Driver for Training<'_> {
-    fn begin(&mut self, round: u64, arena: &mut Arena) -> Result<Control> {
+    fn begin(&mut self, round: u64, inputs: &mut dyn StepInputs) -> Result<Control> {
         if self.inputs.monitor.stopped() {
             return Ok(Control::Stop);
         }
         let (epoch, step) = self.at(round);
-        load(self.batches, self.inputs.train, epoch, step, arena)?;
+        load(self.batches, self.inputs.train, epoch, step, inputs)?;
         let update = self.first + round + 1;
-        arena.set_rate_and_step(self.recipe.rate(epoch + 1) as f32, update);
+        inputs.set_rate_and_step(self.recipe.rate(epoch + 1) as f32, update);
         Ok(Control::Step(update))
     }
 
-    fn end(&mut self, round: u64, arena: &mut Arena) -> Result<()> {
-        let loss = f64::from(arena.loss()?);
+    fn end(&mut self, round: u64, outputs: &dyn StepOutputs) -> Result<()> {
+        let loss = f64::from(outputs.loss()?);
         let (epoch, _) = self.at(round);
         let step = self.first + round + 1;
         if !loss.is_finite() {
             return Err(Error::Diverged { loss, epoch: epoch + 1, step, clips: self.recipe.clips });
         }
         let predictions = self.batches.predictions();
-        self.totals.add(loss * predictions as f64, f64::from(arena.hits()?), predictions);
+        self.totals.add(loss * predictions as f64, f64::from(outputs.hits()?), predictions);
         self.totals.seconds = self.before + self.started.elapsed().as_secs_f64();
         self.inputs.monitor.publish(step, &self.totals);
         self.inputs.monitor.advance();
@@ -404,9 +398,14 @@ impl Driver for Training<'_> {
     }
 }
 
-/// Elements of all parameters in an arena.
-pub fn parameter_count(arena: &Arena) -> usize {
-    arena.tensors().iter().filter(|tensor| tensor.kind == TensorKind::Param).map(|tensor| tensor.len()).sum()
+/// What `look` finds in the program that evaluates, with the parameters as they are now.
+fn measured<T>(programs: &mut dyn Trainee, mut look: impl FnMut(&mut dyn Engine) -> Result<T>) -> Result<T> {
+    let mut found = None;
+    programs.measure(&mut |engine| {
+        found = Some(look(engine)?);
+        Ok(())
+    })?;
+    found.ok_or_else(|| Error::MissingBuffer("program that evaluates".into()))
 }
 
 #[cfg(test)]

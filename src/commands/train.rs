@@ -7,9 +7,10 @@ use anyhow::{Result, bail};
 use lstmc_compiler::model::{Length, Model};
 use lstmc_runtime::batches::Batcher;
 use lstmc_runtime::checkpoint::Checkpoint;
+use lstmc_runtime::engine::Trainee;
+use lstmc_runtime::engine::cpu::Pair;
 use lstmc_runtime::memory;
 use lstmc_runtime::run_dir::RunDir;
-use lstmc_runtime::session::Session;
 use lstmc_runtime::train::{Inputs, Outcome, Recipe, Trainer, initialise};
 
 use crate::args::{Split, Train};
@@ -49,7 +50,7 @@ pub fn run(args: &Train) -> Result<ExitCode> {
         vocabulary: &vocabulary,
         monitor: &monitor,
     };
-    let mut trainer = Trainer::new(recipe, inputs, built.train, built.evaluate)?;
+    let mut trainer = Trainer::new(recipe, inputs, Box::new(built.programs))?;
     if args.resume.is_some() {
         match &start.checkpoint {
             Some(path) => trainer.resume(path, &Checkpoint::read(path)?)?,
@@ -95,8 +96,7 @@ fn with_length(mut model: Model, args: &Train) -> Result<Model> {
 }
 
 struct Built {
-    train: Session,
-    evaluate: Session,
+    programs: Pair,
     memory: u64,
     threads: usize,
     time: Duration,
@@ -113,9 +113,9 @@ fn build(model: &Model, seed: u64, threads: Threads) -> Result<Built> {
     {
         return Err(advice::too_large(memory, available, model));
     }
-    let (mut train, evaluate) = training.sessions()?;
-    initialise(model, seed, train.arena_mut())?;
-    Ok(Built { train, evaluate, memory, threads, time })
+    let mut programs = training.programs()?;
+    initialise(model, seed, programs.train())?;
+    Ok(Built { programs, memory, threads, time })
 }
 
 fn finish(outcome: Result<Outcome>, output: &Output<'_>, run: &RunDir) -> Result<ExitCode> {

@@ -9,11 +9,12 @@ use std::time::Instant;
 use anyhow::Result;
 use lstmc_compiler::model::Model;
 use lstmc_compiler::plan::Program;
+use lstmc_runtime::engine::Engine;
+use lstmc_runtime::engine::cpu::gemm::{self, Instructions};
+use lstmc_runtime::engine::cpu::machine::{self, Reading};
+use lstmc_runtime::engine::cpu::probes::Spent;
+use lstmc_runtime::engine::cpu::{Executable, Session};
 use lstmc_runtime::feed::Feed;
-use lstmc_runtime::gemm::{self, Instructions};
-use lstmc_runtime::machine::{self, Reading};
-use lstmc_runtime::marks::Spent;
-use lstmc_runtime::session::{Executable, Session};
 use lstmc_runtime::train::initialise;
 use serde::Serialize;
 
@@ -128,7 +129,7 @@ struct Run {
 impl Run {
     fn new(model: &Model, executable: Executable, ids: Vec<u32>) -> Result<Self> {
         let mut session = Session::new(executable)?;
-        initialise(model, SEED, session.arena_mut())?;
+        initialise(model, SEED, &mut session)?;
         let mut run = Self { session, feed: Feed::new(model, ids, SEED)? };
         // The first step touches all memory for the first time.
         run.run(1)?;

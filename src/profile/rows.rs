@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use lstmc_compiler::kernel::{Axis, Buffer, BufferId, BufferKind, InputRole, Kernel, Matrix, Precision};
 use lstmc_compiler::plan::{Leaf, Program, Split, Step};
-use lstmc_runtime::gemm::{RightSide, right_side};
-use lstmc_runtime::marks::Spent;
+use lstmc_runtime::engine::cpu::gemm::{RightSide, right_side};
+use lstmc_runtime::engine::cpu::probes::Spent;
 use serde::Serialize;
 
 use super::work;

@@ -3,8 +3,8 @@
 use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::model::Model;
 use lstmc_compiler::pipeline;
-use lstmc_runtime::arena::Arena;
-use lstmc_runtime::session::{Control, Driver, Executable, Session};
+use lstmc_runtime::engine::cpu::{Executable, Session};
+use lstmc_runtime::engine::{Control, Driver, Engine, StepInputs, StepOutputs};
 
 use crate::Executor;
 use crate::fixture::Batch;
@@ -32,16 +32,16 @@ struct OneStep<'a> {
 }
 
 impl Driver for OneStep<'_> {
-    fn begin(&mut self, _: u64, arena: &mut Arena) -> lstmc_runtime::Result<Control> {
-        let (tokens, targets) = arena.batch_mut()?;
+    fn begin(&mut self, _: u64, inputs: &mut dyn StepInputs) -> lstmc_runtime::Result<Control> {
+        let (tokens, targets) = inputs.batch_mut()?;
         tokens.copy_from_slice(&self.batch.tokens.values);
         targets.copy_from_slice(&self.batch.targets.values);
-        arena.set_rate_and_step(self.rate as f32, self.number);
+        inputs.set_rate_and_step(self.rate as f32, self.number);
         Ok(Control::Step(self.number))
     }
 
-    fn end(&mut self, _: u64, arena: &mut Arena) -> lstmc_runtime::Result<()> {
-        self.loss = f64::from(arena.loss()?);
+    fn end(&mut self, _: u64, outputs: &dyn StepOutputs) -> lstmc_runtime::Result<()> {
+        self.loss = f64::from(outputs.loss()?);
         Ok(())
     }
 }
@@ -55,11 +55,11 @@ impl Executor for Native {
     }
 
     fn get(&mut self, name: &str) -> Option<Vec<f64>> {
-        Some(self.session.arena().read(name).ok()?.into_iter().map(f64::from).collect())
+        Some(self.session.read(name).ok()?.into_iter().map(f64::from).collect())
     }
 
     fn set(&mut self, name: &str, values: &[f64]) {
         let values: Vec<f32> = values.iter().map(|&x| x as f32).collect();
-        self.session.arena_mut().write(name, &values).unwrap_or_else(|error| panic!("{error}"));
+        self.session.write(name, &values).unwrap_or_else(|error| panic!("{error}"));
     }
 }

@@ -8,8 +8,8 @@ use lstmc_compiler::kernel::{BufferKind, InputRole, OutputRole, Part};
 use lstmc_compiler::model::{BatchKind, Start, Targets};
 
 use super::*;
+use crate::engine::cpu::{Pair, Session, library};
 use crate::run_dir::Settings;
-use crate::session::library;
 use crate::testing::{buffer, outer_loop, program};
 use crate::text::Vocabulary;
 
@@ -157,7 +157,8 @@ impl Bench {
             _ => ROWS * STEPS,
         };
         let recipe = Recipe { limit, ..self.recipe.clone() };
-        Trainer::new(recipe, inputs, session(true, targets), session(false, targets)).unwrap()
+        Trainer::new(recipe, inputs, Box::new(Pair::apart(session(true, targets), session(false, targets))))
+            .unwrap()
     }
 
     fn resumed<'a>(&'a self, run: &'a RunDir, limit: Option<u64>) -> Trainer<'a> {
@@ -169,8 +170,8 @@ impl Bench {
 }
 
 fn bits(trainer: &Trainer<'_>) -> Vec<u32> {
-    let arena = trainer.arena();
-    arena.tensors().iter().flat_map(|tensor| arena.values(tensor)).map(f32::to_bits).collect()
+    let engine = trainer.trained();
+    engine.tensors().iter().flat_map(|tensor| engine.read(&tensor.name).unwrap()).map(f32::to_bits).collect()
 }
 
 /// Metrics without what depends on the clock.
@@ -408,7 +409,7 @@ fn a_training_that_ends_far_worse_than_guessing_has_failed() {
     let run = bench.create("a");
     assert!(bench.trainer(&run, Some(2)).run(&mut |_| {}).is_ok());
     let mut trainer = bench.trainer(&run, Some(3));
-    trainer.session.arena_mut().write("w", &[100.0]).unwrap();
+    trainer.programs.train().write("w", &[100.0]).unwrap();
     let error = trainer.run(&mut |_| {}).unwrap_err();
     assert!(matches!(error, Error::WorseThanGuessing { vocabulary: 1, .. }), "{error}");
     assert_eq!(run.latest().unwrap(), run.checkpoint("step-000003"), "to be looked at");

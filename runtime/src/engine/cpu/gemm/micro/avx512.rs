@@ -6,13 +6,13 @@ use lstmc_compiler::kernel::PANEL;
 
 use super::avx512_direct;
 use super::isa::{Isa, Tile, Tiles, thirds};
-use crate::gemm::fused_sums;
+use crate::engine::cpu::gemm::fused_sums;
 
 /// The tiles of all sizes, `copying` among them or `plain`: `tile::<rows, panels, by_column, copies, sums>` must be in scope.
 macro_rules! all_tiles {
     ($copying:ident) => {
-        crate::gemm::micro::Tiles {
-            heights: crate::gemm::micro::isa::heights![$copying:
+        crate::engine::cpu::gemm::micro::Tiles {
+            heights: crate::engine::cpu::gemm::micro::isa::heights![$copying:
                 1 x 12, 2 x 6, 3 x 4, 4 x 2, 5 x 2, 6 x 2, 7 x 2, 8 x 2, 9 x 2, 10 x 2, 11 x 2, 12 x 2,
             ],
             tall: &[

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use crate::pages::{self, Pages};
+use crate::engine::cpu::pages::{self, Pages};
 
 thread_local! {
     static SCRATCH: RefCell<Option<Pages>> = const { RefCell::new(None) };

@@ -1,10 +1,11 @@
 //! Running compiled code: its memory, its workers, and the host's part of each step.
 //!
 //! Compiled code calls back at the start and the end of every step (see [`lstmc_compiler::backend::abi`]); a [`Driver`]
-//! is what it then finds. Neither a panic nor an error crosses the compiled frame: both end the loop at the next step's
-//! start and come out of [`Session::run`].
+//! is what it then finds, called by one worker while the others wait. Neither a panic nor an error crosses the compiled frame: both end the loop at the next step's
+//! start and come out of [`Engine::run`].
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,33 +15,11 @@ use lstmc_compiler::backend::cranelift::{self, Native};
 use lstmc_compiler::plan::Program;
 use lstmc_compiler::scalar::random_key;
 
-use crate::arena::Arena;
+use super::arena::Arena;
+use super::probes::{Marks, Spent};
+use super::{gemm, pages, workers};
+use crate::engine::{Control, Driver, Engine, StepInputs, Tensor, Trainee};
 use crate::error::Result;
-use crate::marks::{Marks, Spent};
-use crate::{gemm, pages, workers};
-
-/// The host's part of each step. Called by one worker while the others wait.
-pub trait Driver: Send {
-    /// Fills the inputs of round `round`, counted from 0 in each run.
-    ///
-    /// # Errors
-    /// End the run.
-    fn begin(&mut self, round: u64, arena: &mut Arena) -> Result<Control>;
-
-    /// Reads the outputs.
-    ///
-    /// # Errors
-    /// End the run.
-    fn end(&mut self, round: u64, arena: &mut Arena) -> Result<()>;
-}
-
-/// Whether a step is to be run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Control {
-    /// Run it; this is the number of the update, of which its random numbers are a function.
-    Step(u64),
-    Stop,
-}
 
 /// A program and its machine code, which calls this runtime's [`library`].
 pub struct Executable {
@@ -115,36 +94,12 @@ impl Session {
         Ok(Self { marks, ..session })
     }
 
-    /// A compiled program that was planned for the arena of another one, and runs in that one's memory; see
-    /// [`Session::after`].
-    ///
-    /// # Errors
-    /// [`crate::Error::Memory`] if the machine has none at all.
-    pub fn guest(executable: Executable) -> Result<Self> {
+    /// A compiled program that was planned for the arena of another one, and runs in that one's memory.
+    fn guest(executable: Executable) -> Result<Self> {
         let Executable { program, native, marks } = executable;
         let arena = Arena::without_memory(&program)?;
         let session = Self::in_arena(&program, native.entry(), Box::new(native), arena);
         Ok(Self { guest: true, marks, ..session })
-    }
-
-    /// Calls `run` with this session, when it has the parameters that `other` has now: in the memory of `other` if it
-    /// is its guest, else in its own.
-    ///
-    /// # Errors
-    /// What `run` returns; a parameter that the other program does not have.
-    pub fn after<T>(
-        &mut self,
-        other: &mut Session,
-        run: impl FnOnce(&mut Session) -> Result<T>,
-    ) -> Result<T> {
-        if !self.guest {
-            self.arena.copy_params_from(&other.arena)?;
-            return run(self);
-        }
-        self.arena.exchange_memory(&mut other.arena);
-        let outcome = run(self);
-        self.arena.exchange_memory(&mut other.arena);
-        outcome
     }
 
     /// Memory for `program`, whose code `entry` is; `code` is kept as long as the session.
@@ -170,14 +125,6 @@ impl Session {
         self
     }
 
-    pub fn arena(&self) -> &Arena {
-        &self.arena
-    }
-
-    pub fn arena_mut(&mut self) -> &mut Arena {
-        &mut self.arena
-    }
-
     /// What the parts of all steps have taken since the last call; nothing for code without marks.
     pub fn take_spent(&mut self) -> Option<Spent> {
         let marks = self.marks.as_mut()?;
@@ -185,15 +132,10 @@ impl Session {
         marks.clear();
         Some(spent)
     }
+}
 
-    /// Runs at most `rounds` steps and returns how many were run to their end.
-    ///
-    /// # Errors
-    /// The first error of the driver.
-    ///
-    /// # Panics
-    /// As the driver does.
-    pub fn run(&mut self, rounds: u64, seed: u64, driver: &mut dyn Driver) -> Result<u64> {
+impl Engine for Session {
+    fn run(&mut self, rounds: u64, seed: u64, driver: &mut dyn Driver) -> Result<u64> {
         let base = self.arena.base();
         let prepared = self.arena.prepare();
         let marks = self.marks.as_ref();
@@ -238,6 +180,73 @@ impl Session {
             Outcome::Failed(error) => Err(error),
             Outcome::Panicked(payload) => resume_unwind(payload),
         }
+    }
+
+    fn batch_shape(&self) -> Result<[usize; 2]> {
+        self.arena.batch_shape()
+    }
+
+    fn reset_carried(&mut self) {
+        self.arena.reset_carried();
+    }
+
+    fn tensors(&self) -> &[Tensor] {
+        self.arena.tensors()
+    }
+
+    fn bytes(&self, name: &str) -> Result<Cow<'_, [u8]>> {
+        self.arena.bytes_of(name)
+    }
+
+    fn fill(&mut self, name: &str, values: &mut dyn Iterator<Item = f32>) -> Result<()> {
+        self.arena.fill(name, values)
+    }
+}
+
+/// A training program and the one that measures it: in the training program's memory, if that was planned for both.
+#[derive(Debug)]
+pub struct Pair {
+    train: Session,
+    evaluate: Session,
+}
+
+impl Pair {
+    /// Two programs in one arena; `evaluate` was planned for the arena of `train`. `pinned` says of each whether its
+    /// workers are, see [`Session::pinned`].
+    ///
+    /// # Errors
+    /// [`crate::Error::Memory`] if the machine does not have enough.
+    pub fn sharing(mut train: Executable, evaluate: Executable, pinned: [bool; 2]) -> Result<Self> {
+        train.share_with(&evaluate);
+        let train = Session::new(train)?.pinned(pinned[0]);
+        Ok(Self { train, evaluate: Session::guest(evaluate)?.pinned(pinned[1]) })
+    }
+
+    /// Two programs, each in its own arena.
+    pub fn apart(train: Session, evaluate: Session) -> Self {
+        Self { train, evaluate }
+    }
+}
+
+impl Trainee for Pair {
+    fn trained(&self) -> &dyn Engine {
+        &self.train
+    }
+
+    fn train(&mut self) -> &mut dyn Engine {
+        &mut self.train
+    }
+
+    fn measure(&mut self, run: &mut dyn FnMut(&mut dyn Engine) -> Result<()>) -> Result<()> {
+        let (train, evaluate) = (&mut self.train, &mut self.evaluate);
+        if !evaluate.guest {
+            evaluate.arena.copy_params_from(&train.arena)?;
+            return run(evaluate);
+        }
+        evaluate.arena.exchange_memory(&mut train.arena);
+        let outcome = run(evaluate);
+        evaluate.arena.exchange_memory(&mut train.arena);
+        outcome
     }
 }
 
@@ -313,9 +322,9 @@ pub fn library() -> Library {
 /// The host of a run.
 ///
 /// # Safety
-/// `run` is the pointer that [`Session::run`] gave to the entry, during that call.
+/// `run` is the pointer that [`Engine::run`] gave to the entry, during that call.
 unsafe fn host<'a>(run: *mut Run) -> &'a Host<'a> {
-    // SAFETY: `Session::run` put a `Host` there that lives as long as the call; it is only shared, never borrowed mutably.
+    // SAFETY: `Engine::run` put a `Host` there that lives as long as the call; it is only shared, never borrowed mutably.
     unsafe { &*(*run).host.cast::<Host<'a>>() }
 }
 
@@ -368,6 +377,7 @@ mod tests {
 
     use super::*;
     use crate::Error;
+    use crate::engine::StepOutputs;
     use crate::testing::{buffer, outer_loop, program};
 
     /// loss = tokens[0] + worker count, hits = a random key's low bits.
@@ -413,23 +423,23 @@ mod tests {
     }
 
     impl Driver for Script {
-        fn begin(&mut self, round: u64, arena: &mut Arena) -> Result<Control> {
+        fn begin(&mut self, round: u64, inputs: &mut dyn StepInputs) -> Result<Control> {
             if self.stop_at == Some(round) {
                 return Ok(Control::Stop);
             }
-            arena.batch_mut()?.0[0] = 10 * round as u32;
+            inputs.batch_mut()?.0[0] = 10 * round as u32;
             Ok(Control::Step(round + 1))
         }
 
-        fn end(&mut self, round: u64, arena: &mut Arena) -> Result<()> {
+        fn end(&mut self, round: u64, outputs: &dyn StepOutputs) -> Result<()> {
             if self.panic_at == Some(round) {
                 panic!("in round {round}");
             }
             if self.fail_at == Some(round) {
                 return Err(Error::BadArgument("failed".into()));
             }
-            self.losses.push(arena.loss()?);
-            self.keys.push(arena.hits()?);
+            self.losses.push(outputs.loss()?);
+            self.keys.push(outputs.hits()?);
             Ok(())
         }
     }

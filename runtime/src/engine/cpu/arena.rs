@@ -13,9 +13,10 @@ use lstmc_compiler::graph::Elem;
 use lstmc_compiler::kernel::{Buffer, BufferKind, InputRole, OutputRole};
 use lstmc_compiler::plan::Program;
 
+use super::pages::Pages;
+use crate::engine::{StepInputs, StepOutputs, Tensor, TensorKind};
 use crate::error::{Error, Result};
 use crate::memory;
-use crate::pages::Pages;
 
 /// Buffers start at multiples of this many bytes: a cache line, and the widest vector.
 pub const ALIGNMENT: usize = 64;
@@ -26,6 +27,8 @@ pub struct Arena {
     memory: Memory,
     slots: Vec<Slot>,
     tensors: Vec<Tensor>,
+    /// Where each tensor lies.
+    places: Vec<Place>,
     by_name: HashMap<String, usize>,
     /// Whether the program's prologue has run on the parameters as they are.
     prepared: bool,
@@ -40,35 +43,11 @@ struct Slot {
     words: Range<usize>,
 }
 
-/// A named tensor that outlives a step: a parameter of the model, or what belongs to one.
+/// Where a tensor lies: some columns of a buffer's last axis.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Tensor {
-    /// Unique: `lstm_1.W_i`; `optimizer/lstm_1.W_i/s`; `carried/lstm_1.h`.
-    pub name: String,
-    pub shape: Vec<usize>,
-    pub kind: TensorKind,
+struct Place {
     slot: usize,
-    /// Which columns of the buffer's last axis.
     columns: Range<usize>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum TensorKind {
-    Param,
-    /// Starts at this value.
-    OptimizerState(f64),
-    /// Starts at this value, and again at the start of each sequence.
-    Carried(f64),
-}
-
-impl Tensor {
-    pub fn len(&self) -> usize {
-        self.shape.iter().product()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
 }
 
 impl Arena {
@@ -116,9 +95,13 @@ impl Arena {
                 Slot { kind, elem, shape, words }
             })
             .collect();
-        let tensors = tensors(program);
-        let by_name = tensors.iter().enumerate().map(|(i, tensor)| (tensor.name.clone(), i)).collect();
-        Self { memory, slots, tensors, by_name, prepared: false }
+        let (tensors, places): (Vec<_>, Vec<_>) = tensors(program).into_iter().unzip();
+        let by_name = tensors
+            .iter()
+            .enumerate()
+            .map(|(i, tensor): (usize, &Tensor)| (tensor.name.clone(), i))
+            .collect();
+        Self { memory, slots, tensors, places, by_name, prepared: false }
     }
 
     pub fn bytes(&self) -> usize {
@@ -130,68 +113,36 @@ impl Arena {
         &self.tensors
     }
 
-    pub fn params(&self) -> impl Iterator<Item = &Tensor> {
-        self.tensors.iter().filter(|tensor| tensor.kind == TensorKind::Param)
-    }
-
-    pub fn tensor(&self, name: &str) -> Option<&Tensor> {
-        self.by_name.get(name).map(|&i| &self.tensors[i])
-    }
-
-    /// A tensor's values, row by row.
-    ///
-    /// # Errors
-    /// No tensor has this name.
-    pub fn read(&self, name: &str) -> Result<Vec<f32>> {
-        let tensor = self.tensor(name).ok_or_else(|| Error::MissingBuffer(name.into()))?;
-        Ok(self.values(tensor).collect())
+    fn index(&self, name: &str) -> Result<usize> {
+        self.by_name.get(name).copied().ok_or_else(|| Error::MissingBuffer(name.into()))
     }
 
     /// A tensor's values as little-endian bytes, row by row: a view of the arena where the tensor is all of a buffer.
-    pub fn bytes_of(&self, tensor: &Tensor) -> Cow<'_, [u8]> {
-        let slot = &self.slots[tensor.slot];
-        if cfg!(target_endian = "little") && tensor.columns.len() == row_width(&slot.shape) {
-            return Cow::Borrowed(self.memory.bytes(slot.words.clone()));
-        }
-        let mut bytes = Vec::with_capacity(tensor.len() * 4);
-        bytes.extend(self.values(tensor).flat_map(f32::to_le_bytes));
-        Cow::Owned(bytes)
-    }
-
-    /// The values of one of this arena's tensors, row by row.
-    pub fn values(&self, tensor: &Tensor) -> impl Iterator<Item = f32> {
-        self.rows(tensor).flat_map(|row| self.memory.reals(row)).copied()
-    }
-
-    /// Sets a tensor's values, row by row.
     ///
     /// # Errors
-    /// No tensor has this name, or it has another length.
-    pub fn write(&mut self, name: &str, values: &[f32]) -> Result<()> {
-        let tensor = self.tensor(name).ok_or_else(|| Error::MissingBuffer(name.into()))?;
-        if tensor.len() != values.len() {
-            let (expected, found) = (tensor.len(), values.len());
-            return Err(Error::WrongLength { name: name.into(), expected, found });
+    /// No tensor has this name.
+    pub fn bytes_of(&self, name: &str) -> Result<Cow<'_, [u8]>> {
+        let index = self.index(name)?;
+        let Place { slot, columns } = &self.places[index];
+        let slot = &self.slots[*slot];
+        if cfg!(target_endian = "little") && columns.len() == row_width(&slot.shape) {
+            return Ok(Cow::Borrowed(self.memory.bytes(slot.words.clone())));
         }
-        let width = tensor.columns.len();
-        let rows: Vec<_> = self.rows(tensor).collect();
-        self.prepared = false;
-        for (row, from) in rows.into_iter().zip(values.chunks_exact(width.max(1))) {
-            self.memory.reals_mut(row).copy_from_slice(from);
-        }
-        Ok(())
+        let mut bytes = Vec::with_capacity(self.tensors[index].len() * 4);
+        let values = self.rows(index).flat_map(|row| self.memory.reals(row));
+        bytes.extend(values.flat_map(|value| value.to_le_bytes()));
+        Ok(Cow::Owned(bytes))
     }
 
     /// Writes a tensor from as many values as it has, row by row, without holding them all.
     ///
     /// # Errors
     /// No tensor has this name.
-    pub fn fill(&mut self, name: &str, mut values: impl Iterator<Item = f32>) -> Result<()> {
-        let tensor = self.tensor(name).ok_or_else(|| Error::MissingBuffer(name.into()))?;
-        let rows = self.rows(tensor);
+    pub fn fill(&mut self, name: &str, values: &mut dyn Iterator<Item = f32>) -> Result<()> {
+        let rows = self.rows(self.index(name)?);
         self.prepared = false;
         for row in rows {
-            for (to, from) in self.memory.reals_mut(row).iter_mut().zip(&mut values) {
+            for (to, from) in self.memory.reals_mut(row).iter_mut().zip(&mut *values) {
                 *to = from;
             }
         }
@@ -203,116 +154,49 @@ impl Arena {
     /// # Errors
     /// A parameter that the other program does not have, or not with this shape.
     pub fn copy_params_from(&mut self, other: &Arena) -> Result<()> {
-        let pairs: Vec<(Tensor, &Tensor)> = self
-            .params()
-            .map(|to| match other.tensor(&to.name) {
-                Some(from) if from.len() == to.len() => Ok((to.clone(), from)),
-                _ => Err(Error::MissingBuffer(to.name.clone())),
+        let params = self.tensors.iter().enumerate().filter(|(_, tensor)| tensor.kind == TensorKind::Param);
+        let pairs: Vec<(usize, usize)> = params
+            .map(|(to, tensor)| {
+                let from = other.index(&tensor.name)?;
+                let same = other.tensors[from].len() == tensor.len();
+                same.then_some((to, from)).ok_or_else(|| Error::MissingBuffer(tensor.name.clone()))
             })
             .collect::<Result<_>>()?;
         self.prepared = false;
         for (to, from) in pairs {
-            let rows: Vec<_> = self.rows(&to).collect();
-            for (to, from) in rows.into_iter().zip(other.rows(from)) {
+            for (to, from) in self.rows(to).zip(other.rows(from)) {
                 self.memory.reals_mut(to).copy_from_slice(other.memory.reals(from));
             }
         }
         Ok(())
     }
 
-    /// Recurrent state as at the start of a sequence.
-    pub fn reset_carried(&mut self) {
-        self.reset(|kind| matches!(kind, TensorKind::Carried(_)));
-    }
-
     fn reset(&mut self, which: impl Fn(TensorKind) -> bool) {
         for index in 0..self.tensors.len() {
-            let tensor = &self.tensors[index];
-            let (TensorKind::OptimizerState(start) | TensorKind::Carried(start)) = tensor.kind else {
-                continue;
-            };
-            if which(tensor.kind) {
-                let rows: Vec<_> = self.rows(tensor).collect();
-                rows.into_iter().for_each(|row| self.memory.reals_mut(row).fill(start as f32));
+            let kind = self.tensors[index].kind;
+            let (TensorKind::OptimizerState(start) | TensorKind::Carried(start)) = kind else { continue };
+            if which(kind) {
+                self.rows(index).for_each(|row| self.memory.reals_mut(row).fill(start as f32));
             }
         }
     }
 
-    /// The word ranges of a tensor's rows.
-    fn rows(&self, tensor: &Tensor) -> impl Iterator<Item = Range<usize>> + use<> {
-        let slot = &self.slots[tensor.slot];
-        let (first, width, columns) = (slot.words.start, row_width(&slot.shape), tensor.columns.clone());
+    /// The word ranges of the rows of tensor number `index`.
+    fn rows(&self, index: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+        let Place { slot, columns } = self.places[index].clone();
+        let slot = &self.slots[slot];
+        let (first, width) = (slot.words.start, row_width(&slot.shape));
         let rows = slot.words.len().checked_div(width).unwrap_or(0);
         (0..rows).map(move |row| first + row * width + columns.start..first + row * width + columns.end)
     }
 
-    /// The shape of the tokens' buffer, `[steps, rows]`.
+    /// The steps and rows of the tokens' buffer.
     ///
     /// # Errors
     /// The program reads no tokens.
-    pub fn tokens_shape(&self) -> Result<&[usize]> {
-        Ok(&self.input(&InputRole::Tokens, "tokens")?.shape)
-    }
-
-    /// The buffers of token ids and of the ids to predict, to be filled before a step. A program without targets has an
-    /// empty one.
-    ///
-    /// # Errors
-    /// The program reads no tokens.
-    pub fn batch_mut(&mut self) -> Result<(&mut [u32], &mut [u32])> {
-        let tokens = self.input(&InputRole::Tokens, "tokens")?.words.clone();
-        let targets = self.input(&InputRole::Targets, "targets").map_or(0..0, |slot| slot.words.clone());
-        Ok(self.memory.ids_mut(tokens, targets))
-    }
-
-    /// Sets the learning rate and the number of the update, where the program reads them.
-    pub fn set_rate_and_step(&mut self, rate: f32, step: u64) {
-        for (role, value) in [(InputRole::Rate, rate), (InputRole::Step, step as f32)] {
-            if let Ok(words) = self.input(&role, "").map(|slot| slot.words.clone()) {
-                self.memory.reals_mut(words).fill(value);
-            }
-        }
-    }
-
-    /// The mean loss of the predicted tokens in the last step of training.
-    ///
-    /// # Errors
-    /// The program does not compute it.
-    pub fn loss(&self) -> Result<f32> {
-        self.number(&OutputRole::Loss, "loss")
-    }
-
-    /// How many predictions of the last step of training were right.
-    ///
-    /// # Errors
-    /// The program does not compute it.
-    pub fn hits(&self) -> Result<f32> {
-        self.number(&OutputRole::Hits, "hits")
-    }
-
-    /// Of the last step of an evaluation the loss of each target in nats, and 1 for each that was predicted, both shaped
-    /// like the targets. (Of training the two have one element: see [`Arena::loss`] and [`Arena::hits`].)
-    ///
-    /// # Errors
-    /// The program does not compute them.
-    pub fn outcomes(&self) -> Result<(&[f32], &[f32])> {
-        let losses = self.output(&OutputRole::Loss, "loss")?.words.clone();
-        let hits = self.output(&OutputRole::Hits, "hits")?.words.clone();
-        Ok((self.memory.reals(losses), self.memory.reals(hits)))
-    }
-
-    /// The distributions of the last step: `[steps * rows, vocab]` or `[rows, vocab]`, and the vocabulary's size.
-    ///
-    /// # Errors
-    /// The program does not compute them.
-    pub fn probabilities(&self) -> Result<(&[f32], usize)> {
-        let slot = self.output(&OutputRole::Probabilities, "probabilities")?;
-        Ok((self.memory.reals(slot.words.clone()), row_width(&slot.shape)))
-    }
-
-    /// The first tensor that has an element which is no finite number.
-    pub fn first_not_finite(&self) -> Option<&Tensor> {
-        self.tensors.iter().find(|tensor| !self.values(tensor).all(f32::is_finite))
+    pub fn batch_shape(&self) -> Result<[usize; 2]> {
+        let shape = &self.input(&InputRole::Tokens, "tokens")?.shape;
+        shape.as_slice().try_into().map_err(|_| Error::MissingBuffer("tokens of steps and rows".into()))
     }
 
     fn number(&self, role: &OutputRole, what: &str) -> Result<f32> {
@@ -340,6 +224,47 @@ impl Arena {
     }
 }
 
+impl StepInputs for Arena {
+    fn batch_mut(&mut self) -> Result<(&mut [u32], &mut [u32])> {
+        let tokens = self.input(&InputRole::Tokens, "tokens")?.words.clone();
+        let targets = self.input(&InputRole::Targets, "targets").map_or(0..0, |slot| slot.words.clone());
+        Ok(self.memory.ids_mut(tokens, targets))
+    }
+
+    fn set_rate_and_step(&mut self, rate: f32, step: u64) {
+        for (role, value) in [(InputRole::Rate, rate), (InputRole::Step, step as f32)] {
+            if let Ok(words) = self.input(&role, "").map(|slot| slot.words.clone()) {
+                self.memory.reals_mut(words).fill(value);
+            }
+        }
+    }
+
+    fn reset_carried(&mut self) {
+        self.reset(|kind| matches!(kind, TensorKind::Carried(_)));
+    }
+}
+
+impl StepOutputs for Arena {
+    fn loss(&self) -> Result<f32> {
+        self.number(&OutputRole::Loss, "loss")
+    }
+
+    fn hits(&self) -> Result<f32> {
+        self.number(&OutputRole::Hits, "hits")
+    }
+
+    fn outcomes(&self) -> Result<(&[f32], &[f32])> {
+        let losses = self.output(&OutputRole::Loss, "loss")?.words.clone();
+        let hits = self.output(&OutputRole::Hits, "hits")?.words.clone();
+        Ok((self.memory.reals(losses), self.memory.reals(hits)))
+    }
+
+    fn probabilities(&self) -> Result<(&[f32], usize)> {
+        let slot = self.output(&OutputRole::Probabilities, "probabilities")?;
+        Ok((self.memory.reals(slot.words.clone()), row_width(&slot.shape)))
+    }
+}
+
 /// The length of the last axis; a number is a row of one.
 fn row_width(shape: &[usize]) -> usize {
     shape.last().copied().unwrap_or(1)
@@ -347,7 +272,7 @@ fn row_width(shape: &[usize]) -> usize {
 
 /// The long-lived tensors of a program. A parameter buffer, and the optimizer state shaped like it, is cut into the
 /// model's own parameters, so that what is saved does not depend on how they were merged.
-fn tensors(program: &Program) -> Vec<Tensor> {
+fn tensors(program: &Program) -> Vec<(Tensor, Place)> {
     let buffers = &program.module.buffers;
     let parts = |name: &str| {
         buffers.iter().find(|buffer| buffer.name == name).and_then(|buffer| match &buffer.kind {
@@ -365,7 +290,7 @@ fn tensors(program: &Program) -> Vec<Tensor> {
                 }
                 let columns = part.start..part.start + part.len;
                 assert!(columns.end <= row_width(&buffer.shape), "{} lies in {}", part.name, buffer.name);
-                Tensor { name: label(&part.name), shape, kind, slot, columns }
+                (Tensor { name: label(&part.name), shape, kind }, Place { slot, columns })
             };
             parts.iter().map(tensor).collect::<Vec<_>>()
         };
@@ -380,13 +305,14 @@ fn tensors(program: &Program) -> Vec<Tensor> {
                 let parts = parts(param).unwrap_or(&[]);
                 tensors.extend(cut(parts, TensorKind::OptimizerState(*start), &label));
             }
-            BufferKind::Input(InputRole::Carried { start }) => tensors.push(Tensor {
-                name: format!("carried/{}", buffer.name),
-                shape: buffer.shape.clone(),
-                kind: TensorKind::Carried(*start),
-                slot,
-                columns: 0..row_width(&buffer.shape),
-            }),
+            BufferKind::Input(InputRole::Carried { start }) => {
+                let (name, shape) = (format!("carried/{}", buffer.name), buffer.shape.clone());
+                let columns = 0..row_width(&buffer.shape);
+                tensors.push((
+                    Tensor { name, shape, kind: TensorKind::Carried(*start) },
+                    Place { slot, columns },
+                ));
+            }
             _ => {}
         }
     }
@@ -471,6 +397,17 @@ mod tests {
     use crate::testing::{buffer, program};
     use lstmc_compiler::kernel::Part;
 
+    impl Arena {
+        fn write(&mut self, name: &str, values: &[f32]) -> Result<()> {
+            self.fill(name, &mut values.iter().copied())
+        }
+
+        fn read(&self, name: &str) -> Result<Vec<f32>> {
+            let bytes = self.bytes_of(name)?;
+            Ok(bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
+        }
+    }
+
     fn part(name: &str, start: usize, len: usize) -> Part {
         Part { name: name.into(), start, len }
     }
@@ -504,7 +441,7 @@ mod tests {
         assert_eq!(arena.memory.reals(0..6), [1.0, 2.0, 5.0, 3.0, 4.0, 6.0]);
         assert_eq!(arena.read("W_i").unwrap(), [1.0, 2.0, 3.0, 4.0]);
         assert_eq!(arena.read("W_f").unwrap(), [5.0, 6.0]);
-        assert_eq!(arena.tensor("W_f").unwrap().shape, [2, 1]);
+        assert_eq!(arena.tensors()[1].shape, [2, 1]);
     }
 
     #[test]
@@ -556,7 +493,7 @@ mod tests {
         assert!(arena.prepare());
         arena.write("W_f", &[5.0, 6.0]).unwrap();
         assert!(!arena.prepare() && arena.prepare());
-        arena.fill("W_f", std::iter::repeat(0.5)).unwrap();
+        arena.fill("W_f", &mut std::iter::repeat(0.5)).unwrap();
         assert!(!arena.prepare() && arena.prepare());
         let other = Arena::new(&example()).unwrap();
         arena.copy_params_from(&other).unwrap();
@@ -564,10 +501,10 @@ mod tests {
     }
 
     #[test]
-    fn wrong_names_and_lengths_are_errors() {
+    fn wrong_names_are_errors() {
         let mut arena = Arena::new(&example()).unwrap();
         assert!(matches!(arena.write("V", &[1.0]), Err(Error::MissingBuffer(_))));
-        assert!(matches!(arena.write("W_i", &[1.0]), Err(Error::WrongLength { expected: 4, found: 1, .. })));
+        assert!(matches!(arena.read("V"), Err(Error::MissingBuffer(_))));
     }
 
     #[test]

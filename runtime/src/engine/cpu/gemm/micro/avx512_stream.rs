@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use lstmc_compiler::kernel::{Format, PANEL};
 
-use crate::gemm::product::Panels;
-use crate::gemm::product::{Product, cut};
+use crate::engine::cpu::gemm::product::Panels;
+use crate::engine::cpu::gemm::product::{Product, cut};
 
 const F32: u32 = 0;
 const BF16: u32 = 1;

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use lstmc_compiler::kernel::Precision;
 
-use crate::gemm::product::{Panels, Product};
+use crate::engine::cpu::gemm::product::{Panels, Product};
 
 /// What a register tile works on: `C[..rows, ..columns]` becomes, or grows by, `k` products of A and B. Elements of A and B
 /// are `f32`, or pairs of `bf16` for the tiles of [`Pairs`].
@@ -53,20 +53,20 @@ pub(super) fn thirds<const N: usize>(a: *const f32, a_apart: usize) -> [*const f
 pub type TileFn = unsafe fn(&Tile);
 
 /// `to[p * apart + i] = from[i * row + p]` for `i < rows <= 16` and `p < k`: `(from, row, rows, k, to, apart)`, where
-/// `apart >= rows`. If `apart` is 16, elements from `rows` on become zero; otherwise up to [`crate::gemm::packing::OVERRUN`]
+/// `apart >= rows`. If `apart` is 16, elements from `rows` on become zero; otherwise up to [`crate::engine::cpu::gemm::packing::OVERRUN`]
 /// elements after the last are overwritten.
 pub type InterleaveFn = unsafe fn(*const f32, usize, usize, usize, *mut f32, usize);
 
-/// [`crate::gemm::direct::run`] or [`crate::gemm::dots::run`] on one instruction set.
+/// [`crate::engine::cpu::gemm::direct::run`] or [`crate::engine::cpu::gemm::dots::run`] on one instruction set.
 pub type DirectFn = unsafe fn(&Product, *const f32, usize);
 
-/// [`crate::gemm::stream::run`] on one instruction set.
+/// [`crate::engine::cpu::gemm::stream::run`] on one instruction set.
 pub type StreamFn = unsafe fn(&Product, Panels);
 
-/// [`crate::gemm::fused_sums::squares`] on one instruction set.
+/// [`crate::engine::cpu::gemm::fused_sums::squares`] on one instruction set.
 pub type SquaresFn = unsafe fn(*const f32, usize, usize, usize, *mut f32, bool);
 
-/// Numbers in [`crate::gemm::packing::Layout::Pairs`] from rows of `f32`: `(from, apart, width, k, to)`, of `k` rows of `width`
+/// Numbers in [`crate::engine::cpu::gemm::packing::Layout::Pairs`] from rows of `f32`: `(from, apart, width, k, to)`, of `k` rows of `width`
 /// numbers that lie `apart` from one to the next. The last pair of an odd `k` is with zero.
 pub type PairFn = unsafe fn(*const f32, usize, usize, usize, *mut f32);
 
@@ -114,7 +114,7 @@ pub struct Pairs {
     pub interleave: InterleaveFn,
     /// Panels of `width` columns, the last one padded with zeros.
     pub panels: PairFn,
-    /// Rows of at most 24 pairs one after the other; up to [`crate::gemm::packing::OVERRUN`] elements after the last are
+    /// Rows of at most 24 pairs one after the other; up to [`crate::engine::cpu::gemm::packing::OVERRUN`] elements after the last are
     /// overwritten.
     pub rows: PairFn,
 }
@@ -214,22 +214,22 @@ impl Operands {
 /// A table of heights: `rows x panels` for each. `tile::<rows, panels, by_column, copies, sums>` must be in scope.
 macro_rules! heights {
     ($copying:ident: $($rows:literal x $panels:literal),* $(,)?) => {
-        &[$(crate::gemm::micro::isa::Height {
+        &[$(crate::engine::cpu::gemm::micro::isa::Height {
             panels: $panels,
-            wide: crate::gemm::micro::isa::forms!($rows, $panels, false, false),
-            single: crate::gemm::micro::isa::forms!($rows, 1, false, false),
-            copying: crate::gemm::micro::isa::heights!(@$copying $rows, $panels, false),
-            summing: crate::gemm::micro::isa::heights!(@$copying $rows, $panels, true),
+            wide: crate::engine::cpu::gemm::micro::isa::forms!($rows, $panels, false, false),
+            single: crate::engine::cpu::gemm::micro::isa::forms!($rows, 1, false, false),
+            copying: crate::engine::cpu::gemm::micro::isa::heights!(@$copying $rows, $panels, false),
+            summing: crate::engine::cpu::gemm::micro::isa::heights!(@$copying $rows, $panels, true),
         }),*]
     };
     (@copying $rows:literal, $panels:literal, $sums:literal) => {
-        Some(crate::gemm::micro::isa::forms!($rows, $panels, true, $sums))
+        Some(crate::engine::cpu::gemm::micro::isa::forms!($rows, $panels, true, $sums))
     };
     (@plain $rows:literal, $panels:literal, $sums:literal) => { None };
 }
 macro_rules! forms {
     ($rows:literal, $panels:literal, $copies:literal, $sums:literal) => {
-        crate::gemm::micro::isa::Forms {
+        crate::engine::cpu::gemm::micro::isa::Forms {
             by_row: tile::<$rows, $panels, false, $copies, $sums>,
             by_column: tile::<$rows, $panels, true, $copies, $sums>,
         }

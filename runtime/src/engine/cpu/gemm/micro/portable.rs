@@ -3,10 +3,10 @@
 use lstmc_compiler::kernel::PANEL;
 
 use super::isa::{Isa, Tile, Tiles, heights};
-use crate::gemm::product::Panels;
-use crate::gemm::product::Product;
-use crate::gemm::stream;
-use crate::gemm::{direct, dots, fused_sums};
+use crate::engine::cpu::gemm::product::Panels;
+use crate::engine::cpu::gemm::product::Product;
+use crate::engine::cpu::gemm::stream;
+use crate::engine::cpu::gemm::{direct, dots, fused_sums};
 
 /// Whether the baseline multiplies and adds in one instruction; elsewhere `mul_add` is a call.
 const FUSED: bool = cfg!(target_arch = "aarch64");

@@ -5,10 +5,10 @@ use std::arch::x86_64::*;
 use lstmc_compiler::kernel::PANEL;
 
 use super::isa::{Isa, Tile, Tiles, heights, thirds};
-use crate::gemm::product::Panels;
-use crate::gemm::product::Product;
-use crate::gemm::stream;
-use crate::gemm::{direct, dots, fused_sums};
+use crate::engine::cpu::gemm::product::Panels;
+use crate::engine::cpu::gemm::product::Product;
+use crate::engine::cpu::gemm::stream;
+use crate::engine::cpu::gemm::{direct, dots, fused_sums};
 
 pub static ISA: Isa = Isa {
     name: "avx2",

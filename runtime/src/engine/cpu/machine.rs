@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use crate::workers::{self, Barrier};
+use crate::engine::cpu::workers::{self, Barrier};
 
 /// Seconds that one round should last at least.
 const ROUND_SECONDS: f64 = 0.005;

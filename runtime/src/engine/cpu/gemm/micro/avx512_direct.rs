@@ -3,10 +3,10 @@
 
 use std::arch::x86_64::*;
 
-use crate::gemm::cache::{far_enough, prefetch};
-use crate::gemm::direct::{COLUMNS, SUMS};
-use crate::gemm::dots::LANES;
-use crate::gemm::product::{Product, cut, in_order};
+use crate::engine::cpu::gemm::cache::{far_enough, prefetch};
+use crate::engine::cpu::gemm::direct::{COLUMNS, SUMS};
+use crate::engine::cpu::gemm::dots::LANES;
+use crate::engine::cpu::gemm::product::{Product, cut, in_order};
 
 /// Numbers of a vector.
 const WIDTH: usize = 16;

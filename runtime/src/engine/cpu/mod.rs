@@ -1,0 +1,20 @@
+//! Programs on the processor: compiled code that holds the loop over steps, and what it runs on.
+//!
+//! ```text
+//! session      compiled code with its arena, its workers and the host's part of each step
+//! arena        a program's buffers by name and role, in one block (pages)
+//! workers      the threads that run it, and their barrier
+//! gemm         the products that compiled code calls
+//! machine      what the processor can do; probes: what the parts of a step take
+//! ```
+
+mod arena;
+pub mod gemm;
+pub mod machine;
+mod pages;
+pub mod probes;
+mod session;
+pub mod workers;
+
+pub use arena::Arena;
+pub use session::{Executable, Pair, Session, library};
