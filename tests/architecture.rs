@@ -20,13 +20,13 @@ const UNSAFE: [&str; 11] = [
     "compiler/src/backend/abi.rs",
     "compiler/src/backend/cranelift/mod.rs",
     "compiler/src/backend/cranelift/tests/support.rs",
-    "runtime/src/arena.rs",
-    "runtime/src/gemm/",
-    "runtime/src/machine.rs",
-    "runtime/src/session.rs",
+    "runtime/src/engine/cpu/arena.rs",
+    "runtime/src/engine/cpu/gemm/",
+    "runtime/src/engine/cpu/machine.rs",
+    "runtime/src/engine/cpu/session.rs",
+    "runtime/src/engine/cpu/workers/",
     "runtime/src/testing.rs",
     "runtime/src/train/tests.rs",
-    "runtime/src/workers/",
 ];
 
 /// Files whose unit tests alone may: they stand in for compiled code.
@@ -282,6 +282,21 @@ fn the_compiler_knows_no_layer_and_no_optimizer() {
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// Drivers and files know a running program by the traits of `engine`, so that it can run on another device.
+#[test]
+fn only_engines_know_what_they_run_on() {
+    let stand_ins = ["runtime/src/testing.rs", "runtime/src/train/tests.rs"];
+    let mut wrong = vec![];
+    for source in sources("runtime/src") {
+        let ours =
+            source.path.starts_with("runtime/src/engine/") || stand_ins.contains(&source.path.as_str());
+        if !ours && code(without_tests(&source.text), false).contains("engine::cpu") {
+            wrong.push(source.path);
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:?} know an engine's inside");
 }
 
 #[test]
