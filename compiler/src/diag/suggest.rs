@@ -1,10 +1,11 @@
-//! What may be meant by a word that is not known: one of the same meaning, or the nearest in spelling.
+//! What an unknown word may mean: a known one of the same meaning, or the nearest in spelling.
 
 use super::Diagnostic;
 use super::synonyms::{Place, hint};
+use super::wording::list;
 
-/// Adds as help what to write for `word`, which is not known in this place: another name for it, or how to do without;
-/// else the nearest candidate; else the list of them all after `lead`.
+/// Adds help about `word`, which is not known in this place: what it is called here or how to do without it, else the
+/// nearest candidate, else all candidates after `lead`.
 pub fn suggest<'a>(
     error: Diagnostic,
     place: Place,
@@ -23,15 +24,9 @@ pub fn suggest<'a>(
     }
 }
 
-/// Names in backquotes, with commas between them.
-pub fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
-    let quoted: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
-    quoted.join(", ")
-}
-
-/// The candidate that fewest edits turn into `word`, if it is near enough to be meant; the first among equals.
+/// The candidate with the smallest edit distance to `word`, if it is near enough to be meant; the first among equals.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    // Of one or two letters, everything is near everything.
+    // Words of one or two letters are all near each other.
     let limit = (word.chars().count() / 3).min(3);
     let scored = candidates.into_iter().map(|candidate| (edits(word, candidate), candidate));
     scored.filter(|&(distance, _)| distance <= limit).min_by_key(|&(distance, _)| distance).map(|(_, c)| c)

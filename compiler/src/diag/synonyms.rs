@@ -1,5 +1,5 @@
-//! What other programs call what is written here, and what they have that is not here at all. It serves messages only:
-//! nothing is accepted because of it.
+//! Names from other libraries: what each is called here, or what to do if there is no such thing. They are for messages
+//! only: none of them is accepted.
 
 /// Where an unknown word stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,11 +31,11 @@ pub enum Place {
     Name,
 }
 
-/// What is meant.
+/// What a name from another library means here.
 enum Meaning {
-    /// The first of these that is known in this place.
+    /// The first of these names that is known in this place.
     Called(&'static str),
-    /// What to write, or why there is nothing.
+    /// There is no such name: what to write instead, or why there is nothing.
     Said(&'static str),
 }
 
@@ -61,8 +61,8 @@ const WRITE_CELL: &str = "write it as a layer of your own, with a `state` and it
 const FAN_IN: &str =
     "in a layer of your own write `param W: [in, units] = normal(sqrt(2 / in))`, or `uniform(sqrt(6 / in))`";
 
-/// The places, the words as [`squash`] leaves them with spaces between, and their meaning. A later entry of the same word
-/// counts where an earlier one does not apply.
+/// Places, words as [`squash`] leaves them, with spaces between, and their meaning. If an entry does not apply, a later one
+/// with the same word may.
 const TABLE: &[(&[Place], &str, Meaning)] = &[
     // Blocks.
     (&[Block], "dataset corpus text input inputs", Called("data")),
@@ -407,7 +407,7 @@ const TABLE: &[(&[Place], &str, Meaning)] = &[
     ),
 ];
 
-/// Endings that say what kind of thing a name is, which here its place does.
+/// Endings that say what kind of thing a name is: here its place says that.
 const ENDINGS: [&str; 7] = ["cell", "layer", "optimizer", "loss", "initializer", "init", "activation"];
 
 /// The known word that an unknown one means, by the table or by its spelling without case, `_` and endings such as `Cell`.
@@ -423,7 +423,7 @@ pub fn meant<'a>(place: Place, word: &str, known: &[&'a str]) -> Option<&'a str>
     same.or_else(called).copied()
 }
 
-/// What to write for a word that is not known where it stands, if that can be told; `known` are the words that are.
+/// What to write instead of an unknown word, if the table or its spelling tells; `known` are the words that are known.
 pub fn hint(place: Place, word: &str, known: &[&str]) -> Option<String> {
     match meant(place, word, known) {
         Some(known) if squash(known) == squash(word) => return Some(format!("did you mean `{known}`?")),
@@ -442,7 +442,7 @@ fn meanings(place: Place, form: &str) -> impl Iterator<Item = &'static Meaning> 
     TABLE.iter().filter(move |(places, words, _)| fits(places, words)).map(|(.., meaning)| meaning)
 }
 
-/// A word in lower case, without what joins its parts.
+/// A word in lower case, without `_` and `-`.
 fn squash(word: &str) -> String {
     word.chars().filter(|c| *c != '_' && *c != '-').flat_map(char::to_lowercase).collect()
 }

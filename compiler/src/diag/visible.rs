@@ -1,10 +1,10 @@
-//! Text that others wrote, so that a terminal shows it and does not obey it.
+//! Untrusted text with control characters escaped, so that a terminal shows them and does not obey them.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// Whether a terminal would do something else with a character than show it: control characters but for tabs and line
-/// ends, and those that have text run in the other direction than it is stored.
+/// Whether a terminal would obey a character and not show it: control characters other than tabs and line ends, and those
+/// that change the direction of text.
 pub fn is_command(c: char) -> bool {
     let turns_text = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     turns_text || c.is_control() && c != '\n' && c != '\t'
@@ -43,10 +43,10 @@ pub fn visible_json(json: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// A source text as it is shown, and where its bytes are then. Both ends of a line stay what they are.
+/// A source text with escapes, and how they move its offsets. Line ends stay, `\n` as well as `\r\n`.
 pub(super) struct Shown {
     pub text: String,
-    /// The offsets of what was escaped, and by how many bytes everything behind it is moved.
+    /// The offset of each escaped character, and by how many bytes everything behind it has moved.
     moved: Vec<(usize, usize)>,
 }
 

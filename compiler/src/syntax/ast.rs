@@ -120,7 +120,7 @@ pub struct Bound {
 /// A size in a formal's shape.
 #[derive(Clone, Debug)]
 pub enum Dim {
-    /// Bound to whatever size comes.
+    /// A name for any size.
     Name(Name),
     Number(f64, Span),
 }

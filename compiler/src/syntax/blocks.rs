@@ -64,7 +64,7 @@ impl Parser<'_> {
         let at_key = self.kind() == Kind::Name && self.peek(1).kind == Kind::Colon;
         if !(at_key || self.at_statement_end()) {
             let what = "another `key:`, or the end of the line";
-            return match self.no_operator() {
+            return match self.missing_operator() {
                 Some(help) if self.slice(self.span()).starts_with('_') => self.expected_but(what, help),
                 _ => self.expected(what),
             };
@@ -174,7 +174,7 @@ impl Parser<'_> {
                     let span = span(self);
                     Ok(Range { name, least: bound(sign, first), most: bound(next, third), span })
                 }
-                _ => self.no_range(span(self)),
+                _ => self.not_a_range(span(self)),
             };
         }
         let span = span(self);
@@ -188,11 +188,11 @@ impl Parser<'_> {
             (None, Some(name), Binary::Lt | Binary::Le) => {
                 Ok(Range { name, least: bound(sign, first), most: None, span })
             }
-            _ => self.no_range(span),
+            _ => self.not_a_range(span),
         }
     }
 
-    fn no_range(&mut self, span: Span) -> Parsed<Range> {
+    fn not_a_range(&mut self, span: Span) -> Parsed<Range> {
         let error = Diagnostic::error("E0104", span, "this is no range of an option");
         self.fail(error.help("such as `rate >= 0`, or `0 <= rate < 1`, with the option's name in the middle"))
     }
@@ -229,7 +229,7 @@ impl Parser<'_> {
     }
 }
 
-/// The name that an expression is, if it is one.
+/// The expression as a name, if it is a plain one.
 fn name_of(expr: &Expr) -> Option<Name> {
     match &expr.kind {
         ExprKind::Name(text) => Some(Name { text: text.clone(), span: expr.span }),

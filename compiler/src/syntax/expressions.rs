@@ -9,7 +9,7 @@ use crate::diag::{Diagnostic, Span};
 const MAX_OPERATIONS: usize = 256;
 
 impl Parser<'_> {
-    /// An expression that is no part of another one.
+    /// An expression that is not part of another one.
     pub fn whole_expr(&mut self) -> Parsed<Expr> {
         self.operations = 0;
         self.expr()

@@ -1,5 +1,5 @@
-//! What other languages write and this one does not: it is named where it stands, and read as what was meant, so that one
-//! mistake gives one message.
+//! Signs of other languages. Each is reported, and then read as what was probably meant, so that one mistake gives one
+//! message.
 
 use super::token::Kind;
 use crate::diag::{Diagnostic, Span};
@@ -37,7 +37,7 @@ const SIGNS: [(&[&str], Kind, &str); 17] = [
     (&["~"], Kind::Minus, "a comparison is 1 or 0: `1 - c` is `not c`"),
 ];
 
-/// What is wrong with a text that is a token in other languages only, and the kind that it is read as, if it is.
+/// The error about a token of another language, and the kind of token that it is read as, if any.
 pub(super) fn sign(span: Span, text: &str) -> (Option<Kind>, Diagnostic) {
     let found = text.get(span.range()).unwrap_or_default();
     let error = means_nothing(span, found);
@@ -67,7 +67,7 @@ pub(super) fn sign(span: Span, text: &str) -> (Option<Kind>, Diagnostic) {
     (Some(Kind::Text), error.help(help))
 }
 
-/// What is wrong with characters that no language has here.
+/// The error about characters that begin no token.
 pub(super) fn unknown(span: Span, text: &str) -> Diagnostic {
     let found = text.get(span.range()).unwrap_or_default();
     if let Some(strange) = found.chars().find(|c| c.is_control() || c.is_whitespace() || is_invisible(*c)) {
@@ -94,7 +94,7 @@ fn means_nothing(span: Span, found: &str) -> Diagnostic {
     Diagnostic::error("E0101", span, format!("`{found}` means nothing here"))
 }
 
-/// Spaces of no width and marks of direction, of which an editor shows nothing.
+/// Spaces of no width and marks of direction, which an editor does not show.
 fn is_invisible(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2064}' | '\u{feff}')
 }
@@ -105,11 +105,11 @@ fn first(span: Span, text: &str) -> Span {
     Span { end: span.start + length, ..span }
 }
 
-/// What names of other programs stand behind.
+/// Modules of other libraries: the `nn` of `nn.Linear`.
 const MODULES: [&str; 12] =
     ["nn", "torch", "F", "tf", "keras", "layers", "np", "jnp", "jax", "math", "optim", "self"];
 
-/// What a point is about that is no decimal point: a number that lacks a digit, or a name of another language.
+/// Help about a `.` that is not in a number: a digit is missing, or a name of another language is qualified.
 fn dot(span: Span, text: &str) -> String {
     let (before, after) = (word_before(span, text), word_after(span, text));
     let digits = |word: &str| word.bytes().all(|b| b.is_ascii_digit());
@@ -143,12 +143,12 @@ fn word_after(span: Span, text: &str) -> &str {
     &after[..after.len() - after.trim_start_matches(is_word).len()]
 }
 
-/// If this stands in the value of a setting that is a path, as in `train: data/story.txt`: how it is written.
+/// Help if the span lies in a path without quotes, as in `train: data/story.txt`.
 fn path_around(span: Span, text: &str) -> Option<String> {
     let start = text[..span.range().start].rfind('\n').map_or(0, |at| at + 1);
     let line = text[start..].lines().next().unwrap_or_default();
     let at = span.range().start - start;
-    // The last key before it that names a text.
+    // The last key before it whose value is a path.
     let keys = ["train:", "valid:", "test:"];
     let (from, key) = keys.iter().filter_map(|key| Some((line[..at].rfind(key)?, *key))).max()?;
     let value = line[from + key.len()..].trim_start();

@@ -8,6 +8,7 @@ mod blocks;
 mod display;
 mod expressions;
 mod foreign;
+mod lexer;
 mod parser;
 mod print;
 mod statements;
@@ -18,6 +19,7 @@ mod token;
 pub(crate) use display::number;
 pub use print::{print, print_tokens};
 
+use self::parser::Parser;
 use crate::diag::{Diagnostic, Diagnostics, SourceId, SourceMap, Span};
 
 /// Longest text that is read, in bytes; a model file has a few thousand.
@@ -33,5 +35,5 @@ pub fn parse(sources: &SourceMap, id: SourceId) -> Result<ast::File, Diagnostics
         let message = format!("this file has {} bytes; a model file has at most {MAX_BYTES}", text.len());
         return Err(Diagnostic::error("E0108", Span::new(id, 0..0), message).into());
     }
-    parser::Parser::new(id, text).file()
+    Parser::new(id, text).file(Parser::item)
 }

@@ -3,8 +3,9 @@
 //! A statement ends with its line or at `;`, but a line ends only where no bracket is open and the grammar could end, so
 //! a line that closes with an operator goes on in the next one, and so does a chain whose next line begins with `->`.
 
-use super::ast::{File, Name};
-use super::token::{Kind, Token, lex};
+use super::ast::{File, Item, Name};
+use super::lexer::lex;
+use super::token::{Kind, Token};
 use crate::diag::{Diagnostic, Diagnostics, SourceId, Span};
 
 /// An error was reported; the caller recovers or passes it on.
@@ -25,8 +26,8 @@ pub(super) struct Parser<'s> {
     nesting: usize,
     /// Operations in the expression that is being read.
     pub operations: usize,
-    /// The first `lexical` of them are the lexer's.
     errors: Vec<Diagnostic>,
+    /// How many of the errors, at the front, are the lexer's.
     lexical: usize,
 }
 
@@ -38,11 +39,11 @@ impl<'s> Parser<'s> {
     }
 
     /// `file = item*`
-    pub fn file(mut self) -> Result<File, Diagnostics> {
+    pub fn file(mut self, item: impl Fn(&mut Self) -> Parsed<Item>) -> Result<File, Diagnostics> {
         let mut items = Vec::new();
         while self.kind() != Kind::End {
             let before = self.at;
-            match self.item() {
+            match item(&mut self) {
                 Ok(item) => items.push(item),
                 Err(Failed) => self.skip_to_item(before),
             }
@@ -77,6 +78,7 @@ impl<'s> Parser<'s> {
         self.tokens[self.at.saturating_sub(1)].span
     }
 
+    /// The source text of a span.
     pub fn slice(&self, span: Span) -> &'s str {
         self.text.get(span.range()).unwrap_or_default()
     }
@@ -127,7 +129,7 @@ impl<'s> Parser<'s> {
         Ok(Name { text: self.slice(span).to_owned(), span })
     }
 
-    /// Whether the token is this word.
+    /// Whether the `n`-th token from here is this word.
     pub fn is_word(&self, n: usize, word: &str) -> bool {
         let token = self.peek(n);
         token.kind == Kind::Name && self.slice(token.span) == word
@@ -138,7 +140,7 @@ impl<'s> Parser<'s> {
         self.fail(error)
     }
 
-    /// As [`Self::expected`], with what to write instead.
+    /// As [`Self::expected`], with help on what to write instead.
     pub fn expected_but<T>(&mut self, what: &str, help: impl Into<String>) -> Parsed<T> {
         let error = self.unexpected(what).help(help);
         self.fail(error)
@@ -159,8 +161,8 @@ impl<'s> Parser<'s> {
         }
     }
 
-    /// A list or an expression in brackets does not go on here, and `what` could. Where a new line has begun since, the
-    /// mistake is not here but in the line that lacks its bracket.
+    /// Reports that `what` is expected inside brackets. If a new line has begun since the bracket was opened, the mistake is
+    /// not here but in the line that lacks its closing bracket, and the error points there.
     fn not_closed<T>(&mut self, what: &str) -> Parsed<T> {
         let Some(open) = self.brackets.last().copied() else {
             return self.expected(what);
@@ -194,6 +196,7 @@ impl<'s> Parser<'s> {
         }
     }
 
+    /// Reports an error that the caller has to recover from.
     pub fn fail<T>(&mut self, error: Diagnostic) -> Parsed<T> {
         self.report(error);
         Err(Failed)
@@ -211,7 +214,7 @@ impl<'s> Parser<'s> {
         }
     }
 
-    /// Runs `rule` one level deeper, if there is one.
+    /// Runs `rule` one level deeper, unless that is too deep.
     pub fn nested<T>(&mut self, rule: impl FnOnce(&mut Self) -> Parsed<T>) -> Parsed<T> {
         if self.nesting == MAX_NESTING {
             let message = format!("this is nested more than {MAX_NESTING} levels deep");

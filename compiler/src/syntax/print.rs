@@ -5,7 +5,7 @@ use super::ast::{
     Settings, Statement,
 };
 use super::display::number;
-use super::token::lex;
+use super::lexer::lex;
 use crate::diag::{SourceId, SourceMap};
 
 /// One token a line, an empty line where the source begins a new one.

@@ -4,7 +4,7 @@ use super::ast::{Declaration, Statement};
 use super::parser::{Parsed, Parser};
 use super::token::Kind;
 
-/// What a body is made of.
+/// The statements of a body, for messages.
 const STATEMENT: &str = "`param`, `state`, `next`, `return` or an equation";
 
 impl Parser<'_> {
@@ -105,15 +105,15 @@ impl Parser<'_> {
         if begins || self.at_statement_end() {
             return Ok(());
         }
-        match (help, self.no_operator()) {
+        match (help, self.missing_operator()) {
             ("", None) => self.expected(expected),
             ("", Some(help)) => self.expected_but(expected, help),
             (help, _) => self.expected_but(expected, help),
         }
     }
 
-    /// What is missing between two values of which the second one stands here.
-    pub fn no_operator(&self) -> Option<String> {
+    /// Help where a value stands right after another one.
+    pub fn missing_operator(&self) -> Option<String> {
         let (last, next) = (self.previous(), self.span());
         let (before, after) = (self.slice(last), self.slice(next));
         let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'_');

@@ -1,11 +1,10 @@
-//! Text to tokens.
+//! Tokens: their kinds, and what each looks like in a text.
 
 use logos::Logos;
 
-use super::foreign;
-use crate::diag::{Diagnostic, SourceId, Span};
+use crate::diag::Span;
 
-/// What a token is. Block names (`data`, `layer`, ...) are ordinary names, told apart by where they stand.
+/// The kind of a token. Words that open blocks (`data`, `layer`, ...) are ordinary names: only their place tells them apart.
 #[derive(Logos, Clone, Copy, Debug, PartialEq, Eq)]
 #[logos(skip r"[ \t\r]+")]
 #[logos(skip(r"//[^\n]*", allow_greedy = true))]
@@ -82,7 +81,7 @@ pub(super) enum Kind {
     Equal,
     #[token("!=")]
     NotEqual,
-    /// What only other languages write, such as `=>` or text in single quotes; it is reported and never reaches the parser.
+    /// A sign of another language, such as `=>` or text in single quotes. It is reported and never reaches the parser.
     #[regex(r"=>|==>|-->|\|>|>>|<>|\*\*|[-+*/^@:]=|===|!==|&&?|\|\|?|!|%|\?|~")]
     #[regex(r"[→⇒⟶▶²³×·⋅∗⊙∘⊗÷−–—≤≥≠]")]
     #[regex(r"#[^\n]*", allow_greedy = true)]
@@ -144,56 +143,4 @@ pub(super) struct Token {
     pub kind: Kind,
     pub span: Span,
     pub starts_line: bool,
-}
-
-/// The tokens of a text, closed by [`Kind::End`]; line ends become [`Token::starts_line`]. What is no token is reported
-/// and left out.
-pub(super) fn lex(source: SourceId, text: &str) -> (Vec<Token>, Vec<Diagnostic>) {
-    let mut tokens = Vec::new();
-    let mut unknown: Vec<Span> = Vec::new();
-    let mut errors = Vec::new();
-    let mut starts_line = true;
-    for (kind, range) in Kind::lexer(text).spanned() {
-        let span = Span::new(source, range);
-        match kind {
-            Ok(Kind::Newline) => starts_line = true,
-            Ok(Kind::Foreign) => {
-                let (meant, error) = foreign::sign(span, text);
-                errors.push(error);
-                if let Some(kind) = meant {
-                    tokens.push(Token { kind, span, starts_line });
-                    starts_line = false;
-                }
-            }
-            Ok(kind) => {
-                if kind == Kind::OpenText {
-                    errors.push(
-                        Diagnostic::error("E0102", span, "this text has no closing quote")
-                            .help("a text in quotes ends on its own line; there are no escapes in it"),
-                    );
-                }
-                tokens.push(Token { kind, span, starts_line });
-                starts_line = false;
-            }
-            Err(()) => match unknown.last_mut() {
-                Some(last) if last.end == span.start => *last = last.to(span),
-                _ => unknown.push(span),
-            },
-        }
-    }
-    errors.extend(unknown.into_iter().map(|span| foreign::unknown(span, text)));
-    once_a_line(&mut errors, text);
-    let end = Span::new(source, text.len()..text.len());
-    tokens.push(Token { kind: Kind::End, span: end, starts_line: true });
-    (tokens, errors)
-}
-
-/// Leaves one of the errors of a line that have the same cure.
-fn once_a_line(errors: &mut Vec<Diagnostic>, text: &str) {
-    let start = |error: &Diagnostic| error.labels[0].span.range().start;
-    errors.sort_by_key(start);
-    errors.dedup_by(|later, earlier| {
-        let between = text.get(start(earlier)..start(later)).unwrap_or_default();
-        later.help.is_some() && later.help == earlier.help && !between.contains('\n')
-    });
 }
