@@ -1,39 +1,25 @@
 //! The `model` block: shared parameters, named flows, and the chain that ends in the output.
 
-use std::collections::BTreeMap;
-
-use super::check::{Context, Definitions};
+use super::context::{Binding, Context, Flow};
 use super::declare::{self, declare_param};
-use super::eval::Scope;
+use super::definitions::Definitions;
 use super::functions::Function;
-use super::layer::{self, Shared};
+use super::layer;
 use super::outcome;
-use super::settings::count;
+use super::scope::{Scope, Value};
 use super::{BatchKind, Data, Layer, Source, Targets};
-use crate::diag::{Diagnostic, Place, Span, hint, suggest};
+use crate::diag::{Diagnostic, Place, count, hint, suggest};
 use crate::syntax::ast::{Arg, Chain, Declaration, ExprKind, ModelBlock, ModelStatement, Name};
-
-/// What flows along a chain.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Flow {
-    From(Source),
-    /// Its error has been reported.
-    Unknown,
-}
-
-/// Names of the model block and what they stand for.
-pub(super) type SharedNames = BTreeMap<String, (Shared, Span)>;
 
 /// Instantiates every layer of the block; the output layer's index, or `None` with the errors in `cx`.
 pub(super) fn check(cx: &mut Context, block: &ModelBlock, data: Option<&Data>) -> Option<usize> {
-    let mut names = SharedNames::new();
     let mut output: Option<(Flow, &Chain)> = None;
     for statement in &block.statements {
         match statement {
-            ModelStatement::Param(declaration) => params(cx, &mut names, declaration),
+            ModelStatement::Param(declaration) => params(cx, declaration),
             ModelStatement::Let(name, chain) => {
-                let flow = run(cx, &names, chain);
-                declare(cx, &mut names, name, Shared::Flow(flow));
+                let flow = run(cx, chain);
+                bind(cx, name, Binding::Flow(flow));
             }
             ModelStatement::Output(chain) => {
                 if let Some((_, first)) = output {
@@ -44,13 +30,13 @@ pub(super) fn check(cx: &mut Context, block: &ModelBlock, data: Option<&Data>) -
                             .help("name this one: `let a = ...`, and use it"),
                     );
                 }
-                output = Some((run(cx, &names, chain), chain));
+                output = Some((run(cx, chain), chain));
             }
         }
     }
-    for (name, (value, span)) in &names {
+    for (name, (binding, span)) in &cx.names {
         // What has an error of its own need not be used too.
-        if !cx.used.contains(name) && *value != Shared::Flow(Flow::Unknown) {
+        if !cx.read.contains(name) && *binding != Binding::Flow(Flow::Unknown) {
             cx.errors.push(Diagnostic::error("E0209", *span, format!("`{name}` is never used")));
         }
     }
@@ -63,47 +49,48 @@ pub(super) fn check(cx: &mut Context, block: &ModelBlock, data: Option<&Data>) -
     result(cx, flow, chain, data)
 }
 
-fn declare(cx: &mut Context, names: &mut SharedNames, name: &Name, value: Shared) {
+fn bind(cx: &mut Context, name: &Name, binding: Binding) {
     if ["tokens", "vocab"].contains(&name.text.as_str()) {
         let message = format!("`{}` has a meaning already", name.text);
         cx.errors.push(Diagnostic::error("E0204", name.span, message));
-    } else if let Some((_, first)) = names.insert(name.text.clone(), (value, name.span)) {
+    } else if let Some((_, first)) = cx.names.insert(name.text.clone(), (binding, name.span)) {
         let error = Diagnostic::error("E0204", name.span, format!("`{}` has a value already", name.text));
         cx.errors.push(error.label(first, "it was given here"));
     }
 }
 
-fn params(cx: &mut Context, names: &mut SharedNames, declaration: &Declaration) {
+fn params(cx: &mut Context, declaration: &Declaration) {
     let mut scope = Scope::constants();
-    scope.bind("vocab", super::eval::Value::Number(cx.vocab as f64), declaration.span);
+    scope.bind("vocab", Value::Number(cx.vocab as f64), declaration.span);
     let shape = declare::shape(&mut scope, declaration);
     let init = declare::init(&mut scope, declaration);
     for name in &declaration.names {
-        let value = match (&shape, &init) {
+        let param = match (&shape, &init) {
             (Ok(shape), Ok(init)) => declare_param(cx, &mut scope, &name.text, shape, *init, name.span),
             _ => None,
         };
-        declare(cx, names, name, value.map_or(Shared::Flow(Flow::Unknown), Shared::Param));
+        bind(cx, name, param.map_or(Binding::Flow(Flow::Unknown), Binding::Param));
     }
     cx.errors.append(&mut scope.errors);
 }
 
-fn run(cx: &mut Context, names: &SharedNames, chain: &Chain) -> Flow {
-    let mut flow = start(cx, names, &chain.start);
+/// Instantiates the layers of a chain; what flows out of the last one.
+fn run(cx: &mut Context, chain: &Chain) -> Flow {
+    let mut flow = start(cx, &chain.start);
     for stage in &chain.stages {
         let name = stage.name.text.as_str();
         let definitions = cx.definitions;
         flow = match definitions.layers.get(name) {
-            Some(entry) if entry.sound => layer::instantiate(cx, names, entry.definition, stage, flow),
+            Some(entry) if entry.sound => layer::instantiate(cx, entry.definition, stage, flow),
             Some(_) => {
-                // The uses of a broken layer are not looked into, but what they name is not unused.
-                stage.args.iter().for_each(|arg| layer::mark_used(cx, names, &arg.value));
+                // The uses of a wrong definition are not checked, but the names in them are used.
+                stage.args.iter().for_each(|arg| cx.mark_read(&arg.value));
                 Flow::Unknown
             }
             None => {
                 let error = unknown_layer(definitions, &stage.name);
                 cx.errors.push(error);
-                stage.args.iter().for_each(|arg| layer::mark_used(cx, names, &arg.value));
+                stage.args.iter().for_each(|arg| cx.mark_read(&arg.value));
                 Flow::Unknown
             }
         };
@@ -115,7 +102,7 @@ fn unknown_layer(definitions: &Definitions, name: &Name) -> Diagnostic {
     let text = name.text.as_str();
     let error = Diagnostic::error("E0203", name.span, format!("there is no layer `{text}`"));
     let known = || definitions.layers.keys().copied();
-    // Of the two meanings of `linear`, a layer is wanted.
+    // In other libraries `linear` is a layer, here a function: the hint about the layer comes first.
     let layer = hint(Place::Layer, text, &known().collect::<Vec<_>>());
     let function = Function::named(text).filter(|function| function.is_elementwise(1));
     match (layer, function, hint(Place::Activation, text, &[])) {
@@ -128,14 +115,14 @@ fn unknown_layer(definitions: &Definitions, name: &Name) -> Diagnostic {
     }
 }
 
-fn start(cx: &mut Context, names: &SharedNames, name: &Name) -> Flow {
+fn start(cx: &mut Context, name: &Name) -> Flow {
     if name.text == "tokens" {
         return Flow::From(Source::Tokens);
     }
-    cx.used.insert(name.text.clone());
-    match names.get(&name.text) {
-        Some((Shared::Flow(flow), _)) => *flow,
-        Some((Shared::Param(_), declared)) => {
+    cx.read.insert(name.text.clone());
+    match cx.names.get(&name.text) {
+        Some((Binding::Flow(flow), _)) => *flow,
+        Some((Binding::Param(_), declared)) => {
             let message = format!("`{}` is a parameter; a chain begins with something that flows", name.text);
             let error = Diagnostic::error("E0303", name.span, message).label(*declared, "declared here");
             cx.errors
@@ -149,7 +136,7 @@ fn start(cx: &mut Context, names: &SharedNames, name: &Name) -> Flow {
                 cx.errors.push(error.help(help));
                 return Flow::Unknown;
             }
-            let flows = names.iter().filter(|(_, (shared, _))| matches!(shared, Shared::Flow(_)));
+            let flows = cx.names.iter().filter(|(_, (binding, _))| matches!(binding, Binding::Flow(_)));
             let known = flows.map(|(name, _)| name.as_str()).chain(["tokens"]);
             cx.errors.push(suggest(error, Place::Name, &name.text, known, "a chain can begin with"));
             Flow::Unknown
@@ -203,7 +190,7 @@ fn wrong_width(cx: &Context, output: usize, chain: &Chain) -> Diagnostic {
     let stage_of = |layer: &Layer| chain.stages.iter().find(|stage| stage.span == layer.span);
     let gives_width = |arg: &Arg| matches!(arg.value.kind, ExprKind::Number(value) if value == width as f64);
     let mut at = output;
-    // Back through layers that give as many numbers as they take, and are not told how many.
+    // Back through layers that keep the width and have no argument that sets it.
     while let [Source::Layer(before), ..] = cx.layers[at].inputs[..]
         && cx.layers[before].width == width
         && !stage_of(&cx.layers[at]).is_some_and(|stage| stage.args.iter().any(gives_width))

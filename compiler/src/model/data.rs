@@ -1,15 +1,15 @@
 //! The `data` block.
 
-use super::settings::{Keyed, choice, count, text, whole, word};
+use super::keyed::{self, Keyed};
+use super::settings::{choice, text, whole, word};
+use super::sizes;
 use super::{BatchKind, Batches, Data, Start, Targets, TokenKind, Tokens};
-use crate::diag::{Diagnostic, Place, Span};
+use crate::diag::{Diagnostic, Span, count};
 use crate::syntax::ast::{Arg, Expr, Settings};
-
-pub(super) const KEYS: [&str; 5] = ["train", "valid", "test", "tokens", "batches"];
 
 /// The typed `data` block, or `None` with what is wrong with it in `errors`.
 pub(super) fn read(block: &Settings, errors: &mut Vec<Diagnostic>) -> Option<Data> {
-    let keyed = Keyed::block(block, Place::Data, &KEYS, errors);
+    let keyed = Keyed::block(block, &keyed::DATA, errors);
     let train = keyed.require("train", "such as `train: \"story.txt\"`", errors);
     let train = train.and_then(|expr| path("train", expr, errors));
     let valid = keyed.get("valid", errors).map(|expr| path("valid", expr, errors));
@@ -96,9 +96,9 @@ fn windows(span: Span, args: &[Arg], errors: &mut Vec<Diagnostic>) -> Option<Bat
     fits(&batches, errors).then_some(batches)
 }
 
-/// A batch's tokens are addressed with 31 bits.
+/// Reports a batch with too many tokens.
 fn fits(batches: &Batches, errors: &mut Vec<Diagnostic>) -> bool {
-    let fits = batches.rows.checked_mul(batches.steps).is_some_and(|tokens| tokens < 1 << 31);
+    let fits = batches.rows.checked_mul(batches.steps).is_some_and(|tokens| tokens < sizes::LIMIT);
     if !fits {
         let (rows, tokens) = (count(batches.rows, "row"), count(batches.steps, "token"));
         let message = format!("a batch of {rows} of {tokens} is too large");

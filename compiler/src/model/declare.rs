@@ -1,10 +1,10 @@
 //! Declarations of parameters and states: shapes, initializers, start values.
 
 use super::Param;
-use super::check::Context;
-use super::eval::{Checked, Scope};
+use super::context::Context;
 use super::init::InitSpec;
-use super::settings::as_size;
+use super::scope::{Checked, Scope};
+use super::sizes::{LIMIT, as_size};
 use crate::diag::{Diagnostic, Place, Span};
 use crate::syntax::ast::{Declaration, Expr, ExprKind};
 
@@ -24,7 +24,7 @@ pub(super) fn shape(scope: &mut Scope, declaration: &Declaration) -> Checked<Vec
         return Err(scope.error(error.help("`[n]` is a vector, `[rows, columns]` a matrix")));
     }
     let elements = shape.iter().try_fold(1usize, |product, size| product.checked_mul(*size));
-    if elements.is_none_or(|elements| elements >= 1 << 31) {
+    if elements.is_none_or(|elements| elements >= LIMIT) {
         let error = Diagnostic::error("E0311", declaration.span, format!("a tensor {shape:?} is too large"));
         return Err(scope.error(error.help("one tensor has fewer than 2^31 elements")));
     }

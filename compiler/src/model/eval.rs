@@ -1,117 +1,18 @@
-//! Expressions to typed equations: names are looked up, numbers folded, shapes computed and compared.
+//! Expressions to values: names are looked up, numbers folded, and what is left becomes equations of the scope.
 
-use std::collections::BTreeMap;
-
+use super::ExprOp;
 use super::functions::Function;
-use super::init::{InitSpec, NAMES};
-use super::settings::count;
+use super::init::{self, InitSpec};
+use super::operators::Operand;
+use super::scope::{Checked, Reported, Rules, Scope, Value};
 use super::unknown::{unknown_function, unknown_name};
-use super::{Body, Expr, ExprId, ExprOp};
-use crate::diag::{Diagnostic, Place, Span};
+use crate::diag::{Diagnostic, Span, count};
 use crate::scalar::Scalar;
-use crate::syntax::ast::{self, Arg, Binary, ExprKind, Name};
-
-/// An error was reported; whatever depends on this value stays silent.
-#[derive(Debug)]
-pub(super) struct Reported;
-
-pub(super) type Checked<T> = Result<T, Reported>;
-
-/// What an expression or a name stands for.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Value {
-    /// Known while compiling: sizes and options.
-    Number(f64),
-    Function(Function),
-    Init(InitSpec),
-    /// Computed by the body: a number, a vector or a parameter matrix.
-    Expr(ExprId),
-    /// An `Input` that reads token ids.
-    Token(ExprId),
-    /// Its error has been reported.
-    Unknown,
-}
-
-/// What may be said in a scope.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rules {
-    /// Arguments and settings: numbers, functions and initializers.
-    Constants,
-    Layer,
-    /// Element by element.
-    Optimizer,
-}
-
-/// The names of a body and the equations so far.
-pub(super) struct Scope {
-    pub rules: Rules,
-    pub names: BTreeMap<String, (Value, Span)>,
-    /// The new values of states that have one.
-    pub next: BTreeMap<String, Value>,
-    pub body: Body,
-    pub errors: Vec<Diagnostic>,
-    /// Where the layer or optimizer is used, and its name: said with every error in its body.
-    pub user: Option<(Span, String)>,
-    /// What an unknown name is taken for: an initializer, a function, or any name.
-    pub wanted: Place,
-}
+use crate::syntax::ast::{Arg, Binary, Expr, ExprKind, Name};
 
 impl Scope {
-    pub fn new(rules: Rules, user: Option<(Span, String)>) -> Self {
-        let (names, next) = (BTreeMap::new(), BTreeMap::new());
-        Self { rules, names, next, body: Body::default(), errors: Vec::new(), user, wanted: Place::Name }
-    }
-
-    /// A scope without names or equations.
-    pub fn constants() -> Self {
-        Self::new(Rules::Constants, None)
-    }
-
-    pub fn bind(&mut self, name: &str, value: Value, span: Span) {
-        self.names.insert(name.to_owned(), (value, span));
-    }
-
-    pub fn error(&mut self, error: Diagnostic) -> Reported {
-        let error = match &self.user {
-            Some((span, name)) => error.label(*span, format!("in this use of `{name}`")),
-            None => error,
-        };
-        self.errors.push(error);
-        Reported
-    }
-
-    pub fn push(&mut self, op: ExprOp, shape: Vec<usize>, span: Span) -> ExprId {
-        self.body.exprs.push(Expr { op, shape, name: None, span });
-        ExprId((self.body.exprs.len() - 1) as u32)
-    }
-
-    pub fn shape(&self, id: ExprId) -> &[usize] {
-        &self.body.exprs[id.0 as usize].shape
-    }
-
-    /// Names an equation that has no name yet.
-    pub fn label(&mut self, id: ExprId, name: &str) {
-        let expr = &mut self.body.exprs[id.0 as usize];
-        expr.name.get_or_insert_with(|| name.to_owned());
-    }
-
-    /// A value in the words of a message.
-    pub fn describe(&self, value: &Value) -> String {
-        match value {
-            Value::Number(value) => format!("the number {}", crate::syntax::number(*value)),
-            Value::Function(function) => format!("the function `{}`", function.name()),
-            Value::Init(_) => "an initializer".to_owned(),
-            Value::Token(_) => "a token".to_owned(),
-            Value::Unknown => "unknown".to_owned(),
-            Value::Expr(id) => match self.shape(*id) {
-                [] => "a number computed in each step".to_owned(),
-                shape @ [_] => format!("a vector {shape:?}"),
-                shape => format!("a matrix {shape:?}"),
-            },
-        }
-    }
-
-    pub fn eval(&mut self, expr: &ast::Expr) -> Checked<Value> {
+    /// The value of an expression; its equations are added to the scope.
+    pub fn eval(&mut self, expr: &Expr) -> Checked<Value> {
         let span = expr.span;
         match &expr.kind {
             ExprKind::Number(value) => Ok(Value::Number(*value)),
@@ -128,16 +29,72 @@ impl Scope {
                     Err(self.error(Diagnostic::error("E0201", span, message)))
                 }
             },
-            ExprKind::Neg(x) => self.map(Scalar::Neg, &[x], expr),
-            ExprKind::Binary(op, a, b) => match scalar(*op) {
-                Some(op) => self.map(op, &[a, b], expr),
-                None => self.product(a, b, expr),
+            ExprKind::Neg(x) => self.scalar(Scalar::Neg, &[x], expr),
+            ExprKind::Binary(op, a, b) => match scalar_of(*op) {
+                Some(op) => self.scalar(op, &[a, b], expr),
+                None => self.matrix_product(a, b, expr),
             },
-            ExprKind::Call(name, args) => self.call(name, args, expr),
-            ExprKind::Index(base, index) => self.index(base, index, expr),
-            ExprKind::Slice(base, start, end) => self.slice(base, start, end, expr),
-            ExprKind::If(c, a, b) => self.map(Scalar::Select, &[c, a, b], expr),
+            ExprKind::Call(name, args) => self.named_call(name, args, expr),
+            ExprKind::Index(table, token) => self.table_row(table, token, expr),
+            ExprKind::Slice(x, start, end) => self.vector_slice(x, start, end, expr),
+            ExprKind::If(condition, yes, no) => self.scalar(Scalar::Select, &[condition, yes, no], expr),
         }
+    }
+
+    /// A number known while compiling.
+    pub fn number(&mut self, expr: &Expr) -> Checked<f64> {
+        match self.eval(expr)? {
+            Value::Number(value) => Ok(value),
+            other => {
+                let reported = self.wrong_kind(expr, &other, "a number known while compiling");
+                self.silence(expr);
+                Err(reported)
+            }
+        }
+    }
+
+    fn evaluated<'e>(&mut self, expr: &'e Expr) -> Checked<Operand<'e>> {
+        self.eval(expr).map(|value| Operand { value, expr })
+    }
+
+    /// All operands are evaluated before the first failure is passed on, so that each reports its errors.
+    fn operands<'e>(&mut self, exprs: &[&'e Expr]) -> Checked<Vec<Operand<'e>>> {
+        let operands: Vec<Checked<Operand>> = exprs.iter().map(|expr| self.evaluated(expr)).collect();
+        operands.into_iter().collect()
+    }
+
+    fn scalar(&mut self, op: Scalar, operands: &[&Expr], whole: &Expr) -> Checked<Value> {
+        let operands = self.operands(operands)?;
+        self.map(op, &operands, whole)
+    }
+
+    /// `x @ W`, or `x @ transpose(W)`.
+    fn matrix_product(&mut self, x: &Expr, w: &Expr, whole: &Expr) -> Checked<Value> {
+        self.needs_layer("`@`", whole)?;
+        let (w, transposed) = match &w.kind {
+            ExprKind::Call(name, args) if name.text == "transpose" && args.len() == 1 => {
+                (&args[0].value, true)
+            }
+            _ => (w, false),
+        };
+        let (x, w) = (self.evaluated(x), self.evaluated(w));
+        self.product(x?, w?, transposed, whole)
+    }
+
+    /// `table[token]`
+    fn table_row(&mut self, table: &Expr, token: &Expr, whole: &Expr) -> Checked<Value> {
+        self.needs_layer("a row of a table", whole)?;
+        let (table, token) = (self.evaluated(table), self.evaluated(token));
+        self.row(table?, token?, whole)
+    }
+
+    /// `x[start:end]`
+    fn vector_slice(&mut self, x: &Expr, start: &Expr, end: &Expr, whole: &Expr) -> Checked<Value> {
+        self.needs_layer("a slice", whole)?;
+        let value = self.eval(x)?;
+        let x = self.vector(value, x)?;
+        let (start, end) = (self.number(start)?, self.number(end)?);
+        self.slice(x, start, end, whole)
     }
 
     fn name(&mut self, name: &str, span: Span) -> Checked<Value> {
@@ -157,7 +114,7 @@ impl Scope {
         if let Some(spec) = InitSpec::named(name) {
             return Ok(Value::Init(spec));
         }
-        if NAMES.contains(&name) {
+        if init::NAMES.contains(&name) {
             let error = Diagnostic::error("E0210", span, format!("`{name}` needs its argument"));
             return Err(self.error(error.help(InitSpec::usage(name))));
         }
@@ -167,7 +124,7 @@ impl Scope {
         Err(self.error(error))
     }
 
-    fn call(&mut self, name: &Name, args: &[Arg], whole: &ast::Expr) -> Checked<Value> {
+    fn named_call(&mut self, name: &Name, args: &[Arg], whole: &Expr) -> Checked<Value> {
         let bound = self.names.get(&name.text).copied();
         let function = match bound {
             Some((Value::Unknown, _)) => return Err(Reported),
@@ -175,20 +132,36 @@ impl Scope {
             _ => Function::named(&name.text),
         };
         if let Some(function) = function {
-            return self.apply(function, args, whole);
+            return self.function_call(function, args, whole);
         }
         if let Some((value, declared)) = bound {
             let message = format!("`{}` is called here, and it is {}", name.text, self.describe(&value));
             let error = Diagnostic::error("E0405", name.span, message).at("a function is needed");
             return Err(self.error(error.label(declared, format!("`{}` comes from here", name.text))));
         }
-        if NAMES.contains(&name.text.as_str()) {
+        if init::NAMES.contains(&name.text.as_str()) {
             return self.initializer_call(name, args, whole);
         }
         Err(self.error(unknown_function(name, self.wanted)))
     }
 
-    fn initializer_call(&mut self, name: &Name, args: &[Arg], whole: &ast::Expr) -> Checked<Value> {
+    /// A call of a builtin function.
+    fn function_call(&mut self, function: Function, args: &[Arg], whole: &Expr) -> Checked<Value> {
+        self.check_call(function, args, whole)?;
+        if function != Function::Concat {
+            let exprs: Vec<&Expr> = args.iter().map(|arg| &arg.value).collect();
+            let operands = self.operands(&exprs)?;
+            return self.call(function, &operands, whole);
+        }
+        let mut parts = Vec::new();
+        for arg in args {
+            let value = self.eval(&arg.value)?;
+            parts.push(self.vector(value, &arg.value)?);
+        }
+        Ok(self.concat(parts, whole))
+    }
+
+    fn initializer_call(&mut self, name: &Name, args: &[Arg], whole: &Expr) -> Checked<Value> {
         let mut numbers = Vec::new();
         for arg in args {
             self.no_name(arg, &name.text)?;
@@ -205,79 +178,10 @@ impl Scope {
         let error = Diagnostic::error("E0406", whole.span, format!("`{whole}` cannot be drawn from"));
         Err(self.error(error.help(format!("{}; none is below 0", InitSpec::usage(&name.text)))))
     }
-
-    pub fn no_name(&mut self, arg: &Arg, function: &str) -> Checked<()> {
-        let Some(name) = &arg.name else {
-            return Ok(());
-        };
-        let error = Diagnostic::error("E0210", name.span, format!("`{function}` has no named arguments"));
-        Err(self.error(error.help(format!("leave out `{}:`", name.text))))
-    }
-
-    /// A number known while compiling.
-    pub fn number(&mut self, expr: &ast::Expr) -> Checked<f64> {
-        match self.eval(expr)? {
-            Value::Number(value) => Ok(value),
-            other => {
-                let reported = self.wrong_kind(expr, &other, "a number known while compiling");
-                self.silence(expr);
-                Err(reported)
-            }
-        }
-    }
-
-    /// After an error about an option: its other uses have the same cause.
-    pub fn silence(&mut self, expr: &ast::Expr) {
-        if let ExprKind::Name(name) = &expr.kind
-            && let Some((value @ (Value::Number(_) | Value::Function(_) | Value::Init(_)), _)) =
-                self.names.get_mut(name)
-        {
-            *value = Value::Unknown;
-        }
-    }
-
-    /// An initializer: numbers are constants.
-    pub fn initializer(&mut self, value: Value, span: Span) -> Checked<InitSpec> {
-        match value {
-            Value::Number(value) => Ok(InitSpec::Constant(value)),
-            Value::Init(spec) => Ok(spec),
-            other => {
-                let message = format!("this is {}; an initializer is needed", self.describe(&other));
-                let error = Diagnostic::error("E0405", span, message);
-                Err(self.error(error.help("such as `zeros`, `uniform(0.05)` or `glorot`")))
-            }
-        }
-    }
-
-    /// A number or a vector of the body.
-    pub fn operand(&mut self, value: Value, expr: &ast::Expr) -> Checked<ExprId> {
-        let id = match value {
-            Value::Number(value) => self.push(ExprOp::Const(value), vec![], expr.span),
-            Value::Expr(id) => id,
-            other => return Err(self.wrong_kind(expr, &other, "a number or a vector")),
-        };
-        if self.shape(id).len() < 2 {
-            return Ok(id);
-        }
-        let message = format!("`{expr}` is a matrix {:?}; a vector is needed here", self.shape(id));
-        let error = Diagnostic::error("E0304", expr.span, message);
-        Err(self.error(error.help("a matrix stands on the right of `@`, or is indexed by a token")))
-    }
-
-    pub fn wrong_kind(&mut self, expr: &ast::Expr, value: &Value, wanted: &str) -> Reported {
-        let message = format!("`{expr}` is {}; {wanted} is needed here", self.describe(value));
-        let mut error = Diagnostic::error("E0405", expr.span, message);
-        if let ExprKind::Name(name) = &expr.kind
-            && let Some((_, declared)) = self.names.get(name)
-        {
-            error = error.label(*declared, format!("`{name}` comes from here"));
-        }
-        self.error(error)
-    }
 }
 
-/// The scalar operation of an operator, if it is one.
-fn scalar(op: Binary) -> Option<Scalar> {
+/// The scalar operation that an operator applies element by element; `@` has none.
+fn scalar_of(op: Binary) -> Option<Scalar> {
     Some(match op {
         Binary::Add => Scalar::Add,
         Binary::Sub => Scalar::Sub,

@@ -1,4 +1,4 @@
-//! Initializers: what a declaration says about how a parameter starts.
+//! Initializers, as declarations name them.
 
 use super::Init;
 use crate::diag::{Diagnostic, Span};
@@ -71,7 +71,7 @@ impl InitSpec {
     }
 
     /// The initializer for a parameter of this shape. `default` is the train block's, if it has one; without one a matrix
-    /// starts as Glorot & Bengio have it and a vector at zero.
+    /// is drawn as by `glorot` and a vector is zero.
     pub fn resolve(self, shape: &[usize], default: Option<InitSpec>, span: Span) -> Result<Init, Diagnostic> {
         match self {
             InitSpec::Constant(value) => Ok(Init::Constant(value)),

@@ -1,71 +1,55 @@
 //! One use of a layer: formals are bound to what flows in and to the arguments, sizes become concrete, and the body
 //! becomes equations.
 
-use super::chain::{Flow, SharedNames};
-use super::check::Context;
+use super::context::{Binding, Context, Flow};
 use super::declare::{declare_param, init, shape, start_value};
-use super::eval::{Checked, Reported, Rules, Scope, Value};
 use super::functions::Function;
+use super::keyed::Keyed;
 use super::range::{self, Written};
-use super::settings::Keyed;
+use super::scope::{Checked, Reported, Rules, Scope, Value};
 use super::{ExprId, ExprOp, Layer, Param, Source, State};
 use crate::diag::{Diagnostic, Place, Span};
 use crate::syntax::ast::{
     Declaration, Definition, Dim, Expr, ExprKind, Formal, FormalKind, Stage, Statement,
 };
 
-/// What a name of the model block stands for.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Shared {
-    /// Index into the model's parameters.
-    Param(usize),
-    Flow(Flow),
-}
-
 /// Adds the layer to `cx.layers`; what flows out of it.
-pub(super) fn instantiate(
-    cx: &mut Context,
-    names: &SharedNames,
-    definition: &Definition,
-    stage: &Stage,
-    flow: Flow,
-) -> Flow {
+pub(super) fn instantiate(cx: &mut Context, definition: &Definition, stage: &Stage, flow: Flow) -> Flow {
     let Some((first, rest)) = definition.formals.split_first() else {
         return Flow::Unknown;
     };
     let layer = &definition.name.text;
-    let count = cx.counts.entry(layer.clone()).or_insert(0);
-    *count += 1;
-    let name = format!("{layer}_{count}");
+    let uses = cx.uses.entry(layer.clone()).or_insert(0);
+    *uses += 1;
+    let name = format!("{layer}_{uses}");
     let mut scope = Scope::new(Rules::Layer, Some((stage.span, layer.clone())));
     scope.bind("vocab", Value::Number(cx.vocab as f64), stage.name.span);
-    let mut instance =
-        Instance { cx, scope, name, stage, inputs: Vec::new(), states: Vec::new(), result: None, last: None };
+    let mut instance = Instance {
+        cx,
+        scope,
+        name,
+        stage,
+        inputs: Vec::new(),
+        states: Vec::new(),
+        result: None,
+        final_step: false,
+    };
 
-    instance.tensor(first, Shared::Flow(flow), stage.name.span);
+    instance.tensor(first, Binding::Flow(flow), stage.name.span);
     let keys: Vec<&str> = rest.iter().map(|formal| formal.name.text.as_str()).collect();
     let keyed = Keyed::call(layer, stage.name.span, &stage.args, &keys, &mut instance.cx.errors);
-    // Tensors first: options may speak of their sizes.
+    // Tensors first: the defaults of options may use their sizes.
     for formal in rest.iter().filter(|formal| !matches!(formal.kind, FormalKind::Option(_))) {
-        instance.tensor_argument(formal, keyed.list(&formal.name.text).first().copied(), names);
+        instance.tensor_argument(formal, keyed.list(&formal.name.text).first().copied());
     }
     for formal in rest {
         if let FormalKind::Option(default) = &formal.kind {
             let given = keyed.list(&formal.name.text).first().copied();
-            instance.option(definition, formal, default.as_ref(), given, names);
+            instance.option(definition, formal, default.as_ref(), given);
         }
     }
     definition.body.iter().for_each(|statement| instance.statement(statement));
     instance.finish()
-}
-
-/// Notes the names of the model block that an expression reads.
-pub(super) fn mark_used(cx: &mut Context, names: &SharedNames, expr: &Expr) {
-    if let ExprKind::Name(name) = &expr.kind
-        && names.contains_key(name)
-    {
-        cx.used.insert(name.clone());
-    }
 }
 
 struct Instance<'c, 'a, 'm> {
@@ -74,29 +58,29 @@ struct Instance<'c, 'a, 'm> {
     name: String,
     stage: &'m Stage,
     inputs: Vec<Source>,
-    states: Vec<(State, Value)>,
+    states: Vec<State>,
     result: Option<ExprId>,
-    /// Where the result is reduced to the last step.
-    last: Option<Span>,
+    /// Whether the result is that of the last step only.
+    final_step: bool,
 }
 
 impl Instance<'_, '_, '_> {
     /// Binds an input or a shared parameter, and the sizes in its shape.
-    fn tensor(&mut self, formal: &Formal, given: Shared, span: Span) {
+    fn tensor(&mut self, formal: &Formal, given: Binding, span: Span) {
         let name = &formal.name;
         let value = match (given, &formal.kind) {
-            (Shared::Flow(Flow::From(Source::Tokens)), FormalKind::Token) => Some(self.token(name.span)),
-            (Shared::Flow(Flow::From(Source::Layer(layer))), FormalKind::Tensor(dims)) => {
+            (Binding::Flow(Flow::From(Source::Tokens)), FormalKind::Token) => Some(self.token(name.span)),
+            (Binding::Flow(Flow::From(Source::Layer(layer))), FormalKind::Tensor(dims)) => {
                 let shape = vec![self.cx.layers[layer].width];
                 self.fit(formal, dims, &shape, span)
                     .then(|| self.input(Source::Layer(layer), shape, name.span))
             }
-            (Shared::Param(param), FormalKind::Tensor(dims)) => {
+            (Binding::Param(param), FormalKind::Tensor(dims)) => {
                 let Param { shape, span: declared, .. } = self.cx.params[param].clone();
                 self.fit(formal, dims, &shape, span)
                     .then(|| Value::Expr(self.scope.push(ExprOp::Param(param), shape, declared)))
             }
-            (Shared::Flow(Flow::Unknown), _) => None,
+            (Binding::Flow(Flow::Unknown), _) => None,
             (given, _) => {
                 self.wrong_flow(formal, given, span);
                 None
@@ -130,9 +114,9 @@ impl Instance<'_, '_, '_> {
         Value::Expr(self.scope.push(ExprOp::Input(index), shape, span))
     }
 
-    fn wrong_flow(&mut self, formal: &Formal, given: Shared, span: Span) {
+    fn wrong_flow(&mut self, formal: &Formal, given: Binding, span: Span) {
         let layer = &self.stage.name.text;
-        let tokens = matches!(given, Shared::Flow(Flow::From(Source::Tokens)));
+        let tokens = matches!(given, Binding::Flow(Flow::From(Source::Tokens)));
         let message = if tokens {
             format!("`{layer}` takes a vector, and tokens flow into it")
         } else {
@@ -184,18 +168,18 @@ impl Instance<'_, '_, '_> {
         false
     }
 
-    fn tensor_argument(&mut self, formal: &Formal, given: Option<&Expr>, names: &SharedNames) {
+    fn tensor_argument(&mut self, formal: &Formal, given: Option<&Expr>) {
         let Some(expr) = given else {
             self.missing(formal);
-            return self.tensor(formal, Shared::Flow(Flow::Unknown), self.stage.span);
+            return self.tensor(formal, Binding::Flow(Flow::Unknown), self.stage.span);
         };
-        let shared = match &expr.kind {
-            ExprKind::Name(name) if name == "tokens" => Some(Shared::Flow(Flow::From(Source::Tokens))),
-            ExprKind::Name(name) => names.get(name).map(|(shared, _)| *shared),
+        let binding = match &expr.kind {
+            ExprKind::Name(name) if name == "tokens" => Some(Binding::Flow(Flow::From(Source::Tokens))),
+            ExprKind::Name(name) => self.cx.names.get(name).map(|(binding, _)| *binding),
             _ => None,
         };
-        mark_used(self.cx, names, expr);
-        if shared.is_none() {
+        self.cx.mark_read(expr);
+        if binding.is_none() {
             let layer = &self.stage.name.text;
             let message =
                 format!("`{layer}` takes a parameter or another chain's result as `{}`", formal.name.text);
@@ -203,7 +187,7 @@ impl Instance<'_, '_, '_> {
             let error = error.label(formal.name.span, "declared here");
             self.cx.errors.push(error.help("name one in the model block: `param E: [...]` or `let a = ...`"));
         }
-        self.tensor(formal, shared.unwrap_or(Shared::Flow(Flow::Unknown)), expr.span);
+        self.tensor(formal, binding.unwrap_or(Binding::Flow(Flow::Unknown)), expr.span);
     }
 
     fn missing(&mut self, formal: &Formal) {
@@ -219,45 +203,11 @@ impl Instance<'_, '_, '_> {
         formal: &Formal,
         default: Option<&Expr>,
         given: Option<&Expr>,
-        names: &SharedNames,
     ) {
-        let usual = default.map(|expr| self.scope.eval(expr));
-        let value = match (given, usual) {
-            (Some(expr), usual) => {
-                let wanted = match &usual {
-                    Some(Ok(Value::Function(_))) => Place::Activation,
-                    Some(Ok(Value::Init(_))) => Place::Initializer,
-                    _ => Place::Name,
-                };
-                let value = self.argument(expr, wanted, names);
-                let by_place =
-                    || self.stage.args.iter().any(|arg| arg.name.is_none() && arg.value.span == expr.span);
-                if let (Ok(Value::Number(_)), Some(Ok(Value::Init(_)))) = (&value, &usual)
-                    && by_place()
-                {
-                    self.no_width(formal, expr);
-                }
-                if let (Ok(value), Some(Ok(usual))) = (&value, &usual)
-                    && matches!(value, Value::Function(_)) != matches!(usual, Value::Function(_))
-                {
-                    let takes = if matches!(usual, Value::Function(_)) {
-                        "a function"
-                    } else {
-                        "a number or an initializer"
-                    };
-                    let message = format!(
-                        "`{}` is {takes}, and `{expr}` is {}",
-                        formal.name.text,
-                        self.scope.describe(value)
-                    );
-                    let error = Diagnostic::error("E0405", expr.span, message);
-                    self.cx.errors.push(error.label(formal.name.span, "declared here"));
-                    Err(Reported)
-                } else {
-                    value
-                }
-            }
-            (None, Some(usual)) => usual,
+        let default_value = default.map(|expr| self.scope.eval(expr));
+        let value = match (given, default_value) {
+            (Some(expr), default) => self.given_option(formal, expr, default.and_then(Result::ok)),
+            (None, Some(default)) => default,
             (None, None) => {
                 self.missing(formal);
                 Err(Reported)
@@ -272,8 +222,33 @@ impl Instance<'_, '_, '_> {
         self.scope.bind(&formal.name.text, value.unwrap_or(Value::Unknown), span);
     }
 
-    /// A number where an initializer has its place: elsewhere a layer is told both its widths, the second one here.
-    fn no_width(&mut self, formal: &Formal, expr: &Expr) {
+    /// The value of an option's argument, which must be a function exactly if the default is one.
+    fn given_option(&mut self, formal: &Formal, expr: &Expr, default: Option<Value>) -> Checked<Value> {
+        let is_function = |value: &Value| matches!(value, Value::Function(_));
+        let wanted = match default {
+            Some(Value::Function(_)) => Place::Activation,
+            Some(Value::Init(_)) => Place::Initializer,
+            _ => Place::Name,
+        };
+        let value = self.argument(expr, wanted)?;
+        let positional = self.stage.args.iter().any(|arg| arg.name.is_none() && arg.value.span == expr.span);
+        if let (Value::Number(_), Some(Value::Init(_)), true) = (&value, &default, positional) {
+            self.number_for_initializer(formal, expr);
+        }
+        let Some(default) = default.filter(|default| is_function(default) != is_function(&value)) else {
+            return Ok(value);
+        };
+        let takes = if is_function(&default) { "a function" } else { "a number or an initializer" };
+        let (name, found) = (&formal.name.text, self.scope.describe(&value));
+        let message = format!("`{name}` is {takes}, and `{expr}` is {found}");
+        let error = Diagnostic::error("E0405", expr.span, message);
+        self.cx.errors.push(error.label(formal.name.span, "declared here"));
+        Err(Reported)
+    }
+
+    /// Reports a number as the second argument of a layer whose second option is an initializer: in other libraries a
+    /// layer is given the widths of its input and of its result.
+    fn number_for_initializer(&mut self, formal: &Formal, expr: &Expr) {
         let name = &formal.name.text;
         let message = format!("the argument at this place is `{name}`, which says how parameters start");
         let error = Diagnostic::error("E0405", expr.span, message).label(formal.name.span, "declared here");
@@ -284,14 +259,14 @@ impl Instance<'_, '_, '_> {
     }
 
     /// An argument in the model block: a number, a function or an initializer.
-    fn argument(&mut self, expr: &Expr, wanted: Place, names: &SharedNames) -> Checked<Value> {
+    fn argument(&mut self, expr: &Expr, wanted: Place) -> Checked<Value> {
         let mut scope = Scope::constants();
         scope.wanted = wanted;
         scope.bind("vocab", Value::Number(self.cx.vocab as f64), expr.span);
         if let ExprKind::Name(name) = &expr.kind
-            && (names.contains_key(name) || name == "tokens")
+            && (self.cx.names.contains_key(name) || name == "tokens")
         {
-            mark_used(self.cx, names, expr);
+            self.cx.mark_read(expr);
             let message = format!("`{name}` is a tensor; a number, a function or an initializer is needed");
             self.cx.errors.push(Diagnostic::error("E0405", expr.span, message));
             return Err(Reported);
@@ -359,7 +334,7 @@ impl Instance<'_, '_, '_> {
                 self.scope.label(id, &name.text);
                 value = Value::Expr(id);
                 let state = State { name: name.text.clone(), width: *width, start: *start, span: name.span };
-                self.states.push((state, value));
+                self.states.push(state);
             }
             self.scope.bind(&name.text, value, name.span);
         }
@@ -422,7 +397,7 @@ impl Instance<'_, '_, '_> {
         if last.is_none() {
             return Ok(id);
         }
-        self.last = Some(expr.span);
+        self.final_step = true;
         let shape = self.scope.shape(id).to_vec();
         Ok(self.scope.push(ExprOp::FinalStep(id), shape, expr.span))
     }
@@ -445,7 +420,7 @@ impl Instance<'_, '_, '_> {
             Some(format!(
                 "`{layer}` carries state from step to step, and only the last step's value flows in"
             ))
-        } else if self.last.is_some() {
+        } else if self.final_step {
             Some(format!("`{layer}` takes the last step, and only the last step's value flows in"))
         } else {
             None
@@ -459,7 +434,7 @@ impl Instance<'_, '_, '_> {
     fn finish(mut self) -> Flow {
         let works_on_every_step = self.works_on_every_step();
         let mut body = std::mem::take(&mut self.scope.body);
-        for (state, _) in &self.states {
+        for state in &self.states {
             if let Some(Value::Expr(id)) = self.scope.next.get(&state.name) {
                 body.next.push(*id);
             }
@@ -474,10 +449,10 @@ impl Instance<'_, '_, '_> {
             name: self.name,
             span: self.stage.span,
             inputs: self.inputs,
-            states: self.states.into_iter().map(|(state, _)| state).collect(),
+            states: self.states,
             body,
             width,
-            every_step: works_on_every_step && self.last.is_none(),
+            every_step: works_on_every_step && !self.final_step,
         });
         Flow::From(Source::Layer(self.cx.layers.len() - 1))
     }

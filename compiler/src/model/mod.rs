@@ -6,12 +6,16 @@
 
 mod chain;
 mod check;
+mod context;
 mod data;
 mod declare;
+mod definitions;
 mod eval;
+mod facts;
 mod functions;
 mod init;
 mod interval;
+mod keyed;
 mod layer;
 mod names;
 mod operators;
@@ -20,7 +24,9 @@ mod outcome;
 mod prelude;
 mod print;
 mod range;
+mod scope;
 mod settings;
+mod sizes;
 mod total;
 mod train;
 mod unknown;
@@ -42,8 +48,8 @@ pub struct Model {
     pub params: Vec<Param>,
     /// In evaluation order; a layer reads only the tokens and earlier layers.
     pub layers: Vec<Layer>,
-    /// The layer whose result is the distribution over the vocabulary, `[vocab]` for each token. Where the model block ends in
-    /// logits it is a softmax of them.
+    /// The layer whose result is the distribution over the vocabulary, `[vocab]` for each token. If the model block ends in
+    /// logits, this is a softmax that was added after them.
     pub output: usize,
     pub optimizer: Optimizer,
 }
@@ -58,12 +64,13 @@ pub struct Data {
     pub batches: Batches,
 }
 
-/// How text becomes tokens. `reserve` ids from 0 on stand for no word.
+/// How text becomes tokens.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tokens {
     pub kind: TokenKind,
     /// What a line's end becomes, if it is a token: `words(newline: "<eos>")`.
     pub newline: Option<String>,
+    /// The ids below this one stand for no word.
     pub reserve: usize,
 }
 
@@ -91,7 +98,13 @@ pub enum BatchKind {
     /// Each row is one contiguous stream; recurrent state is carried from batch to batch within an epoch.
     Stream,
     /// Windows of `steps` tokens; recurrent state starts afresh in each.
-    Windows { stride: usize, targets: Targets, start: Start, shuffle: bool },
+    Windows {
+        /// Tokens from one window's start to the next one's.
+        stride: usize,
+        targets: Targets,
+        start: Start,
+        shuffle: bool,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,8 +136,8 @@ pub struct Train {
     pub report: Vec<Metric>,
 }
 
-/// What the operands of a training step's products are rounded to. Everything else is `f32`: parameters, what products
-/// add up, and whatever is computed from it.
+/// The format that the operands of matrix products are rounded to while training. All else is `f32`: parameters, the sums
+/// inside products, and every other operation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
     #[default]
@@ -188,7 +201,7 @@ pub struct Param {
     pub span: Span,
 }
 
-/// How a parameter starts.
+/// How a parameter is initialised.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Init {
     Constant(f64),
@@ -259,7 +272,7 @@ pub struct Expr {
     pub op: ExprOp,
     /// `[]` a number, `[n]` a vector, `[rows, columns]` a parameter matrix. Optimizer bodies are element-wise: all `[]`.
     pub shape: Vec<usize>,
-    /// The name it was given in the source, if it was: kept for printing.
+    /// Its name in the source, if it has one: for printing.
     pub name: Option<String>,
     pub span: Span,
 }
@@ -273,7 +286,7 @@ pub enum ExprOp {
     Param(usize),
     /// The current value of the n-th state.
     State(usize),
-    /// Operands have equal shapes or are numbers (`[]`), which spread.
+    /// Operands have equal shapes or are numbers (`[]`), which are broadcast.
     Map(Scalar, Vec<ExprId>),
     /// `x @ W`, or `x @ transpose(W)`: `[k] @ [k, n] -> [n]`.
     MatMul {

@@ -3,10 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::eval::Rules;
 use super::functions::Function;
 use super::init;
 use super::range;
+use super::scope::Rules;
 use super::unknown::{unknown_function, unknown_name};
 use crate::diag::{Diagnostic, Place, Span, suggest};
 use crate::syntax::ast::{Declaration, Definition, Dim, Expr, ExprKind, Formal, FormalKind, Name, Statement};
@@ -51,7 +51,7 @@ struct Names<'a, 'e> {
     next: BTreeMap<&'a str, Span>,
     params: Vec<&'a Name>,
     read: BTreeSet<&'a str>,
-    /// What an unknown name is taken for.
+    /// What kind of name is expected, for the help about an unknown one.
     wanted: Place,
     errors: &'e mut Vec<Diagnostic>,
 }
@@ -83,7 +83,7 @@ impl<'a> Names<'a, '_> {
         }
     }
 
-    /// What `name = ...` gives a value to.
+    /// Checks the name on the left of `name = ...`.
     fn assign(&mut self, name: &'a Name) {
         let text = name.text.as_str();
         let (what, help) = match self.states.get(text) {
@@ -97,7 +97,7 @@ impl<'a> Names<'a, '_> {
             Diagnostic::error("E0206", name.span, format!("`{text}` is a {what}, which `=` cannot change"));
         let declared = self.known.get(text).copied().unwrap_or(name.span);
         self.error(error.label(declared, "it is declared here").help(help));
-        // It was meant as the `next` that is missed otherwise.
+        // It was meant as `next`, which is then not missing.
         if what == "state" {
             self.next.entry(text).or_insert(name.span);
         }
@@ -150,7 +150,7 @@ impl<'a> Names<'a, '_> {
         }
     }
 
-    /// Ranges are of options.
+    /// Reports ranges of names that are not options.
     fn ranges(&mut self, definition: &'a Definition) {
         let inputs = if self.rules == Rules::Optimizer { 2 } else { 1 };
         let is_option = |formal: &&Formal| matches!(formal.kind, FormalKind::Option(_));
@@ -269,7 +269,7 @@ impl<'a> Names<'a, '_> {
 
     fn next(&mut self, name: &'a Name) {
         if !self.states.contains_key(name.text.as_str()) {
-            self.no_state(name);
+            self.not_a_state(name);
         } else if let Some(first) = self.next.insert(&name.text, name.span) {
             let error =
                 Diagnostic::error("E0207", name.span, format!("`next {}` has a value already", name.text));
@@ -277,8 +277,8 @@ impl<'a> Names<'a, '_> {
         }
     }
 
-    /// `next` of what is no state.
-    fn no_state(&mut self, name: &Name) {
+    /// Reports `next` of a name that is not a state.
+    fn not_a_state(&mut self, name: &Name) {
         let text = name.text.as_str();
         if let Some(declared) = self.known.get(text) {
             let error =
@@ -294,7 +294,7 @@ impl<'a> Names<'a, '_> {
         self.error(suggest(error, Place::Name, text, states, "the states are"));
     }
 
-    /// `base[index]`
+    /// `base[index]`. Reports a step as the index, and a state as the base: time is not written.
     fn indexed(&mut self, base: &'a Expr, index: &'a Expr, span: Span) {
         let steps = ["t", "step", "i", "k", "time"];
         let is_step = |name: &str| steps.contains(&name) && !self.known.contains_key(name);
@@ -371,7 +371,7 @@ impl<'a> Names<'a, '_> {
     fn read_next(&mut self, name: &'a Name, span: Span) {
         let text = name.text.as_str();
         if !self.states.contains_key(text) {
-            self.no_state(name);
+            self.not_a_state(name);
         } else if !self.next.contains_key(text) {
             let error =
                 Diagnostic::error("E0205", span, format!("`next {text}` is used before it has a value"));

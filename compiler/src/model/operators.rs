@@ -1,38 +1,40 @@
-//! What each operator and builtin function does to shapes.
+//! Operators and builtin functions on values: which shapes they take, and the equations that they add.
 
-use super::eval::{Checked, Reported, Rules, Scope, Value};
 use super::functions::Function;
-use super::settings::{as_size, count};
+use super::scope::{Checked, Reported, Rules, Scope, Value};
+use super::sizes::as_size;
 use super::{ExprId, ExprOp};
-use crate::diag::Diagnostic;
+use crate::diag::{Diagnostic, count};
 use crate::scalar::{self, Scalar};
-use crate::syntax::ast::{Arg, Expr, ExprKind};
+use crate::syntax::ast::{Arg, Expr};
+
+/// A value with the expression that it came from, which messages show.
+#[derive(Clone, Copy)]
+pub(super) struct Operand<'e> {
+    pub value: Value,
+    pub expr: &'e Expr,
+}
 
 impl Scope {
-    /// `op` element by element: equal shapes, or numbers, which spread.
-    pub fn map(&mut self, op: Scalar, args: &[&Expr], whole: &Expr) -> Checked<Value> {
-        // All are evaluated before the first failure is passed on, so that each of them reports its errors.
-        let values: Vec<Checked<Value>> = args.iter().map(|arg| self.eval(arg)).collect();
-        let values: Vec<Value> = values.into_iter().collect::<Checked<_>>()?;
-        if let Some(numbers) = numbers(&values) {
+    /// `op` element by element: the operands have equal shapes, or are numbers, which are broadcast.
+    pub fn map(&mut self, op: Scalar, operands: &[Operand], whole: &Expr) -> Checked<Value> {
+        if let Some(numbers) = numbers(operands) {
             return self.fold(op, &numbers, whole);
         }
-        if let (Scalar::Div, Some(Value::Number(divisor)), Some(arg)) = (op, values.get(1), args.get(1))
-            && *divisor == 0.0
-        {
+        if let (Scalar::Div, Some(Operand { value: Value::Number(0.0), expr })) = (op, operands.get(1)) {
             let error =
-                Diagnostic::error("E0407", arg.span, format!("`{arg}` is 0, and `{whole}` divides by it"));
+                Diagnostic::error("E0407", expr.span, format!("`{expr}` is 0, and `{whole}` divides by it"));
             return Err(self.error(error));
         }
-        let mut operands = Vec::new();
-        for (value, arg) in values.iter().zip(args) {
-            operands.push(self.operand(*value, arg)?);
+        let ids: Vec<ExprId> =
+            operands.iter().map(|x| self.operand(x.value, x.expr)).collect::<Checked<_>>()?;
+        let shape = self.common_shape(&ids, operands, whole)?;
+        if let (Scalar::Select, [condition, yes, no]) = (op, operands)
+            && let Value::Number(condition) = condition.value
+        {
+            return Ok(if condition != 0.0 { yes.value } else { no.value });
         }
-        let shape = self.common_shape(&operands, args, whole)?;
-        if let (Scalar::Select, Some(Value::Number(condition))) = (op, values.first()) {
-            return Ok(values[if *condition != 0.0 { 1 } else { 2 }]);
-        }
-        Ok(Value::Expr(self.push(ExprOp::Map(op, operands), shape, whole.span)))
+        Ok(Value::Expr(self.push(ExprOp::Map(op, ids), shape, whole.span)))
     }
 
     fn fold(&mut self, op: Scalar, numbers: &[f64], whole: &Expr) -> Checked<Value> {
@@ -44,40 +46,28 @@ impl Scope {
         Err(self.error(error))
     }
 
-    fn common_shape(&mut self, operands: &[ExprId], args: &[&Expr], whole: &Expr) -> Checked<Vec<usize>> {
-        let mut wide = operands.iter().zip(args).filter(|(id, _)| !self.shape(**id).is_empty());
-        let Some((first, first_arg)) = wide.next() else {
+    fn common_shape(&mut self, ids: &[ExprId], operands: &[Operand], whole: &Expr) -> Checked<Vec<usize>> {
+        let mut vectors = ids.iter().zip(operands).filter(|(id, _)| !self.shape(**id).is_empty());
+        let Some((first, first_operand)) = vectors.next() else {
             return Ok(vec![]);
         };
         let shape = self.shape(*first).to_vec();
-        let Some((other, other_arg)) = wide.find(|(id, _)| self.shape(**id) != shape) else {
+        let Some((other, other_operand)) = vectors.find(|(id, _)| self.shape(**id) != shape) else {
             return Ok(shape);
         };
         let other = self.shape(*other).to_vec();
         let message = format!("`{whole}` combines {shape:?} with {other:?}");
         let error = Diagnostic::error("E0302", whole.span, message)
             .at("element by element, so both need one width")
-            .label(first_arg.span, format!("{shape:?}"))
-            .label(other_arg.span, format!("{other:?}"));
+            .label(first_operand.expr.span, format!("{shape:?}"))
+            .label(other_operand.expr.span, format!("{other:?}"));
         Err(self.error(error))
     }
 
-    /// `x @ W` or `x @ transpose(W)`.
-    pub fn product(&mut self, x: &Expr, w: &Expr, whole: &Expr) -> Checked<Value> {
-        if self.rules != Rules::Layer {
-            return Err(self.not_elementwise("`@`", whole));
-        }
-        let (matrix, transposed) = match &w.kind {
-            ExprKind::Call(name, args) if name.text == "transpose" && args.len() == 1 => {
-                (&args[0].value, true)
-            }
-            _ => (w, false),
-        };
-        let left = self.eval(x);
-        let right = self.eval(matrix)?;
-        let left = left?;
-        let left = self.left_side(left, x, w)?;
-        let right = self.matrix(right, matrix, "on the right of `@`")?;
+    /// `x @ W`, or `x @ transpose(W)`.
+    pub fn product(&mut self, x: Operand, w: Operand, transposed: bool, whole: &Expr) -> Checked<Value> {
+        let left = self.left_side(x, w, transposed)?;
+        let right = self.matrix(w, "on the right of `@`")?;
         let (&[k], &[rows, columns]) = (self.shape(left), self.shape(right)) else {
             return Err(Reported);
         };
@@ -86,47 +76,52 @@ impl Scope {
             let op = ExprOp::MatMul { x: left, w: right, transposed };
             return Ok(Value::Expr(self.push(op, vec![outer], whole.span)));
         }
+        let (x, w) = (x.expr, w.expr);
         let side = if transposed { "column" } else { "row" };
         let declared = self.body.exprs[right.0 as usize].span;
         let message = format!("`{whole}` multiplies [{k}] by [{inner}, {outer}]");
         let error = Diagnostic::error("E0301", whole.span, message)
             .at(format!("`{x}` is [{k}]"))
-            .label(declared, format!("`{matrix}` was declared here with {}", count(inner, side)));
+            .label(declared, format!("`{w}` was declared here with {}", count(inner, side)));
         let help = match (k == outer, transposed) {
             // The other way round it fits, but the result has another width than what was written.
             (true, false) => format!(
-                "`{x} @ transpose({matrix})` multiplies [{k}] by [{columns}, {rows}] and is [{rows}]; \
-                 or declare `{matrix}` with {}",
+                "`{x} @ transpose({w})` multiplies [{k}] by [{columns}, {rows}] and is [{rows}]; \
+                 or declare `{w}` with {}",
                 count(k, "row")
             ),
             (true, true) => format!(
-                "`{x} @ {matrix}` multiplies [{k}] by [{rows}, {columns}] and is [{columns}]; \
-                 or declare `{matrix}` with {}",
+                "`{x} @ {w}` multiplies [{k}] by [{rows}, {columns}] and is [{columns}]; \
+                 or declare `{w}` with {}",
                 count(k, "column")
             ),
-            _ => format!("`{matrix}` needs as many {side}s as `{x}` has elements: {k}"),
+            _ => format!("`{w}` needs as many {side}s as `{x}` has elements: {k}"),
         };
         Err(self.error(error.help(help)))
     }
 
-    fn left_side(&mut self, value: Value, x: &Expr, w: &Expr) -> Checked<ExprId> {
-        match value {
+    /// The vector on the left of a product by `w`.
+    fn left_side(&mut self, x: Operand, w: Operand, transposed: bool) -> Checked<ExprId> {
+        match x.value {
             Value::Expr(id) if self.shape(id).len() == 1 => Ok(id),
             Value::Expr(id) if self.shape(id).len() == 2 => {
+                let (x, w) = (x.expr, w.expr);
+                let w = if transposed { format!("transpose({w})") } else { w.to_string() };
                 let message = format!("`{x}` is a matrix {:?} on the left of `@`", self.shape(id));
                 let error = Diagnostic::error("E0304", x.span, message).at("a vector is needed");
                 Err(self.error(error.help(format!("vectors are rows: write `{w} @ transpose({x})`"))))
             }
-            other => Err(self.wrong_kind(x, &other, "a vector")),
+            other => Err(self.wrong_kind(x.expr, &other, "a vector")),
         }
     }
 
     /// A parameter matrix.
-    fn matrix(&mut self, value: Value, expr: &Expr, place: &str) -> Checked<ExprId> {
-        match value {
+    fn matrix(&mut self, operand: Operand, place: &str) -> Checked<ExprId> {
+        match operand.value {
             Value::Expr(id) if self.shape(id).len() == 2 => Ok(id),
             Value::Unknown => Err(Reported),
             other => {
+                let expr = operand.expr;
                 let message = format!("`{expr}` is {}; {place} stands a matrix", self.describe(&other));
                 let error = Diagnostic::error("E0304", expr.span, message);
                 Err(self.error(error.help("matrices are parameters: `param W: [in, units]`")))
@@ -135,40 +130,29 @@ impl Scope {
     }
 
     /// `table[token]`
-    pub fn index(&mut self, base: &Expr, index: &Expr, whole: &Expr) -> Checked<Value> {
-        if self.rules != Rules::Layer {
-            return Err(self.not_elementwise("a row of a table", whole));
-        }
-        let table = self.eval(base);
-        let token = self.eval(index)?;
-        let table = table?;
-        let Value::Token(token) = token else {
-            let message = format!("`{index}` is {}; only a token picks a row", self.describe(&token));
+    pub fn row(&mut self, table: Operand, token: Operand, whole: &Expr) -> Checked<Value> {
+        let Value::Token(id) = token.value else {
+            let index = token.expr;
+            let message = format!("`{index}` is {}; only a token picks a row", self.describe(&token.value));
             let error = Diagnostic::error("E0303", index.span, message);
             return Err(self.error(error.help("elements of a vector are cut out with `x[2:5]`")));
         };
-        let table = self.matrix(table, base, "before `[token]`")?;
-        let (rows, width) = (self.shape(table)[0], self.shape(table)[1]);
+        let matrix = self.matrix(table, "before `[token]`")?;
+        let (rows, width) = (self.shape(matrix)[0], self.shape(matrix)[1]);
         if let Some((Value::Number(vocab), _)) = self.names.get("vocab")
             && (rows as f64) < *vocab
         {
-            let declared = self.body.exprs[table.0 as usize].span;
-            let message =
-                format!("`{base}` has {} for {}", count(rows, "row"), count(*vocab as usize, "token"));
+            let declared = self.body.exprs[matrix.0 as usize].span;
+            let (has, tokens) = (count(rows, "row"), count(*vocab as usize, "token"));
+            let message = format!("`{}` has {has} for {tokens}", table.expr);
             let error = Diagnostic::error("E0308", whole.span, message).label(declared, "declared here");
             return Err(self.error(error.help("a table that tokens index has `vocab` rows")));
         }
-        Ok(Value::Expr(self.push(ExprOp::Row { table, token }, vec![width], whole.span)))
+        Ok(Value::Expr(self.push(ExprOp::Row { table: matrix, token: id }, vec![width], whole.span)))
     }
 
-    /// `x[start:end]`
-    pub fn slice(&mut self, base: &Expr, start: &Expr, end: &Expr, whole: &Expr) -> Checked<Value> {
-        if self.rules != Rules::Layer {
-            return Err(self.not_elementwise("a slice", whole));
-        }
-        let x = self.eval(base)?;
-        let x = self.vector(x, base)?;
-        let (from, to) = (self.number(start)?, self.number(end)?);
+    /// `x[from:to]`
+    pub fn slice(&mut self, x: ExprId, from: f64, to: f64, whole: &Expr) -> Checked<Value> {
         let width = self.shape(x)[0];
         match (as_size(from), as_size(to)) {
             (Some(start), Some(end)) if start < end && end <= width => {
@@ -184,8 +168,14 @@ impl Scope {
         }
     }
 
-    /// A builtin function of these arguments.
-    pub fn apply(&mut self, function: Function, args: &[Arg], whole: &Expr) -> Checked<Value> {
+    /// Vectors end to end.
+    pub fn concat(&mut self, parts: Vec<ExprId>, whole: &Expr) -> Value {
+        let width = parts.iter().map(|part| self.shape(*part)[0]).sum();
+        Value::Expr(self.push(ExprOp::Concat(parts), vec![width], whole.span))
+    }
+
+    /// Checks what can be checked of a call before its arguments are evaluated.
+    pub fn check_call(&mut self, function: Function, args: &[Arg], whole: &Expr) -> Checked<()> {
         let name = function.name();
         for arg in args {
             self.no_name(arg, name)?;
@@ -197,43 +187,46 @@ impl Scope {
             let message = format!("`{name}` takes {takes}, not {}", args.len());
             return Err(self.error(Diagnostic::error("E0210", whole.span, message)));
         }
-        if self.rules != Rules::Layer && !function.is_elementwise(args.len()) {
-            return Err(self.not_elementwise(&format!("`{name}`"), whole));
+        match function.is_elementwise(args.len()) {
+            true => Ok(()),
+            false => self.needs_layer(&format!("`{name}`"), whole),
         }
-        let exprs: Vec<&Expr> = args.iter().map(|arg| &arg.value).collect();
-        match (function, exprs.as_slice()) {
-            (Function::Map(op), _) => self.map(op, &exprs, whole),
-            (Function::Max, [_, _]) => self.map(Scalar::Max, &exprs, whole),
-            (Function::Min, [_, _]) => self.map(Scalar::Min, &exprs, whole),
-            (Function::Concat, _) => self.concat(&exprs, whole),
-            (_, [x]) => self.apply_one(function, x, whole),
+    }
+
+    /// A builtin function other than `concat` of these operands, after [`Self::check_call`].
+    pub fn call(&mut self, function: Function, operands: &[Operand], whole: &Expr) -> Checked<Value> {
+        match (function, operands) {
+            (Function::Map(op), _) => self.map(op, operands, whole),
+            (Function::Max, [_, _]) => self.map(Scalar::Max, operands, whole),
+            (Function::Min, [_, _]) => self.map(Scalar::Min, operands, whole),
+            (_, [x]) => self.call_on_one(function, *x, whole),
             _ => Err(Reported),
         }
     }
 
-    fn apply_one(&mut self, function: Function, arg: &Expr, whole: &Expr) -> Checked<Value> {
+    fn call_on_one(&mut self, function: Function, arg: Operand, whole: &Expr) -> Checked<Value> {
         let span = whole.span;
-        let value = self.eval(arg)?;
+        let Operand { value, expr } = arg;
         match function {
             Function::Relu => match value {
                 Value::Number(value) => self.fold(Scalar::Max, &[value, 0.0], whole),
                 value => {
-                    let x = self.operand(value, arg)?;
+                    let x = self.operand(value, expr)?;
                     let shape = self.shape(x).to_vec();
                     let zero = self.push(ExprOp::Const(0.0), vec![], span);
                     Ok(Value::Expr(self.push(ExprOp::Map(Scalar::Max, vec![x, zero]), shape, span)))
                 }
             },
             Function::Linear if matches!(value, Value::Number(_)) => Ok(value),
-            Function::Linear => self.operand(value, arg).map(Value::Expr),
+            Function::Linear => self.operand(value, expr).map(Value::Expr),
             Function::Stop => {
-                let x = self.operand(value, arg)?;
+                let x = self.operand(value, expr)?;
                 let shape = self.shape(x).to_vec();
                 Ok(Value::Expr(self.push(ExprOp::Stop(x), shape, span)))
             }
             Function::Number => match value {
                 Value::Token(token) => Ok(Value::Expr(self.push(ExprOp::Number(token), vec![1], span))),
-                other => Err(self.wrong_kind(arg, &other, "a token")),
+                other => Err(self.wrong_kind(expr, &other, "a token")),
             },
             Function::FinalStep => {
                 let error =
@@ -244,13 +237,13 @@ impl Scope {
                 let error = Diagnostic::error("E0304", span, "`transpose` stands only on the right of `@`");
                 Err(self.error(error.help("vectors are rows: `x @ transpose(W)`")))
             }
-            _ => self.over_vector(function, value, arg, whole),
+            _ => self.call_on_vector(function, arg, whole),
         }
     }
 
-    fn over_vector(&mut self, function: Function, value: Value, arg: &Expr, whole: &Expr) -> Checked<Value> {
+    fn call_on_vector(&mut self, function: Function, arg: Operand, whole: &Expr) -> Checked<Value> {
         let span = whole.span;
-        let x = self.vector(value, arg)?;
+        let x = self.vector(arg.value, arg.expr)?;
         let width = self.shape(x)[0];
         let id = match function {
             Function::Random => self.push(ExprOp::Random, vec![width], span),
@@ -272,43 +265,25 @@ impl Scope {
         Ok(Value::Expr(id))
     }
 
-    fn concat(&mut self, args: &[&Expr], whole: &Expr) -> Checked<Value> {
-        let mut parts = Vec::new();
-        let mut width = 0usize;
-        for arg in args {
-            let value = self.eval(arg)?;
-            let part = self.vector(value, arg)?;
-            width += self.shape(part)[0];
-            parts.push(part);
-        }
-        Ok(Value::Expr(self.push(ExprOp::Concat(parts), vec![width], whole.span)))
-    }
-
-    /// A vector of the body.
-    pub fn vector(&mut self, value: Value, expr: &Expr) -> Checked<ExprId> {
-        if let Value::Expr(id) = value {
-            let id = self.operand(Value::Expr(id), expr)?;
-            if !self.shape(id).is_empty() {
-                return Ok(id);
-            }
-        }
-        Err(self.wrong_kind(expr, &value, "a vector"))
-    }
-
-    fn not_elementwise(&mut self, what: &str, whole: &Expr) -> Reported {
+    /// Refuses `what`, which does not work element by element, outside a layer's body.
+    pub fn needs_layer(&mut self, what: &str, whole: &Expr) -> Checked<()> {
         let error = match self.rules {
+            Rules::Layer => return Ok(()),
             Rules::Optimizer => {
                 Diagnostic::error("E0310", whole.span, format!("{what} does not work element by element"))
                     .help("an optimizer sees one element of a parameter and of its gradient at a time")
             }
-            _ => Diagnostic::error("E0405", whole.span, format!("{what} has its place in a layer's body"))
-                .help("a number, a function's name or an initializer is needed here"),
+            Rules::Constants => {
+                Diagnostic::error("E0405", whole.span, format!("{what} has its place in a layer's body"))
+                    .help("a number, a function's name or an initializer is needed here")
+            }
         };
-        self.error(error)
+        Err(self.error(error))
     }
 }
 
-fn numbers(values: &[Value]) -> Option<Vec<f64>> {
-    let number = |value: &Value| if let Value::Number(number) = value { Some(*number) } else { None };
-    values.iter().map(number).collect()
+/// The operands as numbers, if all are known while compiling.
+fn numbers(operands: &[Operand]) -> Option<Vec<f64>> {
+    let number = |x: &Operand| if let Value::Number(number) = x.value { Some(number) } else { None };
+    operands.iter().map(number).collect()
 }

@@ -1,10 +1,11 @@
 //! The train block's optimizer: its arguments are bound, its body becomes element-wise equations.
 
-use super::check::Context;
+use super::context::Context;
 use super::declare::start_value;
-use super::eval::{Checked, Reported, Rules, Scope, Value};
+use super::keyed::Keyed;
 use super::range::{self, Written};
-use super::settings::{Keyed, head, number};
+use super::scope::{Checked, Reported, Rules, Scope, Value};
+use super::settings::{head, number};
 use super::{ExprOp, Optimizer, State};
 use crate::diag::{Diagnostic, Place, Span, suggest};
 use crate::syntax::ast::{Declaration, Definition, Expr, ExprKind, Formal, FormalKind, Statement};
@@ -44,7 +45,7 @@ pub(super) fn check(cx: &mut Context, expr: &Expr, schedule: Option<Span>) -> Op
         cx.errors.push(error.label(definition.name.span, "its arguments are declared here"));
     }
     let mut scope = Scope::new(Rules::Optimizer, Some((expr.span, name.to_owned())));
-    // A model without a rate trains as if it had one of 1 that nothing reads.
+    // If the optimizer has no argument `rate`, nothing reads this.
     let mut rate = 1.0;
     for formal in options {
         let given = keyed.list(&formal.name.text).first().copied();
@@ -102,7 +103,7 @@ fn option(
     }
 }
 
-/// Runs the statements; the states, or `None` if something is wrong.
+/// Adds the statements' equations to the scope; the states, or `None` if something is wrong.
 fn body(scope: &mut Scope, definition: &Definition) -> Option<Vec<State>> {
     let mut states = Vec::new();
     let mut result = None;

@@ -4,8 +4,8 @@
 //! add up to 1, as far as algebra tells (see [`super::total`])? What is never negative and adds up to 1 is a distribution,
 //! what may be negative and need not add up to 1 is logits, and anything else is neither.
 
-use super::check::Context;
-use super::interval::Facts;
+use super::context::Context;
+use super::facts::Facts;
 use super::total;
 use super::{Body, Expr, ExprId, ExprOp, Layer, Source};
 use crate::diag::{Diagnostic, Span};
@@ -17,7 +17,7 @@ pub(super) fn distribution(cx: &mut Context, last: usize, span: Span) -> Option<
     let facts = Facts::of(&cx.layers[..=last]);
     let result = facts.result(last);
     let adds_up = total::is_one(&facts, last);
-    match (facts.range(result).least >= 0.0, adds_up) {
+    match (facts.interval(result).least >= 0.0, adds_up) {
         (true, true) => return Some(last),
         (false, false) => {
             let layer = normalised(&cx.layers[last], last);

@@ -124,7 +124,8 @@ fn print_optimizer(out: &mut String, optimizer: &Optimizer) {
     Equations::of(&optimizer.body).print(out, &optimizer.states);
 }
 
-/// A body as equations: what has a name or is read more than once gets a line, the rest stands inside its reader.
+/// A body as equations: what has a name or is read more than once gets a line, the rest is written inside
+/// the expression that reads it.
 struct Equations<'a> {
     body: &'a Body,
     uses: Vec<usize>,

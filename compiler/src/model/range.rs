@@ -1,6 +1,6 @@
 //! The ranges of options: `where 0 <= rate < 1` after the head of a layer or an optimizer.
 
-use super::eval::{Checked, Reported, Rules, Scope, Value};
+use super::scope::{Checked, Reported, Rules, Scope, Value};
 use crate::diag::Diagnostic;
 use crate::syntax::ast::{Bound, Definition, Expr, ExprKind, Formal, FormalKind, Range};
 
@@ -13,7 +13,7 @@ pub(super) enum Written<'a> {
     Default(&'a Expr),
 }
 
-/// The option's value if it is in the ranges that `definition` gives it. `scope` knows whatever bounds may speak of: sizes
+/// The option's value if it is in the ranges that `definition` gives it. `scope` has the names that bounds may use: sizes
 /// and the options before this one.
 pub(super) fn check(
     scope: &mut Scope,
@@ -37,10 +37,10 @@ pub(super) fn check(
     Ok(value)
 }
 
-/// Reports a default that is out of its range whatever the layer or optimizer is used for.
+/// Reports a default that is out of its range in every use.
 pub(super) fn check_default(definition: &Definition, formal: &Formal, errors: &mut Vec<Diagnostic>) {
     let FormalKind::Option(Some(default)) = &formal.kind else { return };
-    // Errors are of names that constants do not have: such a default is looked at where it is used.
+    // A default that needs sizes or other options has no value here; it is checked at each use.
     let mut scope = Scope::new(Rules::Constants, None);
     let Ok(value) = scope.eval(default) else { return };
     for range in ranges(definition, formal) {
@@ -74,13 +74,14 @@ fn fault(
         }
     };
     let mut bound = |bound: &Option<Bound>| match bound {
-        Some(bound) => scope.number(&bound.value).map(|limit| Some((limit, bound.included))),
+        Some(bound) => scope.number(&bound.value).map(Some),
         None => Ok(None),
     };
     let least = bound(&range.least)?;
     let most = bound(&range.most)?;
-    let above = least.is_none_or(|(limit, included)| number > limit || (included && number == limit));
-    let below = most.is_none_or(|(limit, included)| number < limit || (included && number == limit));
+    let includes = |bound: &Option<Bound>| bound.as_ref().is_some_and(|bound| bound.included);
+    let above = least.is_none_or(|least| number > least || (includes(&range.least) && number == least));
+    let below = most.is_none_or(|most| number < most || (includes(&range.most) && number == most));
     if above && below {
         return Ok(None);
     }
@@ -97,8 +98,8 @@ fn fault(
     Ok(Some(error.label(range.span, label)))
 }
 
-/// The bound as the number that it is.
-fn in_numbers(bound: &Option<Bound>, found: Option<(f64, bool)>) -> Option<Bound> {
-    let (bound, (limit, _)) = (bound.as_ref()?, found?);
+/// The bound with its value as a number.
+fn in_numbers(bound: &Option<Bound>, limit: Option<f64>) -> Option<Bound> {
+    let (bound, limit) = (bound.as_ref()?, limit?);
     Some(Bound { value: Expr { kind: ExprKind::Number(limit), ..bound.value.clone() }, ..bound.clone() })
 }

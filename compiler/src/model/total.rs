@@ -5,7 +5,7 @@
 //! quotient, so that it does not matter what was taken off before.
 
 use super::ExprOp;
-use super::interval::{Facts, Place};
+use super::facts::{ExprRef, Facts};
 use crate::scalar::Scalar;
 
 /// Whether the elements of the layer's result add up to 1.
@@ -15,14 +15,15 @@ pub(super) fn is_one(facts: &Facts, layer: usize) -> bool {
     totals.sum(facts.result(layer), 0, width).is_one()
 }
 
-/// Equations that are looked into, and how deep: what is beyond is an atom, so that no model takes long.
+/// The most equations that are looked into, and how deep. A value beyond them is left as an atom, so that no model takes
+/// long.
 const WORK: usize = 4_000;
 const DEPTH: usize = 100;
 
-/// Terms of a polynomial: what has more is an atom too.
+/// The most terms of a polynomial: a value with more is left as an atom too.
 const TERMS: usize = 64;
 
-/// Constants are decimals in binary.
+/// Decimal constants are not exact in binary.
 const ROUNDING: f64 = 1e-6;
 
 #[derive(Clone, Debug, PartialEq, PartialOrd)]
@@ -173,12 +174,12 @@ struct Totals<'a> {
     facts: &'a Facts<'a>,
     work: usize,
     depth: usize,
-    /// States, by layer, that are taken to add up to 1 while it is shown that their next values do.
+    /// States, as layer and index, that are assumed to add up to 1 while their next values are shown to do so.
     assumed: Vec<(usize, usize)>,
 }
 
 impl Totals<'_> {
-    /// Runs `inside` one level deeper, if the work is not too much; else the value is an atom.
+    /// What `inside` finds one level deeper; the atom itself where that is too much work or has too many terms.
     fn deeper(&mut self, atom: Atom, inside: impl FnOnce(&mut Self, Atom) -> Polynomial) -> Polynomial {
         if self.work == 0 || self.depth == DEPTH {
             return Polynomial::atom(atom);
@@ -191,16 +192,16 @@ impl Totals<'_> {
     }
 
     /// Elements `start .. end` of a vector added up.
-    fn sum(&mut self, place: Place, start: usize, end: usize) -> Polynomial {
-        let atom = Atom::Sum { exp: false, vector: self.facts.value(place), start, end };
+    fn sum(&mut self, place: ExprRef, start: usize, end: usize) -> Polynomial {
+        let atom = Atom::Sum { exp: false, vector: self.facts.value_number(place), start, end };
         self.deeper(atom, |totals, atom| totals.sum_of(place, start, end, atom))
     }
 
-    fn sum_of(&mut self, place: Place, start: usize, end: usize, atom: Atom) -> Polynomial {
+    fn sum_of(&mut self, place: ExprRef, start: usize, end: usize, atom: Atom) -> Polynomial {
         if self.facts.width(place).is_none() {
             return self.number(place).scaled((end - start) as f64);
         }
-        let at = |expr| Place { expr, ..place };
+        let at = |expr| ExprRef { expr, ..place };
         let is_number = |expr| self.facts.width(at(expr)).is_none();
         match self.facts.op(place) {
             ExprOp::Stop(x) | ExprOp::FinalStep(x) => self.sum(at(*x), start, end),
@@ -262,17 +263,17 @@ impl Totals<'_> {
             return false;
         }
         self.assumed.push((layer, index));
-        let next = Place { layer, expr: self.facts.layers[layer].body.next[index] };
+        let next = ExprRef { layer, expr: self.facts.layers[layer].body.next[index] };
         let is_one = self.sum(next, 0, state.width).is_one();
         self.assumed.pop();
         is_one
     }
 
     /// `exp(x - m)` adds up to the sum of `exp(x)` over `exp(m)`.
-    fn sum_of_exp(&mut self, mut place: Place, start: usize, end: usize) -> Polynomial {
+    fn sum_of_exp(&mut self, mut place: ExprRef, start: usize, end: usize) -> Polynomial {
         let mut factor = Polynomial::constant(1.0);
         loop {
-            let at = |expr| Place { expr, ..place };
+            let at = |expr| ExprRef { expr, ..place };
             let is_number = |expr| self.facts.width(at(expr)).is_none();
             place = match self.facts.op(place) {
                 ExprOp::Stop(x) | ExprOp::FinalStep(x) => at(*x),
@@ -295,18 +296,18 @@ impl Totals<'_> {
                 _ => break,
             };
         }
-        let vector = self.facts.value(place);
+        let vector = self.facts.value_number(place);
         factor.times(&Polynomial::atom(Atom::Sum { exp: true, vector, start, end }))
     }
 
     /// A number of the equations.
-    fn number(&mut self, place: Place) -> Polynomial {
-        let atom = Atom::Number(self.facts.value(place));
+    fn number(&mut self, place: ExprRef) -> Polynomial {
+        let atom = Atom::Number(self.facts.value_number(place));
         self.deeper(atom, |totals, atom| totals.number_of(place, atom))
     }
 
-    fn number_of(&mut self, place: Place, atom: Atom) -> Polynomial {
-        let at = |expr| Place { expr, ..place };
+    fn number_of(&mut self, place: ExprRef, atom: Atom) -> Polynomial {
+        let at = |expr| ExprRef { expr, ..place };
         match self.facts.op(place) {
             ExprOp::Const(number) => Polynomial::constant(*number),
             ExprOp::Stop(x) => self.number(at(*x)),
@@ -329,10 +330,10 @@ impl Totals<'_> {
     }
 
     /// `exp` of a number: that of a logarithm is what the logarithm is of.
-    fn exp(&mut self, place: Place) -> Polynomial {
-        let atom = Atom::Exp(self.facts.value(place));
+    fn exp(&mut self, place: ExprRef) -> Polynomial {
+        let atom = Atom::Exp(self.facts.value_number(place));
         self.deeper(atom, |totals, atom| {
-            let at = |expr| Place { expr, ..place };
+            let at = |expr| ExprRef { expr, ..place };
             match totals.facts.op(place) {
                 ExprOp::Stop(x) => totals.exp(at(*x)),
                 ExprOp::Map(Scalar::Log, args) => totals.number(at(args[0])),

@@ -1,39 +1,28 @@
 //! The `train` block.
 
-use super::eval::Scope;
 use super::init::InitSpec;
-use super::settings::{Keyed, choice, positive, whole, word};
+use super::keyed::{self, Keyed};
+use super::scope::Scope;
+use super::settings::{choice, positive, whole, word};
 use super::{Length, Loss, Metric, Precision, Schedule, Train};
 use crate::diag::{Diagnostic, Place, Span};
 use crate::syntax::ast::{Expr, ExprKind, Settings};
 
-/// What the block says; a part is `None` if it is wrong, with the errors reported.
+/// The parts of the block; one that is wrong is `None`, and its errors have been reported.
 #[derive(Default)]
 pub(super) struct TrainBlock<'a> {
     pub train: Option<Train>,
-    /// `name` or `name(arguments)`.
+    /// As written: `name` or `name(arguments)`.
     pub optimizer: Option<&'a Expr>,
     pub init: Option<InitSpec>,
     pub schedule_span: Option<Span>,
 }
 
+/// Iterations from one report to the next, where the block does not say.
 const INTERVAL: usize = 1000;
 
-pub(super) const KEYS: [&str; 10] = [
-    "loss",
-    "optimizer",
-    "clip",
-    "schedule",
-    "init",
-    "precision",
-    "epochs",
-    "iterations",
-    "report_every",
-    "report",
-];
-
 pub(super) fn read<'a>(block: &'a Settings, errors: &mut Vec<Diagnostic>) -> TrainBlock<'a> {
-    let keyed = Keyed::block(block, Place::Train, &KEYS, errors);
+    let keyed = Keyed::block(block, &keyed::TRAIN, errors);
     let loss = keyed.require("loss", "write `loss: cross_entropy`", errors);
     let loss = loss.and_then(|expr| read_loss(expr, errors));
     let optimizer = keyed.require("optimizer", "such as `optimizer: sgd(rate: 1.0)`", errors);

@@ -1,12 +1,12 @@
-//! What is said of names and functions that are not known: what they are called here, or what there is.
+//! Help about unknown names and functions: what they are called here, or which ones there are.
 
 use super::functions::Function;
 use super::init;
 use crate::diag::{Diagnostic, Place, hint, list, nearest, suggest};
 use crate::syntax::ast::Name;
 
-/// Completes the error about `name`, which is none of the names in the scope, `known`, and no function or initializer.
-/// `wanted` says which of them belongs where it stands.
+/// Adds help to the error about `name`, which is not in scope and not a function or an initializer. `known` are the names in
+/// scope, and `wanted` is the kind of name that is expected.
 pub(super) fn unknown_name<'a>(
     error: Diagnostic,
     wanted: Place,
@@ -14,7 +14,7 @@ pub(super) fn unknown_name<'a>(
     known: impl IntoIterator<Item = &'a str>,
 ) -> Diagnostic {
     let known: Vec<&str> = known.into_iter().collect();
-    match (builtin(wanted, name), wanted) {
+    match (foreign(wanted, name), wanted) {
         (Some(help), _) => error.help(help),
         (None, Place::Value) if known.is_empty() => error.help("a number is needed here"),
         (None, Place::Initializer) => near_initializer(error, name),
@@ -29,25 +29,25 @@ pub(super) fn unknown_name<'a>(
     }
 }
 
-/// The error about a call of what is no function.
+/// The error about a call of an unknown function.
 pub(super) fn unknown_function(name: &Name, wanted: Place) -> Diagnostic {
     let text = name.text.as_str();
     if wanted == Place::Initializer {
         let error = Diagnostic::error("E0202", name.span, format!("there is no initializer `{text}`"));
-        return match builtin(wanted, text) {
+        return match foreign(wanted, text) {
             Some(help) => error.help(help),
             None => near_initializer(error, text),
         };
     }
     let error = Diagnostic::error("E0202", name.span, format!("there is no function `{text}`"));
-    match builtin(Place::Function, text) {
+    match foreign(Place::Function, text) {
         Some(help) => error.help(help),
         None => suggest(error, Place::Function, text, Function::names(), "there are"),
     }
 }
 
-/// What other programs call an initializer or a function, whichever `wanted` favours, with what there is of them.
-fn builtin(wanted: Place, word: &str) -> Option<String> {
+/// Help about another library's name of a function or an initializer. The kind that `wanted` expects is tried first.
+fn foreign(wanted: Place, word: &str) -> Option<String> {
     let functions: Vec<&str> = Function::names().collect();
     let function = || hint(Place::Function, word, &functions);
     let activation = || {
@@ -92,7 +92,7 @@ mod tests {
 
     use super::*;
     use crate::diag::{SourceMap, targets};
-    use crate::model::{data, prelude, train};
+    use crate::model::{keyed, prelude};
     use crate::syntax::{self, ast::Item};
 
     /// The names of the prelude's layers, optimizers and arguments.
@@ -124,8 +124,8 @@ mod tests {
         for (place, name) in targets() {
             let known = match place {
                 Place::Block => owned(&["data", "model", "train", "layer", "optimizer"]),
-                Place::Data => owned(&data::KEYS),
-                Place::Train => owned(&train::KEYS),
+                Place::Data => owned(keyed::DATA.keys),
+                Place::Train => owned(keyed::TRAIN.keys),
                 Place::Layer | Place::Optimizer => prelude_names(place),
                 Place::Argument => {
                     let mut names = prelude_names(place);
