@@ -1,6 +1,7 @@
 //! The rules of the house: who may import whom, which names the compiler may not know, where `unsafe` may be, and how
 //! long a file may get.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +14,10 @@ const SHARED: [&str; 2] = ["diag", "scalar"];
 
 /// What back ends see, beside [`SHARED`].
 const SEEN_BY_BACKENDS: [&str; 3] = ["kernel", "plan", "backend"];
+
+/// Folders whose files import each other in no circle; what two need is below both. A folder's `mod.rs` has the types that
+/// all of them use, and does not count.
+const WITHOUT_CIRCLES: [&str; 3] = ["compiler/src/diag", "compiler/src/model", "compiler/src/syntax"];
 
 /// Files, and folders that end in `/`, which may say `unsafe`.
 const UNSAFE: [&str; 11] = [
@@ -132,11 +137,14 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty())
 }
 
-/// What follows `crate::` anywhere: the modules of the crate that a file names.
-fn imports(code: &str) -> Vec<String> {
+/// What follows `prefix`, such as `crate::`, anywhere: the modules that a file names.
+fn imports(code: &str, prefix: &str) -> Vec<String> {
     let mut found = vec![];
-    for (at, _) in code.match_indices("crate::") {
-        let after = &code[at + "crate::".len()..];
+    for (at, _) in code.match_indices(prefix) {
+        let after = &code[at + prefix.len()..];
+        if prefix.starts_with("super") && (code[..at].ends_with("super::") || after.starts_with("super::")) {
+            continue;
+        }
         match after.strip_prefix('{') {
             None => found.extend(words(after).next().map(str::to_owned)),
             Some(group) => {
@@ -208,7 +216,7 @@ fn each_stage_imports_only_earlier_ones() {
             source.path
         );
         let code = code(&source.text, false);
-        for other in imports(&code).iter().filter(|other| !may_import(&stage, other)) {
+        for other in imports(&code, "crate::").iter().filter(|other| !may_import(&stage, other)) {
             faults.push(format!("{}: {stage} imports {other}", source.path));
         }
         // `super` that leads out of the stage. A unit test's own module is one deeper.
@@ -219,6 +227,54 @@ fn each_stage_imports_only_earlier_ones() {
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// Which of a folder's modules names which others, unit tests aside.
+fn module_imports(folder: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let mut found = BTreeMap::<String, BTreeSet<String>>::new();
+    let inside = folder.split_once("src/").map_or("", |(_, inside)| inside).replace('/', "::");
+    for source in sources(folder) {
+        let path = source.path[folder.len() + 1..].trim_end_matches(".rs");
+        if path == "mod" || path.split('/').any(|part| part == "tests") {
+            continue;
+        }
+        let depth = path.trim_end_matches("/mod").split('/').count();
+        let code = code(without_tests(&source.text), false);
+        let mut names = imports(&code, &"super::".repeat(depth));
+        names.extend(imports(&code, &format!("crate::{inside}::")));
+        let module = path.split('/').next().unwrap_or_default();
+        names.retain(|name| name != module);
+        found.entry(module.to_owned()).or_default().extend(names);
+    }
+    found
+}
+
+/// What is left when modules that import none of the others, or that none imports, are taken away again and again.
+fn in_circles(mut imports: BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
+    loop {
+        let ends: Vec<String> = imports
+            .iter()
+            .filter(|(module, its)| {
+                !its.iter().any(|other| imports.contains_key(other))
+                    || !imports.values().any(|others| others.contains(*module))
+            })
+            .map(|(module, _)| module.clone())
+            .collect();
+        if ends.is_empty() {
+            return imports.into_keys().collect();
+        }
+        imports.retain(|module, _| !ends.contains(module));
+    }
+}
+
+#[test]
+fn files_do_not_import_each_other_in_circles() {
+    for folder in WITHOUT_CIRCLES {
+        let imports = module_imports(folder);
+        assert!(imports.values().any(|its| its.iter().any(|other| imports.contains_key(other))), "{folder}");
+        let circle = in_circles(imports);
+        assert!(circle.is_empty(), "{folder}: a circle of {}", circle.join(", "));
+    }
 }
 
 #[test]
@@ -398,7 +454,7 @@ fn the_page_names_every_function_of_the_library() {
 
 /// The checks above see what they look for.
 mod the_checks {
-    use super::{climbs, code, explained, imports, may_import, without_tests};
+    use super::{climbs, code, explained, imports, in_circles, may_import, without_tests};
 
     #[test]
     fn comments_and_strings_are_no_code() {
@@ -413,7 +469,10 @@ mod the_checks {
     #[test]
     fn imports_are_seen_in_every_form() {
         let code = "use crate::graph::{self, Op}; use crate::{grad, opt::{simplify, dead}, plan};\nlet x = crate::kernel::f();";
-        assert_eq!(imports(code), ["graph", "grad", "opt", "plan", "kernel"]);
+        assert_eq!(imports(code, "crate::"), ["graph", "grad", "opt", "plan", "kernel"]);
+        let code = "use super::{a::B, c}; use super::super::d; use super::super::{e, f::G};";
+        assert_eq!(imports(code, "super::"), ["a", "c"]);
+        assert_eq!(imports(code, "super::super::"), ["d", "e", "f"]);
         assert_eq!(climbs("use super::x; use super::super::y;"), 2);
     }
 
@@ -428,6 +487,17 @@ mod the_checks {
         for (stage, other) in wrong.into_iter().chain([("plan", "pipeline"), ("scalar", "diag")]) {
             assert!(!may_import(stage, other), "{stage} {other}");
         }
+    }
+
+    #[test]
+    fn circles_are_found() {
+        let imports = |pairs: &[(&str, &[&str])]| {
+            let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+            pairs.iter().map(|(module, its)| ((*module).to_owned(), owned(its))).collect()
+        };
+        assert!(in_circles(imports(&[("a", &["b", "c"]), ("b", &["c"]), ("c", &["elsewhere"])])).is_empty());
+        let circle = imports(&[("a", &["b"]), ("b", &["c"]), ("c", &["b", "d"]), ("d", &[])]);
+        assert_eq!(in_circles(circle), ["b", "c"]);
     }
 
     #[test]
