@@ -287,7 +287,8 @@ pub struct Emit {
     pub stage: Stage,
     /// Print the graph of the stages graph, grad and opt as it is after this pass: lower, simplify-1, merge_products,
     /// hoist, distinct_rows, simplify-2, gradients, update, simplify-3, sink, sparse_rows, simplify-4 (after simplify-2 for
-    /// training only).
+    /// training only). Or the kernels of the stage kernel: fuse, collapse, preamble, split_k, fused_sums, prepack,
+    /// alternate, vectorise.
     #[arg(long, value_name = "PASS")]
     pub dump_after: Option<String>,
     /// What the model is compiled for.

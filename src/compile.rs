@@ -9,7 +9,7 @@ use lstmc_compiler::diag::{Diagnostics, SourceId, SourceMap};
 use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::kernel::{Format, Module};
 use lstmc_compiler::model::{self, Data, Model};
-use lstmc_compiler::pipeline::{self, PASSES};
+use lstmc_compiler::pipeline::{self, KERNEL_PASSES, PASSES};
 use lstmc_compiler::plan::Program;
 use lstmc_compiler::syntax::{self, ast};
 use lstmc_runtime::engine::cpu::{self, Executable, Pair, Session, workers};
@@ -139,7 +139,7 @@ fn native(program: Program, started: Instant) -> Result<Compiled> {
 /// The kernels of a model for one purpose.
 fn kernels(model: &Model, purpose: Purpose, weights: Format) -> Module {
     let graph = pipeline::graph_of(model, purpose, &mut |_, _| {});
-    pipeline::kernels_of(&graph, pipeline::numbers_of(model, purpose, weights))
+    pipeline::kernels_of(&graph, pipeline::numbers_of(model, purpose, weights), &mut |_, _| {})
 }
 
 /// What training runs: the step, and the program that the model is measured with.
@@ -219,7 +219,7 @@ fn pins(threads: usize) -> bool {
 pub struct Request<'a> {
     pub stage: Stage,
     pub purpose: Purpose,
-    /// A pass after which the graph is wanted.
+    /// A pass after which the graph or the kernels are wanted.
     pub dump_after: Option<&'a str>,
     /// As for [`compile`].
     pub weights: Format,
@@ -231,8 +231,14 @@ impl Request<'_> {
     /// A pass is named for a stage that has none, gradients are wanted where there are none, or weights that are not
     /// trained where all are.
     pub fn check(&self) -> Result<()> {
-        if self.dump_after.is_some() && !matches!(self.stage, Stage::Graph | Stage::Grad | Stage::Opt) {
-            bail!("--dump-after goes with --stage graph, grad or opt; the passes are {}", PASSES.join(", "));
+        let has_passes = matches!(self.stage, Stage::Graph | Stage::Grad | Stage::Opt | Stage::Kernel);
+        if self.dump_after.is_some() && !has_passes {
+            bail!(
+                "--dump-after goes with --stage graph, grad or opt, whose passes are {}; or with --stage kernel, whose \
+                 passes are {}",
+                PASSES.join(", "),
+                KERNEL_PASSES.join(", ")
+            );
         }
         if self.stage == Stage::Grad && self.purpose != Purpose::Train {
             bail!("--stage grad goes with --purpose train: only training has gradients");
@@ -261,7 +267,10 @@ pub fn emit(model: &Model, request: Request<'_>) -> Result<String> {
             Some(pass) => graph_after(model, purpose, pass)?,
             None => pipeline::graph_of(model, purpose, &mut |_, _| {}).to_string(),
         },
-        Stage::Kernel => program().module.to_string(),
+        Stage::Kernel => match dump_after {
+            Some(pass) => kernels_after(model, purpose, weights, pass)?,
+            None => program().module.to_string(),
+        },
         Stage::Plan => program().to_string(),
         Stage::Clif => cranelift::compile_with_text(&program(), &cpu::library())?.clif().to_string(),
         Stage::Asm => cranelift::compile_with_text(&program(), &cpu::library())?.asm().to_string(),
@@ -279,5 +288,18 @@ fn graph_after(model: &Model, purpose: Purpose, wanted: &str) -> Result<String> 
     text.ok_or_else(|| match PASSES.contains(&wanted) {
         true => anyhow!("{wanted} is a pass of training only; here there are {}", passes.join(", ")),
         false => anyhow!("no pass is named {wanted}; there are {}", passes.join(", ")),
+    })
+}
+
+fn kernels_after(model: &Model, purpose: Purpose, weights: Format, wanted: &str) -> Result<String> {
+    let graph = pipeline::graph_of(model, purpose, &mut |_, _| {});
+    let mut text = None;
+    pipeline::kernels_of(&graph, pipeline::numbers_of(model, purpose, weights), &mut |pass, module| {
+        if pass == wanted {
+            text = Some(module.to_string());
+        }
+    });
+    text.ok_or_else(|| {
+        anyhow!("no pass of the kernels is named {wanted}; there are {}", KERNEL_PASSES.join(", "))
     })
 }

@@ -126,7 +126,7 @@ fn after(session: &mut Session, feeds: &[Feed]) -> Result<Tensors, String> {
 
 /// Every link, over as many steps as there are feeds; `plain` and `optimised` are the same step.
 fn chain(plain: &Graph, optimised: &Graph, values: Start, feeds: &[Feed]) -> Result<(), String> {
-    let module = kernel::lower(optimised, Numbers::default());
+    let module = pipeline::kernels_of(optimised, Numbers::default(), &mut |_, _| {});
     kernel::verify(&module).map_err(|fault| format!("kernels: {fault}"))?;
     let tensors = start(plain, values);
     let (mut graph, mut wide, mut narrow) = (tensors.clone(), tensors.clone(), tensors.clone());
@@ -236,7 +236,7 @@ fn training(model: &Model) -> Result<(), String> {
 fn training_in_bf16(model: &Model) -> Result<(), String> {
     let graph = pipeline::graph_of(model, Purpose::Train, &mut |_, _| {});
     let numbers = Numbers { products: Precision::Bf16, ..Numbers::default() };
-    let module = kernel::lower(&graph, numbers);
+    let module = pipeline::kernels_of(&graph, numbers, &mut |_, _| {});
     kernel::verify(&module).map_err(|fault| format!("kernels: {fault}\n{module}"))?;
     let (feeds, tensors) = (model_feeds(&graph, model), start(&graph, Start::Halves));
     let (mut narrow, mut expected) = (tensors.clone(), vec![]);
@@ -251,7 +251,7 @@ fn training_in_bf16(model: &Model) -> Result<(), String> {
 fn rounded(model: &Model, format: Format) -> Result<(), String> {
     for purpose in [Purpose::Evaluate, Purpose::Generate { tokens: 1 }, Purpose::Generate { tokens: 1000 }] {
         let graph = observable(&pipeline::graph_of(model, purpose, &mut |_, _| {}));
-        let module = kernel::lower(&graph, Numbers::weights_in(format));
+        let module = pipeline::kernels_of(&graph, Numbers::weights_in(format), &mut |_, _| {});
         kernel::verify(&module).map_err(|fault| format!("kernels: {fault}\n{module}"))?;
         let (feeds, tensors) = (model_feeds(&graph, model), start(&graph, Start::Halves));
         let (mut wide, mut narrow, mut expected) = (tensors.clone(), tensors.clone(), vec![]);
@@ -329,7 +329,8 @@ fn long_texts_begin_as_short_ones_do() {
     let [short, long] = [1, 1000].map(|tokens| writing(&model, tokens));
     let (feeds, values) = (model_feeds(&short, &model), start(&short, Start::Halves));
     for format in Format::ALL {
-        let [short, long] = [&short, &long].map(|graph| kernel::lower(graph, Numbers::weights_in(format)));
+        let [short, long] = [&short, &long]
+            .map(|graph| pipeline::kernels_of(graph, Numbers::weights_in(format), &mut |_, _| {}));
         let multiplies = |item: &Item| matches!(item, Item::Gemm(_));
         assert!(!short.prologue.iter().any(multiplies), "{short}");
         assert!(long.prologue.iter().any(multiplies), "{long}");
@@ -348,7 +349,7 @@ fn long_texts_begin_as_short_ones_do() {
 fn weights_written_between_two_runs_are_packed_again() {
     let model = checked(WRITER, 30).unwrap_or_else(|errors| panic!("{errors}"));
     let graph = writing(&model, 1000);
-    let module = kernel::lower(&graph, Numbers::weights_in(Format::Int8));
+    let module = pipeline::kernels_of(&graph, Numbers::weights_in(Format::Int8), &mut |_, _| {});
     let feeds = model_feeds(&graph, &model);
     let (first, second) = (start(&graph, Start::Halves), start(&graph, Start::Sixteenths));
     for workers in [1, 2] {

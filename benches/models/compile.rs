@@ -74,8 +74,9 @@ pub fn measure(text: &str, vocabulary: usize, workers: usize) -> Result<Times> {
     let model = timed(&mut times.front_end, || front_end(text, vocabulary))?;
     let graph = timed(&mut times.passes, || pipeline::graph_of(&model, Purpose::Train, &mut |_, _| {}));
     let numbers = pipeline::numbers_of(&model, Purpose::Train, Format::F32);
-    let program =
-        timed(&mut times.plan, || pipeline::plan_of(pipeline::kernels_of(&graph, numbers), workers));
+    let program = timed(&mut times.plan, || {
+        pipeline::plan_of(pipeline::kernels_of(&graph, numbers, &mut |_, _| {}), workers)
+    });
     timed(&mut times.machine_code, || Executable::compile(program))?;
     timed(&mut times.evaluation, || {
         Executable::compile(pipeline::program_of(&model, Purpose::Evaluate, workers))

@@ -3,14 +3,17 @@
 //! ```text
 //! lower  simplify-1 merge_products hoist distinct_rows simplify-2 the forward graph
 //!        gradients update simplify-3 sink sparse_rows simplify-4  training only
-//! kernel plan                                                     then a back end, which the caller chooses
+//!
+//! fuse  collapse preamble                                          kernels, whatever the target
+//!       split_k fused_sums prepack alternate vectorise             kernels for a CPU
+//! plan                                                             then a back end, which the caller chooses
 //! ```
 //!
 //! The forward graph is merged and hoisted, and what is alike computed once, before it is differentiated, so that the
 //! backward graph comes out so too. In debug builds every pass's result is verified, and a broken one names the pass.
 
 use crate::graph::{self, Graph, Purpose};
-use crate::kernel::{self, Format, Module, Numbers};
+use crate::kernel::{self, Format, Module, Numbers, passes};
 use crate::model::{Model, Precision};
 use crate::plan::{self, Program};
 use crate::{grad, opt};
@@ -30,6 +33,10 @@ pub const PASSES: [&str; 12] = [
     "sparse_rows",
     "simplify-4",
 ];
+
+/// Every pass after which [`kernels_of`] shows the kernels, in order.
+pub const KERNEL_PASSES: [&str; 8] =
+    ["fuse", "collapse", "preamble", "split_k", "fused_sums", "prepack", "alternate", "vectorise"];
 
 /// The optimised graph of a model: for training the whole step, gradients, clipping and update included. `see` is shown
 /// the graph after each of the [`PASSES`].
@@ -98,15 +105,48 @@ pub fn numbers_of(model: &Model, purpose: Purpose, weights: Format) -> Numbers {
     Numbers { weights, products }
 }
 
-/// The kernels of an optimised graph.
-pub fn kernels_of(graph: &Graph, numbers: Numbers) -> Module {
-    let module = kernel::lower(graph, numbers);
-    if cfg!(debug_assertions)
-        && let Err(message) = kernel::verify(&module)
-    {
-        panic!("internal error: lowering to kernels broke a promise: {message}");
+/// The kernels of an optimised graph. `see` is shown them after each of the [`KERNEL_PASSES`].
+pub fn kernels_of(graph: &Graph, numbers: Numbers, see: &mut dyn FnMut(&str, &Module)) -> Module {
+    let mut kernels = Kernels { module: kernel::lower(graph, numbers), see };
+    kernels.show("fuse");
+    kernels.shared();
+    kernels.cpu(numbers);
+    kernels.module
+}
+
+struct Kernels<'a> {
+    module: Module,
+    see: &'a mut dyn FnMut(&str, &Module),
+}
+
+impl Kernels<'_> {
+    fn shared(&mut self) {
+        self.pass("collapse", passes::collapse);
+        self.pass("preamble", passes::preamble);
     }
-    module
+
+    fn cpu(&mut self, numbers: Numbers) {
+        self.pass("split_k", passes::split_k);
+        self.pass("fused_sums", passes::fused_sums);
+        self.pass("prepack", |module| passes::prepack(module, numbers.weights));
+        self.pass("alternate", passes::alternate);
+        self.pass("vectorise", passes::vectorise);
+    }
+
+    fn pass(&mut self, name: &str, run: impl FnOnce(Module) -> Module) {
+        let empty = Module { name: String::new(), buffers: vec![], prologue: vec![], items: vec![] };
+        self.module = run(std::mem::replace(&mut self.module, empty));
+        self.show(name);
+    }
+
+    fn show(&mut self, name: &str) {
+        if cfg!(debug_assertions)
+            && let Err(message) = kernel::verify(&self.module)
+        {
+            panic!("internal error: {name} broke the kernels: {message}");
+        }
+        (self.see)(name, &self.module);
+    }
 }
 
 /// The plan of a module for a number of workers.
@@ -145,5 +185,5 @@ pub fn program_of(model: &Model, purpose: Purpose, workers: usize) -> Program {
 /// [`program_of`] with weights in a format, as in [`numbers_of`].
 pub fn program_in(model: &Model, purpose: Purpose, weights: Format, workers: usize) -> Program {
     let graph = graph_of(model, purpose, &mut |_, _| {});
-    plan_of(kernels_of(&graph, numbers_of(model, purpose, weights)), workers)
+    plan_of(kernels_of(&graph, numbers_of(model, purpose, weights), &mut |_, _| {}), workers)
 }

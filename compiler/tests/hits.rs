@@ -5,7 +5,7 @@ mod support;
 
 use lstmc_compiler::graph::{self, Graph, OutputRole, Purpose};
 use lstmc_compiler::kernel::Numbers;
-use lstmc_compiler::{kernel, pipeline};
+use lstmc_compiler::pipeline;
 use support::executors::{by_graph, by_kernels};
 use support::random_models::checked;
 use support::tensors::{Feed, Start, Tensors, feed, start};
@@ -53,7 +53,7 @@ fn check(purpose: Purpose) {
     let graph = pipeline::graph_of(&model, purpose, &mut |_, _| {});
     assert!(graph.output(&OutputRole::Hits).is_some());
     assert_eq!(hits(&graph), Ok(right), "after the passes");
-    let module = kernel::lower(&graph, Numbers::default());
+    let module = pipeline::kernels_of(&graph, Numbers::default(), &mut |_, _| {});
     let found = by_kernels::<f32>(&graph, &module, &tensors, &feed).map(|found| found["output/hits"].sum());
     assert_eq!(found, Ok(right), "by kernels");
 }

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use lstmc_compiler::grad;
 use lstmc_compiler::graph::{Graph, InputRole, Purpose, verify};
-use lstmc_compiler::kernel::Numbers;
+use lstmc_compiler::kernel::{Module, Numbers};
 use lstmc_compiler::model::{Model, Optimizer};
-use lstmc_compiler::{graph, kernel, opt, plan};
+use lstmc_compiler::{graph, kernel, opt, pipeline, plan};
 use proptest::prelude::*;
 use support::executors::{by_graph, by_kernels, id_buffers};
 use support::files;
@@ -52,11 +52,19 @@ impl Case {
     }
 
     fn kernels(&self, graph: &Graph) -> Result<(), String> {
-        let module = kernel::lower(graph, Numbers::default());
+        let mut stages: Vec<(String, Module)> = vec![];
+        let module = pipeline::kernels_of(graph, Numbers::default(), &mut |pass, module| {
+            if stages.last().is_none_or(|(_, before)| before != module) {
+                stages.push((pass.into(), module.clone()));
+            }
+        });
+        for (pass, module) in &stages {
+            let told = |fault: String| format!("{pass}: {fault}\n{graph}\n{module}");
+            kernel::verify(module).map_err(told)?;
+            let wide = by_kernels::<f64>(graph, module, &self.tensors, &self.feed).map_err(told)?;
+            agree(&self.expected, &wide, REASSOCIATION).map_err(told)?;
+        }
         let told = |fault: String| format!("kernels: {fault}\n{graph}\n{module}");
-        kernel::verify(&module).map_err(told)?;
-        let wide = by_kernels::<f64>(graph, &module, &self.tensors, &self.feed).map_err(told)?;
-        agree(&self.expected, &wide, REASSOCIATION).map_err(told)?;
         let narrow = by_kernels::<f32>(graph, &module, &self.tensors, &self.feed).map_err(told)?;
         agree(&self.expected, &narrow, SINGLE).map_err(|fault| told(format!("in f32: {fault}")))?;
         let ids = id_buffers(graph, &self.feed);

@@ -444,7 +444,8 @@ fn evaluation_leaves_training_what_it_needs() {
         let model = checked(&text(name), 10_000).unwrap_or_else(|errors| panic!("{errors}"));
         let graph = pipeline::graph_of(&model, Purpose::Evaluate, &mut |_, _| {});
         let numbers = pipeline::numbers_of(&model, Purpose::Evaluate, Format::F32);
-        let (guest, shared) = pipeline::plan_beside(pipeline::kernels_of(&graph, numbers), &host);
+        let (guest, shared) =
+            pipeline::plan_beside(pipeline::kernels_of(&graph, numbers, &mut |_, _| {}), &host);
         assert!(shared && guest.workers == host.workers, "{name}");
         let alive = host.module.buffers.iter().zip(&host.offsets);
         let alive = alive.filter(|(buffer, _)| !matches!(buffer.kind, BufferKind::Temp | BufferKind::Packed));

@@ -6,13 +6,13 @@ mod support;
 
 use std::path::Path;
 
-use lstmc_compiler::{graph, kernel, plan};
+use lstmc_compiler::{graph, kernel, pipeline, plan};
 use support::files;
 
 fn lowered(input: &str) -> Result<kernel::Module, String> {
     let graph = graph::parse(input).map_err(|error| error.to_string())?;
     graph::verify(&graph)?;
-    let module = kernel::lower(&graph, kernel::Numbers::default());
+    let module = pipeline::kernels_of(&graph, kernel::Numbers::default(), &mut |_, _| {});
     kernel::verify(&module)?;
     Ok(module)
 }

@@ -58,16 +58,26 @@ fn any_pass_can_be_looked_at() {
         assert!(text.starts_with("graph "), "{pass}: {text}");
         assert!(lstmc_compiler::graph::parse(&text).is_ok(), "{pass} does not parse back");
     }
+    for pass in lstmc_compiler::pipeline::KERNEL_PASSES {
+        let text = folder.ok(&["emit", "tiny.lstm", "--stage", "kernel", "--dump-after", pass]);
+        let module = lstmc_compiler::kernel::parse(&text).unwrap_or_else(|error| panic!("{pass}: {error}"));
+        lstmc_compiler::kernel::verify(&module).unwrap_or_else(|message| panic!("{pass}: {message}"));
+    }
+    let last = ["emit", "tiny.lstm", "--stage", "kernel", "--dump-after", "vectorise"];
+    assert_eq!(folder.ok(&last), folder.ok(&last[..4]), "what the last pass leaves is what is planned");
+    let message = folder.refused(&["emit", "tiny.lstm", "--stage", "kernel", "--dump-after", "hoist"]);
+    assert!(message.contains("named hoist; there are fuse, collapse"), "{message}");
     let message = folder.refused(&["emit", "tiny.lstm", "--stage", "opt", "--dump-after", "nothing"]);
     assert!(message.contains("no pass is named nothing") && message.contains("merge_products"), "{message}");
 }
 
 #[test]
-fn a_pass_belongs_to_a_graph() {
+fn a_pass_belongs_to_graphs_or_kernels() {
     let folder = Folder::new();
     for stage in STAGES {
-        let args = ["emit", "tiny.lstm", "--stage", stage, "--dump-after", "hoist"];
-        if ["graph", "grad", "opt"].contains(&stage) {
+        let pass = if stage == "kernel" { "collapse" } else { "hoist" };
+        let args = ["emit", "tiny.lstm", "--stage", stage, "--dump-after", pass];
+        if ["graph", "grad", "opt", "kernel"].contains(&stage) {
             folder.ok(&args);
         } else {
             let message = folder.refused(&args);

@@ -14,6 +14,7 @@ mod format;
 mod interp;
 mod lower;
 mod parse;
+pub mod passes;
 mod print;
 mod quoted;
 mod verify;

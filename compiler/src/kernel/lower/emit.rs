@@ -199,10 +199,7 @@ impl<'l, 'a> Emitter<'l, 'a> {
                 self.define(Expr::Map(*scalar, vars))
             }
             Op::MatMul(Form::TN) => self.outer_products(args[0], args[1], at),
-            Op::MatMul(Form::NN) => match self.lowering.parts.get(&value) {
-                Some(parts) => self.sum(parts, at),
-                None => self.outer_product(args[0], args[1], at),
-            },
+            Op::MatMul(Form::NN) => self.outer_product(args[0], args[1], at),
             Op::Pick => {
                 let id = self.id(args[1], at);
                 let at = [at, &[At { index: Some(Index::Id(id)), offset: 0 }]].concat();
@@ -251,16 +248,6 @@ impl<'l, 'a> Emitter<'l, 'a> {
         let a = self.value(a, &[lead, &[At::fixed(0)]].concat());
         let b = self.value(b, &[At::fixed(0), last]);
         self.define(Expr::Map(Scalar::Mul, vec![a, b]))
-    }
-
-    /// The sum of the elements at a position of all of a product's parts.
-    fn sum(&mut self, parts: &View, at: &[At]) -> Var {
-        let load = |part| Expr::Load(address(parts, &[&[At::fixed(part)], at].concat()));
-        let first = self.define(load(0));
-        (1..parts.shape[0]).fold(first, |sum, part| {
-            let part = self.define(load(part));
-            self.define(Expr::Map(Scalar::Add, vec![sum, part]))
-        })
     }
 
     /// Element `[i, j]` of `a^T @ b` as a sum over the leading axes of both.

@@ -12,9 +12,6 @@ impl Lowering<'_> {
     /// results that are wanted in several places.
     pub(super) fn library_call(&mut self, node: &Node, items: &mut Vec<Item>) {
         let result = node.result();
-        if let Some(parts) = self.parts.get(&result).cloned() {
-            return self.product(Form::NN, node, &parts, items);
-        }
         let Some(homes) = self.homes.get(&result).cloned() else { return };
         let direct = homes.iter().position(|view| view.matrix().is_some());
         let target = match direct {
@@ -67,10 +64,9 @@ impl Lowering<'_> {
         // Rounding would lose digits and gain nothing.
         let precision = if m <= FEW_ROWS { Precision::F32 } else { self.numbers.products };
         let prefix = node.args.get(2).map(|&count| self.materialise(count, items).start());
-        let parts = self.parts.get(&node.result()).map_or(1, |parts| parts.shape[0]);
         let rounds = self.rounds.get(&node.result()).copied().unwrap_or_default();
         let plain = Gemm::plain(form, [m, n, k], a, b, c);
-        items.push(Item::Gemm(Gemm { precision, parts, prefix, rounds, ..plain }));
+        items.push(Item::Gemm(Gemm { precision, prefix, rounds, ..plain }));
     }
 
     /// Which ids there are. What nobody reads is written all the same.

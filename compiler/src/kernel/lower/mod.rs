@@ -1,38 +1,31 @@
-//! From an optimised graph to kernels: fusion, and a buffer for what goes through memory.
+//! From an optimised graph to kernels: fusion, and a buffer for what goes through memory. What a target makes of the result is
+//! the affair of [`super::passes`].
 //!
 //! 1. `cluster`: each region's element-wise operations and row reductions are grouped into loop nests; products,
 //!    scatters, column reductions and time loops stand alone.
 //! 2. `storage`: values that a later item reads get a home in a buffer. Pieces of a concatenation are written in place;
 //!    what a loop stacks is written to its slot of the stack; a carried value that is also stacked lives in one buffer
-//!    of `steps + 1` slots, so that carrying costs no copy.
-//!    Long products of few rows lie in `parts`, and `rounds` tells which products have nothing to do in a round of a loop.
-//! 3. `emit`: each group becomes a [`Kernel`]; what has no home is computed where it is read.
-//! 4. `ride`: sums of what a product reads go to that product.
-//! 5. `prologue` and `pack`: what is the same at every step of a run is done once before, and weights are laid out for the
-//!    product's inner loop where that pays.
-//! 6. `turn`: products of few rows read what is left as it lies in turns from its beginning and from its end.
+//!    of `steps + 1` slots, so that carrying costs no copy. `rounds` tells which products have nothing to do in a round of a
+//!    loop.
+//! 3. `emit`: each group becomes a [`super::Kernel`]; what has no home is computed where it is read, but for what a nest
+//!    keeps in its own output (`reuse`).
 
 mod cluster;
 mod emit;
-mod keep;
 mod library;
 mod nest;
-mod pack;
-mod parts;
-mod prologue;
 mod reads;
 mod regions;
-mod ride;
+mod reuse;
 mod rounds;
+mod squares;
 mod storage;
 mod sums;
-mod tidy;
-mod turn;
 
 use std::collections::{HashMap, HashSet};
 
 use super::{BufferId, BufferKind, Elem, Item, Module, Numbers, Rounds, Time};
-use crate::graph::{Graph, Input, InputRole, Node, Op, OutputRole, Value};
+use crate::graph::{Graph, Node, Op, OutputRole, Value};
 use cluster::{Clusters, Slot};
 use storage::View;
 
@@ -45,35 +38,40 @@ pub fn lower(graph: &Graph, numbers: Numbers) -> Module {
         definers: HashMap::new(),
         uses: HashMap::new(),
         replaced: graph.replaced_inputs(),
-        trained: HashSet::new(),
         homes: HashMap::new(),
         slices: HashMap::new(),
         ones: HashMap::new(),
         rounds: HashMap::new(),
-        parts: HashMap::new(),
-        around: None,
         module: Module { name: graph.name.clone(), buffers: vec![], prologue: vec![], items: vec![] },
         names: HashSet::new(),
         times: 0,
     };
-    let updated: HashSet<Value> = lowering.replaced.values().flatten().copied().collect();
-    let is_param = |input: &&Input| matches!(input.role, InputRole::Param { .. });
-    lowering.trained = graph
-        .inputs
-        .iter()
-        .filter(is_param)
-        .map(|input| input.value)
-        .filter(|param| updated.contains(param))
-        .collect();
     regions::index(&mut lowering, &graph.body);
     lowering.run();
-    tidy::tidy(&mut lowering.module);
-    let ones = lowering.ones.values().map(|view| view.buffer).collect();
-    ride::column_sums(&mut lowering.module, &ones);
-    prologue::hoist(&mut lowering.module);
-    pack::pack_weights(&mut lowering.module, numbers.weights);
-    turn::turn_products(&mut lowering.module.items);
+    name_apart(&mut lowering.module.items, &mut HashSet::new());
     lowering.module
+}
+
+/// Gives each kernel a name of its own.
+fn name_apart(items: &mut [Item], taken: &mut HashSet<String>) {
+    for item in items {
+        match item {
+            Item::Kernel(kernel) => make_unique(&mut kernel.name, taken),
+            Item::Loop(inner) => name_apart(&mut inner.items, taken),
+            _ => {}
+        }
+    }
+}
+
+/// Numbers a name that has been taken: a carried value is copied before its loop and at the end of each round.
+fn make_unique(name: &mut String, taken: &mut HashSet<String>) {
+    let mut numbered = name.clone();
+    let mut number = 2;
+    while !taken.insert(numbered.clone()) {
+        numbered = format!("{name}_{number}");
+        number += 1;
+    }
+    *name = numbered;
 }
 
 struct Lowering<'a> {
@@ -85,8 +83,6 @@ struct Lowering<'a> {
     uses: HashMap<Value, Vec<Use>>,
     /// The inputs that each value is the new value of.
     replaced: HashMap<Value, Vec<Value>>,
-    /// The parameters that the step changes.
-    trained: HashSet<Value>,
     /// Where values lie that go through memory. The first view is the one that is read; all are written.
     homes: HashMap<Value, Vec<View>>,
     /// The source of each sliced loop parameter, and the loop's variable.
@@ -95,10 +91,6 @@ struct Lowering<'a> {
     ones: HashMap<usize, View>,
     /// The products in loops that have nothing to multiply in a round.
     rounds: HashMap<Value, Rounds>,
-    /// Where the parts lie of products that are cut into parts, `[parts, ..]`.
-    parts: HashMap<Value, View>,
-    /// The time loop whose body is being lowered, and its rounds.
-    around: Option<(Time, usize)>,
     module: Module,
     /// Those of the module's buffers.
     names: HashSet<String>,
@@ -209,7 +201,7 @@ impl<'a> Lowering<'a> {
     /// A temporary; its name says which graph value it holds, with a number behind it where there are several.
     fn temp(&mut self, stem: &str, value: Value, shape: Vec<usize>) -> BufferId {
         let mut name = format!("{stem}_{}", value.0);
-        tidy::make_unique(&mut name, &mut self.names);
+        make_unique(&mut name, &mut self.names);
         let elem = self.graph.ty(value).elem;
         self.buffer(&name, elem, shape, BufferKind::Temp)
     }
@@ -226,7 +218,6 @@ impl<'a> Lowering<'a> {
                     match &node.op {
                         Op::Loop(inner) => self.time_loop(inner, &mut items),
                         Op::Concat { .. } => self.join(node, &clusters, &mut items),
-                        Op::Reduce { .. } if self.squares_of_product(node, &mut items) => {}
                         Op::Reduce { kind, axes } => match self.sum_as_product(node, *kind, axes) {
                             Some(product) => items.extend(product),
                             None => items.push(self.column_reduce(node, *kind, axes)),

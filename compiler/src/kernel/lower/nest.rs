@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use super::Lowering;
 use super::cluster::Nest;
 use super::emit::{At, Emitter};
-use super::keep;
 use super::regions::{kept_axes, reduce_name};
+use super::reuse;
 use super::storage::View;
 use crate::graph::{Node, Op, Reduce, Value};
 use crate::kernel::{Axis, Fold, Item, Kernel, Var};
@@ -21,7 +21,7 @@ impl<'a> Lowering<'a> {
         emitter.open(row_axes.clone());
         let row: Vec<At> = row_axes.iter().map(|&axis| At::axis(axis)).collect();
         let reduces = passes.folds.iter().any(|folds| !folds.is_empty());
-        let kept = keep::choose(self, nest, &passes);
+        let kept = reuse::choose(self, nest, &passes);
         if !kept.is_empty() {
             // What is kept may lie over what the rows' own values read.
             passes.known_at_once.iter().for_each(|&value| _ = emitter.value(value, &row));

@@ -1,15 +1,15 @@
 //! What lowering knows of a graph before it starts: who defines and who uses each value.
 
-use super::{Lowering, Use, ride};
+use super::{Lowering, Use, squares};
 use crate::graph::rewrite::{Rewriter, rewrite};
 use crate::graph::{Graph, Node, Op, Reduce, Value};
 
 /// Reductions over every axis of a tensor become one along the last axis, which runs in parallel rows, followed by
 /// reductions of what is left: a fixed order of summation whatever the number of workers.
 ///
-/// Of the squares of a product's result the sums down the columns come first: the product makes them (see [`super::ride`]).
+/// Of the squares of a product's result the sums down the columns come first: see [`squares`].
 pub(super) fn one_axis_reductions(graph: &Graph) -> Graph {
-    let riding = ride::sums_of_squares(graph);
+    let first = squares::sums_of_squares(graph);
     rewrite(graph, &mut |rewriter: &mut Rewriter, node: &Node| {
         let Op::Reduce { kind, axes } = &node.op else { return None };
         let rank = rewriter.old.ty(node.args[0]).rank();
@@ -17,7 +17,7 @@ pub(super) fn one_axis_reductions(graph: &Graph) -> Graph {
             return None;
         }
         let mut x = rewriter.get(node.args[0]);
-        if riding.contains(&node.result()) {
+        if first.contains(&node.result()) {
             x = rewriter.new.reduce(*kind, x, vec![0]);
             return Some(vec![rewriter.new.reduce(*kind, x, vec![0])]);
         }

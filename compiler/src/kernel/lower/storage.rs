@@ -159,7 +159,7 @@ impl<'a> Lowering<'a> {
         for &value in &clusters.produced {
             let slot = clusters.slot_of[&value];
             let homeless = self.homes.get(&value).is_none_or(Vec::is_empty);
-            if homeless && self.goes_through_memory(value, slot, clusters) && !self.cut_into_parts(value) {
+            if homeless && self.goes_through_memory(value, slot, clusters) {
                 let shape = self.graph.shape(value).to_vec();
                 let stem = self.definers.get(&value).map_or("value", |node| node.op.name());
                 let buffer = self.temp(stem, value, shape.clone());
@@ -276,9 +276,7 @@ impl<'a> Lowering<'a> {
         }
         // What a loop of no rounds fills is not there after it.
         let ones = self.ones.clone();
-        self.around = Some((time, inner.steps));
         let mut body = self.items(&inner.body, clusters);
-        self.around = None;
         self.ones = ones;
         for (value, view) in copies {
             body.push(self.copy(value, view));

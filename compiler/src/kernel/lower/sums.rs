@@ -7,10 +7,8 @@ use super::Lowering;
 use super::emit::{At, Emitter};
 use super::storage::View;
 use crate::graph::{Form, Node, Reduce};
+use crate::kernel::passes::MIN_ELEMENTS;
 use crate::kernel::{Gemm, Item, Kernel};
-
-/// Smaller matrices stay in the caches while a loop nest walks them.
-pub(super) const MIN_ELEMENTS: usize = 1 << 16;
 
 impl Lowering<'_> {
     /// The items that sum a matrix in memory over all axes but the last; none if this is no such sum.

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::prologue;
+use super::preamble;
 use crate::kernel::{
     Address, Buffer, BufferId, BufferKind, Elem, FEW_ROWS, Form, Format, Gemm, Item, Matrix, Module, Pack,
     Precision,
@@ -13,9 +13,9 @@ use crate::kernel::{
 /// second copy of the weight is not worth its memory.
 const MANY_ROWS: usize = 64;
 
-/// `format` is what constant weights are stored in.
-pub(super) fn pack_weights(module: &mut Module, format: Format) {
-    let mut constants = prologue::constants(module);
+/// The module with packed weights; `format` is what constant ones are stored in.
+pub fn prepack(mut module: Module, format: Format) -> Module {
+    let mut constants = preamble::constants(&module);
     constants.extend(module.prologue.iter().flat_map(Item::stored));
     let mut packing = Packing { constants, format, buffers: &mut module.buffers };
     // What is computed once is so by rounded weights too.
@@ -32,6 +32,7 @@ pub(super) fn pack_weights(module: &mut Module, format: Format) {
     }
     module.prologue = packs.items;
     module.items = items;
+    module
 }
 
 /// Items, and those among them that pack a weight, by its buffer.

@@ -14,9 +14,9 @@ pub(super) fn constants(module: &Module) -> HashSet<BufferId> {
     .collect()
 }
 
-/// Moves the items whose operands are constant and whose results nothing else writes.
-pub(super) fn hoist(module: &mut Module) {
-    let mut known = constants(module);
+/// The module with its prologue: the items whose operands are constant and whose results nothing else writes.
+pub fn preamble(mut module: Module) -> Module {
+    let mut known = constants(&module);
     let mut writers: HashMap<BufferId, usize> = HashMap::new();
     for id in module.items.iter().flat_map(Item::stored) {
         *writers.entry(id).or_default() += 1;
@@ -38,4 +38,5 @@ pub(super) fn hoist(module: &mut Module) {
         }
     }
     module.items = items;
+    module
 }

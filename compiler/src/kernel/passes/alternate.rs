@@ -1,15 +1,20 @@
-//! Products of few rows that read the same weight in each round of a loop: they take as long as that, and a weight larger than
+//! Alternating traversal: products of few rows that read the same weight in each round of a loop: they take as long as that, and a weight larger than
 //! a cache, read from its beginning each time, would have pushed itself out of it before it is wanted again. Every second
 //! product begins at the end, where the one before has left off.
 
-use crate::kernel::{Gemm, Index, Item, Time};
+use crate::kernel::{Gemm, Index, Item, Module, Time};
 
 /// Elements of the largest weight that is read in turns (16 MB). Of a larger one the caches keep too little, and from its end
 /// memory itself is read more slowly.
 const LARGEST: usize = 4 << 20;
 
-/// Has the products in time loops that can read their right side in turns do so.
-pub(super) fn turn_products(items: &mut [Item]) {
+/// The module with the products in time loops that can read their right side in turns doing so.
+pub fn alternate(mut module: Module) -> Module {
+    of_loops(&mut module.items);
+    module
+}
+
+fn of_loops(items: &mut [Item]) {
     for item in items {
         let Item::Loop(inner) = item else { continue };
         let time = inner.time;
@@ -18,7 +23,7 @@ pub(super) fn turn_products(items: &mut [Item]) {
                 gemm.turning = inner.steps > 1 && gains(gemm, time);
             }
         }
-        turn_products(&mut inner.items);
+        of_loops(&mut inner.items);
     }
 }
 

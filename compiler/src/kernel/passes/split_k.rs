@@ -1,0 +1,283 @@
+//! Split-K: products of few rows by a weight that the step changes, with the contraction cut into parts.
+//!
+//! Such a product takes as long as reading the weight, and so does each of the others that a training step does with it: the
+//! product by its transpose, whose columns are the weight's rows, and the update, which goes by rows. With a part of the rows
+//! each in the forward product too, a worker works with the same rows throughout, and finds them in its own caches. And it
+//! multiplies those rows by elements of A that it has computed itself, where they are computed one by one, so that it need
+//! not wait for the others. What reads the result adds up the parts, in order: it never lies in memory as such.
+//!
+//! In a time loop the parts of each round have a place of their own: nobody waits until all have read what another round has
+//! left.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::kernel::{
+    Address, BufferId, BufferKind, Expr, FEW_ROWS, Fold, For, Form, Gemm, Index, InputRole, Item, Kernel,
+    Module, Precision, Stmt, Time, TimeLoop, Var, each_stmt,
+};
+use crate::scalar::Scalar;
+
+/// As many as the workers that gain most: more parts are more to hand on and to add up, and with more workers a product is
+/// cut by columns. The result's bits depend on it.
+const PARTS: usize = 2;
+/// Shorter contractions are not worth adding up parts.
+const MIN_CONTRACTION: usize = 256;
+
+/// The module with these products in parts.
+pub fn split_k(mut module: Module) -> Module {
+    let uses = Uses::of(&module.items);
+    let cuts = cuts(&module, &uses, &module.items, None);
+    for (id, cut) in &cuts {
+        let buffer = &mut module.buffers[id.0 as usize];
+        let rounds = cut.around.map(|(_, rounds)| rounds);
+        buffer.shape = rounds.into_iter().chain([PARTS]).chain(std::mem::take(&mut buffer.shape)).collect();
+        // What the product is called where it lies whole.
+        buffer.name = buffer.name.replacen("matmul_nn", "parts", 1);
+    }
+    rewrite(&mut module.items, &cuts);
+    module
+}
+
+/// The time loop around an item, and its rounds.
+type Around = Option<(Time, usize)>;
+
+/// A product's result that is to lie in parts.
+struct Cut {
+    /// Elements of a part.
+    len: usize,
+    around: Around,
+}
+
+impl Cut {
+    /// Where a part of an element lies.
+    fn part(&self, at: &Address, part: usize) -> Address {
+        let mut at = at.clone();
+        at.offset += part * self.len;
+        if let Some((time, _)) = self.around {
+            at.terms.insert(0, (Index::Time(time), PARTS * self.len));
+        }
+        at
+    }
+}
+
+/// The products to be cut, by the buffer of their result.
+fn cuts(module: &Module, uses: &Uses, items: &[Item], around: Around) -> HashMap<BufferId, Cut> {
+    let mut found = HashMap::new();
+    for item in items {
+        match item {
+            Item::Gemm(gemm) if is_worth_cutting(module, uses, gemm, around) => {
+                found.insert(gemm.c.at.buffer, Cut { len: gemm.m * gemm.n, around });
+            }
+            Item::Loop(inner) => found.extend(cuts(module, uses, &inner.items, of_loop(inner))),
+            _ => {}
+        }
+    }
+    found
+}
+
+fn of_loop(inner: &TimeLoop) -> Around {
+    Some((inner.time, inner.steps))
+}
+
+fn is_worth_cutting(module: &Module, uses: &Uses, gemm: &Gemm, around: Around) -> bool {
+    let Gemm { form, m, n, k, a: _, b, c, .. } = gemm;
+    let plain = (*form, gemm.precision, gemm.parts) == (Form::NN, Precision::F32, 1)
+        && gemm.packed.is_none()
+        && gemm.prefix.is_none()
+        && !gemm.accumulate
+        && !gemm.has_riders();
+    let rounds = around.map_or(1, |(_, rounds)| rounds);
+    // The parts of all rounds are no larger than the weight.
+    let are_small = rounds * PARTS * m <= *k;
+    let starts = |at: &Address| at.offset == 0 && at.terms.is_empty();
+    let weight = module.buffer(b.at.buffer);
+    let is_updated = matches!(weight.kind, BufferKind::Input(InputRole::Param { .. }))
+        && weight.shape == [*k, *n]
+        && starts(&b.at)
+        && uses.writers.contains_key(&b.at.buffer);
+    let result = module.buffer(c.at.buffer);
+    let is_own = result.kind == BufferKind::Temp
+        && result.len() == m * n
+        && starts(&c.at)
+        && uses.writers.get(&c.at.buffer) == Some(&1)
+        && uses.by_element(c.at.buffer, around.map(|(time, _)| time));
+    plain && *m <= FEW_ROWS && *k >= MIN_CONTRACTION && are_small && is_updated && is_own
+}
+
+/// Who uses each buffer, and how.
+#[derive(Default)]
+struct Uses {
+    /// How many items write it.
+    writers: HashMap<BufferId, usize>,
+    /// What is read as a whole, or copied as it is: to add up its parts first would be one more pass over it.
+    whole: HashSet<BufferId>,
+    /// The loops in which a kernel reads elements of it, `None` outside.
+    regions: HashMap<BufferId, HashSet<Option<Time>>>,
+    /// What loops read of which other elements in each round.
+    sliced: HashSet<BufferId>,
+}
+
+impl Uses {
+    fn of(items: &[Item]) -> Self {
+        let mut uses = Self::default();
+        uses.walk(items, None);
+        uses
+    }
+
+    fn walk(&mut self, items: &[Item], around: Option<Time>) {
+        for item in items {
+            if let Item::Loop(inner) = item {
+                self.walk(&inner.items, Some(inner.time));
+                continue;
+            }
+            for id in item.stored() {
+                *self.writers.entry(id).or_default() += 1;
+            }
+            match item {
+                Item::Kernel(kernel) => self.kernel(kernel, around),
+                _ => self.whole.extend(item.loaded()),
+            }
+        }
+    }
+
+    fn kernel(&mut self, kernel: &Kernel, around: Option<Time>) {
+        let (mut lets, mut loads) = (0, vec![]);
+        each_stmt(&kernel.body, &mut |stmt| {
+            lets += usize::from(matches!(stmt, Stmt::Let { .. }));
+            if let Stmt::Let { expr: Expr::Load(at) | Expr::LoadId(at), .. } = stmt {
+                loads.push(at);
+            }
+        });
+        for at in &loads {
+            let by_round =
+                around.is_some_and(|time| at.terms.iter().any(|&(index, _)| index == Index::Time(time)));
+            match by_round {
+                true => _ = self.sliced.insert(at.buffer),
+                false => _ = self.regions.entry(at.buffer).or_default().insert(around),
+            }
+        }
+        if lets == 1 {
+            self.whole.extend(loads.iter().map(|at| at.buffer));
+        }
+    }
+
+    /// Whether only kernels read a buffer, and only in the region in which it is written, or in a loop after it that reads
+    /// other elements in each round.
+    fn by_element(&self, id: BufferId, written_in: Option<Time>) -> bool {
+        let here = self.regions.get(&id).is_none_or(|regions| regions.iter().all(|&at| at == written_in));
+        !self.whole.contains(&id) && here && (written_in.is_none() || !self.sliced.contains(&id))
+    }
+}
+
+fn rewrite(items: &mut [Item], cuts: &HashMap<BufferId, Cut>) {
+    for item in items {
+        match item {
+            Item::Gemm(gemm) => {
+                if let Some(cut) = cuts.get(&gemm.c.at.buffer) {
+                    gemm.parts = PARTS;
+                    gemm.c.at = cut.part(&gemm.c.at, 0);
+                }
+            }
+            Item::Kernel(kernel) => add_up(kernel, cuts),
+            Item::Loop(inner) => rewrite(&mut inner.items, cuts),
+            Item::Pack(_) | Item::Scatter(_) | Item::Distinct(_) => {}
+        }
+    }
+}
+
+/// Has a kernel add up the parts that it reads.
+fn add_up(kernel: &mut Kernel, cuts: &HashMap<BufferId, Cut>) {
+    let mut sums = vec![];
+    each_stmt(&kernel.body, &mut |stmt| match stmt {
+        Stmt::Let { var, expr: Expr::Load(at) } if cuts.contains_key(&at.buffer) => sums.push(var.0),
+        _ => {}
+    });
+    if sums.is_empty() {
+        return;
+    }
+    sums.sort_unstable();
+    let adder = Adder { cuts, sums };
+    kernel.body = adder.block(std::mem::take(&mut kernel.body));
+}
+
+/// Variables that a sum takes beside its own.
+const MORE: u32 = 2 * (PARTS as u32 - 1);
+
+struct Adder<'c> {
+    cuts: &'c HashMap<BufferId, Cut>,
+    /// The variables that become sums, in order.
+    sums: Vec<u32>,
+}
+
+impl Adder<'_> {
+    /// What a variable is called now: those of sums come between.
+    fn var(&self, var: Var) -> Var {
+        Var(var.0 + MORE * self.sums.partition_point(|&sum| sum <= var.0) as u32)
+    }
+
+    fn block(&self, stmts: Vec<Stmt>) -> Vec<Stmt> {
+        let mut block = vec![];
+        for stmt in stmts {
+            match stmt {
+                Stmt::Let { var, expr } => match &expr {
+                    Expr::Load(at) if self.cuts.contains_key(&at.buffer) => {
+                        self.sum(var, &self.address(at.clone()), &mut block);
+                    }
+                    _ => block.push(Stmt::Let { var: self.var(var), expr: self.expr(expr) }),
+                },
+                Stmt::Store { to, value } => {
+                    block.push(Stmt::Store { to: self.address(to), value: self.var(value) });
+                }
+                Stmt::For(inner) => {
+                    let fold = |fold: &Fold| Fold {
+                        var: self.var(fold.var),
+                        kind: fold.kind,
+                        value: self.var(fold.value),
+                    };
+                    let folds = inner.folds.iter().map(fold).collect();
+                    block.push(Stmt::For(For { folds, body: self.block(inner.body), ..inner }));
+                }
+            }
+        }
+        block
+    }
+
+    /// The sum of an element's parts, in order.
+    fn sum(&self, var: Var, at: &Address, block: &mut Vec<Stmt>) {
+        let cut = &self.cuts[&at.buffer];
+        let first = self.var(var).0 - MORE;
+        let load = |part| Expr::Load(cut.part(at, part));
+        block.push(Stmt::Let { var: Var(first), expr: load(0) });
+        for part in 1..PARTS {
+            let sum = first + 2 * part as u32;
+            block.push(Stmt::Let { var: Var(sum - 1), expr: load(part) });
+            let expr = Expr::Map(Scalar::Add, vec![Var(sum - 2), Var(sum - 1)]);
+            block.push(Stmt::Let { var: Var(sum), expr });
+        }
+    }
+
+    fn expr(&self, expr: Expr) -> Expr {
+        match expr {
+            Expr::Load(at) => Expr::Load(self.address(at)),
+            Expr::LoadId(at) => Expr::LoadId(self.address(at)),
+            Expr::Map(scalar, args) => Expr::Map(scalar, args.into_iter().map(|arg| self.var(arg)).collect()),
+            Expr::Number(id) => Expr::Number(self.var(id)),
+            Expr::Random { stream, offset, terms } => {
+                Expr::Random { stream, offset, terms: self.terms(terms) }
+            }
+            Expr::Const(_) | Expr::Position(_) => expr,
+        }
+    }
+
+    fn address(&self, at: Address) -> Address {
+        Address { terms: self.terms(at.terms), ..at }
+    }
+
+    fn terms(&self, terms: Vec<(Index, usize)>) -> Vec<(Index, usize)> {
+        let index = |index| match index {
+            Index::Id(id) => Index::Id(self.var(id)),
+            other => other,
+        };
+        terms.into_iter().map(|(at, stride)| (index(at), stride)).collect()
+    }
+}
