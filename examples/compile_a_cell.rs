@@ -7,6 +7,7 @@
 use lstmc_compiler::diag::{Diagnostics, SourceMap};
 use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::model::{self, Model};
+use lstmc_compiler::target::Target;
 use lstmc_compiler::{pipeline, syntax};
 
 const SOURCE: &str = r#"
@@ -47,7 +48,7 @@ const WORKERS: usize = 2;
 fn main() {
     let mut sources = SourceMap::default();
     match check(&mut sources) {
-        Ok(model) => print!("{}", pipeline::program_of(&model, Purpose::Train, WORKERS)),
+        Ok(model) => print!("{}", pipeline::program_of(&model, Purpose::Train, &Target::cpu(WORKERS))),
         Err(errors) => {
             eprint!("{}", sources.render(&errors, false));
             std::process::exit(1);

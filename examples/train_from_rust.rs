@@ -9,6 +9,7 @@ use std::error::Error;
 use lstmc_compiler::diag::{Diagnostics, SourceMap};
 use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::model::{self, Model};
+use lstmc_compiler::target::Target;
 use lstmc_compiler::{pipeline, syntax};
 use lstmc_runtime::batches::Batcher;
 use lstmc_runtime::engine::cpu::{Executable, Session};
@@ -87,7 +88,7 @@ fn check(sources: &mut SourceMap, vocabulary: usize) -> Result<Model, Diagnostic
 
 /// Machine code with its memory.
 fn compile(model: &Model, purpose: Purpose) -> lstmc_runtime::Result<Session> {
-    Session::new(Executable::compile(pipeline::program_of(model, purpose, WORKERS))?)
+    Session::new(Executable::compile(pipeline::program_of(model, purpose, &Target::cpu(WORKERS)))?)
 }
 
 /// The host's part of each training step. The loop over steps is compiled code, which calls these two.

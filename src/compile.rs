@@ -12,6 +12,7 @@ use lstmc_compiler::model::{self, Data, Model};
 use lstmc_compiler::pipeline::{self, KERNEL_PASSES, PASSES};
 use lstmc_compiler::plan::Program;
 use lstmc_compiler::syntax::{self, ast};
+use lstmc_compiler::target::Target;
 use lstmc_runtime::engine::cpu::{self, Executable, Pair, Session, workers};
 
 use crate::args::Stage;
@@ -111,12 +112,22 @@ pub enum Threads {
     UpTo(usize),
 }
 
+impl Threads {
+    /// This machine with so many of them.
+    fn target(self) -> Target {
+        match self {
+            Threads::Exactly(workers) | Threads::UpTo(workers) => Target::cpu(workers),
+        }
+    }
+}
+
 /// The plan of a model for one purpose; `weights` as for [`compile`].
 pub fn program(model: &Model, purpose: Purpose, weights: Format, threads: Threads) -> Program {
-    let kernels = kernels(model, purpose, weights);
+    let target = threads.target();
+    let kernels = kernels(model, purpose, weights, &target);
     match threads {
-        Threads::Exactly(workers) => pipeline::plan_of(kernels, workers),
-        Threads::UpTo(available) => pipeline::plan_up_to(kernels, available),
+        Threads::Exactly(_) => pipeline::plan_of(kernels, &target),
+        Threads::UpTo(_) => pipeline::plan_up_to(kernels, &target),
     }
 }
 
@@ -137,9 +148,9 @@ fn native(program: Program, started: Instant) -> Result<Compiled> {
 }
 
 /// The kernels of a model for one purpose.
-fn kernels(model: &Model, purpose: Purpose, weights: Format) -> Module {
-    let graph = pipeline::graph_of(model, purpose, &mut |_, _| {});
-    pipeline::kernels_of(&graph, pipeline::numbers_of(model, purpose, weights), &mut |_, _| {})
+fn kernels(model: &Model, purpose: Purpose, weights: Format, target: &Target) -> Module {
+    let graph = pipeline::graph_of(model, purpose, target, &mut |_, _| {});
+    pipeline::kernels_of(&graph, pipeline::numbers_of(model, purpose, weights), target, &mut |_, _| {})
 }
 
 /// What training runs: the step, and the program that the model is measured with.
@@ -157,8 +168,9 @@ pub struct Training {
 pub fn training(model: &Model, threads: Threads) -> Result<Training> {
     let mut train = compile(model, Purpose::Train, Format::F32, threads)?;
     let started = Instant::now();
-    let kernels = kernels(model, Purpose::Evaluate, Format::F32);
-    let (program, shared) = pipeline::plan_beside(kernels, train.executable.program());
+    let target = threads.target();
+    let kernels = kernels(model, Purpose::Evaluate, Format::F32, &target);
+    let (program, shared) = pipeline::plan_beside(kernels, train.executable.program(), &target);
     let evaluate = native(program, started)?;
     if shared {
         train.executable.share_with(&evaluate.executable);
@@ -257,18 +269,20 @@ impl Request<'_> {
 pub fn emit(model: &Model, request: Request<'_>) -> Result<String> {
     request.check()?;
     let Request { stage, purpose, dump_after, weights, workers } = request;
-    let program = || pipeline::program_in(model, purpose, weights, workers);
+    let target = Target::cpu(workers);
+    let program = || pipeline::program_in(model, purpose, weights, &target);
+    let graph_after = |pass| graph_after(model, purpose, &target, pass);
     Ok(match stage {
         Stage::Tokens | Stage::Ast => bail!("this stage comes before the model"),
         Stage::Model => model::print(model),
-        Stage::Graph => graph_after(model, purpose, dump_after.unwrap_or("lower"))?,
-        Stage::Grad => graph_after(model, purpose, dump_after.unwrap_or("update"))?,
+        Stage::Graph => graph_after(dump_after.unwrap_or("lower"))?,
+        Stage::Grad => graph_after(dump_after.unwrap_or("update"))?,
         Stage::Opt => match dump_after {
-            Some(pass) => graph_after(model, purpose, pass)?,
-            None => pipeline::graph_of(model, purpose, &mut |_, _| {}).to_string(),
+            Some(pass) => graph_after(pass)?,
+            None => pipeline::graph_of(model, purpose, &target, &mut |_, _| {}).to_string(),
         },
         Stage::Kernel => match dump_after {
-            Some(pass) => kernels_after(model, purpose, weights, pass)?,
+            Some(pass) => kernels_after(model, purpose, weights, &target, pass)?,
             None => program().module.to_string(),
         },
         Stage::Plan => program().to_string(),
@@ -277,9 +291,9 @@ pub fn emit(model: &Model, request: Request<'_>) -> Result<String> {
     })
 }
 
-fn graph_after(model: &Model, purpose: Purpose, wanted: &str) -> Result<String> {
+fn graph_after(model: &Model, purpose: Purpose, target: &Target, wanted: &str) -> Result<String> {
     let (mut text, mut passes) = (None, Vec::new());
-    pipeline::graph_of(model, purpose, &mut |pass, graph| {
+    pipeline::graph_of(model, purpose, target, &mut |pass, graph| {
         passes.push(pass.to_owned());
         if pass == wanted {
             text = Some(graph.to_string());
@@ -291,14 +305,25 @@ fn graph_after(model: &Model, purpose: Purpose, wanted: &str) -> Result<String> 
     })
 }
 
-fn kernels_after(model: &Model, purpose: Purpose, weights: Format, wanted: &str) -> Result<String> {
-    let graph = pipeline::graph_of(model, purpose, &mut |_, _| {});
+fn kernels_after(
+    model: &Model,
+    purpose: Purpose,
+    weights: Format,
+    target: &Target,
+    wanted: &str,
+) -> Result<String> {
+    let graph = pipeline::graph_of(model, purpose, target, &mut |_, _| {});
     let mut text = None;
-    pipeline::kernels_of(&graph, pipeline::numbers_of(model, purpose, weights), &mut |pass, module| {
-        if pass == wanted {
-            text = Some(module.to_string());
-        }
-    });
+    pipeline::kernels_of(
+        &graph,
+        pipeline::numbers_of(model, purpose, weights),
+        target,
+        &mut |pass, module| {
+            if pass == wanted {
+                text = Some(module.to_string());
+            }
+        },
+    );
     text.ok_or_else(|| {
         anyhow!("no pass of the kernels is named {wanted}; there are {}", KERNEL_PASSES.join(", "))
     })

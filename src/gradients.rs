@@ -10,6 +10,7 @@ use anyhow::{Context, Result, anyhow};
 use lstmc_compiler::graph::interp::{self, Tensor};
 use lstmc_compiler::graph::{self, Elem, Graph, InputRole, OutputRole, Purpose};
 use lstmc_compiler::model::Model;
+use lstmc_compiler::target::Target;
 use lstmc_compiler::{pipeline, scalar};
 use ndarray::{ArrayD, IxDyn};
 
@@ -135,7 +136,7 @@ fn values(graph: &Graph, model: &Model) -> Inputs {
 
 /// The gradient of every parameter of the model, in order.
 fn gradients_of(model: &Model, inputs: &Inputs) -> Result<Vec<ArrayD<f64>>> {
-    let graph = pipeline::gradients_of(model);
+    let graph = pipeline::gradients_of(model, &Target::cpu(1));
     let mut joined = inputs.clone();
     for input in &graph.inputs {
         if let InputRole::Param { parts } = &input.role

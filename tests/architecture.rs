@@ -10,7 +10,7 @@ const STAGES: [&[&str]; 7] =
     [&["syntax"], &["model"], &["graph"], &["grad", "opt"], &["kernel"], &["plan"], &["backend"]];
 
 /// What every stage may import.
-const SHARED: [&str; 2] = ["diag", "scalar"];
+const SHARED: [&str; 3] = ["diag", "scalar", "target"];
 
 /// What back ends see, beside [`SHARED`].
 const SEEN_BY_BACKENDS: [&str; 3] = ["kernel", "plan", "backend"];

@@ -13,6 +13,7 @@ use lstmc_compiler::graph::rewrite::Rewriter;
 use lstmc_compiler::graph::{self, Graph, InputRole, Node, OutputRole, Purpose};
 use lstmc_compiler::kernel::{self, Format, Item, Module, Numbers, Precision};
 use lstmc_compiler::model::Model;
+use lstmc_compiler::target::Target;
 use lstmc_compiler::{grad, opt, pipeline, plan};
 use lstmc_runtime::Result as RunResult;
 use lstmc_runtime::engine::cpu::{Executable, Session};
@@ -71,7 +72,7 @@ fn array(shape: &[usize], values: Vec<f32>) -> ArrayD<f64> {
 }
 
 fn session(module: &Module, workers: usize) -> Result<Session, String> {
-    let program = plan::plan(module.clone(), workers);
+    let program = plan::plan(module.clone(), &Target::cpu(workers));
     plan::verify(&program)?;
     let executable = Executable::compile(program).map_err(|error| error.to_string())?;
     Session::new(executable).map_err(|error| error.to_string())
@@ -126,7 +127,7 @@ fn after(session: &mut Session, feeds: &[Feed]) -> Result<Tensors, String> {
 
 /// Every link, over as many steps as there are feeds; `plain` and `optimised` are the same step.
 fn chain(plain: &Graph, optimised: &Graph, values: Start, feeds: &[Feed]) -> Result<(), String> {
-    let module = pipeline::kernels_of(optimised, Numbers::default(), &mut |_, _| {});
+    let module = pipeline::kernels_of(optimised, Numbers::default(), &Target::cpu(1), &mut |_, _| {});
     kernel::verify(&module).map_err(|fault| format!("kernels: {fault}"))?;
     let tensors = start(plain, values);
     let (mut graph, mut wide, mut narrow) = (tensors.clone(), tensors.clone(), tensors.clone());
@@ -160,7 +161,7 @@ fn compiled(
         let found = by_machine(module, workers, tensors, feeds)?;
         for (step, (one, several)) in first.iter().zip(&found).enumerate() {
             if let Some(difference) = other_bits(one, several) {
-                let program = plan::plan(module.clone(), workers);
+                let program = plan::plan(module.clone(), &Target::cpu(workers));
                 return Err(format!(
                     "{workers} workers, step {step}: {difference}\n{program}\n{}",
                     program.module
@@ -228,15 +229,15 @@ fn model_feeds(graph: &Graph, model: &Model) -> Vec<Feed> {
 fn training(model: &Model) -> Result<(), String> {
     let plain = graph::lower(model, Purpose::Train);
     let plain = grad::update(&grad::gradients(&plain), &model.optimizer, model.train.clip);
-    let optimised = pipeline::graph_of(model, Purpose::Train, &mut |_, _| {});
+    let optimised = pipeline::graph_of(model, Purpose::Train, &Target::cpu(1), &mut |_, _| {});
     chain(&plain, &optimised, Start::Halves, &model_feeds(&plain, model))
 }
 
 /// A training step with products in bf16, by the kernel interpreter and compiled.
 fn training_in_bf16(model: &Model) -> Result<(), String> {
-    let graph = pipeline::graph_of(model, Purpose::Train, &mut |_, _| {});
+    let graph = pipeline::graph_of(model, Purpose::Train, &Target::cpu(1), &mut |_, _| {});
     let numbers = Numbers { products: Precision::Bf16, ..Numbers::default() };
-    let module = pipeline::kernels_of(&graph, numbers, &mut |_, _| {});
+    let module = pipeline::kernels_of(&graph, numbers, &Target::cpu(1), &mut |_, _| {});
     kernel::verify(&module).map_err(|fault| format!("kernels: {fault}\n{module}"))?;
     let (feeds, tensors) = (model_feeds(&graph, model), start(&graph, Start::Halves));
     let (mut narrow, mut expected) = (tensors.clone(), vec![]);
@@ -250,8 +251,9 @@ fn training_in_bf16(model: &Model) -> Result<(), String> {
 /// Evaluation and generation with weights in a format, by the kernel interpreter and compiled.
 fn rounded(model: &Model, format: Format) -> Result<(), String> {
     for purpose in [Purpose::Evaluate, Purpose::Generate { tokens: 1 }, Purpose::Generate { tokens: 1000 }] {
-        let graph = observable(&pipeline::graph_of(model, purpose, &mut |_, _| {}));
-        let module = pipeline::kernels_of(&graph, Numbers::weights_in(format), &mut |_, _| {});
+        let graph = observable(&pipeline::graph_of(model, purpose, &Target::cpu(1), &mut |_, _| {}));
+        let module =
+            pipeline::kernels_of(&graph, Numbers::weights_in(format), &Target::cpu(1), &mut |_, _| {});
         kernel::verify(&module).map_err(|fault| format!("kernels: {fault}\n{module}"))?;
         let (feeds, tensors) = (model_feeds(&graph, model), start(&graph, Start::Halves));
         let (mut wide, mut narrow, mut expected) = (tensors.clone(), tensors.clone(), vec![]);
@@ -319,7 +321,7 @@ const WRITER: &str = "data { train: \"t\"; tokens: words; batches: stream(rows: 
 
 /// The observable graph of a model that writes so many tokens.
 fn writing(model: &Model, tokens: usize) -> Graph {
-    observable(&pipeline::graph_of(model, Purpose::Generate { tokens }, &mut |_, _| {}))
+    observable(&pipeline::graph_of(model, Purpose::Generate { tokens }, &Target::cpu(1), &mut |_, _| {}))
 }
 
 /// To the bit, the words of a long text, whose products are computed before, are those of a short one.
@@ -329,8 +331,9 @@ fn long_texts_begin_as_short_ones_do() {
     let [short, long] = [1, 1000].map(|tokens| writing(&model, tokens));
     let (feeds, values) = (model_feeds(&short, &model), start(&short, Start::Halves));
     for format in Format::ALL {
-        let [short, long] = [&short, &long]
-            .map(|graph| pipeline::kernels_of(graph, Numbers::weights_in(format), &mut |_, _| {}));
+        let [short, long] = [&short, &long].map(|graph| {
+            pipeline::kernels_of(graph, Numbers::weights_in(format), &Target::cpu(1), &mut |_, _| {})
+        });
         let multiplies = |item: &Item| matches!(item, Item::Gemm(_));
         assert!(!short.prologue.iter().any(multiplies), "{short}");
         assert!(long.prologue.iter().any(multiplies), "{long}");
@@ -349,7 +352,8 @@ fn long_texts_begin_as_short_ones_do() {
 fn weights_written_between_two_runs_are_packed_again() {
     let model = checked(WRITER, 30).unwrap_or_else(|errors| panic!("{errors}"));
     let graph = writing(&model, 1000);
-    let module = pipeline::kernels_of(&graph, Numbers::weights_in(Format::Int8), &mut |_, _| {});
+    let module =
+        pipeline::kernels_of(&graph, Numbers::weights_in(Format::Int8), &Target::cpu(1), &mut |_, _| {});
     let feeds = model_feeds(&graph, &model);
     let (first, second) = (start(&graph, Start::Halves), start(&graph, Start::Sixteenths));
     for workers in [1, 2] {

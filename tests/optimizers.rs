@@ -6,6 +6,7 @@ use lstmc_compiler::diag::SourceMap;
 use lstmc_compiler::graph::interp::{Tensor, run};
 use lstmc_compiler::graph::{Elem, Graph, InputRole, OutputRole, Purpose};
 use lstmc_compiler::model::{self, Model};
+use lstmc_compiler::target::Target;
 use lstmc_compiler::{pipeline, scalar, syntax};
 use ndarray::{ArrayD, IxDyn, Zip};
 
@@ -75,8 +76,8 @@ fn gradients(graph: &Graph, values: &Values, limit: f64) -> HashMap<String, Arra
 fn agrees(optimizer: &str, states: &[&str], limit: Option<f64>, rule: Rule) {
     let clip = limit.map(|limit| format!("clip: norm({limit})")).unwrap_or_default();
     let model = model(optimizer, &clip);
-    let training = pipeline::graph_of(&model, Purpose::Train, &mut |_, _| {});
-    let derivative = pipeline::gradients_of(&model);
+    let training = pipeline::graph_of(&model, Purpose::Train, &Target::cpu(1), &mut |_, _| {});
+    let derivative = pipeline::gradients_of(&model, &Target::cpu(1));
     let mut values = start(&training);
     let mut expected = values.clone();
     for step in 1..=UPDATES {

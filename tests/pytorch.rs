@@ -14,6 +14,7 @@ use fixture::{Batch, Fixture, Tensor};
 use interpreter::Interpreter;
 use lstmc_compiler::graph::{Graph, Purpose, lower};
 use lstmc_compiler::model::Model;
+use lstmc_compiler::target::Target;
 use lstmc_compiler::{grad, pipeline};
 use native::Native;
 
@@ -123,7 +124,7 @@ fn plain(model: &Model) -> Graph {
 }
 
 fn optimised(model: &Model) -> Graph {
-    pipeline::graph_of(model, Purpose::Train, &mut |_, _| {})
+    pipeline::graph_of(model, Purpose::Train, &Target::cpu(1), &mut |_, _| {})
 }
 
 #[test]

@@ -8,6 +8,7 @@ use lstmc_compiler::kernel::Format;
 use lstmc_compiler::model::Model;
 use lstmc_compiler::pipeline;
 use lstmc_compiler::plan::Program;
+use lstmc_compiler::target::Target;
 use lstmc_runtime::engine::Engine;
 use lstmc_runtime::engine::cpu::Session;
 use lstmc_runtime::engine::cpu::machine::{self, Reading};
@@ -45,7 +46,7 @@ pub fn report(cases: &[&Case]) -> Result<()> {
     );
     cases.iter().try_for_each(|case| {
         let model = compile::front_end(&compile::source(case.model)?, case.vocabulary)?;
-        let program = pipeline::program_of(&model, Purpose::Train, 1);
+        let program = pipeline::program_of(&model, Purpose::Train, &Target::cpu(1));
         let work = Work::of(&program);
         let trainings = trainings(&model)?;
         let bound = if model.data.batches.rows == 1 {

@@ -15,14 +15,17 @@
 //!   v backend     cranelift: machine code in memory                              backend::cranelift::Native
 //! ```
 //!
-//! [`pipeline`] alone holds the order of the stages and passes. The crate does no file or device I/O, and knows no
+//! [`pipeline`] alone holds the order of the stages and passes, and [`target::Target`] what they decide by. The crate does no file or device I/O, and knows no
 //! layer and no optimizer by name: those are source, in `compiler/prelude/*.lstm`.
 //!
-//! Each stage imports only earlier stages, [`diag`] and [`scalar`]; `grad` and `opt` do not know each other; back ends
+//! Each stage imports only earlier stages, [`diag`], [`scalar`] and [`target`]; `grad` and `opt` do not know each other; back ends
 //! see `kernel` and `plan`. `tests/architecture.rs` keeps this true.
 
 pub mod diag;
 pub mod scalar;
+
+/// What the stages decide by.
+pub mod target;
 
 pub mod syntax;
 

@@ -16,6 +16,7 @@ use crate::graph::{self, Graph, Purpose};
 use crate::kernel::{self, Format, Module, Numbers, passes};
 use crate::model::{Model, Precision};
 use crate::plan::{self, Program};
+use crate::target::Target;
 use crate::{grad, opt};
 
 /// Every pass after which [`graph_of`] shows the graph, in order.
@@ -40,8 +41,13 @@ pub const KERNEL_PASSES: [&str; 8] =
 
 /// The optimised graph of a model: for training the whole step, gradients, clipping and update included. `see` is shown
 /// the graph after each of the [`PASSES`].
-pub fn graph_of(model: &Model, purpose: Purpose, see: &mut dyn FnMut(&str, &Graph)) -> Graph {
-    let mut stage = Stage { graph: graph::lower(model, purpose), see };
+pub fn graph_of(
+    model: &Model,
+    purpose: Purpose,
+    target: &Target,
+    see: &mut dyn FnMut(&str, &Graph),
+) -> Graph {
+    let mut stage = Stage { graph: graph::lower(model, purpose), target, see };
     stage.forward(purpose.runs());
     if purpose == Purpose::Train {
         stage.pass("gradients", grad::gradients);
@@ -52,8 +58,8 @@ pub fn graph_of(model: &Model, purpose: Purpose, see: &mut dyn FnMut(&str, &Grap
 }
 
 /// The optimised training step without clipping and update: its outputs are the gradients themselves.
-pub fn gradients_of(model: &Model) -> Graph {
-    let mut stage = Stage { graph: graph::lower(model, Purpose::Train), see: &mut |_, _| {} };
+pub fn gradients_of(model: &Model, target: &Target) -> Graph {
+    let mut stage = Stage { graph: graph::lower(model, Purpose::Train), target, see: &mut |_, _| {} };
     stage.forward(Purpose::Train.runs());
     stage.pass("gradients", grad::gradients);
     stage.backward();
@@ -62,6 +68,7 @@ pub fn gradients_of(model: &Model) -> Graph {
 
 struct Stage<'a> {
     graph: Graph,
+    target: &'a Target,
     see: &'a mut dyn FnMut(&str, &Graph),
 }
 
@@ -72,14 +79,16 @@ impl Stage<'_> {
         self.pass("simplify-1", opt::simplify);
         self.pass("merge_products", opt::merge_products);
         self.pass("hoist", opt::hoist);
-        self.pass("distinct_rows", |graph| opt::distinct_rows(graph, runs));
+        let target = self.target;
+        self.pass("distinct_rows", |graph| opt::distinct_rows(graph, runs, target));
         self.pass("simplify-2", opt::simplify);
     }
 
     fn backward(&mut self) {
         self.pass("simplify-3", opt::simplify);
         self.pass("sink", opt::sink);
-        self.pass("sparse_rows", opt::sparse_rows);
+        let target = self.target;
+        self.pass("sparse_rows", |graph| opt::sparse_rows(graph, target));
         self.pass("simplify-4", opt::simplify);
     }
 
@@ -105,12 +114,17 @@ pub fn numbers_of(model: &Model, purpose: Purpose, weights: Format) -> Numbers {
     Numbers { weights, products }
 }
 
-/// The kernels of an optimised graph. `see` is shown them after each of the [`KERNEL_PASSES`].
-pub fn kernels_of(graph: &Graph, numbers: Numbers, see: &mut dyn FnMut(&str, &Module)) -> Module {
-    let mut kernels = Kernels { module: kernel::lower(graph, numbers), see };
+/// The kernels of an optimised graph for a target. `see` is shown them after each of the [`KERNEL_PASSES`].
+pub fn kernels_of(
+    graph: &Graph,
+    numbers: Numbers,
+    target: &Target,
+    see: &mut dyn FnMut(&str, &Module),
+) -> Module {
+    let mut kernels = Kernels { module: kernel::lower(graph, numbers, target), see };
     kernels.show("fuse");
     kernels.shared();
-    kernels.cpu(numbers);
+    kernels.cpu(numbers, target);
     kernels.module
 }
 
@@ -125,12 +139,12 @@ impl Kernels<'_> {
         self.pass("preamble", passes::preamble);
     }
 
-    fn cpu(&mut self, numbers: Numbers) {
-        self.pass("split_k", passes::split_k);
-        self.pass("fused_sums", passes::fused_sums);
-        self.pass("prepack", |module| passes::prepack(module, numbers.weights));
-        self.pass("alternate", passes::alternate);
-        self.pass("vectorise", passes::vectorise);
+    fn cpu(&mut self, numbers: Numbers, target: &Target) {
+        self.pass("split_k", |module| passes::split_k(module, target));
+        self.pass("fused_sums", |module| passes::fused_sums(module, target));
+        self.pass("prepack", |module| passes::prepack(module, numbers.weights, target));
+        self.pass("alternate", |module| passes::alternate(module, target));
+        self.pass("vectorise", |module| passes::vectorise(module, target));
     }
 
     fn pass(&mut self, name: &str, run: impl FnOnce(Module) -> Module) {
@@ -149,22 +163,22 @@ impl Kernels<'_> {
     }
 }
 
-/// The plan of a module for a number of workers.
-pub fn plan_of(module: Module, workers: usize) -> Program {
-    verified(plan::plan(module, workers))
+/// The plan of a module for a target.
+pub fn plan_of(module: Module, target: &Target) -> Program {
+    verified(plan::plan(module, target))
 }
 
-/// The plan of a module for `available` workers, or for one if more would not help.
-pub fn plan_up_to(module: Module, available: usize) -> Program {
-    verified(plan::plan_for(module, available))
+/// The plan of a module for all of a target's workers, or for one if more would not help.
+pub fn plan_up_to(module: Module, target: &Target) -> Program {
+    verified(plan::plan_for(module, target))
 }
 
 /// The plan of a module that runs between two steps of `host`, in its arena where the two have the same parameters. Says
 /// whether they do.
-pub fn plan_beside(module: Module, host: &Program) -> (Program, bool) {
-    match plan::plan_beside(module.clone(), host) {
+pub fn plan_beside(module: Module, host: &Program, target: &Target) -> (Program, bool) {
+    match plan::plan_beside(module.clone(), host, target) {
         Some(program) => (verified(program), true),
-        None => (plan_of(module, host.workers), false),
+        None => (plan_of(module, &target.with_workers(host.workers)), false),
     }
 }
 
@@ -178,12 +192,12 @@ fn verified(program: Program) -> Program {
 }
 
 /// The plan of a model: memory and schedule, before any machine code.
-pub fn program_of(model: &Model, purpose: Purpose, workers: usize) -> Program {
-    program_in(model, purpose, Format::F32, workers)
+pub fn program_of(model: &Model, purpose: Purpose, target: &Target) -> Program {
+    program_in(model, purpose, Format::F32, target)
 }
 
 /// [`program_of`] with weights in a format, as in [`numbers_of`].
-pub fn program_in(model: &Model, purpose: Purpose, weights: Format, workers: usize) -> Program {
-    let graph = graph_of(model, purpose, &mut |_, _| {});
-    plan_of(kernels_of(&graph, numbers_of(model, purpose, weights), &mut |_, _| {}), workers)
+pub fn program_in(model: &Model, purpose: Purpose, weights: Format, target: &Target) -> Program {
+    let graph = graph_of(model, purpose, target, &mut |_, _| {});
+    plan_of(kernels_of(&graph, numbers_of(model, purpose, weights), target, &mut |_, _| {}), target)
 }

@@ -7,6 +7,7 @@ use lstmc_compiler::graph::interp::{Tensor, run};
 use lstmc_compiler::graph::{Graph, Op, parse, verify};
 use lstmc_compiler::opt;
 use lstmc_compiler::scalar::Real;
+use lstmc_compiler::target::Target;
 use ndarray::{ArrayD, Axis};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -68,8 +69,11 @@ fn keeps_meaning(pass: fn(&Graph) -> Graph, graph: &Graph) -> Result<(), TestCas
 
 /// The passes around differentiation, in the order that a training step sees them.
 fn all_passes(graph: &Graph) -> Graph {
-    let forward = opt::simplify(&opt::distinct_rows(&opt::simplify(graph), 1));
-    opt::simplify(&opt::sparse_rows(&opt::sink(&opt::hoist(&opt::simplify(&gradients(&forward))))))
+    let forward = opt::simplify(&opt::distinct_rows(&opt::simplify(graph), 1, &Target::cpu(1)));
+    opt::simplify(&opt::sparse_rows(
+        &opt::sink(&opt::hoist(&opt::simplify(&gradients(&forward)))),
+        &Target::cpu(1),
+    ))
 }
 
 fn config() -> ProptestConfig {
@@ -136,8 +140,8 @@ proptest! {
 
     #[test]
     fn distinct_rows_keeps_the_meaning(RandomGraph(graph) in graphs(Menu::All)) {
-        keeps_meaning(|graph| opt::distinct_rows(graph, 1), &graph)?;
-        keeps_meaning(|graph| opt::distinct_rows(graph, 100), &graph)?;
+        keeps_meaning(|graph| opt::distinct_rows(graph, 1, &Target::cpu(1)), &graph)?;
+        keeps_meaning(|graph| opt::distinct_rows(graph, 100, &Target::cpu(1)), &graph)?;
     }
 
     #[test]
@@ -147,7 +151,7 @@ proptest! {
 
     #[test]
     fn sparse_rows_keeps_the_meaning(RandomGraph(graph) in graphs(Menu::All)) {
-        keeps_meaning(opt::sparse_rows, &graph)?;
+        keeps_meaning(|graph| opt::sparse_rows(graph, &Target::cpu(1)), &graph)?;
     }
 
     #[test]

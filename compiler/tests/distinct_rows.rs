@@ -5,6 +5,7 @@ mod support;
 
 use lstmc_compiler::graph::{Graph, Op, verify};
 use lstmc_compiler::kernel::Numbers;
+use lstmc_compiler::target::Target;
 use lstmc_compiler::{grad, graph, kernel, opt, pipeline, plan};
 use support::executors::{by_graph, by_kernels, id_buffers};
 use support::random_models::checked;
@@ -35,10 +36,10 @@ fn check(optimizer: &str, tokens: Option<Vec<u32>>) -> Result<(), String> {
     )))));
     let finish = |forward: &Graph| {
         let step = grad::update(&grad::gradients(forward), &model.optimizer, model.train.clip);
-        opt::simplify(&opt::sparse_rows(&opt::sink(&opt::simplify(&step))))
+        opt::simplify(&opt::sparse_rows(&opt::sink(&opt::simplify(&step)), &Target::cpu(1)))
     };
     let plain = finish(&forward);
-    let once = finish(&opt::simplify(&opt::distinct_rows(&forward, 1)));
+    let once = finish(&opt::simplify(&opt::distinct_rows(&forward, 1, &Target::cpu(1))));
     verify(&once)?;
     let products = |graph: &Graph| count(graph, |op| matches!(op, Op::MatMulPrefix(_)));
     assert_eq!((products(&plain), products(&once)), (0, 3), "{once}");
@@ -49,11 +50,11 @@ fn check(optimizer: &str, tokens: Option<Vec<u32>>) -> Result<(), String> {
     let expected = by_graph(&plain, &tensors, &feed)?;
     // Passes and kernels may only reassociate.
     agree(&expected, &by_graph(&once, &tensors, &feed)?, 1e-10)?;
-    let module = pipeline::kernels_of(&once, Numbers::default(), &mut |_, _| {});
+    let module = pipeline::kernels_of(&once, Numbers::default(), &Target::cpu(1), &mut |_, _| {});
     kernel::verify(&module)?;
     agree(&expected, &by_kernels::<f64>(&once, &module, &tensors, &feed)?, 1e-10)?;
     for workers in 1..=3 {
-        let program = plan::plan(module.clone(), workers);
+        let program = plan::plan(module.clone(), &Target::cpu(workers));
         plan::verify(&program)?;
         simulate(&program, &id_buffers(&once, &feed)).map_err(|fault| format!("{fault}\n{program}"))?;
     }
@@ -79,7 +80,7 @@ fn a_step_is_the_same_whatever_the_ids() {
 #[test]
 fn the_table_is_updated_by_distinct_rows() {
     let model = checked(&source("sgd(rate: 0.1)"), 10_000).unwrap_or_else(|errors| panic!("{errors}"));
-    let graph = pipeline::graph_of(&model, graph::Purpose::Train, &mut |_, _| {});
+    let graph = pipeline::graph_of(&model, graph::Purpose::Train, &Target::cpu(1), &mut |_, _| {});
     assert_eq!(count(&graph, |op| *op == Op::AddRows), 1, "{graph}");
     assert_eq!(count(&graph, |op| matches!(op, Op::Scatter { rows: 10_000 })), 0, "{graph}");
 }
@@ -90,9 +91,9 @@ fn a_state_in_every_row_finds_its_gradient() {
     for layers in ["gru(6)", "dropout(0.5) -> gru(6)"] {
         let text = source("adam(rate: 0.1)").replace("gru(6)", layers);
         let model = checked(&text, 10_000).unwrap_or_else(|errors| panic!("{errors}"));
-        let graph = pipeline::graph_of(&model, graph::Purpose::Train, &mut |_, _| {});
+        let graph = pipeline::graph_of(&model, graph::Purpose::Train, &Target::cpu(1), &mut |_, _| {});
         assert_eq!(count(&graph, |op| matches!(op, Op::Scatter { rows: 10_000 })), 0, "{layers}: {graph}");
-        let module = pipeline::kernels_of(&graph, Numbers::default(), &mut |_, _| {});
+        let module = pipeline::kernels_of(&graph, Numbers::default(), &Target::cpu(1), &mut |_, _| {});
         let tables = module.buffers.iter().filter(|buffer| buffer.shape == [10_000, 64]);
         let kept = tables.filter(|buffer| buffer.kind == kernel::BufferKind::Temp).count();
         assert_eq!(kept, 0, "{layers}: {module}");

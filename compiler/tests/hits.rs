@@ -6,6 +6,7 @@ mod support;
 use lstmc_compiler::graph::{self, Graph, OutputRole, Purpose};
 use lstmc_compiler::kernel::Numbers;
 use lstmc_compiler::pipeline;
+use lstmc_compiler::target::Target;
 use support::executors::{by_graph, by_kernels};
 use support::random_models::checked;
 use support::tensors::{Feed, Start, Tensors, feed, start};
@@ -50,10 +51,10 @@ fn check(purpose: Purpose) {
 
     let hits = |graph: &Graph| by_graph(graph, &tensors, &feed).map(|found| found["output/hits"].sum());
     assert_eq!(hits(&plain), Ok(right), "as it is lowered");
-    let graph = pipeline::graph_of(&model, purpose, &mut |_, _| {});
+    let graph = pipeline::graph_of(&model, purpose, &Target::cpu(1), &mut |_, _| {});
     assert!(graph.output(&OutputRole::Hits).is_some());
     assert_eq!(hits(&graph), Ok(right), "after the passes");
-    let module = pipeline::kernels_of(&graph, Numbers::default(), &mut |_, _| {});
+    let module = pipeline::kernels_of(&graph, Numbers::default(), &Target::cpu(1), &mut |_, _| {});
     let found = by_kernels::<f32>(&graph, &module, &tensors, &feed).map(|found| found["output/hits"].sum());
     assert_eq!(found, Ok(right), "by kernels");
 }

@@ -4,6 +4,7 @@ mod support;
 
 use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::pipeline;
+use lstmc_compiler::target::Target;
 use support::random_models::checked;
 
 fn source(chain: &str, batches: &str) -> String {
@@ -35,7 +36,9 @@ fn logits_compile_as_with_softmax() {
         for purpose in [Purpose::Train, Purpose::Evaluate, Purpose::Generate { tokens: 100 }] {
             let stages = |model| {
                 let mut stages = vec![];
-                pipeline::graph_of(model, purpose, &mut |_, graph| stages.push(graph.to_string()));
+                pipeline::graph_of(model, purpose, &Target::cpu(1), &mut |_, graph| {
+                    stages.push(graph.to_string())
+                });
                 stages
             };
             assert_eq!(stages(&logits), stages(&softmax), "{chain} {purpose:?}");

@@ -9,6 +9,7 @@ use lstmc_compiler::grad;
 use lstmc_compiler::graph::{Graph, InputRole, Purpose, verify};
 use lstmc_compiler::kernel::{Module, Numbers};
 use lstmc_compiler::model::{Model, Optimizer};
+use lstmc_compiler::target::Target;
 use lstmc_compiler::{graph, kernel, opt, pipeline, plan};
 use proptest::prelude::*;
 use support::executors::{by_graph, by_kernels, id_buffers};
@@ -53,7 +54,7 @@ impl Case {
 
     fn kernels(&self, graph: &Graph) -> Result<(), String> {
         let mut stages: Vec<(String, Module)> = vec![];
-        let module = pipeline::kernels_of(graph, Numbers::default(), &mut |pass, module| {
+        let module = pipeline::kernels_of(graph, Numbers::default(), &Target::cpu(1), &mut |pass, module| {
             if stages.last().is_none_or(|(_, before)| before != module) {
                 stages.push((pass.into(), module.clone()));
             }
@@ -69,7 +70,7 @@ impl Case {
         agree(&self.expected, &narrow, SINGLE).map_err(|fault| told(format!("in f32: {fault}")))?;
         let ids = id_buffers(graph, &self.feed);
         for workers in 1..=3 {
-            let program = plan::plan(module.clone(), workers);
+            let program = plan::plan(module.clone(), &Target::cpu(workers));
             let told = |fault: String| format!("{fault}\n{program}\n{module}");
             plan::verify(&program).map_err(told)?;
             simulate(&program, &ids).map_err(told)?;
@@ -105,7 +106,7 @@ fn training(
         ("simplify-1", opt::simplify),
         ("merge_products", opt::merge_products),
         ("hoist", opt::hoist),
-        ("distinct_rows", |graph| opt::distinct_rows(graph, 1)),
+        ("distinct_rows", |graph| opt::distinct_rows(graph, 1, &Target::cpu(1))),
         ("simplify-2", opt::simplify),
     ];
     for (name, pass) in before {
@@ -117,7 +118,7 @@ fn training(
     let after: [Pass; 4] = [
         ("simplify-3", opt::simplify),
         ("sink", opt::sink),
-        ("sparse_rows", opt::sparse_rows),
+        ("sparse_rows", |graph| opt::sparse_rows(graph, &Target::cpu(1))),
         ("simplify-4", opt::simplify),
     ];
     for (name, pass) in after {
@@ -131,7 +132,7 @@ fn forward(graph: &Graph, values: Start, feed: Feed) -> Result<(), String> {
     let case = Case::new(graph, values, feed)?;
     case.kernels(graph)?;
     let hoisted = opt::hoist(&opt::merge_products(&opt::simplify(graph)));
-    let optimised = opt::simplify(&opt::distinct_rows(&hoisted, 1));
+    let optimised = opt::simplify(&opt::distinct_rows(&hoisted, 1, &Target::cpu(1)));
     case.graph(&optimised, "the passes")?;
     case.kernels(&optimised)
 }

@@ -10,6 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use lstmc_compiler::graph::{Graph, parse, verify};
+use lstmc_compiler::target::Target;
 use lstmc_compiler::{grad, opt};
 use support::files;
 
@@ -19,15 +20,15 @@ type Pass = fn(&Graph) -> Graph;
 fn pass(name: &str) -> Option<Pass> {
     match name {
         "gradients" => Some(grad::gradients),
-        "distinct_rows" => Some(|graph| opt::distinct_rows(graph, 1)),
-        "distinct_rows_of_runs" => Some(|graph| opt::distinct_rows(graph, 10)),
+        "distinct_rows" => Some(|graph| opt::distinct_rows(graph, 1, &Target::cpu(1))),
+        "distinct_rows_of_runs" => Some(|graph| opt::distinct_rows(graph, 10, &Target::cpu(1))),
         "hoist" => Some(opt::hoist),
         "identity" => Some(Graph::clone),
         "merge_products" => Some(opt::merge_products),
         "remove_dead" => Some(opt::remove_dead),
         "simplify" => Some(opt::simplify),
         "sink" => Some(opt::sink),
-        "sparse_rows" => Some(opt::sparse_rows),
+        "sparse_rows" => Some(|graph| opt::sparse_rows(graph, &Target::cpu(1))),
         _ => None,
     }
 }

@@ -12,6 +12,7 @@ use lstmc_compiler::kernel::{
 use lstmc_compiler::pipeline;
 use lstmc_compiler::plan::{Program, Step};
 use lstmc_compiler::scalar::Scalar;
+use lstmc_compiler::target::Target;
 use support::random_models::checked;
 
 /// The training step of a model in `models/`.
@@ -26,7 +27,7 @@ fn text(name: &str) -> String {
 
 fn of_source(text: &str, vocab: usize, workers: usize) -> Program {
     let model = checked(text, vocab).unwrap_or_else(|errors| panic!("{errors}"));
-    pipeline::program_of(&model, Purpose::Train, workers)
+    pipeline::program_of(&model, Purpose::Train, &Target::cpu(workers))
 }
 
 const STREAM: &str = "stream(rows: 20, steps: 5)";
@@ -313,7 +314,7 @@ fn products_are_in_the_precision_of_training() {
     let text = one_layer("", "lstm(48)").replace("epochs: 1", "epochs: 1; precision: bf16");
     let model = checked(&text, 100).unwrap_or_else(|errors| panic!("{errors}"));
     for (purpose, bf16) in [(Purpose::Train, true), (Purpose::Evaluate, false)] {
-        let program = pipeline::program_of(&model, purpose, 2);
+        let program = pipeline::program_of(&model, purpose, &Target::cpu(2));
         let mut found = vec![];
         products(&program.schedule, &mut found);
         assert!(
@@ -328,7 +329,7 @@ fn products_are_in_the_precision_of_training() {
     let few = pipeline::program_of(
         &checked(&few, 100).unwrap_or_else(|errors| panic!("{errors}")),
         Purpose::Train,
-        2,
+        &Target::cpu(2),
     );
     let mut found = vec![];
     products(&few.schedule, &mut found);
@@ -380,7 +381,7 @@ fn workers_keep_their_rows_of_the_weights() {
     assert_eq!(barriers, 3 + 2 + 3, "three steps forwards, the loss, three steps backwards: {program}");
     // Whoever only reads the weights lays them out once, and multiplies by all of them.
     let model = checked(&text("aesop.lstm"), 112).unwrap_or_else(|errors| panic!("{errors}"));
-    let program = pipeline::program_of(&model, Purpose::Evaluate, 2);
+    let program = pipeline::program_of(&model, Purpose::Evaluate, &Target::cpu(2));
     let mut found = vec![];
     products(&program.schedule, &mut found);
     assert!(found.iter().all(|gemm| gemm.parts == 1), "{program}");
@@ -404,7 +405,7 @@ fn packed(program: &Program) -> (usize, usize) {
 #[test]
 fn weights_are_packed_once_in_a_run_where_they_stay_the_same() {
     let model = checked(&one_layer("", "lstm(48)"), 100).unwrap_or_else(|errors| panic!("{errors}"));
-    let of = |purpose, format| pipeline::program_in(&model, purpose, format, 2);
+    let of = |purpose, format| pipeline::program_in(&model, purpose, format, &Target::cpu(2));
     for format in Format::ALL {
         let program = of(Purpose::Generate { tokens: 1 }, format);
         assert_eq!(packed(&program), (3, 3), "{program}");
@@ -425,7 +426,7 @@ fn weights_are_packed_once_in_a_run_where_they_stay_the_same() {
 #[test]
 fn evaluation_writes_no_tape() {
     let model = checked(&one_layer("", "lstm(48)"), 100).unwrap_or_else(|errors| panic!("{errors}"));
-    let program = pipeline::program_of(&model, Purpose::Evaluate, 1);
+    let program = pipeline::program_of(&model, Purpose::Evaluate, &Target::cpu(1));
     assert_eq!(loops(&program), [(false, FUSED)]);
     let stacks = program.module.buffers.iter().filter(|buffer| {
         buffer.kind == BufferKind::Temp && buffer.shape.first().is_some_and(|&steps| steps == 5 || steps == 6)
@@ -442,10 +443,13 @@ fn evaluation_leaves_training_what_it_needs() {
     for name in ["ptb-small.lstm", "ptb-keras.lstm", "tied.lstm"] {
         let host = training(name, 10_000, 2);
         let model = checked(&text(name), 10_000).unwrap_or_else(|errors| panic!("{errors}"));
-        let graph = pipeline::graph_of(&model, Purpose::Evaluate, &mut |_, _| {});
+        let graph = pipeline::graph_of(&model, Purpose::Evaluate, &Target::cpu(1), &mut |_, _| {});
         let numbers = pipeline::numbers_of(&model, Purpose::Evaluate, Format::F32);
-        let (guest, shared) =
-            pipeline::plan_beside(pipeline::kernels_of(&graph, numbers, &mut |_, _| {}), &host);
+        let (guest, shared) = pipeline::plan_beside(
+            pipeline::kernels_of(&graph, numbers, &Target::cpu(1), &mut |_, _| {}),
+            &host,
+            &Target::cpu(1),
+        );
         assert!(shared && guest.workers == host.workers, "{name}");
         let alive = host.module.buffers.iter().zip(&host.offsets);
         let alive = alive.filter(|(buffer, _)| !matches!(buffer.kind, BufferKind::Temp | BufferKind::Packed));

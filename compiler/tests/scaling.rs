@@ -11,6 +11,7 @@ use lstmc_compiler::kernel::Format;
 use lstmc_compiler::model::Model;
 use lstmc_compiler::pipeline;
 use lstmc_compiler::plan::{Program, Step};
+use lstmc_compiler::target::Target;
 use support::random_models::checked;
 
 fn model(layers: &str, definitions: &str) -> Model {
@@ -43,7 +44,7 @@ fn doubling(count: usize, state: bool) -> Model {
 }
 
 fn compiled(model: &Model, purpose: Purpose, workers: usize) -> Program {
-    pipeline::program_in(model, purpose, Format::F32, workers)
+    pipeline::program_in(model, purpose, Format::F32, &Target::cpu(workers))
 }
 
 /// Lines of a program's text: its buffers and the statements of its kernels.

@@ -9,6 +9,7 @@ use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::kernel::{BufferKind, InputRole, Module, parse};
 use lstmc_compiler::pipeline;
 use lstmc_compiler::plan::{Program, Step, plan, verify};
+use lstmc_compiler::target::Target;
 use proptest::prelude::*;
 use support::random_models::{checked, wide_models};
 use support::simulator::simulate;
@@ -101,7 +102,7 @@ fn module() -> Module {
 #[test]
 fn every_barrier_of_a_tight_schedule_is_missed() {
     for workers in [2, 3] {
-        let program = plan(module(), workers);
+        let program = plan(module(), &Target::cpu(workers));
         verify(&program).expect("the plan verifies");
         assert_eq!(simulate(&program, &HashMap::new()), Ok(()));
         // Between `a` and `b`, between `c` and `d`, and at the back edge.
@@ -135,7 +136,7 @@ const BACK_EDGE: &str = r#"module m {
 #[test]
 fn rounds_wait_for_each_other() {
     for workers in [2, 3] {
-        let program = plan(parse(BACK_EDGE).expect("the module parses"), workers);
+        let program = plan(parse(BACK_EDGE).expect("the module parses"), &Target::cpu(workers));
         verify(&program).expect("the plan verifies");
         assert_eq!(simulate(&program, &HashMap::new()), Ok(()));
         assert_eq!(barriers(&program.schedule), 1, "{program}");
@@ -145,14 +146,14 @@ fn rounds_wait_for_each_other() {
 
 #[test]
 fn one_worker_needs_no_barriers() {
-    let program = plan(module(), 1);
+    let program = plan(module(), &Target::cpu(1));
     assert_eq!(barriers(&program.schedule), 0);
     assert_eq!(simulate(&program, &HashMap::new()), Ok(()));
 }
 
 #[test]
 fn overlaps_are_found() {
-    let program = plan(module(), 1);
+    let program = plan(module(), &Target::cpu(1));
     // Over an input, which is to survive the step; over what is still to be read.
     for (moved, onto) in [(1, 0), (1, 2), (3, 0)] {
         let mut broken = program.clone();
@@ -191,7 +192,7 @@ fn rows_and_columns_are_whose_the_plan_says() {
         );
         let model = checked(&text, 50).unwrap_or_else(|errors| panic!("{errors}"));
         for workers in [2, 3, 4] {
-            let program = pipeline::program_of(&model, Purpose::Train, workers);
+            let program = pipeline::program_of(&model, Purpose::Train, &Target::cpu(workers));
             let found = simulate(&program, &some_ids(&program, 50));
             assert_eq!(found, Ok(()), "{batches}, {chain}: {program}");
         }
@@ -207,7 +208,7 @@ proptest! {
         let model = checked(&random.text, random.vocab).map_err(TestCaseError::fail)?;
         for purpose in [Purpose::Train, Purpose::Evaluate] {
             for workers in [2, 3] {
-                let program = pipeline::program_of(&model, purpose, workers);
+                let program = pipeline::program_of(&model, purpose, &Target::cpu(workers));
                 let found = simulate(&program, &some_ids(&program, random.vocab as u32));
                 prop_assert_eq!(found, Ok(()), "{}", program);
             }
@@ -225,7 +226,7 @@ fn barriers_of_a_training_step_are_missed() {
     let ids = |name: &str| (name.to_owned(), (0..24).collect::<Vec<u32>>());
     let ids = HashMap::from([ids("tokens"), ids("targets")]);
     for workers in [2, 3] {
-        let program = pipeline::program_of(&model, Purpose::Train, workers);
+        let program = pipeline::program_of(&model, Purpose::Train, &Target::cpu(workers));
         assert_eq!(simulate(&program, &ids), Ok(()));
         let all = barriers(&program.schedule);
         let needed =

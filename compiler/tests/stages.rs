@@ -6,13 +6,14 @@ mod support;
 
 use std::path::Path;
 
+use lstmc_compiler::target::Target;
 use lstmc_compiler::{graph, kernel, pipeline, plan};
 use support::files;
 
 fn lowered(input: &str) -> Result<kernel::Module, String> {
     let graph = graph::parse(input).map_err(|error| error.to_string())?;
     graph::verify(&graph)?;
-    let module = pipeline::kernels_of(&graph, kernel::Numbers::default(), &mut |_, _| {});
+    let module = pipeline::kernels_of(&graph, kernel::Numbers::default(), &Target::cpu(1), &mut |_, _| {});
     kernel::verify(&module)?;
     Ok(module)
 }
@@ -24,7 +25,7 @@ fn kernels(_: &Path, input: &str) -> Result<String, String> {
 }
 
 fn plan_for_two(_: &Path, input: &str) -> Result<String, String> {
-    let program = plan::plan(lowered(input)?, 2);
+    let program = plan::plan(lowered(input)?, &Target::cpu(2));
     plan::verify(&program)?;
     Ok(program.to_string())
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use lstmc_compiler::kernel::{Axis, Buffer, BufferId, BufferKind, InputRole, Kernel, Matrix, Precision};
 use lstmc_compiler::plan::{Leaf, Program, Split, Step};
+use lstmc_compiler::target::Target;
 use lstmc_runtime::engine::cpu::gemm::{RightSide, right_side};
 use lstmc_runtime::engine::cpu::probes::Spent;
 use serde::Serialize;
@@ -115,19 +116,20 @@ fn row(program: &Program, names: &Names, leaf: &Leaf<'_>, seconds: &[f64], disti
         Step::Loop { .. } | Step::Barrier => return None,
     };
     let rounds = leaf.rounds;
+    let reason = leaf.reason(&Target::cpu(workers));
     Some(Row {
         kind,
         name: name.trim_end().to_owned(),
         rounds,
         cut: cut(*split),
         way,
-        reason: leaf.reason(workers),
+        reason,
         memory_bound: kind != Kind::Product || matches!(way, "streamed" | "in turns"),
         bf16: matches!(leaf.step, Step::Gemm(gemm, _) if gemm.precision == Precision::Bf16),
         flop: rounds as f64 * work::flop(leaf.step, distinct),
         bytes: rounds as f64 * work::bytes(leaf.step, distinct),
         seconds: seconds.to_vec(),
-        misses: misses(leaf, workers),
+        misses: misses(leaf, workers, reason),
     })
 }
 
@@ -146,13 +148,13 @@ fn in_lanes(kernel: &Kernel) -> bool {
 }
 
 /// What keeps an item from the fast path.
-fn misses(leaf: &Leaf<'_>, workers: usize) -> Vec<String> {
+fn misses(leaf: &Leaf<'_>, workers: usize, reason: &str) -> Vec<String> {
     let mut found = Vec::new();
     let whole = |split: Split| workers > 1 && split == Split::Whole;
     match leaf.step {
         Step::Kernel(kernel, split) => {
             if whole(*split) {
-                found.push(format!("one worker computes it while the others wait: {}", leaf.reason(workers)));
+                found.push(format!("one worker computes it while the others wait: {reason}"));
             }
             if !in_lanes(kernel) {
                 found.push("no vector lanes: no loop of it moves along neighbouring elements only".into());
@@ -160,7 +162,7 @@ fn misses(leaf: &Leaf<'_>, workers: usize) -> Vec<String> {
         }
         Step::Gemm(gemm, split) => {
             if whole(*split) {
-                found.push(format!("one worker computes it while the others wait: {}", leaf.reason(workers)));
+                found.push(format!("one worker computes it while the others wait: {reason}"));
             }
             let rows = if *split == Split::Rows { gemm.m.div_ceil(workers) } else { gemm.m };
             if right_side(gemm, *split, workers) == RightSide::Blocks {
@@ -284,7 +286,7 @@ mod tests {
 
     #[test]
     fn each_item_is_a_row_and_barriers_are_waiting() {
-        let program = plan(parse(&STEP.replace("64*a0", "1*a0")).unwrap(), 2);
+        let program = plan(parse(&STEP.replace("64*a0", "1*a0")).unwrap(), &Target::cpu(2));
         let spent = spent(&program);
         let rows = rows(&program, &spent, 0.0);
         let names: Vec<&str> = rows.iter().map(|row| row.name.as_str()).collect();
@@ -301,7 +303,7 @@ mod tests {
 
     #[test]
     fn what_misses_the_fast_path_is_said() {
-        let program = plan(parse(STEP).unwrap(), 2);
+        let program = plan(parse(STEP).unwrap(), &Target::cpu(2));
         let rows = rows(&program, &spent(&program), 0.0);
         assert!(rows[0].misses.is_empty() && rows[1].misses.is_empty(), "{rows:?}");
         assert_eq!(rows[2].misses, ["its right side is packed anew in each of 3 rounds"]);

@@ -117,6 +117,7 @@ impl<'k> Touched<'k> {
 mod tests {
     use lstmc_compiler::kernel::parse;
     use lstmc_compiler::plan::plan;
+    use lstmc_compiler::target::Target;
 
     use super::*;
 
@@ -137,7 +138,7 @@ mod tests {
   gemm tn 16x4x8: %8 stride 4 = %0 stride 16 @ %1 stride 4 prefix %6
 }
 "#;
-        let program = plan(parse(text).unwrap(), 1);
+        let program = plan(parse(text).unwrap(), &Target::cpu(1));
         let steps: Vec<&Step> = program.leaves().iter().map(|leaf| leaf.step).collect();
         let both = |step| (flop(step, 2.5), bytes(step, 2.5));
         let work = 2.0 * 2.5 * 4.0 * 16.0;
@@ -171,7 +172,7 @@ mod tests {
   gemm nt 6x9x16: %2 stride 16 = %2 stride 16 @ %0 stride 16
 }
 "#;
-        let program = plan(parse(text).unwrap(), 1);
+        let program = plan(parse(text).unwrap(), &Target::cpu(1));
         let steps: Vec<&Step> = program.leaves().iter().map(|leaf| leaf.step).collect();
         // Six ids, six rows read and written, six sums.
         let both = |step| (flop(step, 5.0), bytes(step, 5.0));

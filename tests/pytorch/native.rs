@@ -3,6 +3,7 @@
 use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::model::Model;
 use lstmc_compiler::pipeline;
+use lstmc_compiler::target::Target;
 use lstmc_runtime::engine::cpu::{Executable, Session};
 use lstmc_runtime::engine::{Control, Driver, Engine, StepInputs, StepOutputs};
 
@@ -16,7 +17,7 @@ pub struct Native {
 
 impl Native {
     pub fn new(model: &Model, workers: usize) -> Self {
-        let program = pipeline::program_of(model, Purpose::Train, workers);
+        let program = pipeline::program_of(model, Purpose::Train, &Target::cpu(workers));
         let executable = Executable::compile(program).unwrap_or_else(|error| panic!("{error}"));
         let session = Session::new(executable).unwrap_or_else(|error| panic!("{error}"));
         Self { session, rate: model.optimizer.rate }

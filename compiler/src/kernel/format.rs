@@ -5,9 +5,7 @@
 //! rounded, and every machine rounds and widens them alike.
 
 use crate::model::Precision;
-
-/// Columns of a packed panel; the same on every machine so that memory plans are too.
-pub const PANEL: usize = 16;
+use crate::target::PANEL;
 
 /// What is stored of a weight.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -22,7 +22,7 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
-pub use format::{Format, Numbers, PANEL, bf16_bits, bf16_value, int8_bits, int8_scale, int8_value, larger};
+pub use format::{Format, Numbers, bf16_bits, bf16_value, int8_bits, int8_scale, int8_value, larger};
 pub use interp::{Machine, run};
 pub use lower::lower;
 pub use parse::{ParseError, parse};
@@ -34,6 +34,7 @@ use std::ops::Range;
 pub use crate::graph::{Elem, Form, InputRole, OutputRole, Part, Reduce};
 pub use crate::model::Precision;
 use crate::scalar::Scalar;
+pub use crate::target::PANEL;
 
 /// One function over buffers, such as a whole training step.
 #[derive(Clone, Debug, PartialEq)]
@@ -186,10 +187,6 @@ pub enum Expr {
     },
 }
 
-/// A product of up to so many rows of A takes as long as reading B: it gains nothing from a B that is rounded, laid out or
-/// shared out block by block.
-pub const FEW_ROWS: usize = 4;
-
 /// `C = op(A) @ op(B)`, or `C += ..`: `C` is `[m, n]`, and the contraction has length `k`.
 ///
 /// As they lie in memory: NN has A `[m, k]` and B `[k, n]`; NT has A `[m, k]` and B `[n, k]`; TN has A `[k, m]` and
@@ -270,12 +267,12 @@ impl Gemm {
         }
     }
 
-    /// Whether it just reads B, once, as it lies, and can do so from either end: an NN or NT of few rows, in
+    /// Whether it just reads B, once, as it lies, and can do so from either end: an NN or NT in
     /// [`Precision::F32`], not packed, and without `prefix`, `right_sums` and `squares`.
     pub fn can_turn(&self) -> bool {
         let as_it_lies = self.packed.is_none() && self.precision == Precision::F32;
         let plain = self.prefix.is_none() && !self.has_riders();
-        self.form != Form::TN && self.m <= FEW_ROWS && as_it_lies && plain
+        self.form != Form::TN && as_it_lies && plain
     }
 
     /// Whether B is read from its end where the time loop around is at `time`. The last row of B is then the first whose

@@ -19,17 +19,7 @@ use std::collections::{HashMap, HashSet};
 use super::over_time;
 use crate::graph::rewrite::{Rewriter, rewrite};
 use crate::graph::{Form, Graph, InputRole, Node, Op, Value};
-
-/// A product of fewer rows is about as fast as its right side is read.
-const MIN_IDS: usize = 64;
-/// Of narrower rows a product costs no more than to add the rows' gradients up by id.
-const MIN_WIDTH: usize = 64;
-/// So many ids for each row of the table make it likely that most rows are among them.
-const ALL_ROWS: usize = 2;
-
-/// Several runs that look up one of so many rows each take as long to read `w` as it takes to multiply all rows by it: in the
-/// time that memory takes to deliver a weight, some ten products of it by rows of a table are computed.
-const ROWS_A_RUN: usize = 16;
+use crate::target::{self, Target};
 
 /// What stands for the rows that were looked up.
 #[derive(Clone, Copy)]
@@ -44,11 +34,14 @@ struct Distinct {
     step: Option<usize>,
 }
 
-/// The graph with products of each row once; it is run at least `runs` times with the same parameters.
-pub fn distinct_rows(graph: &Graph, runs: usize) -> Graph {
+/// The graph with products of each row once, where the target gains from it; it is run at least `runs` times with the same
+/// parameters.
+pub fn distinct_rows(graph: &Graph, runs: usize, target: &Target) -> Graph {
+    let Some(worth) = &target.distinct_rows else { return graph.clone() };
     let inputs = graph.inputs.iter().filter(|input| matches!(input.role, InputRole::Param { .. }));
     let around = Around {
         graph,
+        worth,
         runs,
         readers: over_time::readers(&graph.body),
         outputs: graph.outputs.iter().map(|output| output.value).collect(),
@@ -86,6 +79,7 @@ pub fn distinct_rows(graph: &Graph, runs: usize) -> Graph {
 /// What is known of the graph.
 struct Around<'a> {
     graph: &'a Graph,
+    worth: &'a target::DistinctRows,
     /// How often it is run with the same parameters.
     runs: usize,
     readers: HashMap<Value, Vec<usize>>,
@@ -103,8 +97,8 @@ impl Around<'_> {
     /// Whether a node looks up rows of which products are made and nothing else.
     fn is_worth(&self, node: &Node) -> bool {
         node.op == Op::Take
-            && self.graph.shape(node.args[0])[1] >= MIN_WIDTH
-            && (self.graph.ty(node.args[1]).len() >= MIN_IDS || self.takes_all(node))
+            && self.graph.shape(node.args[0])[1] >= self.worth.min_width
+            && (self.graph.ty(node.args[1]).len() >= self.worth.min_ids || self.takes_all(node))
             && self.is_only_multiplied(node.result())
     }
 
@@ -122,9 +116,9 @@ impl Around<'_> {
     /// Whether all rows of the table are multiplied, not only those that are looked up.
     fn takes_all(&self, node: &Node) -> bool {
         let (rows, ids) = (self.graph.shape(node.args[0])[0], self.graph.ty(node.args[1]).len());
-        let pays = self.runs > 1 && rows <= (ROWS_A_RUN * ids).saturating_mul(self.runs);
+        let pays = self.runs > 1 && rows <= (self.worth.rows_a_run * ids).saturating_mul(self.runs);
         // What is computed before may take twice as much memory as the parameters: a weight and its panels do too.
-        ALL_ROWS * rows <= ids
+        self.worth.all_rows * rows <= ids
             || (pays && rows * self.width_of_products(node.result()) <= 2 * self.parameters)
     }
 

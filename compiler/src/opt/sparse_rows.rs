@@ -32,16 +32,16 @@ use super::over_time;
 use crate::graph::rewrite::{Rewriter, rewrite};
 use crate::graph::{Graph, Node, Op, Reduce, Value};
 use crate::scalar::Scalar;
+use crate::target::Target;
 use compact::{Compact, by_rank, combined, sums};
 
-/// Fewer rows of a table than this for each row that is looked up are not worth it.
-const WORTHWHILE: usize = 2;
-
-/// The graph with sparse gradients in place of such tables.
-pub fn sparse_rows(graph: &Graph) -> Graph {
+/// The graph with sparse gradients in place of such tables, where the target gains from it.
+pub fn sparse_rows(graph: &Graph, target: &Target) -> Graph {
+    let Some(worthwhile) = target.sparse_rows else { return graph.clone() };
     let scalars = broadcast_scalars(graph);
     let around = Around {
         graph,
+        worthwhile,
         scalars: &scalars,
         readers: over_time::readers(&graph.body),
         replaced: graph.replaced_inputs(),
@@ -99,6 +99,8 @@ type Scalars = HashMap<Value, Value>;
 /// What is known of the graph.
 struct Around<'a> {
     graph: &'a Graph,
+    /// Fewer rows of a table than this for each row that is looked up are not worth it.
+    worthwhile: usize,
     scalars: &'a Scalars,
     readers: HashMap<Value, Vec<usize>>,
     /// The inputs that each output is the new value of.
@@ -139,7 +141,7 @@ impl Root {
     /// The gradient that `node` gives, if it is one of which the whole table can be spared.
     fn of(around: &Around, node: &Node) -> Option<Self> {
         let Op::Scatter { rows } = node.op else { return None };
-        if rows < WORTHWHILE * around.graph.ty(node.args[0]).len() {
+        if rows < around.worthwhile * around.graph.ty(node.args[0]).len() {
             return None;
         }
         let gradient = node.result();

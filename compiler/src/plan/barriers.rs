@@ -8,12 +8,13 @@
 use super::access::{self, Access};
 use super::partition;
 use super::pending::{Pending, Touch};
-use super::{COLUMN_GRAIN, Split, Step, share};
+use super::{Split, Step, share};
 use crate::kernel::{Axis, BufferId, Form, Gemm, Item, Kernel, Module, TimeLoop};
+use crate::target::Target;
 
 /// The schedule of the prologue or a step: every item with its cut, and the barriers.
-pub(super) fn schedule(module: &Module, items: &[Item], offsets: &[usize], workers: usize) -> Vec<Step> {
-    let scheduler = Scheduler { module, offsets, workers };
+pub(super) fn schedule(module: &Module, items: &[Item], offsets: &[usize], target: &Target) -> Vec<Step> {
+    let scheduler = Scheduler { module, offsets, target, workers: target.workers };
     let mut pending = Pending::default();
     scheduler.walk(items, None, &mut pending, &mut vec![false; items.len()])
 }
@@ -21,6 +22,7 @@ pub(super) fn schedule(module: &Module, items: &[Item], offsets: &[usize], worke
 struct Scheduler<'a> {
     module: &'a Module,
     offsets: &'a [usize],
+    target: &'a Target,
     workers: usize,
 }
 
@@ -88,11 +90,11 @@ impl Scheduler<'_> {
     fn item(&self, item: &Item, in_loop: bool) -> (Step, Vec<Touch>) {
         match item {
             Item::Kernel(kernel) => {
-                let split = partition::of_kernel(kernel, self.workers);
+                let split = partition::of_kernel(kernel, self.target);
                 (Step::Kernel(kernel.clone(), split), self.kernel(kernel, split))
             }
             Item::Gemm(gemm) => {
-                let split = partition::of_gemm(gemm, self.workers, in_loop);
+                let split = partition::of_gemm(gemm, self.target, in_loop);
                 let whole = split == Split::Whole;
                 let mut touches = self.operands(gemm, split);
                 touches.extend(gemm.prefix.as_ref().map(|at| self.all(at.buffer, false, whole)));
@@ -138,7 +140,7 @@ impl Scheduler<'_> {
                 (Some((of_a, rows.clone())), None, Some((row, rows)))
             }
             Split::Columns => {
-                let columns = self.cuts(n, COLUMN_GRAIN);
+                let columns = self.cuts(n, self.target.column_grain);
                 let of_b = if gemm.form == Form::NT { row } else { column };
                 (None, Some((of_b, columns.clone())), Some((column, columns)))
             }

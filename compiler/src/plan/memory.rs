@@ -16,14 +16,7 @@ use super::access;
 use super::in_place::Sharing;
 use super::space::{Blocks, Space};
 use crate::kernel::{Buffer, BufferId, BufferKind, InputRole, Item, Module};
-
-/// Offsets are multiples of this many bytes: a cache line, and the widest vector.
-const ALIGNMENT: usize = 64;
-
-/// Buffers of up to so many bytes keep their place for [`REST`] items after the last that touches them: what comes to lie
-/// there at once would have to wait until every worker is through with them, at a barrier that nothing else needs.
-const SMALL: usize = 256 << 10;
-const REST: usize = 4;
+use crate::target::Memory;
 
 /// Every element is an `f32` or a `u32`.
 const ELEMENT_BYTES: usize = 4;
@@ -73,18 +66,18 @@ fn items(module: &Module) -> impl Iterator<Item = (usize, &Item)> {
     module.prologue.iter().chain(&module.items).enumerate()
 }
 
-/// What a buffer takes of the arena: whole lines.
 fn bytes_of(buffer: &Buffer) -> usize {
-    (buffer.len() * ELEMENT_BYTES).next_multiple_of(ALIGNMENT)
+    buffer.len() * ELEMENT_BYTES
 }
 
 /// The byte offset of each buffer, and the size of the arena.
-pub(super) fn place(module: &Module, beside: &Beside) -> (Vec<usize>, usize) {
+pub(super) fn place(module: &Module, beside: &Beside, memory: &Memory) -> (Vec<usize>, usize) {
     let mut lives = lives(module);
     let owner = share(module, &mut lives);
-    let bytes = |index: usize| bytes_of(&module.buffers[index]);
+    // What a buffer takes of the arena: whole lines.
+    let bytes = |index: usize| bytes_of(&module.buffers[index]).next_multiple_of(memory.alignment);
     for (index, life) in lives.iter_mut().enumerate() {
-        let rest = if bytes(index) <= SMALL { REST } else { 0 };
+        let rest = if bytes(index) <= memory.small { memory.rest } else { 0 };
         life.iter_mut().for_each(|life| life.last += rest);
     }
     let own_place = |index: &usize| owner[*index] == *index && !beside.shared.contains_key(index);
@@ -97,7 +90,8 @@ pub(super) fn place(module: &Module, beside: &Beside) -> (Vec<usize>, usize) {
     let mut total = beside.bytes;
     beside.shared.iter().for_each(|(&index, &offset)| offsets[index] = offset);
     let mut taken = Blocks::default();
-    beside.taken.iter().for_each(|&(start, end)| taken.insert(start, end));
+    let whole = |end: usize| end.next_multiple_of(memory.alignment);
+    beside.taken.iter().for_each(|&(start, end)| taken.insert(start, whole(end)));
     let positions = order.iter().map(|(_, life)| life.last + 1).max().unwrap_or(0);
     let mut space = Space::new(positions, taken);
     for (index, life) in order {
@@ -189,6 +183,7 @@ fn root(owner: &[usize], mut index: usize) -> usize {
 mod tests {
     use crate::kernel::parse;
     use crate::plan::{Step, plan};
+    use crate::target::Target;
 
     #[test]
     fn nobody_waits_for_the_place_of_a_small_buffer() {
@@ -225,7 +220,7 @@ mod tests {
   }
 }
 ";
-        let program = plan(parse(text).unwrap(), 2);
+        let program = plan(parse(text).unwrap(), &Target::cpu(2));
         let barriers = program.schedule.iter().filter(|step| matches!(step, Step::Barrier)).count();
         assert_eq!(barriers, 1, "{program}");
     }

@@ -24,6 +24,8 @@ pub use crate::kernel::share;
 use memory::Beside;
 
 use crate::kernel::{Axis, Distinct, Gemm, Kernel, Module, Pack, Rounds, Scatter, Time};
+pub use crate::target::COLUMN_GRAIN;
+use crate::target::Target;
 
 /// A module with its memory and its schedule for a number of workers.
 #[derive(Clone, Debug, PartialEq)]
@@ -107,9 +109,6 @@ impl Program {
     }
 }
 
-/// Column ranges start at multiples of this many elements, so that no two workers write one cache line or panel.
-pub const COLUMN_GRAIN: usize = 16;
-
 impl Split {
     /// The grain of [`share`] for this cut. A vector axis is cut at [`COLUMN_GRAIN`], any other axis anywhere.
     pub fn grain(self, vector_axis: bool) -> usize {
@@ -122,14 +121,14 @@ impl Split {
 }
 
 impl Leaf<'_> {
-    /// Why the plan for so many workers cuts it as it does.
-    pub fn reason(&self, workers: usize) -> &'static str {
+    /// Why the plan for a target cuts it as it does.
+    pub fn reason(&self, target: &Target) -> &'static str {
         match self.step {
-            Step::Kernel(kernel, _) => match partition::cut(kernel, workers) {
+            Step::Kernel(kernel, _) => match partition::cut(kernel, target) {
                 Ok(_) => "its iterations are independent",
                 Err(reason) => reason,
             },
-            Step::Gemm(gemm, _) => partition::cut_of_gemm(gemm, workers, self.in_loop).1,
+            Step::Gemm(gemm, _) => partition::cut_of_gemm(gemm, target, self.in_loop).1,
             Step::Pack(..) | Step::Scatter(..) => "workers write columns of their own",
             Step::Distinct(_) => "one id after the other",
             Step::Loop { .. } | Step::Barrier => "",
@@ -137,31 +136,30 @@ impl Leaf<'_> {
     }
 }
 
-/// Plans a module for `workers` workers.
-pub fn plan(module: Module, workers: usize) -> Program {
-    in_arena(module, workers, &Beside::default())
+/// Plans a module for a target and its workers.
+pub fn plan(module: Module, target: &Target) -> Program {
+    in_arena(module, target, &Beside::default())
 }
 
 /// Plans a module for the arena and the workers of `host`, to run between two of its steps with the same parameters;
 /// none if they do not have the same. The arena may have to be larger than `host` alone needs.
-pub fn plan_beside(module: Module, host: &Program) -> Option<Program> {
+pub fn plan_beside(module: Module, host: &Program, target: &Target) -> Option<Program> {
     let beside = Beside::of(&module, host)?;
-    Some(in_arena(module, host.workers, &beside))
+    Some(in_arena(module, &target.with_workers(host.workers), &beside))
 }
 
-fn in_arena(module: Module, workers: usize, beside: &Beside) -> Program {
-    let workers = workers.max(1);
-    let (offsets, arena_bytes) = memory::place(&module, beside);
-    let prologue = barriers::schedule(&module, &module.prologue, &offsets, workers);
-    let schedule = barriers::schedule(&module, &module.items, &offsets, workers);
-    Program { module, workers, offsets, arena_bytes, prologue, schedule }
+fn in_arena(module: Module, target: &Target, beside: &Beside) -> Program {
+    let (offsets, arena_bytes) = memory::place(&module, beside, &target.memory);
+    let prologue = barriers::schedule(&module, &module.prologue, &offsets, target);
+    let schedule = barriers::schedule(&module, &module.items, &offsets, target);
+    Program { module, workers: target.workers, offsets, arena_bytes, prologue, schedule }
 }
 
-/// Plans a module for `available` workers, or for one if it is so small that they would mostly wait for each other.
-pub fn plan_for(module: Module, available: usize) -> Program {
-    let program = plan(module, available);
-    match partition::helpful_workers(&program.schedule, available) {
-        helpful if helpful < program.workers => plan(program.module, helpful),
+/// Plans a module for all of a target's workers, or for one if it is so small that they would mostly wait for each other.
+pub fn plan_for(module: Module, target: &Target) -> Program {
+    let program = plan(module, target);
+    match partition::helpful_workers(&program.schedule, target) {
+        helpful if helpful < program.workers => plan(program.module, &target.with_workers(helpful)),
         _ => program,
     }
 }

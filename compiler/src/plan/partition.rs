@@ -1,25 +1,25 @@
 //! How each item is cut among the workers.
 
-use super::{COLUMN_GRAIN, Split, Step, share};
-use crate::kernel::{Axis, FEW_ROWS, Form, Gemm, Kernel, Precision, Stmt};
+use super::{Split, Step, share};
+use crate::kernel::{Axis, Form, Gemm, Kernel, Precision, Stmt};
+use crate::target::Target;
 
 /// A kernel is cut along the outermost loop, if that is parallel and all of the kernel, or along the first one inside that
 /// can be shared evenly if that has so few iterations that some worker would have many more than another.
-pub(super) fn of_kernel(kernel: &Kernel, workers: usize) -> Split {
-    cut(kernel, workers).map_or(Split::Whole, Split::Axis)
+pub(super) fn of_kernel(kernel: &Kernel, target: &Target) -> Split {
+    cut(kernel, target).map_or(Split::Whole, Split::Axis)
 }
 
-/// So many iterations for each worker are even enough, whatever the remainder.
-const MANY_EACH: usize = 4;
-
 /// The axis that a kernel is cut along, or why it is not cut.
-pub(super) fn cut(kernel: &Kernel, workers: usize) -> Result<Axis, &'static str> {
+pub(super) fn cut(kernel: &Kernel, target: &Target) -> Result<Axis, &'static str> {
+    let workers = target.workers;
     let loops = parallel_loops(kernel)?;
     let grain = |axis: Axis| Split::Axis(axis).grain(kernel.is_vector_axis(axis));
     let extent = |axis: Axis| kernel.axes[axis.0 as usize];
     let is_long = |axis: &Axis| workers > 1 && extent(*axis) >= workers * grain(*axis);
     let is_fair = |axis: &Axis| {
-        extent(*axis) >= MANY_EACH * workers * grain(*axis) || is_even(extent(*axis), workers, grain(*axis))
+        extent(*axis) >= target.partition.many_each * workers * grain(*axis)
+            || is_even(extent(*axis), workers, grain(*axis))
     };
     let mut long = loops.into_iter().filter(is_long);
     let first = long.clone().next();
@@ -55,19 +55,17 @@ fn parallel_loops(kernel: &Kernel) -> Result<Vec<Axis>, &'static str> {
     }
 }
 
-/// Beyond this size a weight that every worker reads whole no longer fits the caches beside the rest.
-const SHARED_WEIGHT_BYTES: usize = 8 << 20;
-
 /// A product inside a time loop is cut by rows, so that a worker keeps its rows of the batch through all steps and
 /// needs no barrier, unless the rows are too few or the weight too large to be read by every worker. Other products are
 /// cut along the longer side of the result, but for those whose right side has to be transposed: of that each worker then
 /// transposes its own columns. Parts of a contraction are shared out as such, if that is even.
-pub(super) fn of_gemm(gemm: &Gemm, workers: usize, in_loop: bool) -> Split {
-    cut_of_gemm(gemm, workers, in_loop).0
+pub(super) fn of_gemm(gemm: &Gemm, target: &Target, in_loop: bool) -> Split {
+    cut_of_gemm(gemm, target, in_loop).0
 }
 
 /// How a product is cut, and why.
-pub(super) fn cut_of_gemm(gemm: &Gemm, workers: usize, in_loop: bool) -> (Split, &'static str) {
+pub(super) fn cut_of_gemm(gemm: &Gemm, target: &Target, in_loop: bool) -> (Split, &'static str) {
+    let (workers, grain) = (target.workers, target.column_grain);
     if workers == 1 {
         return (Split::Whole, "there is one worker");
     }
@@ -75,23 +73,23 @@ pub(super) fn cut_of_gemm(gemm: &Gemm, workers: usize, in_loop: bool) -> (Split,
         return (Split::Parts, "a worker keeps its rows of the weight, step after step");
     }
     if gemm.squares.is_some() {
-        return match gemm.n >= workers * COLUMN_GRAIN {
-            true => (columns_of(gemm), "it sums squares down the columns of its result"),
+        return match gemm.n >= workers * grain {
+            true => (columns_of(gemm, target), "it sums squares down the columns of its result"),
             false => (Split::Whole, "it sums squares down the columns of its result, which are few"),
         };
     }
     let format = gemm.packed.unwrap_or_default();
-    let small_weight = 4 * format.packed_len(gemm.k, gemm.n) <= SHARED_WEIGHT_BYTES;
+    let small_weight = 4 * format.packed_len(gemm.k, gemm.n) <= target.partition.shared_weight;
     if in_loop && gemm.m >= 4 * workers && small_weight {
         return (
             Split::Rows,
             "a worker keeps its rows of the batch through the loop, and reads the whole weight",
         );
     }
-    if gemm.n >= gemm.m && gemm.n >= workers * COLUMN_GRAIN {
-        return (columns_of(gemm), "the result is no higher than wide");
+    if gemm.n >= gemm.m && gemm.n >= workers * grain {
+        return (columns_of(gemm, target), "the result is no higher than wide");
     }
-    if gemm.form == Form::NT && gemm.packed.is_none() && is_even(gemm.n, workers, COLUMN_GRAIN) {
+    if gemm.form == Form::NT && gemm.packed.is_none() && is_even(gemm.n, workers, grain) {
         return (Split::Columns, "each worker transposes its own part of the right side");
     }
     if gemm.m >= workers {
@@ -101,9 +99,9 @@ pub(super) fn cut_of_gemm(gemm: &Gemm, workers: usize, in_loop: bool) -> (Split,
 }
 
 /// A cut by columns: workers may take them from each other where that is one pass over the right side as it lies.
-fn columns_of(gemm: &Gemm) -> Split {
+fn columns_of(gemm: &Gemm, target: &Target) -> Split {
     let one_pass = gemm.form != Form::NT && gemm.packed.is_none() && gemm.precision == Precision::F32;
-    if one_pass && gemm.m > FEW_ROWS { Split::AnyColumns } else { Split::Columns }
+    if one_pass && gemm.m > target.few_rows { Split::AnyColumns } else { Split::Columns }
 }
 
 /// Whether no worker's share of `extent` is more than 3 % above the average.
@@ -112,14 +110,10 @@ fn is_even(extent: usize, workers: usize, grain: usize) -> bool {
     shares.max().is_some_and(|largest| 100 * workers * largest <= 103 * extent)
 }
 
-/// Work between two barriers, in floating-point operations, from which on a second worker gains more than waiting for
-/// it costs: some microseconds of work against a barrier of a tenth of one, with room for a busy machine.
-const WORK_WORTH_A_BARRIER: usize = 100_000;
-
-/// How many of `available` workers a program gains from: all of them, or one if it is too small to be cut.
-pub(super) fn helpful_workers(schedule: &[Step], available: usize) -> usize {
+/// How many of a target's workers a program gains from: all of them, or one if it is too small to be cut.
+pub(super) fn helpful_workers(schedule: &[Step], target: &Target) -> usize {
     let (work, barriers) = work_and_barriers(schedule);
-    if work / barriers.max(1) < WORK_WORTH_A_BARRIER { 1 } else { available }
+    if work / barriers.max(1) < target.partition.work_worth_a_barrier { 1 } else { target.workers }
 }
 
 /// Floating-point operations of one run, roughly, and barriers passed.

@@ -9,9 +9,7 @@ use super::{Program, Split, Step, may_share};
 use crate::kernel::{
     self, Address, Axis, BufferId, BufferKind, Expr, For, Gemm, Item, Kernel, Pack, Scatter, Stmt, TimeLoop,
 };
-
-/// Buffers start at multiples of this many bytes: a cache line, and more than any vector.
-const ALIGNMENT: usize = 64;
+use crate::target::ALIGNMENT;
 
 /// Whether the module keeps its promises, the schedule holds the module's items in order, each step is cut as it can
 /// be, and buffers that are alive at the same time do not overlap.

@@ -16,13 +16,7 @@ use super::reads::{Reads, Sources};
 use super::{Lowering, Use, is_row_reduction};
 use crate::graph::{Form, Graph, Node, Op, Value};
 use crate::scalar::Scalar;
-
-/// A sum of up to so many outer products costs less where it is read than to write it to memory and to read it there.
-const FEW_OUTER: usize = 8;
-
-/// A nest does at most so many reductions one after the other: for each it passes over the columns once more, and computes
-/// again there what the passes before have computed of the columns and did not leave in memory.
-const MAX_LEVELS: usize = 8;
+use crate::target::Fusion;
 
 /// One region's schedule.
 pub(super) struct Clusters {
@@ -193,10 +187,10 @@ fn is_product(node: &Node) -> bool {
     matches!(node.op, Op::MatMul(_) | Op::MatMulPrefix(_))
 }
 
-/// Whether a node is a product with a contraction of at most [`FEW_OUTER`], which may be computed where it is read.
-pub(super) fn sums_few_outer(graph: &Graph, node: &Node) -> bool {
+/// Whether a node is a product with a contraction of at most [`Fusion::few_outer`], which may be computed where it is read.
+pub(super) fn sums_few_outer(graph: &Graph, node: &Node, fusion: &Fusion) -> bool {
     let lead = || graph.shape(node.args[0]).split_last().map_or(0, |(_, lead)| lead.iter().product());
-    node.op == Op::MatMul(Form::TN) && (1..=FEW_OUTER).contains(&lead())
+    node.op == Op::MatMul(Form::TN) && (1..=fusion.few_outer).contains(&lead())
 }
 
 /// Whether a node adds rows to `value` itself: what else it reads lies in memory by then.
@@ -298,10 +292,10 @@ impl<'a> Lowering<'a> {
         floating
     }
 
-    /// Whether a node is a product with a contraction of at most [`FEW_OUTER`], whose result is only read element by
+    /// Whether a node is a product with a contraction of at most [`Fusion::few_outer`], whose result is only read element by
     /// element.
     fn is_short_sum(&self, node: &Node) -> bool {
-        if !sums_few_outer(self.graph, node) {
+        if !sums_few_outer(self.graph, node, &self.target.fusion) {
             return false;
         }
         let by_element = |how: &Use| match how {
@@ -413,7 +407,7 @@ impl<'a> Lowering<'a> {
         }
         first = first.max(self.after_readers(clusters, node.result()));
         let reduces = usize::from(matches!(node.op, Op::Reduce { .. }));
-        if reduces + sources.levels > MAX_LEVELS {
+        if reduces + sources.levels > self.target.fusion.max_levels {
             first = first.max(sources.last_slot.map_or(0, |slot| slot + 1));
         }
         let (rows, columns) = self.domain(node);

@@ -3,9 +3,7 @@
 use super::Lowering;
 use super::storage::View;
 use crate::graph::{Form, Node, Op, Value};
-use crate::kernel::{
-    BufferId, BufferKind, Distinct, FEW_ROWS, Gather, Gemm, Item, Matrix, Precision, Scatter,
-};
+use crate::kernel::{BufferId, BufferKind, Distinct, Gather, Gemm, Item, Matrix, Precision, Scatter};
 
 impl Lowering<'_> {
     /// A product or scatter, with copies before it for operands that are no evenly spaced matrix, and after it for
@@ -62,7 +60,7 @@ impl Lowering<'_> {
             unreachable!("internal error: the product's target is a matrix")
         };
         // Rounding would lose digits and gain nothing.
-        let precision = if m <= FEW_ROWS { Precision::F32 } else { self.numbers.products };
+        let precision = if m <= self.target.few_rows { Precision::F32 } else { self.numbers.products };
         let prefix = node.args.get(2).map(|&count| self.materialise(count, items).start());
         let rounds = self.rounds.get(&node.result()).copied().unwrap_or_default();
         let plain = Gemm::plain(form, [m, n, k], a, b, c);

@@ -26,14 +26,16 @@ use std::collections::{HashMap, HashSet};
 
 use super::{BufferId, BufferKind, Elem, Item, Module, Numbers, Rounds, Time};
 use crate::graph::{Graph, Node, Op, OutputRole, Value};
+use crate::target::Target;
 use cluster::{Clusters, Slot};
 use storage::View;
 
 /// Lowers a verified graph.
-pub fn lower(graph: &Graph, numbers: Numbers) -> Module {
-    let graph = &regions::one_axis_reductions(graph);
+pub fn lower(graph: &Graph, numbers: Numbers, target: &Target) -> Module {
+    let graph = &regions::one_axis_reductions(graph, target);
     let mut lowering = Lowering {
         graph,
+        target,
         numbers,
         definers: HashMap::new(),
         uses: HashMap::new(),
@@ -76,6 +78,7 @@ fn make_unique(name: &mut String, taken: &mut HashSet<String>) {
 
 struct Lowering<'a> {
     graph: &'a Graph,
+    target: &'a Target,
     numbers: Numbers,
     /// The node that defines each value; absent for inputs and loop parameters.
     definers: HashMap<Value, &'a Node>,

@@ -3,13 +3,14 @@
 use super::{Lowering, Use, squares};
 use crate::graph::rewrite::{Rewriter, rewrite};
 use crate::graph::{Graph, Node, Op, Reduce, Value};
+use crate::target::Target;
 
 /// Reductions over every axis of a tensor become one along the last axis, which runs in parallel rows, followed by
 /// reductions of what is left: a fixed order of summation whatever the number of workers.
 ///
 /// Of the squares of a product's result the sums down the columns come first: see [`squares`].
-pub(super) fn one_axis_reductions(graph: &Graph) -> Graph {
-    let first = squares::sums_of_squares(graph);
+pub(super) fn one_axis_reductions(graph: &Graph, target: &Target) -> Graph {
+    let first = squares::sums_of_squares(graph, target);
     rewrite(graph, &mut |rewriter: &mut Rewriter, node: &Node| {
         let Op::Reduce { kind, axes } = &node.op else { return None };
         let rank = rewriter.old.ty(node.args[0]).rank();

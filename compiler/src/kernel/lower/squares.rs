@@ -6,12 +6,12 @@ use std::collections::{HashMap, HashSet};
 
 use super::cluster::sums_few_outer;
 use crate::graph::{Graph, Node, Op, Reduce, Value};
-use crate::kernel::passes::{MIN_ELEMENTS, MIN_ROWS};
 use crate::scalar::Scalar;
+use crate::target::Target;
 
 /// The sums over both axes of squares that a product can make: it stands outside loops as they do, and only they read its
-/// squares.
-pub(super) fn sums_of_squares(graph: &Graph) -> HashSet<Value> {
+/// squares. None, if the target's products make no sums.
+pub(super) fn sums_of_squares(graph: &Graph, target: &Target) -> HashSet<Value> {
     let nodes: HashMap<Value, &Node> =
         graph.body.iter().flat_map(|node| node.results.iter().map(move |&result| (result, node))).collect();
     let mut uses: HashMap<Value, usize> = HashMap::new();
@@ -24,7 +24,7 @@ pub(super) fn sums_of_squares(graph: &Graph) -> HashSet<Value> {
             && uses[&node.args[0]] == 1
             && nodes.get(&node.args[0]).is_some_and(|&squares| {
                 let product = square_of(squares).and_then(|x| nodes.get(&x));
-                product.is_some_and(|product| can_square(graph, product))
+                product.is_some_and(|product| can_square(graph, product, target))
             })
     };
     graph.body.iter().filter(rides).map(|node| node.result()).collect()
@@ -39,8 +39,12 @@ fn square_of(node: &Node) -> Option<Value> {
 }
 
 /// Whether a product of a matrix is cut by columns, and too large to be read again for nothing.
-fn can_square(graph: &Graph, product: &Node) -> bool {
+fn can_square(graph: &Graph, product: &Node, target: &Target) -> bool {
+    let Some(worth) = &target.fused_sums else { return false };
     let Op::MatMul(_) = product.op else { return false };
     let [m, n] = graph.shape(product.result()) else { return false };
-    !sums_few_outer(graph, product) && n >= m && *m >= MIN_ROWS && m * n >= MIN_ELEMENTS
+    !sums_few_outer(graph, product, &target.fusion)
+        && n >= m
+        && *m >= worth.min_rows
+        && m * n >= worth.min_elements
 }

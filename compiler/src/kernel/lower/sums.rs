@@ -7,7 +7,6 @@ use super::Lowering;
 use super::emit::{At, Emitter};
 use super::storage::View;
 use crate::graph::{Form, Node, Reduce};
-use crate::kernel::passes::MIN_ELEMENTS;
 use crate::kernel::{Gemm, Item, Kernel};
 
 impl Lowering<'_> {
@@ -16,8 +15,9 @@ impl Lowering<'_> {
         let shape = self.graph.shape(node.args[0]);
         let (&n, leading) = shape.split_last()?;
         let k: usize = leading.iter().product();
+        let large = n * k >= self.target.column_sums?;
         let over_rows = kind == Reduce::Sum && axes.iter().copied().eq(0..leading.len());
-        if !over_rows || n * k < MIN_ELEMENTS || k < 2 {
+        if !over_rows || !large || k < 2 {
             return None;
         }
         let b = self.view_of(node.args[0])?.matrix()?;

@@ -3,18 +3,20 @@
 //! product begins at the end, where the one before has left off.
 
 use crate::kernel::{Gemm, Index, Item, Module, Time};
-
-/// Elements of the largest weight that is read in turns (16 MB). Of a larger one the caches keep too little, and from its end
-/// memory itself is read more slowly.
-const LARGEST: usize = 4 << 20;
+use crate::target::Target;
 
 /// The module with the products in time loops that can read their right side in turns doing so.
-pub fn alternate(mut module: Module) -> Module {
-    of_loops(&mut module.items);
+pub fn alternate(mut module: Module, target: &Target) -> Module {
+    let Some(worth) = &target.alternate else { return module };
+    let gains = |gemm: &Gemm, time: Time| {
+        let same = !gemm.b.at.terms.iter().any(|&(index, _)| index == Index::Time(time));
+        same && gemm.can_turn() && gemm.m <= target.few_rows && gemm.k * gemm.n <= worth.largest
+    };
+    of_loops(&mut module.items, &gains);
     module
 }
 
-fn of_loops(items: &mut [Item]) {
+fn of_loops(items: &mut [Item], gains: &impl Fn(&Gemm, Time) -> bool) {
     for item in items {
         let Item::Loop(inner) = item else { continue };
         let time = inner.time;
@@ -23,11 +25,6 @@ fn of_loops(items: &mut [Item]) {
                 gemm.turning = inner.steps > 1 && gains(gemm, time);
             }
         }
-        of_loops(&mut inner.items);
+        of_loops(&mut inner.items, gains);
     }
-}
-
-fn gains(gemm: &Gemm, time: Time) -> bool {
-    let same = !gemm.b.at.terms.iter().any(|&(index, _)| index == Index::Time(time));
-    same && gemm.can_turn() && gemm.k * gemm.n <= LARGEST
 }

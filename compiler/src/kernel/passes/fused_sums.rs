@@ -11,22 +11,18 @@ use crate::kernel::{
     Precision, Reduce, Stmt,
 };
 use crate::scalar::Scalar;
-
-/// A product of fewer rows is done as soon as it has read its right side, and does not lay it out.
-pub(in crate::kernel) const MIN_ROWS: usize = 8;
-
-/// Smaller matrices stay in the caches while a loop nest walks them.
-pub(in crate::kernel) const MIN_ELEMENTS: usize = 1 << 16;
+use crate::target::{FusedSums, Target};
 
 /// The module with the sums that products can make made by them.
-pub fn fused_sums(mut module: Module) -> Module {
-    squares(&mut module);
-    column_sums(&mut module);
+pub fn fused_sums(mut module: Module, target: &Target) -> Module {
+    let Some(worth) = &target.fused_sums else { return module };
+    squares(&mut module, worth);
+    column_sums(&mut module, worth);
     module
 }
 
 /// Has products make the sums of squares down the columns of their results.
-fn squares(module: &mut Module) {
+fn squares(module: &mut Module, worth: &FusedSums) {
     let touched = Touched::of(&module.items);
     let mut gone = HashSet::new();
     for place in 0..module.items.len() {
@@ -38,7 +34,7 @@ fn squares(module: &mut Module) {
         let before = &writes[..writes.partition_point(|&write| write < place)];
         let Some(&host) = before.last().filter(|_| own && !is_input) else { continue };
         if let Item::Gemm(gemm) = &mut module.items[host]
-            && sum.fits(gemm)
+            && sum.fits(gemm, worth)
         {
             gemm.squares = Some(sum.to);
             gone.insert(place);
@@ -85,10 +81,10 @@ impl SquareSum {
 
     /// Whether this product, which is the last item before that writes the matrix, can make the sums: it is large enough, and
     /// cut by columns.
-    fn fits(&self, gemm: &Gemm) -> bool {
+    fn fits(&self, gemm: &Gemm, worth: &FusedSums) -> bool {
         let same = gemm.c == self.of && (gemm.m, gemm.n) == (self.rows, self.columns);
         let plain = gemm.prefix.is_none() && gemm.squares.is_none() && !gemm.accumulate;
-        let large = gemm.m >= MIN_ROWS && gemm.m * gemm.n >= MIN_ELEMENTS;
+        let large = gemm.m >= worth.min_rows && gemm.m * gemm.n >= worth.min_elements;
         same && plain && gemm.n >= gemm.m && large
     }
 }
@@ -101,7 +97,7 @@ fn remove(items: &mut Vec<Item>, gone: &HashSet<usize>) {
 
 /// Gives column sums, which are the products by a row of ones, to products of the same right side. A row of ones that nobody
 /// reads then is not filled.
-fn column_sums(module: &mut Module) {
+fn column_sums(module: &mut Module, worth: &FusedSums) {
     let touched = Touched::of(&module.items);
     let ones = rows_of_ones(module, &touched);
     let all = Sums { touched, by_right: products_by(&module.items, &ones) };
@@ -109,7 +105,7 @@ fn column_sums(module: &mut Module) {
     let mut gone = HashSet::new();
     for host in 0..module.items.len() {
         let Item::Gemm(gemm) = &module.items[host] else { continue };
-        let sums = if can_sum(gemm) { all.of_right(module, host, gemm) } else { vec![] };
+        let sums = if can_sum(gemm, worth) { all.of_right(module, host, gemm) } else { vec![] };
         let sums: Vec<Sum> = sums.into_iter().filter(|sum| !gone.contains(&sum.item)).collect();
         if sums.is_empty() {
             continue;
@@ -171,12 +167,12 @@ fn products_by(items: &[Item], ones: &HashSet<BufferId>) -> HashMap<BufferId, Ve
     found
 }
 
-fn can_sum(gemm: &Gemm) -> bool {
+fn can_sum(gemm: &Gemm, worth: &FusedSums) -> bool {
     gemm.form == Form::TN
         && gemm.precision == Precision::F32
         && gemm.prefix.is_none()
         && gemm.right_sums.is_none()
-        && gemm.m >= MIN_ROWS
+        && gemm.m >= worth.min_rows
 }
 
 /// A product that sums columns of another one's right side.

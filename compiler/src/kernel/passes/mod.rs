@@ -14,7 +14,6 @@ mod vectorise;
 pub use alternate::alternate;
 pub use collapse::collapse;
 pub use fused_sums::fused_sums;
-pub(super) use fused_sums::{MIN_ELEMENTS, MIN_ROWS};
 pub use preamble::preamble;
 pub use prepack::prepack;
 pub use split_k::split_k;

@@ -5,19 +5,17 @@ use std::collections::{HashMap, HashSet};
 
 use super::preamble;
 use crate::kernel::{
-    Address, Buffer, BufferId, BufferKind, Elem, FEW_ROWS, Form, Format, Gemm, Item, Matrix, Module, Pack,
-    Precision,
+    Address, Buffer, BufferId, BufferKind, Elem, Form, Format, Gemm, Item, Matrix, Module, Pack, Precision,
 };
-
-/// From this many rows on, a product that runs once a step lays the weight out block by block at little cost, and a
-/// second copy of the weight is not worth its memory.
-const MANY_ROWS: usize = 64;
+use crate::target::Target;
 
 /// The module with packed weights; `format` is what constant ones are stored in.
-pub fn prepack(mut module: Module, format: Format) -> Module {
+pub fn prepack(mut module: Module, format: Format, target: &Target) -> Module {
+    let Some(worth) = &target.prepack else { return module };
     let mut constants = preamble::constants(&module);
     constants.extend(module.prologue.iter().flat_map(Item::stored));
-    let mut packing = Packing { constants, format, buffers: &mut module.buffers };
+    let (many_rows, few_rows) = (worth.many_rows, target.few_rows);
+    let mut packing = Packing { constants, format, many_rows, few_rows, buffers: &mut module.buffers };
     // What is computed once is so by rounded weights too.
     let mut packs = Packs::default();
     if format != Format::F32 {
@@ -45,6 +43,9 @@ struct Packs {
 struct Packing<'m> {
     constants: HashSet<BufferId>,
     format: Format,
+    /// As in [`crate::target::Prepack`] and [`Target`].
+    many_rows: usize,
+    few_rows: usize,
     buffers: &'m mut Vec<Buffer>,
 }
 
@@ -55,7 +56,7 @@ impl Packing<'_> {
             match item {
                 Item::Loop(inner) => self.constant(&mut inner.items, inner.steps, prologue),
                 Item::Gemm(gemm) => {
-                    let pays = self.format != Format::F32 || times > 1 || gemm.m < MANY_ROWS;
+                    let pays = self.format != Format::F32 || times > 1 || gemm.m < self.many_rows;
                     if can_pack(gemm) && self.constants.contains(&gemm.b.at.buffer) && pays {
                         let format = self.format_for(gemm, self.format);
                         self.pack(gemm, format, prologue);
@@ -77,7 +78,7 @@ impl Packing<'_> {
         for item in &mut inner.items {
             if let Item::Gemm(gemm) = item
                 && can_pack(gemm)
-                && gemm.m > FEW_ROWS
+                && gemm.m > self.few_rows
                 && !written.contains(&gemm.b.at.buffer)
             {
                 let format = self.format_for(gemm, Format::F32);

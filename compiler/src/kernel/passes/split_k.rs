@@ -12,29 +12,26 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::kernel::{
-    Address, BufferId, BufferKind, Expr, FEW_ROWS, Fold, For, Form, Gemm, Index, InputRole, Item, Kernel,
-    Module, Precision, Stmt, Time, TimeLoop, Var, each_stmt,
+    Address, BufferId, BufferKind, Expr, Fold, For, Form, Gemm, Index, InputRole, Item, Kernel, Module,
+    Precision, Stmt, Time, Var, each_stmt,
 };
 use crate::scalar::Scalar;
-
-/// As many as the workers that gain most: more parts are more to hand on and to add up, and with more workers a product is
-/// cut by columns. The result's bits depend on it.
-const PARTS: usize = 2;
-/// Shorter contractions are not worth adding up parts.
-const MIN_CONTRACTION: usize = 256;
+use crate::target::{SplitK, Target};
 
 /// The module with these products in parts.
-pub fn split_k(mut module: Module) -> Module {
-    let uses = Uses::of(&module.items);
-    let cuts = cuts(&module, &uses, &module.items, None);
+pub fn split_k(mut module: Module, target: &Target) -> Module {
+    let Some(worth) = &target.split_k else { return module };
+    let search = Search { module: &module, uses: Uses::of(&module.items), worth, few_rows: target.few_rows };
+    let cuts = search.cuts(&module.items, None);
     for (id, cut) in &cuts {
         let buffer = &mut module.buffers[id.0 as usize];
         let rounds = cut.around.map(|(_, rounds)| rounds);
-        buffer.shape = rounds.into_iter().chain([PARTS]).chain(std::mem::take(&mut buffer.shape)).collect();
+        buffer.shape =
+            rounds.into_iter().chain([cut.parts]).chain(std::mem::take(&mut buffer.shape)).collect();
         // What the product is called where it lies whole.
         buffer.name = buffer.name.replacen("matmul_nn", "parts", 1);
     }
-    rewrite(&mut module.items, &cuts);
+    rewrite(&mut module.items, &cuts, worth.parts);
     module
 }
 
@@ -43,6 +40,7 @@ type Around = Option<(Time, usize)>;
 
 /// A product's result that is to lie in parts.
 struct Cut {
+    parts: usize,
     /// Elements of a part.
     len: usize,
     around: Around,
@@ -54,54 +52,63 @@ impl Cut {
         let mut at = at.clone();
         at.offset += part * self.len;
         if let Some((time, _)) = self.around {
-            at.terms.insert(0, (Index::Time(time), PARTS * self.len));
+            at.terms.insert(0, (Index::Time(time), self.parts * self.len));
         }
         at
     }
 }
 
-/// The products to be cut, by the buffer of their result.
-fn cuts(module: &Module, uses: &Uses, items: &[Item], around: Around) -> HashMap<BufferId, Cut> {
-    let mut found = HashMap::new();
-    for item in items {
-        match item {
-            Item::Gemm(gemm) if is_worth_cutting(module, uses, gemm, around) => {
-                found.insert(gemm.c.at.buffer, Cut { len: gemm.m * gemm.n, around });
+/// The search for products that are worth cutting.
+struct Search<'m> {
+    module: &'m Module,
+    uses: Uses,
+    worth: &'m SplitK,
+    few_rows: usize,
+}
+
+impl Search<'_> {
+    /// These products, by the buffer of their result.
+    fn cuts(&self, items: &[Item], around: Around) -> HashMap<BufferId, Cut> {
+        let mut found = HashMap::new();
+        for item in items {
+            match item {
+                Item::Gemm(gemm) if self.is_worth_cutting(gemm, around) => {
+                    let cut = Cut { parts: self.worth.parts, len: gemm.m * gemm.n, around };
+                    found.insert(gemm.c.at.buffer, cut);
+                }
+                Item::Loop(inner) => {
+                    found.extend(self.cuts(&inner.items, Some((inner.time, inner.steps))));
+                }
+                _ => {}
             }
-            Item::Loop(inner) => found.extend(cuts(module, uses, &inner.items, of_loop(inner))),
-            _ => {}
         }
+        found
     }
-    found
-}
 
-fn of_loop(inner: &TimeLoop) -> Around {
-    Some((inner.time, inner.steps))
-}
-
-fn is_worth_cutting(module: &Module, uses: &Uses, gemm: &Gemm, around: Around) -> bool {
-    let Gemm { form, m, n, k, a: _, b, c, .. } = gemm;
-    let plain = (*form, gemm.precision, gemm.parts) == (Form::NN, Precision::F32, 1)
-        && gemm.packed.is_none()
-        && gemm.prefix.is_none()
-        && !gemm.accumulate
-        && !gemm.has_riders();
-    let rounds = around.map_or(1, |(_, rounds)| rounds);
-    // The parts of all rounds are no larger than the weight.
-    let are_small = rounds * PARTS * m <= *k;
-    let starts = |at: &Address| at.offset == 0 && at.terms.is_empty();
-    let weight = module.buffer(b.at.buffer);
-    let is_updated = matches!(weight.kind, BufferKind::Input(InputRole::Param { .. }))
-        && weight.shape == [*k, *n]
-        && starts(&b.at)
-        && uses.writers.contains_key(&b.at.buffer);
-    let result = module.buffer(c.at.buffer);
-    let is_own = result.kind == BufferKind::Temp
-        && result.len() == m * n
-        && starts(&c.at)
-        && uses.writers.get(&c.at.buffer) == Some(&1)
-        && uses.by_element(c.at.buffer, around.map(|(time, _)| time));
-    plain && *m <= FEW_ROWS && *k >= MIN_CONTRACTION && are_small && is_updated && is_own
+    fn is_worth_cutting(&self, gemm: &Gemm, around: Around) -> bool {
+        let Gemm { form, m, n, k, a: _, b, c, .. } = gemm;
+        let plain = (*form, gemm.precision, gemm.parts) == (Form::NN, Precision::F32, 1)
+            && gemm.packed.is_none()
+            && gemm.prefix.is_none()
+            && !gemm.accumulate
+            && !gemm.has_riders();
+        let rounds = around.map_or(1, |(_, rounds)| rounds);
+        // The parts of all rounds are no larger than the weight.
+        let are_small = rounds * self.worth.parts * m <= *k;
+        let starts = |at: &Address| at.offset == 0 && at.terms.is_empty();
+        let weight = self.module.buffer(b.at.buffer);
+        let is_updated = matches!(weight.kind, BufferKind::Input(InputRole::Param { .. }))
+            && weight.shape == [*k, *n]
+            && starts(&b.at)
+            && self.uses.writers.contains_key(&b.at.buffer);
+        let result = self.module.buffer(c.at.buffer);
+        let is_own = result.kind == BufferKind::Temp
+            && result.len() == m * n
+            && starts(&c.at)
+            && self.uses.writers.get(&c.at.buffer) == Some(&1)
+            && self.uses.by_element(c.at.buffer, around.map(|(time, _)| time));
+        plain && *m <= self.few_rows && *k >= self.worth.min_contraction && are_small && is_updated && is_own
+    }
 }
 
 /// Who uses each buffer, and how.
@@ -169,24 +176,24 @@ impl Uses {
     }
 }
 
-fn rewrite(items: &mut [Item], cuts: &HashMap<BufferId, Cut>) {
+fn rewrite(items: &mut [Item], cuts: &HashMap<BufferId, Cut>, parts: usize) {
     for item in items {
         match item {
             Item::Gemm(gemm) => {
                 if let Some(cut) = cuts.get(&gemm.c.at.buffer) {
-                    gemm.parts = PARTS;
+                    gemm.parts = cut.parts;
                     gemm.c.at = cut.part(&gemm.c.at, 0);
                 }
             }
-            Item::Kernel(kernel) => add_up(kernel, cuts),
-            Item::Loop(inner) => rewrite(&mut inner.items, cuts),
+            Item::Kernel(kernel) => add_up(kernel, cuts, parts),
+            Item::Loop(inner) => rewrite(&mut inner.items, cuts, parts),
             Item::Pack(_) | Item::Scatter(_) | Item::Distinct(_) => {}
         }
     }
 }
 
 /// Has a kernel add up the parts that it reads.
-fn add_up(kernel: &mut Kernel, cuts: &HashMap<BufferId, Cut>) {
+fn add_up(kernel: &mut Kernel, cuts: &HashMap<BufferId, Cut>, parts: usize) {
     let mut sums = vec![];
     each_stmt(&kernel.body, &mut |stmt| match stmt {
         Stmt::Let { var, expr: Expr::Load(at) } if cuts.contains_key(&at.buffer) => sums.push(var.0),
@@ -196,23 +203,22 @@ fn add_up(kernel: &mut Kernel, cuts: &HashMap<BufferId, Cut>) {
         return;
     }
     sums.sort_unstable();
-    let adder = Adder { cuts, sums };
+    let adder = Adder { cuts, sums, more: 2 * (parts as u32 - 1) };
     kernel.body = adder.block(std::mem::take(&mut kernel.body));
 }
-
-/// Variables that a sum takes beside its own.
-const MORE: u32 = 2 * (PARTS as u32 - 1);
 
 struct Adder<'c> {
     cuts: &'c HashMap<BufferId, Cut>,
     /// The variables that become sums, in order.
     sums: Vec<u32>,
+    /// Variables that a sum takes beside its own.
+    more: u32,
 }
 
 impl Adder<'_> {
     /// What a variable is called now: those of sums come between.
     fn var(&self, var: Var) -> Var {
-        Var(var.0 + MORE * self.sums.partition_point(|&sum| sum <= var.0) as u32)
+        Var(var.0 + self.more * self.sums.partition_point(|&sum| sum <= var.0) as u32)
     }
 
     fn block(&self, stmts: Vec<Stmt>) -> Vec<Stmt> {
@@ -245,10 +251,10 @@ impl Adder<'_> {
     /// The sum of an element's parts, in order.
     fn sum(&self, var: Var, at: &Address, block: &mut Vec<Stmt>) {
         let cut = &self.cuts[&at.buffer];
-        let first = self.var(var).0 - MORE;
+        let first = self.var(var).0 - self.more;
         let load = |part| Expr::Load(cut.part(at, part));
         block.push(Stmt::Let { var: Var(first), expr: load(0) });
-        for part in 1..PARTS {
+        for part in 1..cut.parts {
             let sum = first + 2 * part as u32;
             block.push(Stmt::Let { var: Var(sum - 1), expr: load(part) });
             let expr = Expr::Map(Scalar::Add, vec![Var(sum - 2), Var(sum - 1)]);

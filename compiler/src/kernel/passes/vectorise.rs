@@ -2,9 +2,13 @@
 
 use super::each_kernel;
 use crate::kernel::{Address, Axis, Expr, Index, Module, Stmt, Var};
+use crate::target::Target;
 
-/// The module with these loops marked.
-pub fn vectorise(mut module: Module) -> Module {
+/// The module with these loops marked, if the target has vectors.
+pub fn vectorise(mut module: Module, target: &Target) -> Module {
+    if target.lanes == 1 {
+        return module;
+    }
     each_kernel(&mut module, &mut |kernel| mark_vectors(&mut kernel.body));
     module
 }

@@ -1,0 +1,154 @@
+//! What a machine can do, and what is worth doing on it: every number by which a stage between the model and a back end decides.
+//!
+//! A [`Target`] is made once and passed to those stages, as a compiler passes its description of an instruction set. What is
+//! `None` is not done. A stage that asks nothing of it does the same for every machine.
+//!
+//! **What fixes bits.** Results must not depend on the number of workers, so nothing that decides in which order a sum is
+//! taken may: [`SplitK::parts`] is made for as many workers as gain most from it, and is the same for any number. Of the
+//! other fields [`Target::few_rows`], [`Target::split_k`], [`Target::fused_sums`] and [`Target::column_sums`] decide such an
+//! order too: another target may give other bits.
+
+/// Columns of a panel of a packed weight, and of the parts that a contraction is cut into; the same on every CPU, so that
+/// memory plans are too.
+pub const PANEL: usize = 16;
+
+/// On a CPU, column ranges start at multiples of this many elements, so that no two workers write one cache line or panel.
+pub const COLUMN_GRAIN: usize = PANEL;
+
+/// On a CPU, buffers start at multiples of this many bytes: a cache line, and the widest vector.
+pub const ALIGNMENT: usize = 64;
+
+/// A machine as the stages see it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Target {
+    /// How many workers a plan is cut for, at least 1. It decides who computes what, and no result.
+    pub workers: usize,
+    /// Elements of the narrowest vector. With 1, no loop is marked to run in lanes.
+    pub lanes: usize,
+    /// Columns are cut at multiples of this many elements.
+    pub column_grain: usize,
+    /// A product of up to so many rows of A takes as long as reading B: it gains nothing from a B that is rounded, laid out or
+    /// shared out block by block.
+    pub few_rows: usize,
+    pub distinct_rows: Option<DistinctRows>,
+    /// From how many rows of a table for each row that is looked up on only those rows are updated.
+    pub sparse_rows: Option<usize>,
+    pub fusion: Fusion,
+    /// From how many elements on a matrix is summed over its rows by a product: smaller ones stay in the caches while a loop
+    /// nest walks them.
+    pub column_sums: Option<usize>,
+    pub fused_sums: Option<FusedSums>,
+    pub split_k: Option<SplitK>,
+    pub prepack: Option<Prepack>,
+    pub alternate: Option<Alternate>,
+    pub memory: Memory,
+    pub partition: Partition,
+}
+
+/// When rows of a table that are looked up often are multiplied once.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DistinctRows {
+    /// A product of fewer rows is about as fast as its right side is read.
+    pub min_ids: usize,
+    /// Of narrower rows a product costs no more than to add the rows' gradients up by id.
+    pub min_width: usize,
+    /// So many ids for each row of the table make it likely that most rows are among them.
+    pub all_rows: usize,
+    /// Several runs that look up one of so many rows each take as long to read the weight as it takes to multiply all rows by
+    /// it: in the time that memory takes to deliver a weight, some ten products of it by rows of a table are computed.
+    pub rows_a_run: usize,
+}
+
+/// What is computed where it is read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fusion {
+    /// A sum of up to so many outer products costs less where it is read than to write it to memory and to read it there.
+    pub few_outer: usize,
+    /// A nest does at most so many reductions one after the other: for each it passes over the columns once more, and computes
+    /// again there what the passes before have computed of the columns and did not leave in memory.
+    pub max_levels: usize,
+}
+
+/// Which products make sums beside their results.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FusedSums {
+    /// A product of fewer rows is done as soon as it has read its right side, and does not lay it out.
+    pub min_rows: usize,
+    /// A smaller result is cheap to read again.
+    pub min_elements: usize,
+}
+
+/// Which contractions are cut into parts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SplitK {
+    /// As many as the workers that gain most: more parts are more to hand on and to add up, and with more workers a product is
+    /// cut by columns. It fixes the result's bits, and is no function of [`Target::workers`].
+    pub parts: usize,
+    /// Shorter contractions are not worth adding up parts.
+    pub min_contraction: usize,
+}
+
+/// Which weights are packed before they are multiplied.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prepack {
+    /// From this many rows on, a product that runs once a step lays the weight out block by block at little cost, and a
+    /// second copy of the weight is not worth its memory.
+    pub many_rows: usize,
+}
+
+/// Which weights are read in turns from either end.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Alternate {
+    /// Elements of the largest. Of a larger one the caches keep too little, and from its end memory itself is read more slowly.
+    pub largest: usize,
+}
+
+/// How buffers share an arena.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Memory {
+    /// Buffers start at multiples of this many bytes.
+    pub alignment: usize,
+    /// Buffers of up to so many bytes keep their place for [`Memory::rest`] items after the last that touches them: what comes
+    /// to lie there at once would have to wait until every worker is through with them, at a barrier that nothing else needs.
+    pub small: usize,
+    pub rest: usize,
+}
+
+/// How items are cut among workers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Partition {
+    /// So many iterations for each worker are even enough, whatever the remainder.
+    pub many_each: usize,
+    /// Beyond this size in bytes a weight that every worker reads whole no longer fits the caches beside the rest.
+    pub shared_weight: usize,
+    /// Work between two barriers, in floating-point operations, from which on a second worker gains more than waiting for it
+    /// costs: some microseconds of work against a barrier of a tenth of one, with room for a busy machine.
+    pub work_worth_a_barrier: usize,
+}
+
+impl Target {
+    /// A processor with vectors and caches, and this many workers; 1 if it is 0.
+    pub fn cpu(workers: usize) -> Self {
+        Self {
+            workers: workers.max(1),
+            lanes: 4,
+            column_grain: COLUMN_GRAIN,
+            few_rows: 4,
+            distinct_rows: Some(DistinctRows { min_ids: 64, min_width: 64, all_rows: 2, rows_a_run: 16 }),
+            sparse_rows: Some(2),
+            fusion: Fusion { few_outer: 8, max_levels: 8 },
+            column_sums: Some(1 << 16),
+            fused_sums: Some(FusedSums { min_rows: 8, min_elements: 1 << 16 }),
+            split_k: Some(SplitK { parts: 2, min_contraction: 256 }),
+            prepack: Some(Prepack { many_rows: 64 }),
+            alternate: Some(Alternate { largest: 4 << 20 }),
+            memory: Memory { alignment: ALIGNMENT, small: 256 << 10, rest: 4 },
+            partition: Partition { many_each: 4, shared_weight: 8 << 20, work_worth_a_barrier: 100_000 },
+        }
+    }
+
+    /// The same with another number of workers.
+    pub fn with_workers(&self, workers: usize) -> Self {
+        Self { workers: workers.max(1), ..self.clone() }
+    }
+}
