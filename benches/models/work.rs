@@ -26,7 +26,7 @@ impl Work {
         let mut work = Self { weight_bytes: 0, state_bytes: 0 };
         for leaf in program.leaves() {
             let Step::Gemm(gemm, _) = leaf.step else { continue };
-            let elements = match (gemm.packed, &program.module.buffer(gemm.b.at.buffer).kind) {
+            let elements = match (gemm.cpu.packed, &program.module.buffer(gemm.b.at.buffer).kind) {
                 (Some(format), _) => format.packed_len(gemm.k, gemm.n),
                 (None, BufferKind::Input(InputRole::Param { .. })) => gemm.k * gemm.n,
                 (None, _) => 0,

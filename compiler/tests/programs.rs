@@ -7,7 +7,7 @@ use std::path::Path;
 
 use lstmc_compiler::graph::{Form, OutputRole, Purpose};
 use lstmc_compiler::kernel::{
-    BufferId, BufferKind, Expr, Format, Gemm, InputRole, Kernel, Precision, Rounds, Stmt,
+    BufferId, BufferKind, CpuGemm, Expr, Format, Gemm, InputRole, Kernel, Precision, Rounds, Stmt,
 };
 use lstmc_compiler::pipeline;
 use lstmc_compiler::plan::{Program, Step};
@@ -62,7 +62,7 @@ fn counts(steps: &[Step]) -> Counts {
             Step::Gemm(gemm, _) if gemm.m == 1 => counts.sums += 1,
             Step::Gemm(gemm, _) => {
                 counts.gemms += 1;
-                counts.summing += usize::from(gemm.right_sums.is_some());
+                counts.summing += usize::from(gemm.cpu.right_sums.is_some());
             }
             Step::Kernel(..) => counts.kernels += 1,
             Step::Barrier => counts.barriers += 1,
@@ -276,7 +276,7 @@ fn products_leave_out_the_rounds_that_need_none() {
         let mut found = vec![];
         products(&program.schedule, &mut found);
         let recurrent = |form| {
-            let mut of_form = found.iter().filter(|gemm| gemm.form == form && gemm.packed.is_some());
+            let mut of_form = found.iter().filter(|gemm| gemm.form == form && gemm.cpu.packed.is_some());
             of_form.next().map(|gemm| gemm.rounds)
         };
         assert_eq!(recurrent(Form::NN), Some(forwards), "{program}");
@@ -296,7 +296,7 @@ fn products_of_few_rows_take_turns() {
         let program = of_source(&source, 100, 2);
         let mut found = vec![];
         products(&program.schedule, &mut found);
-        let turned: Vec<_> = found.iter().filter(|gemm| gemm.turning).collect();
+        let turned: Vec<_> = found.iter().filter(|gemm| gemm.cpu.alternating).collect();
         assert_eq!(turned.len(), turning, "{rows} rows of {length}, {units} units: {program}");
         if let [forth, back] = turned[..] {
             assert_eq!((forth.form, back.form), (Form::NN, Form::NT));
@@ -318,11 +318,12 @@ fn products_are_in_the_precision_of_training() {
         let mut found = vec![];
         products(&program.schedule, &mut found);
         assert!(
-            found.iter().any(|gemm| gemm.packed.is_some()) && found.iter().any(|gemm| gemm.packed.is_none())
+            found.iter().any(|gemm| gemm.cpu.packed.is_some())
+                && found.iter().any(|gemm| gemm.cpu.packed.is_none())
         );
         for gemm in found {
             assert_eq!(gemm.precision == Precision::Bf16, bf16 && gemm.m > 1, "{gemm}");
-            assert!(gemm.packed.is_none_or(|format| format == gemm.precision.into()), "{gemm}");
+            assert!(gemm.cpu.packed.is_none_or(|format| format == gemm.precision.into()), "{gemm}");
         }
     }
     let few = text.replace("rows: 20", "rows: 4");
@@ -370,7 +371,7 @@ fn workers_keep_their_rows_of_the_weights() {
     let mut found = vec![];
     products(&program.schedule, &mut found);
     let forwards: Vec<usize> =
-        found.iter().filter(|gemm| gemm.form == Form::NN).map(|gemm| gemm.parts).collect();
+        found.iter().filter(|gemm| gemm.form == Form::NN).map(|gemm| gemm.cpu.parts).collect();
     assert_eq!(forwards, [2, 2], "of the layer and of the logits: {program}");
     let barriers: usize = program
         .leaves()
@@ -384,14 +385,14 @@ fn workers_keep_their_rows_of_the_weights() {
     let program = pipeline::program_of(&model, Purpose::Evaluate, &Target::cpu(2));
     let mut found = vec![];
     products(&program.schedule, &mut found);
-    assert!(found.iter().all(|gemm| gemm.parts == 1), "{program}");
+    assert!(found.iter().all(|gemm| gemm.cpu.parts == 1), "{program}");
 }
 
 /// Of a program, in how many places a weight is packed, and how many products read their weight packed.
 fn packed(program: &Program) -> (usize, usize) {
     fn products(steps: &[Step]) -> usize {
         let each = steps.iter().map(|step| match step {
-            Step::Gemm(gemm, _) => usize::from(gemm.packed.is_some()),
+            Step::Gemm(gemm, _) => usize::from(gemm.cpu.packed.is_some()),
             Step::Loop { body, .. } => products(body),
             _ => 0,
         });
@@ -463,5 +464,37 @@ fn evaluation_leaves_training_what_it_needs() {
                 assert!(apart || (same && is_param), "{name}: {} lies over {}", own.name, other.name);
             }
         }
+    }
+}
+
+/// What a target does not want is not done, in any stage: the products are those of the mathematics, and no loop runs in
+/// lanes.
+#[test]
+fn a_target_without_tactics_gets_plain_products() {
+    let plain = Target {
+        lanes: 1,
+        distinct_rows: None,
+        sparse_rows: None,
+        column_sums: None,
+        fused_sums: None,
+        split_k: None,
+        prepack: None,
+        alternate: None,
+        ..Target::cpu(2)
+    };
+    for (name, vocab) in [("aesop.lstm", 112), ("ptb-small.lstm", 10_000)] {
+        let model = checked(&text(name), vocab).unwrap_or_else(|errors| panic!("{errors}"));
+        let of = |target: &Target| {
+            let program = pipeline::program_of(&model, Purpose::Train, target);
+            let mut found = vec![];
+            products(&program.schedule, &mut found);
+            let tactics = found.iter().filter(|gemm| gemm.cpu != CpuGemm::default()).count();
+            let distinct = program.leaves().iter().any(|leaf| matches!(leaf.step, Step::Distinct(_)));
+            let lanes = program.module.to_string().contains(" vector");
+            (tactics, distinct, lanes, program.prologue.len())
+        };
+        assert_eq!(of(&plain), (0, false, false, 0), "{name}");
+        let (tactics, distinct, lanes, _) = of(&Target::cpu(2));
+        assert!(tactics > 0 && distinct == (name == "ptb-small.lstm") && lanes, "{name}");
     }
 }

@@ -89,7 +89,7 @@ fn row(program: &Program, names: &Names, leaf: &Leaf<'_>, seconds: &[f64], disti
             let operands = format!("{} @ {}", names.matrix(&gemm.a), names.matrix(&gemm.b));
             let name = format!("{} {operands}", work::shape(gemm, distinct));
             let way = match right_side(gemm, *split, workers) {
-                RightSide::Streamed if gemm.turning => "in turns",
+                RightSide::Streamed if gemm.cpu.alternating => "in turns",
                 RightSide::Streamed => "streamed",
                 RightSide::Packed => "packed",
                 RightSide::Blocks => "blocks",

@@ -20,7 +20,7 @@ pub fn bytes(step: &Step, distinct: f64) -> f64 {
         Step::Kernel(kernel, _) => elements(kernel),
         Step::Gemm(gemm, _) => {
             let (m, k) = gemm.multiplied(distinct);
-            let written = (gemm.parts * gemm.m + gemm.riders().count()) * gemm.n;
+            let written = (gemm.cpu.parts * gemm.m + gemm.riders().count()) * gemm.n;
             return 4.0 * (m * k + right(gemm, k) + written as f64);
         }
         Step::Pack(pack, _) => pack.k * pack.n + pack.format.packed_len(pack.k, pack.n),
@@ -39,7 +39,7 @@ pub fn bytes(step: &Step, distinct: f64) -> f64 {
 
 /// Elements of 4 bytes of a product's right side, of which `k` rows are read.
 fn right(gemm: &Gemm, k: f64) -> f64 {
-    gemm.packed.map_or(k * gemm.n as f64, |format| format.packed_len(gemm.k, gemm.n) as f64)
+    gemm.cpu.packed.map_or(k * gemm.n as f64, |format| format.packed_len(gemm.k, gemm.n) as f64)
 }
 
 /// `nn 20x2600x650 bf16`: the form, m, n and k, and what operands are rounded to; `nn 267/600x2000x500`: of 600 rows the

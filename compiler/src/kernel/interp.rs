@@ -337,7 +337,7 @@ impl<R: Real> Run<'_, R> {
             Form::NN | Form::NT => self.matrix(&gemm.a, m, k)?,
             Form::TN => self.matrix(&gemm.a, k, m)?.reversed_axes(),
         };
-        let b = match gemm.packed {
+        let b = match gemm.cpu.packed {
             Some(_) => {
                 let packed = self.real_buffer(gemm.b.at.buffer)?.clone();
                 Array2::from_shape_vec((k, n), packed).map_err(|error| error.to_string())?
@@ -360,11 +360,11 @@ impl<R: Real> Run<'_, R> {
             _ if zero => Array2::zeros((m, n)),
             Range { start, end } => a.slice(s![.., start..end]).dot(&b.slice(s![start..end, ..])),
         };
-        let products: Vec<Array2<R>> = (0..gemm.parts).map(of_part).collect();
+        let products: Vec<Array2<R>> = (0..gemm.cpu.parts).map(of_part).collect();
         if m == 0 || n == 0 {
             return Ok(());
         }
-        if let Some(at) = &gemm.right_sums {
+        if let Some(at) = &gemm.cpu.right_sums {
             self.store_row(at, b.columns().into_iter().map(|column| column.sum()).collect())?;
         }
         let start = self.element(&gemm.c.at, None)?;
@@ -377,7 +377,7 @@ impl<R: Real> Run<'_, R> {
                 *element = if gemm.accumulate { *element + value } else { value };
             }
         }
-        if let Some(at) = &gemm.squares {
+        if let Some(at) = &gemm.cpu.squares {
             let result = self.matrix(&gemm.c, m, n)?;
             let squares = result.columns().into_iter().map(|column| column.dot(&column)).collect();
             self.store_row(at, squares)?;

@@ -202,33 +202,46 @@ pub struct Gemm {
     pub m: usize,
     pub n: usize,
     pub k: usize,
-    /// 1, or into how many parts the contraction is cut, with a C for each: `C[p] = A[.., part(p)] @ B[part(p), ..]`. They
-    /// lie one after the other, as the rows of one matrix. Whoever reads them adds them up. Only of NN in
-    /// [`Precision::F32`], not packed, not added to C, and without `prefix`, `right_sums` and `squares`.
-    pub parts: usize,
     pub a: Matrix,
-    /// With `packed`, the buffer that a [`Pack`] of the same `form`, `k`, `n` and format wrote (its stride is then
-    /// unused). The format of a product in [`Precision::Bf16`] is [`Format::Bf16`].
     pub b: Matrix,
-    pub packed: Option<Format>,
     pub c: Matrix,
     pub accumulate: bool,
     /// Where it lies how many rows of A, as they lie in memory, there are to multiply; `m` (NN, NT) or `k` (TN) if that is
     /// less, or if there is no such place. The rows after them count as zeros, whatever they hold, and those of B too
     /// where they are summed over.
     pub prefix: Option<Address>,
+    /// [`Rounds::All`] outside time loops, and of a product with `prefix` or sums beside C.
+    pub rounds: Rounds,
+    /// What the passes for a CPU make of it; nothing, for other targets.
+    pub cpu: CpuGemm,
+}
+
+/// How a CPU computes a product, and what it computes beside.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CpuGemm {
+    /// 1, or into how many parts the contraction is cut, with a C for each: `C[p] = A[.., part(p)] @ B[part(p), ..]`. They
+    /// lie one after the other, as the rows of one matrix. What reads them adds them up. Only of NN in
+    /// [`Precision::F32`], not packed, not added to C, and without `prefix`, `right_sums` and `squares`.
+    pub parts: usize,
+    /// If there is one, B is the buffer that a [`Pack`] of the same `form`, `k`, `n` and this format wrote (its stride is then
+    /// unused). The format of a product in [`Precision::Bf16`] is [`Format::Bf16`].
+    pub packed: Option<Format>,
     /// Where the sums of B's columns go, `n` numbers one after the other: what the product of a row of ones and B would
     /// be. Only where B lies in rows as it is, is not rounded, and is read to its last row: in NN and TN, not packed, in
     /// [`Precision::F32`], without `prefix`.
     pub right_sums: Option<Address>,
     /// Where the sums of squares of C's columns go, `n` numbers one after the other; not with `prefix`.
     pub squares: Option<Address>,
-    /// [`Rounds::All`] outside time loops, and of a product with `prefix`, `right_sums` or `squares`.
-    pub rounds: Rounds,
-    /// Whether it reads B from its end to its beginning in every second round of the time loop around it, see
-    /// [`Gemm::from_end`]: what a cache keeps of the round before is what was read last. Only in a loop, of a product that
-    /// [`Gemm::can_turn`].
-    pub turning: bool,
+    /// Alternating traversal: whether it reads B from its end to its beginning in every second round of the time loop around
+    /// it, see [`Gemm::from_end`]: what a cache keeps of the round before is what was read last. Only in a loop, of a product
+    /// that [`Gemm::can_alternate`].
+    pub alternating: bool,
+}
+
+impl Default for CpuGemm {
+    fn default() -> Self {
+        Self { parts: 1, packed: None, right_sums: None, squares: None, alternating: false }
+    }
 }
 
 /// In which rounds of the time loop around it there is something to multiply.
@@ -245,32 +258,14 @@ pub enum Rounds {
 impl Gemm {
     /// `C = op(A) @ op(B)` of these `m`, `n` and `k`, in `f32` and as it lies.
     pub fn plain(form: Form, [m, n, k]: [usize; 3], a: Matrix, b: Matrix, c: Matrix) -> Self {
-        let (precision, rounds) = (Precision::F32, Rounds::All);
-        let (packed, accumulate, prefix, right_sums, squares) = (None, false, None, None, None);
-        Self {
-            form,
-            precision,
-            m,
-            n,
-            k,
-            parts: 1,
-            a,
-            b,
-            packed,
-            c,
-            accumulate,
-            prefix,
-            right_sums,
-            squares,
-            rounds,
-            turning: false,
-        }
+        let (precision, rounds, cpu) = (Precision::F32, Rounds::All, CpuGemm::default());
+        Self { form, precision, m, n, k, a, b, c, accumulate: false, prefix: None, rounds, cpu }
     }
 
     /// Whether it just reads B, once, as it lies, and can do so from either end: an NN or NT in
     /// [`Precision::F32`], not packed, and without `prefix`, `right_sums` and `squares`.
-    pub fn can_turn(&self) -> bool {
-        let as_it_lies = self.packed.is_none() && self.precision == Precision::F32;
+    pub fn can_alternate(&self) -> bool {
+        let as_it_lies = self.cpu.packed.is_none() && self.precision == Precision::F32;
         let plain = self.prefix.is_none() && !self.has_riders();
         self.form != Form::TN && as_it_lies && plain
     }
@@ -279,12 +274,12 @@ impl Gemm {
     /// products an NN adds up, and the last column of C the first that an NT computes. A product by a weight and that by its
     /// transpose take turns, so that a loop that goes back begins where the one that goes forth has ended.
     pub fn from_end(&self, time: usize) -> bool {
-        self.turning && time % 2 == usize::from(self.form == Form::NN)
+        self.cpu.alternating && time % 2 == usize::from(self.form == Form::NN)
     }
 
     /// What it writes beside C.
     pub fn riders(&self) -> impl Iterator<Item = &Address> {
-        self.right_sums.iter().chain(&self.squares)
+        self.cpu.right_sums.iter().chain(&self.cpu.squares)
     }
 
     /// Whether it writes anything beside C.
@@ -304,7 +299,7 @@ impl Gemm {
 
     /// The range of the contraction that a part sums over.
     pub fn part(&self, part: usize) -> Range<usize> {
-        share(self.k, part, self.parts, PANEL)
+        share(self.k, part, self.cpu.parts, PANEL)
     }
 
     /// Floating-point operations of what is multiplied, a multiply-add counted as two.

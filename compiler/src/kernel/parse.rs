@@ -2,9 +2,9 @@
 
 use super::quoted::{closing_quote, unquote};
 use super::{
-    Address, Axis, Buffer, BufferId, BufferKind, Distinct, Elem, Expr, Fold, For, Form, Format, Gather, Gemm,
-    Index, InputRole, Item, Kernel, Matrix, Module, OutputRole, Pack, Part, Precision, Reduce, Rounds,
-    Scatter, Stmt, Time, TimeLoop, Var,
+    Address, Axis, Buffer, BufferId, BufferKind, CpuGemm, Distinct, Elem, Expr, Fold, For, Form, Format,
+    Gather, Gemm, Index, InputRole, Item, Kernel, Matrix, Module, OutputRole, Pack, Part, Precision, Reduce,
+    Rounds, Scatter, Stmt, Time, TimeLoop, Var,
 };
 use crate::scalar::Scalar;
 
@@ -377,21 +377,11 @@ impl<'a> Words<'a> {
         let right_sums = self.named("sums")?;
         let squares = self.named("squares")?;
         let rounds = self.rounds()?;
-        let turning = self.accept("turning");
+        let alternating = self.accept("turning");
         self.end()?;
         let plain = Gemm::plain(form, [m, n, k], a, b, c);
-        Ok(Gemm {
-            precision,
-            parts,
-            packed,
-            accumulate,
-            prefix,
-            right_sums,
-            squares,
-            rounds,
-            turning,
-            ..plain
-        })
+        let cpu = CpuGemm { parts, packed, right_sums, squares, alternating };
+        Ok(Gemm { precision, accumulate, prefix, rounds, cpu, ..plain })
     }
 
     fn rounds(&mut self) -> Result<Rounds, String> {

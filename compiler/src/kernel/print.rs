@@ -38,9 +38,9 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::{
-    Address, Axis, Buffer, BufferId, BufferKind, Distinct, Elem, Expr, For, Form, Format, Gather, Gemm,
-    Index, InputRole, Item, Kernel, Matrix, Module, OutputRole, Pack, Reduce, Rounds, Scatter, Stmt, Time,
-    Var,
+    Address, Axis, Buffer, BufferId, BufferKind, CpuGemm, Distinct, Elem, Expr, For, Form, Format, Gather,
+    Gemm, Index, InputRole, Item, Kernel, Matrix, Module, OutputRole, Pack, Reduce, Rounds, Scatter, Stmt,
+    Time, Var,
 };
 
 impl Display for BufferId {
@@ -206,21 +206,22 @@ fn suffix(format: Format) -> String {
 
 impl Display for Gemm {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Gemm { form, precision, m, n, k, a, b, packed, c, accumulate, parts, .. } = self;
+        let Gemm { form, precision, m, n, k, a, b, c, accumulate, prefix, rounds, cpu } = self;
+        let CpuGemm { parts, packed, right_sums, squares, alternating } = cpu;
         let assign = if *accumulate { "+=" } else { "=" };
         let packed = packed.map_or(String::new(), |format| format!("packed{} ", suffix(format)));
         let (form, precision) = (form_name(*form), suffix((*precision).into()));
         let parts = if *parts == 1 { String::new() } else { format!(" parts {parts}") };
         write!(f, "gemm {form} {m}x{n}x{k}{precision}{parts}: {c} {assign} {a} @ {packed}{b}")?;
-        let named = [("prefix", &self.prefix), ("sums", &self.right_sums), ("squares", &self.squares)];
+        let named = [("prefix", prefix), ("sums", right_sums), ("squares", squares)];
         let mut named = named.into_iter().filter_map(|(name, at)| Some((name, at.as_ref()?)));
         named.try_for_each(|(name, at)| write!(f, " {name} {at}"))?;
-        match self.rounds {
+        match rounds {
             Rounds::All => {}
             Rounds::AfterFirst => write!(f, " after first")?,
             Rounds::BeforeLast => write!(f, " before last")?,
         }
-        f.write_str(if self.turning { " turning" } else { "" })
+        f.write_str(if *alternating { " turning" } else { "" })
     }
 }
 

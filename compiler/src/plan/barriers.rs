@@ -134,7 +134,7 @@ impl Scheduler<'_> {
         // Of each: along which of its axes it is cut, and where.
         let (a_cut, b_cut, c_cut) = match split {
             // How many rows of the first ones a worker has is known when they are counted.
-            Split::Rows if gemm.prefix.is_none() && gemm.parts == 1 => {
+            Split::Rows if gemm.prefix.is_none() && gemm.cpu.parts == 1 => {
                 let rows = self.cuts(m, 1);
                 let of_a = if gemm.form == Form::TN { column } else { row };
                 (Some((of_a, rows.clone())), None, Some((row, rows)))
@@ -145,7 +145,7 @@ impl Scheduler<'_> {
                 (None, Some((of_b, columns.clone())), Some((column, columns)))
             }
             Split::Parts => {
-                let parts = self.cuts(gemm.parts, 1);
+                let parts = self.cuts(gemm.cpu.parts, 1);
                 let deep: Vec<usize> = parts.iter().map(|&part| gemm.part(part).start).collect();
                 let rows = parts.iter().map(|&part| part * m).collect();
                 (Some((column, deep.clone())), Some((row, deep)), Some((row, rows)))
@@ -157,10 +157,10 @@ impl Scheduler<'_> {
         let whole = split == Split::Whole;
         let a = access::of_matrix(&gemm.a, a_rows, a_columns, false);
         let b = access::of_matrix(&gemm.b, b_rows, b_columns, false);
-        let c = access::of_matrix(&gemm.c, gemm.parts * m, n, true);
+        let c = access::of_matrix(&gemm.c, gemm.cpu.parts * m, n, true);
         vec![
             self.touch(&a, whole, a_cut),
-            match gemm.packed {
+            match gemm.cpu.packed {
                 Some(_) => self.all(gemm.b.at.buffer, false, whole),
                 None => self.touch(&b, whole, b_cut),
             },

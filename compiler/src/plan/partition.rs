@@ -69,16 +69,16 @@ pub(super) fn cut_of_gemm(gemm: &Gemm, target: &Target, in_loop: bool) -> (Split
     if workers == 1 {
         return (Split::Whole, "there is one worker");
     }
-    if gemm.parts > 1 && gemm.parts.is_multiple_of(workers) {
+    if gemm.cpu.parts > 1 && gemm.cpu.parts.is_multiple_of(workers) {
         return (Split::Parts, "a worker keeps its rows of the weight, step after step");
     }
-    if gemm.squares.is_some() {
+    if gemm.cpu.squares.is_some() {
         return match gemm.n >= workers * grain {
             true => (columns_of(gemm, target), "it sums squares down the columns of its result"),
             false => (Split::Whole, "it sums squares down the columns of its result, which are few"),
         };
     }
-    let format = gemm.packed.unwrap_or_default();
+    let format = gemm.cpu.packed.unwrap_or_default();
     let small_weight = 4 * format.packed_len(gemm.k, gemm.n) <= target.partition.shared_weight;
     if in_loop && gemm.m >= 4 * workers && small_weight {
         return (
@@ -89,7 +89,7 @@ pub(super) fn cut_of_gemm(gemm: &Gemm, target: &Target, in_loop: bool) -> (Split
     if gemm.n >= gemm.m && gemm.n >= workers * grain {
         return (columns_of(gemm, target), "the result is no higher than wide");
     }
-    if gemm.form == Form::NT && gemm.packed.is_none() && is_even(gemm.n, workers, grain) {
+    if gemm.form == Form::NT && gemm.cpu.packed.is_none() && is_even(gemm.n, workers, grain) {
         return (Split::Columns, "each worker transposes its own part of the right side");
     }
     if gemm.m >= workers {
@@ -100,7 +100,7 @@ pub(super) fn cut_of_gemm(gemm: &Gemm, target: &Target, in_loop: bool) -> (Split
 
 /// A cut by columns: workers may take them from each other where that is one pass over the right side as it lies.
 fn columns_of(gemm: &Gemm, target: &Target) -> Split {
-    let one_pass = gemm.form != Form::NT && gemm.packed.is_none() && gemm.precision == Precision::F32;
+    let one_pass = gemm.form != Form::NT && gemm.cpu.packed.is_none() && gemm.precision == Precision::F32;
     if one_pass && gemm.m > target.few_rows { Split::AnyColumns } else { Split::Columns }
 }
 

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use super::ranges::Ranges;
 use super::{Program, Split, Step, may_share};
 use crate::kernel::{
-    self, Address, Axis, BufferId, BufferKind, Expr, For, Gemm, Item, Kernel, Pack, Scatter, Stmt, TimeLoop,
+    self, Address, Axis, BufferId, BufferKind, Expr, For, Item, Kernel, Pack, Scatter, Stmt, TimeLoop,
 };
 use crate::target::ALIGNMENT;
 
@@ -59,7 +59,7 @@ fn splits(steps: &[Step]) -> Result<(), String> {
             | Step::Scatter(_, Split::Whole | Split::Columns)
             | Step::Distinct(_)
             | Step::Barrier => {}
-            Step::Gemm(Gemm { squares: None, .. }, Split::Rows | Split::Parts) => {}
+            Step::Gemm(gemm, Split::Rows | Split::Parts) if gemm.cpu.squares.is_none() => {}
             Step::Loop { body, .. } => splits(body)?,
             Step::Kernel(kernel, split) => return Err(format!("kernel {:?}: {split}", kernel.name)),
             Step::Gemm(gemm, split) => return Err(format!("{gemm}: {split}")),

@@ -332,9 +332,9 @@ impl<'p> Simulator<'p> {
             let rows = self.range(m, split, Split::Rows, worker);
             let zeros = self.range(gemm.m - m, split, Split::Rows, worker);
             let columns = self.range(gemm.n, split, Split::Columns, worker);
-            let parts = self.range(gemm.parts, split, Split::Parts, worker);
+            let parts = self.range(gemm.cpu.parts, split, Split::Parts, worker);
             let deep = gemm.part(parts.start).start..gemm.part(parts.end).start;
-            let deep = if gemm.parts == 1 { 0..k } else { deep };
+            let deep = if gemm.cpu.parts == 1 { 0..k } else { deep };
             let deep = if reads { deep } else { 0..0 };
             if rows.len() + zeros.len() == 0 || columns.is_empty() {
                 continue;
@@ -346,7 +346,7 @@ impl<'p> Simulator<'p> {
                 Form::NN | Form::NT => self.matrix(&gemm.a, &rows, &deep),
                 Form::TN => self.matrix(&gemm.a, &deep, &rows),
             };
-            let right = match (gemm.packed, gemm.form) {
+            let right = match (gemm.cpu.packed, gemm.form) {
                 (Some(_), _) if !reads => vec![],
                 (Some(format), _) => panels(gemm.b.at.buffer, format.panel_len(gemm.k), &columns),
                 (None, Form::NN | Form::TN) => self.matrix(&gemm.b, &deep, &columns),
@@ -361,9 +361,9 @@ impl<'p> Simulator<'p> {
                     self.read(worker, buffer, element)?;
                 }
             }
-            let sums = gemm.right_sums.iter().filter(|_| rows.start == 0);
+            let sums = gemm.cpu.right_sums.iter().filter(|_| rows.start == 0);
             let sums = sums.flat_map(|at| columns.clone().map(|j| (at.buffer, self.base(at) + j)));
-            let squares = gemm.squares.iter();
+            let squares = gemm.cpu.squares.iter();
             let squares = squares.flat_map(|at| columns.clone().map(|j| (at.buffer, self.base(at) + j)));
             let result = result.into_iter().chain(sums).chain(squares).collect();
             calls.push((worker, [left, right].concat(), result));

@@ -286,13 +286,13 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
             m: word(gemm.m),
             n: word(gemm.n),
             k: word(gemm.k),
-            parts: word(gemm.parts),
+            parts: word(gemm.cpu.parts),
             a_stride: word(gemm.a.stride),
             b_stride: word(gemm.b.stride),
             c_stride: word(gemm.c.stride),
             accumulate: u32::from(gemm.accumulate),
             from_end: 0,
-            packed: gemm.packed.map_or(0, format_word),
+            packed: gemm.cpu.packed.map_or(0, format_word),
             split: cut(split),
         };
         let at = self.shape_in_round(gemm, shape)?;
@@ -302,8 +302,8 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
             (offset_of!(GemmPlaces, b), b),
             (offset_of!(GemmPlaces, c), c),
             (offset_of!(GemmPlaces, prefix), gemm.prefix.as_ref()),
-            (offset_of!(GemmPlaces, right_sums), gemm.right_sums.as_ref()),
-            (offset_of!(GemmPlaces, squares), gemm.squares.as_ref()),
+            (offset_of!(GemmPlaces, right_sums), gemm.cpu.right_sums.as_ref()),
+            (offset_of!(GemmPlaces, squares), gemm.cpu.squares.as_ref()),
         ];
         for (offset, at) in places {
             let place = match at {
@@ -327,7 +327,7 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
     /// The address of the shape that a product has in this round.
     fn shape_in_round(&mut self, gemm: &Gemm, shape: GemmShape) -> Result<Value, Error> {
         let mut at = self.gemm_shape(shape)?;
-        if gemm.turning {
+        if gemm.cpu.alternating {
             let from_end = self.gemm_shape(GemmShape { from_end: 1, ..shape })?;
             let time = self.time();
             let odd = self.b.ins().band_imm_u(time, 1);

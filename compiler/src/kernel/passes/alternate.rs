@@ -10,7 +10,7 @@ pub fn alternate(mut module: Module, target: &Target) -> Module {
     let Some(worth) = &target.alternate else { return module };
     let gains = |gemm: &Gemm, time: Time| {
         let same = !gemm.b.at.terms.iter().any(|&(index, _)| index == Index::Time(time));
-        same && gemm.can_turn() && gemm.m <= target.few_rows && gemm.k * gemm.n <= worth.largest
+        same && gemm.can_alternate() && gemm.m <= target.few_rows && gemm.k * gemm.n <= worth.largest
     };
     of_loops(&mut module.items, &gains);
     module
@@ -22,7 +22,7 @@ fn of_loops(items: &mut [Item], gains: &impl Fn(&Gemm, Time) -> bool) {
         let time = inner.time;
         for item in &mut inner.items {
             if let Item::Gemm(gemm) = item {
-                gemm.turning = inner.steps > 1 && gains(gemm, time);
+                gemm.cpu.alternating = inner.steps > 1 && gains(gemm, time);
             }
         }
         of_loops(&mut inner.items, gains);

@@ -36,7 +36,7 @@ fn squares(module: &mut Module, worth: &FusedSums) {
         if let Item::Gemm(gemm) = &mut module.items[host]
             && sum.fits(gemm, worth)
         {
-            gemm.squares = Some(sum.to);
+            gemm.cpu.squares = Some(sum.to);
             gone.insert(place);
         }
     }
@@ -83,7 +83,7 @@ impl SquareSum {
     /// cut by columns.
     fn fits(&self, gemm: &Gemm, worth: &FusedSums) -> bool {
         let same = gemm.c == self.of && (gemm.m, gemm.n) == (self.rows, self.columns);
-        let plain = gemm.prefix.is_none() && gemm.squares.is_none() && !gemm.accumulate;
+        let plain = gemm.prefix.is_none() && gemm.cpu.squares.is_none() && !gemm.accumulate;
         let large = gemm.m >= worth.min_rows && gemm.m * gemm.n >= worth.min_elements;
         same && plain && gemm.n >= gemm.m && large
     }
@@ -115,7 +115,7 @@ fn column_sums(module: &mut Module, worth: &FusedSums) {
         let shape = vec![gemm.n];
         module.buffers.push(Buffer { name, elem: Elem::Real, shape, kind: BufferKind::Temp });
         if let Item::Gemm(gemm) = &mut module.items[host] {
-            gemm.right_sums = Some(Address { buffer, offset: 0, terms: vec![] });
+            gemm.cpu.right_sums = Some(Address { buffer, offset: 0, terms: vec![] });
         }
         for Sum { item, result, column } in sums {
             moved.insert(result, (buffer, column));
@@ -171,7 +171,7 @@ fn can_sum(gemm: &Gemm, worth: &FusedSums) -> bool {
     gemm.form == Form::TN
         && gemm.precision == Precision::F32
         && gemm.prefix.is_none()
-        && gemm.right_sums.is_none()
+        && gemm.cpu.right_sums.is_none()
         && gemm.m >= worth.min_rows
 }
 
@@ -225,7 +225,8 @@ fn each_address(items: &mut [Item], act: &mut impl FnMut(&mut Address)) {
             Item::Kernel(Kernel { body, .. }) => each_of_block(body, act),
             Item::Gemm(gemm) => {
                 [&mut gemm.a, &mut gemm.b, &mut gemm.c].into_iter().for_each(|matrix| act(&mut matrix.at));
-                let others = gemm.prefix.iter_mut().chain(&mut gemm.right_sums).chain(&mut gemm.squares);
+                let others =
+                    gemm.prefix.iter_mut().chain(&mut gemm.cpu.right_sums).chain(&mut gemm.cpu.squares);
                 others.for_each(&mut *act);
             }
             Item::Pack(pack) => act(&mut pack.b.at),

@@ -108,11 +108,14 @@ impl Packing<'_> {
             packs.items.push(Item::Pack(wanted(to)));
             to
         });
-        gemm.packed = Some(format);
+        gemm.cpu.packed = Some(format);
         gemm.b = Matrix { at: Address { buffer: to, offset: 0, terms: vec![] }, stride: 0 };
     }
 }
 
 fn can_pack(gemm: &Gemm) -> bool {
-    gemm.packed.is_none() && gemm.right_sums.is_none() && gemm.form != Form::TN && gemm.b.at.terms.is_empty()
+    gemm.cpu.packed.is_none()
+        && gemm.cpu.right_sums.is_none()
+        && gemm.form != Form::TN
+        && gemm.b.at.terms.is_empty()
 }

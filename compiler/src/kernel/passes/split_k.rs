@@ -86,9 +86,9 @@ impl Search<'_> {
     }
 
     fn is_worth_cutting(&self, gemm: &Gemm, around: Around) -> bool {
-        let Gemm { form, m, n, k, a: _, b, c, .. } = gemm;
-        let plain = (*form, gemm.precision, gemm.parts) == (Form::NN, Precision::F32, 1)
-            && gemm.packed.is_none()
+        let Gemm { form, m, n, k, b, c, .. } = gemm;
+        let plain = (*form, gemm.precision, gemm.cpu.parts) == (Form::NN, Precision::F32, 1)
+            && gemm.cpu.packed.is_none()
             && gemm.prefix.is_none()
             && !gemm.accumulate
             && !gemm.has_riders();
@@ -181,7 +181,7 @@ fn rewrite(items: &mut [Item], cuts: &HashMap<BufferId, Cut>, parts: usize) {
         match item {
             Item::Gemm(gemm) => {
                 if let Some(cut) = cuts.get(&gemm.c.at.buffer) {
-                    gemm.parts = cut.parts;
+                    gemm.cpu.parts = cut.parts;
                     gemm.c.at = cut.part(&gemm.c.at, 0);
                 }
             }

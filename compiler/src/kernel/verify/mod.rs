@@ -130,19 +130,19 @@ impl<'m> Verifier<'m> {
         let (b_rows, b_columns) = if gemm.form == Form::NT { (n, k) } else { (k, n) };
         let a = (&gemm.a, a_rows, a_columns);
         let b = (&gemm.b, b_rows, b_columns);
-        let c = (&gemm.c, gemm.parts * m, n);
+        let c = (&gemm.c, gemm.cpu.parts * m, n);
         self.read(a)?;
-        if gemm.precision == Precision::Bf16 && gemm.packed.is_some_and(|format| format != Format::Bf16) {
+        if gemm.precision == Precision::Bf16 && gemm.cpu.packed.is_some_and(|format| format != Format::Bf16) {
             return Err("the packed operand has another precision than the product".into());
         }
-        match gemm.packed {
+        match gemm.cpu.packed {
             Some(format) => self.packed_operand(gemm, format)?,
             None => self.read(b)?,
         }
         let plain = gemm.prefix.is_none() && !gemm.has_riders();
-        let as_it_lies = gemm.packed.is_none() && gemm.precision == Precision::F32;
-        if gemm.parts != 1
-            && (gemm.form != Form::NN || !plain || !as_it_lies || gemm.accumulate || gemm.parts == 0)
+        let as_it_lies = gemm.cpu.packed.is_none() && gemm.precision == Precision::F32;
+        if gemm.cpu.parts != 1
+            && (gemm.form != Form::NN || !plain || !as_it_lies || gemm.accumulate || gemm.cpu.parts == 0)
         {
             return Err("only a plain nn is cut into parts".into());
         }
@@ -151,7 +151,7 @@ impl<'m> Verifier<'m> {
                 "a product that is left out in a round and is in no loop, or makes more than C".into()
             );
         }
-        if gemm.turning && (self.open.is_empty() || !gemm.can_turn()) {
+        if gemm.cpu.alternating && (self.open.is_empty() || !gemm.can_alternate()) {
             return Err("a product that turns and is in no loop, or does not just read its right side".into());
         }
         if gemm.accumulate {
@@ -161,7 +161,7 @@ impl<'m> Verifier<'m> {
             self.ids(at, 1)?;
         }
         self.write(c)?;
-        if self.meet(c, a) || (gemm.packed.is_none() && self.meet(c, b)) {
+        if self.meet(c, a) || (gemm.cpu.packed.is_none() && self.meet(c, b)) {
             return Err("the result overlaps an operand".into());
         }
         self.riders(gemm, [a, b, c])
@@ -169,11 +169,11 @@ impl<'m> Verifier<'m> {
 
     /// `others` are A, B and C.
     fn riders(&mut self, gemm: &Gemm, others: [Region<'_>; 3]) -> Result<(), String> {
-        let as_it_lies = gemm.packed.is_none() && gemm.precision == Precision::F32;
-        if gemm.right_sums.is_some() && (gemm.form == Form::NT || !as_it_lies || gemm.prefix.is_some()) {
+        let as_it_lies = gemm.cpu.packed.is_none() && gemm.precision == Precision::F32;
+        if gemm.cpu.right_sums.is_some() && (gemm.form == Form::NT || !as_it_lies || gemm.prefix.is_some()) {
             return Err("sums of a right side that is not read as it lies".into());
         }
-        if gemm.squares.is_some() && gemm.prefix.is_some() {
+        if gemm.cpu.squares.is_some() && gemm.prefix.is_some() {
             return Err("squares of a result of which some rows are left out".into());
         }
         let rows: Vec<Matrix> = gemm.riders().map(|at| Matrix { at: at.clone(), stride: gemm.n }).collect();
@@ -181,7 +181,7 @@ impl<'m> Verifier<'m> {
             let sums = (row, 1, gemm.n);
             self.write(sums)?;
             let meets = |other: Region<'_>| self.meet(sums, other);
-            let packed = |place: usize| place == 1 && gemm.packed.is_some();
+            let packed = |place: usize| place == 1 && gemm.cpu.packed.is_some();
             if (0..3).any(|at| !packed(at) && meets(others[at]))
                 || rows[..place].iter().any(|other| meets((other, 1, gemm.n)))
             {

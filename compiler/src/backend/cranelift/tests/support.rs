@@ -31,10 +31,10 @@ fn steps(items: &[Item]) -> Vec<Step> {
             let axis = (0..kernel.axes.len() as u32).map(Axis).find(|&axis| can_cut(kernel, axis));
             Step::Kernel(kernel.clone(), axis.map_or(Split::Whole, Split::Axis))
         }
-        Item::Gemm(gemm) if gemm.m > gemm.n && gemm.squares.is_none() => {
+        Item::Gemm(gemm) if gemm.m > gemm.n && gemm.cpu.squares.is_none() => {
             Step::Gemm(gemm.clone(), Split::Rows)
         }
-        Item::Gemm(gemm) if gemm.parts > 1 => Step::Gemm(gemm.clone(), Split::Parts),
+        Item::Gemm(gemm) if gemm.cpu.parts > 1 => Step::Gemm(gemm.clone(), Split::Parts),
         Item::Gemm(gemm) => Step::Gemm(gemm.clone(), Split::Columns),
         Item::Pack(pack) => Step::Pack(pack.clone(), Split::Columns),
         Item::Scatter(scatter) => Step::Scatter(scatter.clone(), Split::Columns),

@@ -180,7 +180,7 @@ pub enum RightSide {
 /// What the library does with the right side of a product that is cut like this.
 pub fn right_side(gemm: &Gemm, split: Split, workers: usize) -> RightSide {
     let m = if split == Split::Rows { gemm.m.div_ceil(workers) } else { gemm.m };
-    match gemm.packed {
+    match gemm.cpu.packed {
         _ if streams_here(gemm, m) => RightSide::Streamed,
         Some(_) => RightSide::Packed,
         None => RightSide::Blocks,
@@ -189,7 +189,7 @@ pub fn right_side(gemm: &Gemm, split: Split, workers: usize) -> RightSide {
 
 /// [`streams`] of a product in the kernel form, of which a worker has `m` rows.
 fn streams_here(gemm: &Gemm, m: usize) -> bool {
-    streams(gemm.precision, gemm.packed, gemm.form == Form::NT, gemm.has_riders(), (gemm.m, m))
+    streams(gemm.precision, gemm.cpu.packed, gemm.form == Form::NT, gemm.has_riders(), (gemm.m, m))
 }
 
 /// What the products of this machine run on.
@@ -221,7 +221,7 @@ pub fn scratch_bytes(program: &Program) -> u64 {
         };
         let left_step = if gemm.form == Form::TN { gemm.a.stride } else { 1 };
         let operands = Operands::of(isa, gemm.precision);
-        let right = match gemm.packed {
+        let right = match gemm.cpu.packed {
             Some(format) if format == words_of(operands) => Layout::Panels,
             None if gemm.form == Form::NT => Layout::Columns,
             _ => Layout::Rows,
