@@ -3,7 +3,7 @@
 //! Peak and bandwidth are measured first, in the same process. Every time is the best of many short rounds, since other
 //! work on the machine only adds to it; the operands of a product stay in the caches that they fit.
 
-use lstmc_compiler::backend::abi::{GemmPlaces, GemmShape, PackShape, format_word};
+use lstmc_compiler::backend::cpu::abi::{GemmPlaces, GemmShape, PackShape, format_word};
 use lstmc_compiler::kernel::Format;
 use lstmc_runtime::engine::cpu::gemm::{gemm, pack};
 use lstmc_runtime::engine::cpu::machine::{self, Reading, seconds};

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail};
-use lstmc_compiler::backend::cranelift;
+use lstmc_compiler::backend::cpu::cranelift;
 use lstmc_compiler::diag::{Diagnostics, SourceId, SourceMap};
 use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::kernel::{Format, Module};

@@ -12,7 +12,7 @@
 //!   |             simplify                                                       graph::Graph
 //!   | kernel      fused loop nests and library calls over flat buffers           kernel::Module
 //!   | plan        one arena with static offsets, worker partition, barriers      plan::Program
-//!   v backend     cranelift: machine code in memory                              backend::cranelift::Native
+//!   v backend     cpu: machine code in memory, by Cranelift                      backend::cpu::cranelift::Native
 //! ```
 //!
 //! [`pipeline`] alone holds the order of the stages and passes, and [`target::Target`] what they decide by. The crate does no file or device I/O, and knows no

@@ -8,7 +8,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]
-    Backend(#[from] lstmc_compiler::backend::cranelift::Error),
+    Backend(#[from] lstmc_compiler::backend::cpu::cranelift::Error),
 
     #[error("cannot find {what} {path:?}")]
     MissingText { what: &'static str, path: PathBuf },

@@ -90,7 +90,7 @@ impl Driver for Writer<'_> {
 
 #[cfg(test)]
 mod tests {
-    use lstmc_compiler::backend::abi::Run;
+    use lstmc_compiler::backend::cpu::abi::Run;
     use lstmc_compiler::kernel::{BufferKind, InputRole, OutputRole};
 
     use super::*;

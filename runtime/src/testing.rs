@@ -1,6 +1,6 @@
 //! Hand-made programs for unit tests.
 
-use lstmc_compiler::backend::abi::Run;
+use lstmc_compiler::backend::cpu::abi::Run;
 use lstmc_compiler::graph::Elem;
 use lstmc_compiler::kernel::{Buffer, BufferKind, InputRole, Module};
 use lstmc_compiler::plan::Program;

@@ -1,9 +1,7 @@
-//! Back ends: each takes a [`crate::plan::Program`] and cannot fail on a verified one.
+//! Back ends: each takes a [`crate::plan::Program`] and cannot fail on a verified one. They do not know each other.
 //!
-//! `cranelift` makes machine code in memory; its vector loops come from `x86` where that has wider vectors. Both compute
-//! exponentials by the operations of `elementary`.
+//! `cpu` makes machine code for this processor. What exponentials and the like are made of is said once for all back ends,
+//! in `elementary`.
 
-pub mod abi;
-pub mod cranelift;
+pub mod cpu;
 mod elementary;
-mod x86;

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use lstmc_compiler::backend::abi::Run;
+use lstmc_compiler::backend::cpu::abi::Run;
 use lstmc_compiler::diag::Span;
 use lstmc_compiler::kernel::{BufferKind, InputRole, OutputRole, Part};
 use lstmc_compiler::model::{BatchKind, Start, Targets};

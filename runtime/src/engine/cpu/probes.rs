@@ -1,4 +1,4 @@
-//! The time of each part of a step, on each worker: what `mark` of [`lstmc_compiler::backend::abi`] adds up.
+//! The time of each part of a step, on each worker: what `mark` of [`lstmc_compiler::backend::cpu::abi`] adds up.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;

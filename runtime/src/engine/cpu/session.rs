@@ -1,6 +1,6 @@
 //! Running compiled code: its memory, its workers, and the host's part of each step.
 //!
-//! Compiled code calls back at the start and the end of every step (see [`lstmc_compiler::backend::abi`]); a [`Driver`]
+//! Compiled code calls back at the start and the end of every step (see [`lstmc_compiler::backend::cpu::abi`]); a [`Driver`]
 //! is what it then finds, called by one worker while the others wait. Neither a panic nor an error crosses the compiled frame: both end the loop at the next step's
 //! start and come out of [`Engine::run`].
 
@@ -10,8 +10,8 @@ use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use lstmc_compiler::backend::abi::{Entry, Library, Run};
-use lstmc_compiler::backend::cranelift::{self, Native};
+use lstmc_compiler::backend::cpu::abi::{Entry, Library, Run};
+use lstmc_compiler::backend::cpu::cranelift::{self, Native};
 use lstmc_compiler::plan::Program;
 use lstmc_compiler::scalar::random_key;
 
@@ -105,7 +105,7 @@ impl Session {
     /// Memory for `program`, whose code `entry` is; `code` is kept as long as the session.
     ///
     /// # Safety
-    /// `entry` follows the protocol of [`lstmc_compiler::backend::abi`] for exactly this program, and its code lives at
+    /// `entry` follows the protocol of [`lstmc_compiler::backend::cpu::abi`] for exactly this program, and its code lives at
     /// least as long as `code`.
     ///
     /// # Errors

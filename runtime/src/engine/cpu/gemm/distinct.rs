@@ -1,6 +1,6 @@
 //! Which ids there are, in the order in which each occurs first.
 
-use lstmc_compiler::backend::abi::DistinctShape;
+use lstmc_compiler::backend::cpu::abi::DistinctShape;
 
 use super::scratch;
 

@@ -1,6 +1,6 @@
 //! Matrix products at the shapes of recurrent models: the library calls of compiled code.
 //!
-//! [`gemm`], [`pack`] and [`scatter`] have the signatures of [`lstmc_compiler::backend::abi::Library`]; every worker
+//! [`gemm`], [`pack`] and [`scatter`] have the signatures of [`lstmc_compiler::backend::cpu::abi::Library`]; every worker
 //! calls them and computes only its own rows or columns, so that they need no synchronisation of their own. In large
 //! products a worker that is done takes columns from the others: [`Claims`]. [`distinct`] is done by one worker alone.
 //!
@@ -41,7 +41,7 @@ mod work_stealing;
 use std::ops::Range;
 use std::ptr::null_mut;
 
-use lstmc_compiler::backend::abi::{GemmPlaces, GemmShape, PackShape, format_word};
+use lstmc_compiler::backend::cpu::abi::{GemmPlaces, GemmShape, PackShape, format_word};
 use lstmc_compiler::kernel::{Form, Format, Gemm, PANEL, Precision};
 use lstmc_compiler::plan::{COLUMN_GRAIN, Program, Split, Step, share};
 

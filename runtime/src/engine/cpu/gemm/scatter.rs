@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use lstmc_compiler::backend::abi::ScatterShape;
+use lstmc_compiler::backend::cpu::abi::ScatterShape;
 use lstmc_compiler::kernel::{Gather, Scatter};
 
 use super::{COLUMNS, range, scratch};

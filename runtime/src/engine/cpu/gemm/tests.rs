@@ -4,7 +4,7 @@ mod from_end;
 mod parts;
 mod work_stealing;
 
-use lstmc_compiler::backend::abi::{
+use lstmc_compiler::backend::cpu::abi::{
     DistinctShape, GemmPlaces, GemmShape, PackShape, ScatterShape, format_word,
 };
 use lstmc_compiler::kernel::Precision::{self, Bf16, F32};

@@ -1,6 +1,6 @@
 //! Products that read B from its end.
 
-use lstmc_compiler::backend::abi::GemmShape;
+use lstmc_compiler::backend::cpu::abi::GemmShape;
 use lstmc_compiler::kernel::Precision::F32;
 
 use super::super::{COLUMNS, NT, PARTS, ROWS, gemm_on, micro, parts_on};

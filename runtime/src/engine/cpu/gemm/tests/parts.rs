@@ -1,6 +1,6 @@
 //! Products whose contraction is cut into parts.
 
-use lstmc_compiler::backend::abi::GemmShape;
+use lstmc_compiler::backend::cpu::abi::GemmShape;
 use lstmc_compiler::kernel::PANEL;
 use lstmc_compiler::kernel::Precision::F32;
 use lstmc_compiler::plan::share;

@@ -3,7 +3,7 @@
 use std::sync::Barrier;
 use std::thread;
 
-use lstmc_compiler::backend::abi::{GemmPlaces, GemmShape};
+use lstmc_compiler::backend::cpu::abi::{GemmPlaces, GemmShape};
 use lstmc_compiler::kernel::Precision::F32;
 
 use super::super::micro::{self, Isa};

@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Barrier, Mutex};
 
-use crate::backend::abi::{DistinctShape, GemmPlaces, GemmShape, Library, PackShape, Run, ScatterShape};
-use crate::backend::cranelift::{Native, Wanted, build, target};
+use crate::backend::cpu::abi::{DistinctShape, GemmPlaces, GemmShape, Library, PackShape, Run, ScatterShape};
+use crate::backend::cpu::cranelift::{Native, Wanted, build, target};
 use crate::kernel::{
     Axis, BufferKind, Elem, For, Item, Kernel, Machine, Module, PANEL, Stmt, bf16_bits, bf16_value,
 };

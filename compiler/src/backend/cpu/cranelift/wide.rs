@@ -1,4 +1,4 @@
-//! Vector loops that become functions of their own, with vectors wider than Cranelift's (see [`crate::backend::x86`]).
+//! Vector loops that become functions of their own, with vectors wider than Cranelift's (see [`crate::backend::cpu::x86`]).
 //! What is the same for all iterations is computed here and passed in the frame; the rest is the function's body.
 
 use std::collections::{HashMap, HashSet};
@@ -11,8 +11,8 @@ use cranelift_module::{FuncId, Linkage};
 
 use super::assemble::declare;
 use super::kernel::{Bounds, Emitter, LANES, cost};
+use crate::backend::cpu::x86::{self, Body, Frame, Operation, Place};
 use crate::backend::elementary::{self, Binary, Lanes as _, Unary};
-use crate::backend::x86::{self, Body, Frame, Operation, Place};
 use crate::kernel::{Address, Axis, BufferId, Expr, For, Index, Stmt, Var, stride_of};
 
 /// A function that a kernel calls, still to be defined.

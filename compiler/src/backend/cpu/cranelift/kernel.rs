@@ -18,7 +18,7 @@ use super::counted::Counted;
 use super::math::{Calls, Math};
 use super::parts::KernelCall;
 use super::wide::WideLoop;
-use crate::backend::x86::Width;
+use crate::backend::cpu::x86::Width;
 use crate::kernel::{Axis, BufferId, Expr, Fold, For, Kernel, Reduce, Stmt, Time, Var, each_stmt};
 use crate::plan::{COLUMN_GRAIN, Program, Split};
 use crate::scalar::Scalar;

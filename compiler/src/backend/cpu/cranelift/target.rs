@@ -3,7 +3,7 @@
 use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
 
-use crate::backend::x86::Width;
+use crate::backend::cpu::x86::Width;
 
 /// Whether this machine can run compiled code, or why not.
 pub fn supported() -> Result<(), String> {

@@ -4,7 +4,9 @@ use std::sync::atomic::Ordering;
 
 use super::support::{Host, execute, execute_steps, library, plan};
 use super::{RECURRENT, TOLERANCE, agree, fill, module};
-use crate::backend::cranelift::{Native, compile, compile_with_marks, compile_with_text, supported, target};
+use crate::backend::cpu::cranelift::{
+    Native, compile, compile_with_marks, compile_with_text, supported, target,
+};
 use crate::kernel::{Machine, run};
 use crate::plan::Step;
 

@@ -7,11 +7,11 @@ use cranelift_module::{DataDescription, DataId, FuncId, Linkage, Module, ModuleE
 
 use super::wide::WideLoop;
 use super::{Error, Text, Wanted, entry, kernel, math, parts, target};
-use crate::backend::abi::Library;
-use crate::backend::x86::Width;
+use crate::backend::cpu::abi::Library;
+use crate::backend::cpu::x86::Width;
 use crate::plan::Program;
 
-/// Name of the compiled [`crate::backend::abi::Entry`].
+/// Name of the compiled [`crate::backend::cpu::abi::Entry`].
 const ENTRY: &str = "lstmc_entry";
 
 /// Functions that are given as bytes have constants in vectors behind their code.

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::support::{Host, execute_steps, library, plan};
 use super::{TOLERANCE, agree, fill, module};
-use crate::backend::cranelift::{compile_with_marks, compile_with_text};
+use crate::backend::cpu::cranelift::{compile_with_marks, compile_with_text};
 use crate::kernel::{Machine, Module};
 
 /// More than one part holds.

@@ -17,7 +17,7 @@ use super::assemble::Assembly;
 use super::counted::Counted;
 use super::kernel;
 use super::parts::{self, Calls, KernelCall, Part};
-use crate::backend::abi::{GemmPlaces, GemmShape, PackShape, Run, ScatterShape, format_word};
+use crate::backend::cpu::abi::{GemmPlaces, GemmShape, PackShape, Run, ScatterShape, format_word};
 use crate::kernel::{Address, Distinct, Form, Gather, Gemm, Index, Kernel, Pack, Rounds, Scatter, Time};
 use crate::plan::{Program, Split, Step, share};
 
@@ -129,7 +129,7 @@ impl<'e, 'f, 'm, 'p, M: Module> Entry<'e, 'f, 'm, 'p, M> {
 }
 
 impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
-    /// What comes before the steps; see [`crate::backend::abi`].
+    /// What comes before the steps; see [`crate::backend::cpu::abi`].
     fn prologue(&mut self) -> Result<(), Error> {
         if self.program.prologue.is_empty() {
             return Ok(());
@@ -146,7 +146,7 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
         Ok(())
     }
 
-    /// The outer loop; see [`crate::backend::abi`].
+    /// The outer loop; see [`crate::backend::cpu::abi`].
     fn steps(&mut self, steps: Value) -> Result<(), Error> {
         let zero = self.b.ins().iconst(types::I64, 0);
         let steps_loop = Counted::begin(&mut self.b, zero, steps, true, &[]);
