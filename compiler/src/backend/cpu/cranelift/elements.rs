@@ -2,7 +2,7 @@
 
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Type, Value, types};
 
-use super::kernel::{Emitter, LANES, Lanes, Slot};
+use super::emitter::{Emitter, LANES, Values, Variable};
 use crate::backend::elementary;
 use crate::kernel::{Address, Axis, Expr, Index, Var};
 use crate::scalar::Scalar;
@@ -21,15 +21,21 @@ impl Place {
 }
 
 impl Emitter<'_, '_> {
-    pub fn expr(&mut self, expr: &Expr) -> Slot {
+    /// Computes a variable.
+    pub fn define(&mut self, var: Var, expr: &Expr) {
+        let variable = self.expr(expr);
+        self.vars.insert(var, variable);
+    }
+
+    fn expr(&mut self, expr: &Expr) -> Variable {
         match expr {
-            Expr::Const(value) => Slot::Real(Lanes::uniform(self.math().splat(*value as f32))),
-            Expr::Load(from) => Slot::Real(self.load(from)),
-            Expr::LoadId(from) => Slot::Id(self.load_id(from)),
-            Expr::Map(op, args) => Slot::Real(self.map(*op, args)),
-            Expr::Position(axis) => Slot::Real(self.position(*axis)),
-            Expr::Number(var) => Slot::Real(self.number(*var)),
-            Expr::Random { stream, offset, terms } => Slot::Real(self.random(*stream, *offset, terms)),
+            Expr::Const(value) => Variable::Real(Values::uniform(self.math().splat(*value as f32))),
+            Expr::Load(from) => Variable::Real(self.load(from)),
+            Expr::LoadId(from) => Variable::Id(self.load_id(from)),
+            Expr::Map(op, args) => Variable::Real(self.map(*op, args)),
+            Expr::Position(axis) => Variable::Real(self.position(*axis)),
+            Expr::Number(var) => Variable::Real(self.number(*var)),
+            Expr::Random { stream, offset, terms } => Variable::Real(self.random(*stream, *offset, terms)),
         }
     }
 
@@ -57,7 +63,7 @@ impl Emitter<'_, '_> {
         }
     }
 
-    fn load(&mut self, from: &Address) -> Lanes {
+    fn load(&mut self, from: &Address) -> Values {
         let stride = self.vector_stride(&from.terms);
         if self.gathers(&from.terms) || stride > 1 {
             return self.gather(from, types::F32X4);
@@ -66,12 +72,12 @@ impl Emitter<'_, '_> {
         let place = self.place(from);
         if stride == 0 {
             let element = self.load_at(types::F32, flags, place);
-            return Lanes::uniform(self.b.ins().splat(types::F32X4, element));
+            return Values::uniform(self.b.ins().splat(types::F32X4, element));
         }
         self.load_vectors(types::F32X4, flags, place)
     }
 
-    fn load_id(&mut self, from: &Address) -> Lanes {
+    fn load_id(&mut self, from: &Address) -> Values {
         let stride = self.vector_stride(&from.terms);
         if self.gathers(&from.terms) || stride > 1 {
             return self.gather(from, types::I32X4);
@@ -80,19 +86,19 @@ impl Emitter<'_, '_> {
         let place = self.place(from);
         if stride == 0 {
             let id = self.load_at(types::I32, flags, place);
-            return Lanes::uniform(self.b.ins().uextend(types::I64, id));
+            return Values::uniform(self.b.ins().uextend(types::I64, id));
         }
         self.load_vectors(types::I32X4, flags, place)
     }
 
-    fn load_vectors(&mut self, ty: Type, flags: MemFlagsData, place: Place) -> Lanes {
+    fn load_vectors(&mut self, ty: Type, flags: MemFlagsData, place: Place) -> Values {
         let each = 0..self.copies();
         let values = each.map(|copy| self.load_at(ty, flags, place.after(copy * LANES * 4))).collect();
-        Lanes { values, varying: true }
+        Values { values, varying: true }
     }
 
     /// Lane by lane, where neighbouring iterations do not read neighbouring elements.
-    fn gather(&mut self, from: &Address, ty: Type) -> Lanes {
+    fn gather(&mut self, from: &Address, ty: Type) -> Values {
         let flags = self.load_flags(from);
         let mut values = Vec::new();
         for copy in 0..self.copies() {
@@ -106,39 +112,39 @@ impl Emitter<'_, '_> {
             }
             values.push(vector);
         }
-        Lanes { values, varying: true }
+        Values { values, varying: true }
     }
 
-    fn map(&mut self, op: Scalar, args: &[Var]) -> Lanes {
-        let args: Vec<Lanes> = args.iter().map(|&var| self.real(var).clone()).collect();
+    fn map(&mut self, op: Scalar, args: &[Var]) -> Values {
+        let args: Vec<Values> = args.iter().map(|&var| self.real(var).clone()).collect();
         let varying = args.iter().any(|arg| arg.varying);
         let mut values = Vec::new();
         for copy in 0..if varying { self.copies() } else { 1 } {
             let operands: Vec<Value> = args.iter().map(|arg| arg.at(copy)).collect();
             values.push(self.math().map(op, &operands, !varying));
         }
-        Lanes { values, varying }
+        Values { values, varying }
     }
 
-    fn position(&mut self, axis: Axis) -> Lanes {
+    fn position(&mut self, axis: Axis) -> Values {
         let number = self.whole(0, &[(Index::Axis(axis), 1)]);
         let values = number.values.iter();
         let values = values.map(|&value| self.b.ins().fcvt_from_sint(types::F32X4, value)).collect();
-        Lanes { values, varying: number.varying }
+        Values { values, varying: number.varying }
     }
 
-    fn number(&mut self, var: Var) -> Lanes {
+    fn number(&mut self, var: Var) -> Values {
         let id = self.id(var).clone();
         if !id.varying {
             let number = self.b.ins().fcvt_from_sint(types::F32, id.at(0));
-            return Lanes::uniform(self.b.ins().splat(types::F32X4, number));
+            return Values::uniform(self.b.ins().splat(types::F32X4, number));
         }
         let values =
             id.values.iter().map(|&value| self.b.ins().fcvt_from_uint(types::F32X4, value)).collect();
-        Lanes { values, varying: true }
+        Values { values, varying: true }
     }
 
-    fn random(&mut self, stream: u32, offset: usize, terms: &[(Index, usize)]) -> Lanes {
+    fn random(&mut self, stream: u32, offset: usize, terms: &[(Index, usize)]) -> Values {
         let index = self.whole(offset, terms);
         let key = self.keys[&stream];
         let key = self.b.ins().splat(types::I32X4, key);
@@ -149,12 +155,12 @@ impl Emitter<'_, '_> {
             let index = math.as_real(index);
             values.push(elementary::random(&mut math, key, index));
         }
-        Lanes { values, varying: index.varying }
+        Values { values, varying: index.varying }
     }
 
     /// `offset` plus each index times its stride as `i32x4`, wrapping around.
-    fn whole(&mut self, offset: usize, terms: &[(Index, usize)]) -> Lanes {
-        let ids: Vec<(Lanes, usize)> = terms
+    fn whole(&mut self, offset: usize, terms: &[(Index, usize)]) -> Values {
+        let ids: Vec<(Values, usize)> = terms
             .iter()
             .filter_map(|&(index, stride)| Some((self.varying_id(index)?.clone(), stride)))
             .collect();
@@ -163,7 +169,7 @@ impl Emitter<'_, '_> {
         let base = self.b.ins().splat(types::I32X4, narrow);
         let stride = self.vector_stride(terms) as u32;
         if stride == 0 && ids.is_empty() {
-            return Lanes::uniform(base);
+            return Values::uniform(base);
         }
         let mut values = Vec::new();
         for copy in 0..self.copies() {
@@ -178,7 +184,7 @@ impl Emitter<'_, '_> {
             }
             values.push(value);
         }
-        Lanes { values, varying: true }
+        Values { values, varying: true }
     }
 
     /// `offset` plus each index times its stride, for the first lane of the first copy.
@@ -217,7 +223,7 @@ impl Emitter<'_, '_> {
     }
 
     /// An id that varies from lane to lane, if the index is one.
-    fn varying_id(&self, index: Index) -> Option<&Lanes> {
+    fn varying_id(&self, index: Index) -> Option<&Values> {
         match index {
             Index::Id(var) => Some(self.id(var)).filter(|id| id.varying),
             _ => None,

@@ -12,11 +12,11 @@ use cranelift_codegen::ir::{
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{FuncId, Linkage, Module};
 
-use super::Error;
-use super::assemble::Assembly;
+use super::assembly::Assembly;
+use super::calls::{self, Calls, KernelCall, Part};
 use super::counted::Counted;
-use super::kernel;
-use super::parts::{self, Calls, KernelCall, Part};
+use super::parts;
+use super::target::Error;
 use crate::backend::cpu::abi::{GemmPlaces, GemmShape, PackShape, Run, ScatterShape, format_word};
 use crate::kernel::{Address, Distinct, Form, Gather, Gemm, Index, Kernel, Pack, Rounds, Scatter, Time};
 use crate::plan::{Program, Split, Step, share};
@@ -180,7 +180,7 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
 
     /// Steps in their order, in parts where they are many.
     fn schedule(&mut self, steps: &'p [Step]) -> Result<(), Error> {
-        match parts::cut(steps)[..] {
+        match parts::divide(steps)[..] {
             [all] => self.in_line(all),
             ref parts => {
                 parts.iter().for_each(|steps| self.part(steps));
@@ -191,7 +191,7 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
 
     /// Calls a function that does these steps.
     fn part(&mut self, steps: &'p [Step]) {
-        let signature = parts::signature(self.assembly, self.times.len(), self.round.is_some());
+        let signature = calls::part_signature(self.assembly, self.times.len(), self.round.is_some());
         let name = format!("p{}", self.assembly.next_part());
         let id = self.assembly.declare(&name, Linkage::Local, &signature);
         let times = self.times.iter().map(|&(_, value)| value);
@@ -259,7 +259,7 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
 
     fn kernel(&mut self, kernel: &'p Kernel, split: Split) {
         let name = format!("k{}.{}", self.assembly.next_kernel(), kernel.name);
-        let signature = kernel::signature(self.assembly, self.times.len());
+        let signature = calls::kernel_signature(self.assembly, self.times.len());
         let id = self.assembly.declare(&name, Linkage::Local, &signature);
         let times = self.times.iter().map(|&(time, _)| time).collect();
         self.calls.kernels.push(KernelCall { id, kernel, split, times });
@@ -497,20 +497,20 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
         } else {
             let worker = self.b.ins().uextend(types::I64, self.worker);
             let next = self.b.ins().iadd_imm_s(worker, 1);
-            (self.cut(worker, extent, grain), self.cut(next, extent, grain))
+            (self.start(worker, extent, grain), self.start(next, extent, grain))
         };
         self.shares.insert((extent, grain), ends);
         ends
     }
 
     /// Where `worker`'s range begins, by the arithmetic of [`share`].
-    fn cut(&mut self, worker: Value, extent: usize, grain: usize) -> Value {
+    fn start(&mut self, worker: Value, extent: usize, grain: usize) -> Value {
         let units = extent.div_ceil(grain) as i64;
-        let cut = self.b.ins().imul_imm_s(worker, units);
-        let cut = self.b.ins().udiv_imm_u(cut, self.program.workers as i64);
-        let cut = self.b.ins().imul_imm_s(cut, grain as i64);
+        let start = self.b.ins().imul_imm_s(worker, units);
+        let start = self.b.ins().udiv_imm_u(start, self.program.workers as i64);
+        let start = self.b.ins().imul_imm_s(start, grain as i64);
         let extent = self.b.ins().iconst(types::I64, extent as i64);
-        self.b.ins().umin(cut, extent)
+        self.b.ins().umin(start, extent)
     }
 
     fn barrier(&mut self) {

@@ -13,7 +13,7 @@ use crate::scalar::Scalar;
 
 /// Functions that compiled code calls for single lanes.
 #[derive(Clone, Copy)]
-pub(super) struct Calls {
+pub(super) struct Functions {
     pub log: FuncRef,
     pub pow: FuncRef,
 }
@@ -22,15 +22,15 @@ pub(super) struct Calls {
 pub(super) struct Math<'a, 'b> {
     pub b: &'a mut FunctionBuilder<'b>,
     pub fma: bool,
-    pub calls: Calls,
+    pub functions: Functions,
 }
 
 impl Math<'_, '_> {
     /// The meaning of `op` in each lane; with `uniform`, all lanes of all operands are known to be equal.
     pub fn map(&mut self, op: Scalar, args: &[Value], uniform: bool) -> Value {
         match op {
-            Scalar::Log => self.per_lane(self.calls.log, args, uniform),
-            Scalar::Pow => self.per_lane(self.calls.pow, args, uniform),
+            Scalar::Log => self.per_lane(self.functions.log, args, uniform),
+            Scalar::Pow => self.per_lane(self.functions.pow, args, uniform),
             _ => elementary::map(self, op, args)
                 .unwrap_or_else(|| panic!("internal error: nobody computes {op}")),
         }

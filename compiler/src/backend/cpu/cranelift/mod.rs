@@ -6,13 +6,17 @@
 //! neither on the vector and the lane that compute it nor on how an axis is cut among workers: one worker or many, the
 //! bits are the same.
 
-mod assemble;
+mod assembly;
+mod calls;
 mod counted;
 mod elements;
+mod emitter;
 mod entry;
+mod facts;
 mod kernel;
 mod math;
 mod parts;
+mod program;
 mod target;
 mod wide;
 
@@ -26,19 +30,11 @@ use cranelift_module::default_libcall_names;
 use super::abi::{self, Library};
 use crate::plan::Program;
 
-pub use target::supported;
+use assembly::{Text, Wanted};
+pub use target::{Error, supported};
 
 /// Address space reserved for one program's code and constants; pages are committed as they are used.
 const CODE_BYTES: usize = 64 << 20;
-
-/// What this machine lacks to run compiled code.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    #[error("this machine cannot run compiled code: {0}")]
-    Unsupported(String),
-    #[error("no memory for compiled code: {0}")]
-    Memory(String),
-}
 
 /// A compiled program. Its code lives as long as this value.
 pub struct Native {
@@ -46,20 +42,6 @@ pub struct Native {
     module: Option<JITModule>,
     entry: abi::Entry,
     text: Text,
-}
-
-/// The program as text, function by function; empty unless asked for.
-#[derive(Clone, Debug, Default)]
-struct Text {
-    clif: String,
-    asm: String,
-}
-
-/// What is compiled beside the program itself.
-#[derive(Clone, Copy, Debug, Default)]
-struct Wanted {
-    text: bool,
-    marks: bool,
 }
 
 /// Compiles a verified program against these library functions.
@@ -86,14 +68,14 @@ fn build(isa: OwnedTargetIsa, program: &Program, library: &Library, wanted: Want
         ArenaMemoryProvider::new_with_size(CODE_BYTES).map_err(|error| Error::Memory(error.to_string()))?;
     let mut builder = JITBuilder::with_isa(isa, default_libcall_names());
     builder.memory_provider(Box::new(memory));
-    for (name, address) in assemble::symbols(library) {
+    for (name, address) in assembly::symbols(library) {
         builder.symbol(name, address);
     }
     let mut module = JITModule::new(builder);
-    let (id, text) = assemble::emit(&mut module, program, wanted)?;
+    let (id, text) = program::emit(&mut module, program, wanted)?;
     module.finalize_definitions().map_err(|error| Error::Memory(error.to_string()))?;
     let address = module.get_finalized_function(id);
-    // SAFETY: `address` is the start of finished code that `assemble::emit` generated with the signature of
+    // SAFETY: `address` is the start of finished code that `program::emit` generated with the signature of
     // `abi::Entry`; it stays mapped until `module` is freed, which happens when the `Native` that owns both is dropped.
     let entry = unsafe { std::mem::transmute::<*const u8, abi::Entry>(address) };
     Ok(Native { module: Some(module), entry, text })

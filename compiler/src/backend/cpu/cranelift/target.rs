@@ -5,6 +5,15 @@ use cranelift_codegen::settings::{self, Configurable};
 
 use crate::backend::cpu::x86::Width;
 
+/// What this machine lacks to run compiled code.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    #[error("this machine cannot run compiled code: {0}")]
+    Unsupported(String),
+    #[error("no memory for compiled code: {0}")]
+    Memory(String),
+}
+
 /// Whether this machine can run compiled code, or why not.
 pub fn supported() -> Result<(), String> {
     isa(&[]).map(|_| ())

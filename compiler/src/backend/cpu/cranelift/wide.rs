@@ -7,20 +7,14 @@ use cranelift_codegen::ir::{
     AbiParam, FuncRef, InstBuilder, MemFlagsData, Signature, StackSlotData, StackSlotKind, Value, types,
 };
 use cranelift_codegen::isa::CallConv;
-use cranelift_module::{FuncId, Linkage};
+use cranelift_module::Linkage;
 
-use super::assemble::declare;
-use super::kernel::{Bounds, Emitter, LANES, cost};
+use super::assembly::{WideLoop, declare};
+use super::emitter::{Bounds, Emitter, LANES};
+use super::facts::cost;
 use crate::backend::cpu::x86::{self, Body, Frame, Operation, Place};
 use crate::backend::elementary::{self, Binary, Lanes as _, Unary};
 use crate::kernel::{Address, Axis, BufferId, Expr, For, Index, Stmt, Var, stride_of};
-
-/// A function that a kernel calls, still to be defined.
-pub(super) struct WideLoop {
-    pub id: FuncId,
-    pub name: String,
-    pub compiled: x86::Loop,
-}
 
 /// Operations times iterations from which on a call costs less than it gains.
 const WORTH_A_CALL: usize = 400;
@@ -41,8 +35,8 @@ struct Surroundings<'e> {
 /// A loop as a body, and what its function is called with.
 struct Wide<'k> {
     body: Body,
-    /// Statements that do the same in every iteration.
-    uniform: Vec<&'k Stmt>,
+    /// Variables that are the same in every iteration.
+    uniform: Vec<(Var, &'k Expr)>,
     bases: Vec<Base>,
     parameters: Vec<Parameter<'k>>,
 }
@@ -120,8 +114,8 @@ impl<'k> Builder<'k, '_> {
             {
                 Err(Unsupported)
             }
-            Stmt::Let { .. } => {
-                self.wide.uniform.push(stmt);
+            Stmt::Let { var, expr } => {
+                self.wide.uniform.push((*var, expr));
                 Ok(())
             }
         }
@@ -261,7 +255,7 @@ impl Emitter<'_, '_> {
         };
         let wide = Wide::of(inner, self.extent(inner.axis) as usize, &around)?;
         let compiled = x86::compile(&wide.body, width, self.text)?;
-        wide.uniform.iter().for_each(|stmt| self.statement(stmt));
+        wide.uniform.iter().for_each(|&(var, expr)| self.define(var, expr));
         let frame = Frame::of(&wide.body, width);
         let slot = StackSlotData::new(StackSlotKind::ExplicitSlot, frame.size() as u32, 6);
         let slot = self.b.create_sized_stack_slot(slot);
@@ -311,7 +305,7 @@ impl Emitter<'_, '_> {
         if !matches!(bounds, Bounds::Fixed(..)) || !inner.body.iter().all(goes_on) {
             return None;
         }
-        let end = match self.cut {
+        let end = match self.share {
             Some((axis, _, high)) if axis == around => high,
             _ => {
                 let end = self.extent(around);

@@ -1,8 +1,8 @@
 //! A loop's function: its rounds, and the instructions of its body.
 
-use super::Frame;
 use super::assembler::Assembler;
 use super::body::{Body, Operation, Place, Value};
+use super::frame::Frame;
 use super::instructions::{Code, General, Memory, Source, When, Width};
 use super::registers::{self, Registers};
 use crate::backend::elementary::{Binary, Unary};

@@ -1,18 +1,14 @@
-//! A program's functions and constants, put into a Cranelift module: one in memory or an object file.
+//! A Cranelift module while it is filled: what its functions import, their definition, constants and text.
 
 use cranelift_codegen::Context;
 use cranelift_codegen::ir::{AbiParam, Signature, Type, types};
 use cranelift_frontend::FunctionBuilderContext;
 use cranelift_module::{DataDescription, DataId, FuncId, Linkage, Module, ModuleError, ModuleResult};
 
-use super::wide::WideLoop;
-use super::{Error, Text, Wanted, entry, kernel, math, parts, target};
+use super::target::Error;
+use super::{math, target};
 use crate::backend::cpu::abi::Library;
-use crate::backend::cpu::x86::Width;
-use crate::plan::Program;
-
-/// Name of the compiled [`crate::backend::cpu::abi::Entry`].
-const ENTRY: &str = "lstmc_entry";
+use crate::backend::cpu::x86::{self, Width};
 
 /// Functions that are given as bytes have constants in vectors behind their code.
 const CODE_ALIGNMENT: u64 = 64;
@@ -50,6 +46,27 @@ pub(super) fn symbols(library: &Library) -> [(&'static str, *const u8); 11] {
     ]
 }
 
+/// The program as text, function by function; empty unless asked for.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Text {
+    pub clif: String,
+    pub asm: String,
+}
+
+/// What is compiled beside the program itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Wanted {
+    pub text: bool,
+    pub marks: bool,
+}
+
+/// A vector loop's own function, which a kernel calls and which is still to be defined.
+pub(super) struct WideLoop {
+    pub id: FuncId,
+    pub name: String,
+    pub compiled: x86::Loop,
+}
+
 /// A module while it is filled.
 pub(super) struct Assembly<'m, M: Module> {
     pub module: &'m mut M,
@@ -67,44 +84,8 @@ pub(super) struct Assembly<'m, M: Module> {
     parts: usize,
 }
 
-/// Defines the program in `module` and returns its entry, with the program's text.
-pub(super) fn emit<M: Module>(
-    module: &mut M,
-    program: &Program,
-    wanted: Wanted,
-) -> Result<(FuncId, Text), Error> {
-    let mut assembly = Assembly::new(module, wanted);
-    let signature = assembly.signature(&[types::I64, types::I32], None);
-    let id = assembly.declare(ENTRY, Linkage::Export, &signature);
-    let mut calls = assembly.define(ENTRY, id, signature, |assembly, context, builder| {
-        entry::build(assembly, program, context, builder)
-    })??;
-    while !calls.parts.is_empty() {
-        for part in std::mem::take(&mut calls.parts) {
-            let signature = parts::signature(&assembly, part.times.len(), part.rounds.is_some());
-            let inner =
-                assembly.define(&part.name, part.id, signature, |assembly, context, builder| {
-                    entry::build_part(assembly, program, &part, context, builder)
-                })??;
-            calls.kernels.extend(inner.kernels);
-            calls.parts.extend(inner.parts);
-        }
-    }
-    for call in &calls.kernels {
-        let signature = kernel::signature(&assembly, call.times.len());
-        let loops =
-            assembly.define(&call.kernel.name, call.id, signature, |assembly, context, builder| {
-                kernel::build(assembly, program, call, context, builder)
-            })?;
-        for wide in &loops {
-            assembly.define_loop(wide)?;
-        }
-    }
-    Ok((id, assembly.text.unwrap_or_default()))
-}
-
 impl<'m, M: Module> Assembly<'m, M> {
-    fn new(module: &'m mut M, wanted: Wanted) -> Self {
+    pub fn new(module: &'m mut M, wanted: Wanted) -> Self {
         let pointer = types::I64;
         let word = types::I32;
         let mut import = |name: &str, params: &[Type], result: Option<Type>| {
@@ -180,7 +161,7 @@ impl<'m, M: Module> Assembly<'m, M> {
         self.text.is_some()
     }
 
-    fn define_loop(&mut self, wide: &WideLoop) -> Result<(), Error> {
+    pub fn define_loop(&mut self, wide: &WideLoop) -> Result<(), Error> {
         let WideLoop { id, name, compiled } = wide;
         defined(name, self.module.define_function_bytes(*id, CODE_ALIGNMENT, &compiled.code, &[]))?;
         if let Some(text) = &mut self.text {
@@ -190,7 +171,7 @@ impl<'m, M: Module> Assembly<'m, M> {
     }
 
     /// Generates the function's body with `fill` and compiles it.
-    fn define<T>(
+    pub fn define<T>(
         &mut self,
         name: &str,
         id: FuncId,
@@ -213,6 +194,11 @@ impl<'m, M: Module> Assembly<'m, M> {
         self.context = context;
         self.builder = builder;
         Ok(result)
+    }
+
+    /// The text of all that was defined.
+    pub fn finish(self) -> Text {
+        self.text.unwrap_or_default()
     }
 }
 
