@@ -5,3 +5,5 @@
 
 pub mod cpu;
 mod elementary;
+#[cfg(test)]
+mod suite;

@@ -1,4 +1,4 @@
-//! Products and what belongs to them: in time loops, of parts of a contraction, of distinct rows, in bf16.
+//! Products as the CPU has them: by packed weights, of parts of a contraction, from either end, in bf16.
 
 use super::support::execute;
 use super::{RECURRENT, TOLERANCE, agree, fill, module};
@@ -15,7 +15,7 @@ fn recurrent_agrees(text: &str, names: &[&str]) {
 }
 
 #[test]
-fn time_runs_forwards_and_backwards() {
+fn packed_products_run_forwards_and_backwards() {
     recurrent_agrees(RECURRENT, &["h", "dx", "dtable", "dr"]);
 }
 
@@ -74,70 +74,6 @@ fn products_turn_from_round_to_round() {
             let expected: Vec<f32> = rounds.iter().flat_map(|&sum| [sum; 3]).collect();
             assert_eq!(machine.get(form).unwrap(), expected, "{form}, {workers} workers");
         }
-    }
-}
-
-#[test]
-fn rows_are_multiplied_once_for_each_distinct_id() {
-    let text = r#"module distinct {
-  buffer %0: f[50, 20] input "table" carried start 0.0
-  buffer %1: f[20, 40] input "w" carried start 0.0
-  buffer %2: id[12] input "tokens" tokens
-  buffer %3: id[12] temp "places"
-  buffer %4: id[12] temp "distinct"
-  buffer %5: id[] temp "count"
-  buffer %6: f[12, 20] temp "x"
-  buffer %7: f[12, 40] temp "y"
-  buffer %8: f[12, 40] temp "z"
-  buffer %9: f[20, 40] temp "dw"
-  buffer %10: f[12, 20] temp "dx"
-  buffer %11: id[50] temp "ranks"
-  buffer %12: f[50] temp "present"
-  buffer %13: f[50, 20] temp "dtable"
-  distinct %3 %4 %5: %2 count 12 rows 50 inverse %11 %12
-  kernel "rows" axes 12 20 {
-    for a0 parallel {
-      v0 = load_id %4 + 1*a0
-      for a1 vector {
-        v1 = load %0 + 20*v0 + 1*a1
-        store %6 + 20*a0 + 1*a1 = v1
-      }
-    }
-  }
-  gemm nn 12x40x20: %7 stride 40 = %6 stride 20 @ %1 stride 40 prefix %5
-  kernel "places" axes 12 40 {
-    for a0 parallel {
-      v0 = load_id %3 + 1*a0
-      for a1 vector {
-        v1 = load %7 + 40*v0 + 1*a1
-        store %8 + 40*a0 + 1*a1 = v1
-      }
-    }
-  }
-  gemm tn 20x40x12: %9 stride 40 = %6 stride 20 @ %7 stride 40 prefix %5
-  gemm nt 12x20x40: %10 stride 20 = %7 stride 40 @ %1 stride 40 prefix %5
-  kernel "table" axes 50 20 {
-    for a0 parallel {
-      v0 = load_id %11 + 1*a0
-      v1 = load %12 + 1*a0
-      v2 = const 0.0
-      for a1 vector {
-        v3 = load %10 + 20*v0 + 1*a1
-        v4 = select v1 v3 v2
-        store %13 + 20*a0 + 1*a1 = v4
-      }
-    }
-  }
-}
-"#;
-    let module = module(text);
-    let ids: [[u32; 12]; 3] =
-        [[7, 3, 7, 49, 3, 3, 0, 7, 1, 2, 49, 49], [11; 12], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]];
-    for ids in ids {
-        let mut machine = Machine::new(&module);
-        fill(&mut machine, &["table", "w"]);
-        machine.ids_mut("tokens").unwrap().copy_from_slice(&ids);
-        agree(&module, &machine, &["x", "y", "z", "dw", "dx", "dtable"], 1e-4);
     }
 }
 

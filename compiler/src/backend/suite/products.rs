@@ -1,0 +1,130 @@
+//! Products, scatters and distinct ids, in time loops and outside.
+
+use super::{Executor, TOLERANCE, agree, fill, module};
+use crate::kernel::Machine;
+
+/// A recurrent layer forwards, then a loop backwards, with a scatter and products of every form.
+const RECURRENT: &str = r#"module recurrent {
+  buffer %0: f[11, 20] input "table" carried start 0.0
+  buffer %1: f[20, 20] input "r" carried start 0.0
+  buffer %2: id[4, 3] input "tokens" tokens
+  buffer %3: f[5, 3, 20] temp "h"
+  buffer %4: f[3, 20] temp "dz"
+  buffer %5: f[4, 3, 20] temp "dx"
+  buffer %6: f[11, 20] output "dtable" gradient "table"
+  buffer %7: f[20, 20] output "dr" gradient "r"
+  kernel "start" axes 60 {
+    for a0 parallel vector {
+      v0 = const 0.1
+      store %3 + 1*a0 = v0
+      store %4 + 1*a0 = v0
+    }
+  }
+  loop t0 in 4 {
+    gemm nn 3x20x20: %3 + 60 + 60*t0 stride 20 = %3 + 60*t0 stride 20 @ %1 stride 20
+    kernel "cell" axes 3 20 {
+      for a0 parallel {
+        v0 = load_id %2 + 3*t0 + 1*a0
+        for a1 vector {
+          v1 = load %0 + 20*v0 + 1*a1
+          v2 = load %3 + 60 + 60*t0 + 20*a0 + 1*a1
+          v3 = add v1 v2
+          v4 = tanh v3
+          store %3 + 60 + 60*t0 + 20*a0 + 1*a1 = v4
+        }
+      }
+    }
+  }
+  loop t1 in 4 reverse {
+    kernel "back" axes 3 20 {
+      for a0 parallel {
+        for a1 vector {
+          v0 = load %4 + 20*a0 + 1*a1
+          v1 = load %3 + 60 + 60*t1 + 20*a0 + 1*a1
+          v2 = mul v1 v1
+          v3 = const 1.0
+          v4 = sub v3 v2
+          v5 = mul v0 v4
+          store %5 + 60*t1 + 20*a0 + 1*a1 = v5
+        }
+      }
+    }
+    gemm nt 3x20x20: %4 stride 20 = %5 + 60*t1 stride 20 @ %1 stride 20
+  }
+  scatter %6 [11, 20]: %2 count 12 from %5 stride 20
+  gemm tn 20x20x12: %7 stride 20 = %3 stride 20 @ %5 stride 20
+  gemm tn 20x20x12: %7 stride 20 += %3 + 60 stride 20 @ %5 stride 20
+}
+"#;
+
+pub fn time_runs_forwards_and_backwards(ways: &[&dyn Executor]) {
+    let module = module(RECURRENT);
+    let mut machine = Machine::new(&module);
+    fill(&mut machine, &["table", "r"]);
+    machine.get_mut("r").unwrap().iter_mut().for_each(|r| *r *= 0.3);
+    machine.ids_mut("tokens").unwrap().copy_from_slice(&[1, 10, 3, 3, 3, 0, 7, 7, 9, 1, 2, 3]);
+    agree(ways, &module, &machine, &["h", "dx", "dtable", "dr"], TOLERANCE);
+}
+
+pub fn rows_are_multiplied_once_for_each_distinct_id(ways: &[&dyn Executor]) {
+    let text = r#"module distinct {
+  buffer %0: f[50, 20] input "table" carried start 0.0
+  buffer %1: f[20, 40] input "w" carried start 0.0
+  buffer %2: id[12] input "tokens" tokens
+  buffer %3: id[12] temp "places"
+  buffer %4: id[12] temp "distinct"
+  buffer %5: id[] temp "count"
+  buffer %6: f[12, 20] temp "x"
+  buffer %7: f[12, 40] temp "y"
+  buffer %8: f[12, 40] temp "z"
+  buffer %9: f[20, 40] temp "dw"
+  buffer %10: f[12, 20] temp "dx"
+  buffer %11: id[50] temp "ranks"
+  buffer %12: f[50] temp "present"
+  buffer %13: f[50, 20] temp "dtable"
+  distinct %3 %4 %5: %2 count 12 rows 50 inverse %11 %12
+  kernel "rows" axes 12 20 {
+    for a0 parallel {
+      v0 = load_id %4 + 1*a0
+      for a1 vector {
+        v1 = load %0 + 20*v0 + 1*a1
+        store %6 + 20*a0 + 1*a1 = v1
+      }
+    }
+  }
+  gemm nn 12x40x20: %7 stride 40 = %6 stride 20 @ %1 stride 40 prefix %5
+  kernel "places" axes 12 40 {
+    for a0 parallel {
+      v0 = load_id %3 + 1*a0
+      for a1 vector {
+        v1 = load %7 + 40*v0 + 1*a1
+        store %8 + 40*a0 + 1*a1 = v1
+      }
+    }
+  }
+  gemm tn 20x40x12: %9 stride 40 = %6 stride 20 @ %7 stride 40 prefix %5
+  gemm nt 12x20x40: %10 stride 20 = %7 stride 40 @ %1 stride 40 prefix %5
+  kernel "table" axes 50 20 {
+    for a0 parallel {
+      v0 = load_id %11 + 1*a0
+      v1 = load %12 + 1*a0
+      v2 = const 0.0
+      for a1 vector {
+        v3 = load %10 + 20*v0 + 1*a1
+        v4 = select v1 v3 v2
+        store %13 + 20*a0 + 1*a1 = v4
+      }
+    }
+  }
+}
+"#;
+    let module = module(text);
+    let ids: [[u32; 12]; 3] =
+        [[7, 3, 7, 49, 3, 3, 0, 7, 1, 2, 49, 49], [11; 12], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]];
+    for ids in ids {
+        let mut machine = Machine::new(&module);
+        fill(&mut machine, &["table", "w"]);
+        machine.ids_mut("tokens").unwrap().copy_from_slice(&ids);
+        agree(ways, &module, &machine, &["x", "y", "z", "dw", "dx", "dtable"], 1e-4);
+    }
+}
