@@ -156,16 +156,11 @@ impl<'m, M: Module> Assembly<'m, M> {
         Ok(id)
     }
 
-    /// Whether the program's text is wanted.
-    pub fn wants_text(&self) -> bool {
-        self.text.is_some()
-    }
-
     pub fn define_loop(&mut self, wide: &WideLoop) -> Result<(), Error> {
         let WideLoop { id, name, compiled } = wide;
         defined(name, self.module.define_function_bytes(*id, CODE_ALIGNMENT, &compiled.code, &[]))?;
         if let Some(text) = &mut self.text {
-            text.asm.push_str(&format!("; {name}\n{}\n", compiled.text));
+            text.asm.push_str(&format!("; {name}\n{}\n", compiled.text()));
         }
         Ok(())
     }

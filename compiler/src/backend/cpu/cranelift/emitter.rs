@@ -71,8 +71,6 @@ pub(super) struct Emitter<'e, 'f> {
     /// Functions that this one calls and that are still to be defined.
     pub loops: Vec<WideLoop>,
     pub module: &'e mut dyn Module,
-    /// Whether the text of functions is wanted.
-    pub text: bool,
     pub fma: bool,
     pub functions: Functions,
     /// Of the worker, where the kernel is cut along an axis: the axis, and where its range begins and ends.

@@ -48,7 +48,6 @@ pub(super) fn build<M: Module>(
         Split::Axis(axis) => Some((axis, params[2], params[3])),
         _ => None,
     };
-    let text = assembly.wants_text();
     let mut emitter = Emitter {
         b,
         program,
@@ -64,7 +63,6 @@ pub(super) fn build<M: Module>(
         width: assembly.width,
         loops: Vec::new(),
         module: &mut *assembly.module,
-        text,
         fma: assembly.fma,
         functions: Functions { log, pow },
         share,

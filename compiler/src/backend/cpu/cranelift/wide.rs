@@ -254,7 +254,7 @@ impl Emitter<'_, '_> {
             constants: &self.constants,
         };
         let wide = Wide::of(inner, self.extent(inner.axis) as usize, &around)?;
-        let compiled = x86::compile(&wide.body, width, self.text)?;
+        let compiled = x86::compile(&wide.body, width)?;
         wide.uniform.iter().for_each(|&(var, expr)| self.define(var, expr));
         let frame = Frame::of(&wide.body, width);
         let slot = StackSlotData::new(StackSlotKind::ExplicitSlot, frame.size() as u32, 6);

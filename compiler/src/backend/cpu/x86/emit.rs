@@ -2,16 +2,27 @@
 
 use super::assembler::Assembler;
 use super::body::{Body, Operation, Place, Value};
+use super::disassembly;
 use super::frame::Frame;
 use super::instructions::{Code, General, Memory, Source, When, Width};
 use super::registers::{self, Registers};
 use crate::backend::elementary::{Binary, Unary};
 use crate::kernel::Reduce;
 
-/// The machine code of a loop, to be placed at a multiple of 64 bytes, and its text if that was wanted.
+/// A loop as machine code, to be placed at a multiple of 64 bytes.
 pub struct Loop {
+    /// The function, and its constants behind it.
     pub code: Vec<u8>,
-    pub text: String,
+    /// Where the function ends, and where its constants begin.
+    end: usize,
+    constants: usize,
+}
+
+impl Loop {
+    /// The function's instructions and constants.
+    pub fn text(&self) -> String {
+        disassembly::text(&self.code[..self.end], &self.code[self.constants..], self.constants)
+    }
 }
 
 const FRAME: General = General::RDI;
@@ -45,7 +56,7 @@ const WRITTEN_AHEAD: i32 = 256;
 const SCRATCH: u8 = 3;
 
 /// Compiles a loop; none if it needs more registers than there are.
-pub fn compile(body: &Body, width: Width, text: bool) -> Option<Loop> {
+pub fn compile(body: &Body, width: Width) -> Option<Loop> {
     if body.bases > BASES.len() {
         return None;
     }
@@ -55,7 +66,7 @@ pub fn compile(body: &Body, width: Width, text: bool) -> Option<Loop> {
     let fitting = |copies| registers::assign(body, copies, count).map(|registers| (copies, registers));
     let (copies, registers) = [copies(body), 1].into_iter().find_map(fitting)?;
     let mut emitter = Emitter {
-        a: Assembler::new(width, text),
+        a: Assembler::new(width),
         frame: Frame::of(body, width),
         constants: constants(body, width),
         scratch: [count, count + 1, count + 2],
@@ -65,8 +76,10 @@ pub fn compile(body: &Body, width: Width, text: bool) -> Option<Loop> {
         copies,
     };
     emitter.function();
-    let (code, text) = emitter.a.finish(&emitter.constants);
-    Some(Loop { code, text })
+    let end = emitter.a.here();
+    let code = emitter.a.finish(&emitter.constants);
+    let constants = code.len() - emitter.constants.len();
+    Some(Loop { code, end, constants })
 }
 
 /// How many vectors a round has: as many as hide the latency of its folds and pay for the loop's own instructions.

@@ -50,14 +50,6 @@ impl General {
     pub const R13: Self = Self(13);
     pub const R14: Self = Self(14);
     pub const R15: Self = Self(15);
-
-    pub fn name(self) -> &'static str {
-        const NAMES: [&str; 16] = [
-            "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13",
-            "r14", "r15",
-        ];
-        NAMES[usize::from(self.0)]
-    }
 }
 
 /// The last operand of a vector instruction.
@@ -79,46 +71,46 @@ pub enum Memory {
     Constant(usize),
 }
 
-/// A vector instruction on 32-bit lanes: its name, and its opcode in a map (1: 0F, 2: 0F 38, 3: 0F 3A) behind a
-/// prefix (0: none, 1: 66).
+/// A vector instruction on 32-bit lanes: a map (1: 0F, 2: 0F 38, 3: 0F 3A), a prefix (0: none, 1: 66) and an opcode.
 #[derive(Clone, Copy, Debug)]
-pub struct Code(pub &'static str, pub u8, pub u8, pub u8);
+pub struct Code(pub u8, pub u8, pub u8);
 
 impl Code {
-    pub const LOAD: Self = Self("vmovups", 1, 0, 0x10);
-    pub const STORE: Self = Self("vmovups", 1, 0, 0x11);
-    pub const MOVE: Self = Self("vmovaps", 1, 0, 0x28);
-    pub const BROADCAST: Self = Self("vbroadcastss", 2, 1, 0x18);
-    pub const ADD: Self = Self("vaddps", 1, 0, 0x58);
-    pub const SUB: Self = Self("vsubps", 1, 0, 0x5c);
-    pub const MUL: Self = Self("vmulps", 1, 0, 0x59);
-    pub const DIV: Self = Self("vdivps", 1, 0, 0x5e);
-    pub const MIN: Self = Self("vminps", 1, 0, 0x5d);
-    pub const MAX: Self = Self("vmaxps", 1, 0, 0x5f);
-    pub const SQRT: Self = Self("vsqrtps", 1, 0, 0x51);
+    pub const LOAD: Self = Self(1, 0, 0x10);
+    pub const STORE: Self = Self(1, 0, 0x11);
+    pub const MOVE: Self = Self(1, 0, 0x28);
+    pub const BROADCAST: Self = Self(2, 1, 0x18);
+    pub const ADD: Self = Self(1, 0, 0x58);
+    pub const SUB: Self = Self(1, 0, 0x5c);
+    pub const MUL: Self = Self(1, 0, 0x59);
+    pub const DIV: Self = Self(1, 0, 0x5e);
+    pub const MIN: Self = Self(1, 0, 0x5d);
+    pub const MAX: Self = Self(1, 0, 0x5f);
+    pub const SQRT: Self = Self(1, 0, 0x51);
     /// `a = b * a + c`
-    pub const MUL_ADD_213: Self = Self("vfmadd213ps", 2, 1, 0xa8);
+    pub const MUL_ADD_213: Self = Self(2, 1, 0xa8);
     /// `a = b * c + a`
-    pub const MUL_ADD_231: Self = Self("vfmadd231ps", 2, 1, 0xb8);
-    pub const TO_REAL: Self = Self("vcvtdq2ps", 1, 0, 0x5b);
-    pub const WHOLE_ADD: Self = Self("vpaddd", 1, 1, 0xfe);
-    pub const WHOLE_SUB: Self = Self("vpsubd", 1, 1, 0xfa);
-    pub const WHOLE_MUL: Self = Self("vpmulld", 2, 1, 0x40);
-    pub const XOR: Self = Self("vpxord", 1, 1, 0xef);
-    pub const AND: Self = Self("vpandd", 1, 1, 0xdb);
-    pub const SHIFT: Self = Self("vpslld", 1, 1, 0x72);
-    pub const COMPARE: Self = Self("vcmpps", 1, 0, 0xc2);
+    pub const MUL_ADD_231: Self = Self(2, 1, 0xb8);
+    pub const TO_REAL: Self = Self(1, 0, 0x5b);
+    pub const WHOLE_ADD: Self = Self(1, 1, 0xfe);
+    pub const WHOLE_SUB: Self = Self(1, 1, 0xfa);
+    pub const WHOLE_MUL: Self = Self(2, 1, 0x40);
+    pub const XOR: Self = Self(1, 1, 0xef);
+    pub const AND: Self = Self(1, 1, 0xdb);
+    /// By a constant; to the left or the right.
+    pub const SHIFT: Self = Self(1, 1, 0x72);
+    pub const COMPARE: Self = Self(1, 0, 0xc2);
     /// By a mask register (AVX-512).
-    pub const BLEND_MASKED: Self = Self("vblendmps", 2, 1, 0x65);
+    pub const BLEND_MASKED: Self = Self(2, 1, 0x65);
     /// By a vector's sign bits (AVX2).
-    pub const BLEND: Self = Self("vblendvps", 3, 1, 0x4a);
+    pub const BLEND: Self = Self(3, 1, 0x4a);
     /// Where a vector's sign bits are set (AVX2).
-    pub const LOAD_WHERE: Self = Self("vmaskmovps", 2, 1, 0x2c);
-    pub const STORE_WHERE: Self = Self("vmaskmovps", 2, 1, 0x2e);
+    pub const LOAD_WHERE: Self = Self(2, 1, 0x2c);
+    pub const STORE_WHERE: Self = Self(2, 1, 0x2e);
     /// From a general register: AVX-512, and the two steps of AVX2.
-    pub const SPREAD: Self = Self("vpbroadcastd", 2, 1, 0x7c);
-    pub const FROM_GENERAL: Self = Self("vmovd", 1, 1, 0x6e);
-    pub const SPREAD_FIRST: Self = Self("vpbroadcastd", 2, 1, 0x58);
+    pub const SPREAD: Self = Self(2, 1, 0x7c);
+    pub const FROM_GENERAL: Self = Self(1, 1, 0x6e);
+    pub const SPREAD_FIRST: Self = Self(2, 1, 0x58);
 }
 
 /// A comparison's number in the instruction.
@@ -148,62 +140,4 @@ pub enum When {
     GreaterOrEqual = 0x8d,
     LessOrEqual = 0x8e,
     Greater = 0x8f,
-}
-
-impl When {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Less => "jl",
-            Self::GreaterOrEqual => "jge",
-            Self::LessOrEqual => "jle",
-            Self::Greater => "jg",
-        }
-    }
-}
-
-/// A place in memory as text.
-pub fn memory(memory: Memory) -> String {
-    match memory {
-        Memory::At(base, offset) => format!("{offset}(%{})", base.name()),
-        Memory::Element(base, index, offset) => format!("{offset}(%{}, %{}, 4)", base.name(), index.name()),
-        Memory::Constant(place) => format!("constant {place}"),
-    }
-}
-
-/// An instruction as text: sources first, as Cranelift prints its own.
-pub fn line(
-    width: Width,
-    Code(name, _, _, op): Code,
-    to: u8,
-    first: Option<u8>,
-    source: Source,
-    mask: Mask,
-    immediate: Option<u8>,
-) -> String {
-    let letter = if width == Width::Avx512 { 'z' } else { 'y' };
-    let register = |register: u8| format!("%{letter}mm{register}");
-    let source = match source {
-        Source::Register(from) => register(from),
-        Source::Memory(at) => memory(at),
-        Source::Broadcast(at) => format!("{}{{1to16}}", memory(at)),
-    };
-    let first = first.map(register);
-    let mut operands: Vec<String> = immediate.map(|value| format!("${value:#x}")).into_iter().collect();
-    match op {
-        // The result's field says which instruction of a group it is.
-        op if op == Code::SHIFT.3 => operands.extend([source].into_iter().chain(first)),
-        op if op == Code::STORE.3 || op == Code::STORE_WHERE.3 => {
-            operands.extend([register(to)].into_iter().chain(first).chain([source]));
-        }
-        op if op == Code::COMPARE.3 && width == Width::Avx512 => {
-            operands.extend([source].into_iter().chain(first).chain([format!("%k{to}")]));
-        }
-        _ => operands.extend([source].into_iter().chain(first).chain([register(to)])),
-    }
-    let mask = match mask {
-        Mask::All => String::new(),
-        Mask::Merge(mask) => format!(" {{%k{mask}}}"),
-        Mask::Zero(mask) => format!(" {{%k{mask}}} {{z}}"),
-    };
-    format!("{name} {}{mask}", operands.join(", "))
 }

@@ -12,6 +12,7 @@
 
 mod assembler;
 mod body;
+mod disassembly;
 mod emit;
 mod frame;
 mod instructions;
