@@ -3,58 +3,61 @@
 //! Peak and bandwidth are measured first, in the same process. Every time is the best of many short rounds, since other
 //! work on the machine only adds to it; the operands of a product stay in the caches that they fit.
 
-use lstmc_compiler::backend::cpu::abi::{GemmPlaces, GemmShape, PackShape, format_word};
+use lstmc_compiler::backend::cpu::abi::{Cut, Flag, Form, GemmPlaces, GemmShape, PackShape, Precision};
 use lstmc_compiler::kernel::Format;
 use lstmc_runtime::engine::cpu::gemm::{gemm, pack};
 use lstmc_runtime::engine::cpu::machine::{self, Reading, seconds};
 use lstmc_runtime::engine::cpu::workers::{self, Barrier};
 
+use Cut::{Columns, Rows};
+use Form::{NN, NT, TN};
+
 const ROUNDS: usize = 41;
 
-/// (name, form, m, n, k, packed, split): forms and splits as in `GemmShape`.
-type Row = (&'static str, u32, u32, u32, u32, Option<Format>, u32);
+/// (name, form, m, n, k, packed, cut)
+type Row = (&'static str, Form, u32, u32, u32, Option<Format>, Cut);
 
 const F32: Option<Format> = Some(Format::F32);
 const BF16: Option<Format> = Some(Format::Bf16);
 const INT8: Option<Format> = Some(Format::Int8);
 
 const PRODUCTS: &[Row] = &[
-    ("recurrent step, H = 200", 0, 20, 800, 200, F32, 2),
-    ("recurrent step, H = 650", 0, 20, 2600, 650, F32, 2),
-    ("recurrent step, H = 1500", 0, 20, 6000, 1500, F32, 2),
-    ("backward step, H = 200", 1, 20, 200, 800, F32, 2),
-    ("backward step, H = 650", 1, 20, 650, 2600, F32, 2),
-    ("backward step, H = 1500", 1, 20, 1500, 6000, F32, 2),
-    ("input projections, H = 650", 0, 700, 2600, 650, None, 1),
-    ("input projections, H = 1500", 0, 700, 6000, 1500, None, 1),
-    ("weight gradient, H = 650", 2, 650, 2600, 700, None, 2),
-    ("weight gradient, H = 1500", 2, 1500, 6000, 700, None, 2),
-    ("logits, H = 650", 0, 700, 10000, 650, None, 2),
-    ("logits' input gradient", 1, 700, 650, 10000, None, 1),
-    ("logits' input gradient (columns)", 1, 701, 650, 10000, None, 2),
-    ("logits' input gradient, H = 500", 1, 600, 500, 10000, None, 1),
-    ("logits' input gradient, H = 500", 1, 601, 500, 10000, None, 2),
-    ("logits' input gradient, H = 200", 1, 401, 200, 10000, None, 2),
-    ("logits' weight gradient", 2, 650, 10000, 700, None, 2),
-    ("logits, H = 500", 0, 600, 10000, 500, None, 2),
-    ("logits' weight gradient, H = 500", 2, 500, 10000, 600, None, 2),
-    ("logits, H = 200", 0, 400, 10000, 200, None, 2),
-    ("logits' input gradient, H = 200", 1, 400, 200, 10000, None, 1),
-    ("logits' weight gradient, H = 200", 2, 200, 10000, 400, None, 2),
-    ("batch 1, packed, H = 200", 0, 1, 800, 200, F32, 2),
-    ("batch 1, packed, H = 512", 0, 1, 2048, 512, F32, 2),
-    ("batch 1, packed, H = 1500", 0, 1, 6000, 1500, F32, 2),
-    ("batch 1, bf16, H = 1500", 0, 1, 6000, 1500, BF16, 2),
-    ("batch 1, int8, H = 1500", 0, 1, 6000, 1500, INT8, 2),
-    ("batch 1, packed logits, H = 200", 0, 1, 10000, 200, F32, 2),
-    ("batch 1, packed logits, H = 1500", 0, 1, 10000, 1500, F32, 2),
-    ("batch 1, bf16 logits, H = 1500", 0, 1, 10000, 1500, BF16, 2),
-    ("batch 1, int8 logits, H = 1500", 0, 1, 10000, 1500, INT8, 2),
-    ("batch 1, NN as it lies", 0, 1, 10000, 650, None, 2),
-    ("batch 1, NT as it lies", 1, 1, 650, 2600, None, 2),
-    ("batch 1, NT as it lies, H = 1500", 1, 1, 1500, 6000, None, 2),
-    ("20 rows, NN as it lies", 0, 20, 2600, 650, None, 2),
-    ("20 rows, NT as it lies", 1, 20, 650, 2600, None, 2),
+    ("recurrent step, H = 200", NN, 20, 800, 200, F32, Columns),
+    ("recurrent step, H = 650", NN, 20, 2600, 650, F32, Columns),
+    ("recurrent step, H = 1500", NN, 20, 6000, 1500, F32, Columns),
+    ("backward step, H = 200", NT, 20, 200, 800, F32, Columns),
+    ("backward step, H = 650", NT, 20, 650, 2600, F32, Columns),
+    ("backward step, H = 1500", NT, 20, 1500, 6000, F32, Columns),
+    ("input projections, H = 650", NN, 700, 2600, 650, None, Rows),
+    ("input projections, H = 1500", NN, 700, 6000, 1500, None, Rows),
+    ("weight gradient, H = 650", TN, 650, 2600, 700, None, Columns),
+    ("weight gradient, H = 1500", TN, 1500, 6000, 700, None, Columns),
+    ("logits, H = 650", NN, 700, 10000, 650, None, Columns),
+    ("logits' input gradient", NT, 700, 650, 10000, None, Rows),
+    ("logits' input gradient (columns)", NT, 701, 650, 10000, None, Columns),
+    ("logits' input gradient, H = 500", NT, 600, 500, 10000, None, Rows),
+    ("logits' input gradient, H = 500", NT, 601, 500, 10000, None, Columns),
+    ("logits' input gradient, H = 200", NT, 401, 200, 10000, None, Columns),
+    ("logits' weight gradient", TN, 650, 10000, 700, None, Columns),
+    ("logits, H = 500", NN, 600, 10000, 500, None, Columns),
+    ("logits' weight gradient, H = 500", TN, 500, 10000, 600, None, Columns),
+    ("logits, H = 200", NN, 400, 10000, 200, None, Columns),
+    ("logits' input gradient, H = 200", NT, 400, 200, 10000, None, Rows),
+    ("logits' weight gradient, H = 200", TN, 200, 10000, 400, None, Columns),
+    ("batch 1, packed, H = 200", NN, 1, 800, 200, F32, Columns),
+    ("batch 1, packed, H = 512", NN, 1, 2048, 512, F32, Columns),
+    ("batch 1, packed, H = 1500", NN, 1, 6000, 1500, F32, Columns),
+    ("batch 1, bf16, H = 1500", NN, 1, 6000, 1500, BF16, Columns),
+    ("batch 1, int8, H = 1500", NN, 1, 6000, 1500, INT8, Columns),
+    ("batch 1, packed logits, H = 200", NN, 1, 10000, 200, F32, Columns),
+    ("batch 1, packed logits, H = 1500", NN, 1, 10000, 1500, F32, Columns),
+    ("batch 1, bf16 logits, H = 1500", NN, 1, 10000, 1500, BF16, Columns),
+    ("batch 1, int8 logits, H = 1500", NN, 1, 10000, 1500, INT8, Columns),
+    ("batch 1, NN as it lies", NN, 1, 10000, 650, None, Columns),
+    ("batch 1, NT as it lies", NT, 1, 650, 2600, None, Columns),
+    ("batch 1, NT as it lies, H = 1500", NT, 1, 1500, 6000, None, Columns),
+    ("20 rows, NN as it lies", NN, 20, 2600, 650, None, Columns),
+    ("20 rows, NT as it lies", NT, 20, 650, 2600, None, Columns),
 ];
 
 fn main() {
@@ -117,28 +120,28 @@ impl Shared {
     }
 }
 
-fn product(&(_, form, m, n, k, packed, split): &Row, threads: u32) -> f64 {
+fn product(&(_, form, m, n, k, packed, cut): &Row, threads: u32) -> f64 {
     let shape = GemmShape {
         form,
-        precision: format_word(Format::F32),
+        precision: Precision::F32,
         m,
         n,
         k,
         parts: 1,
-        a_stride: if form == 2 { m } else { k },
-        b_stride: if form == 1 { k } else { n },
+        a_stride: if form == Form::TN { m } else { k },
+        b_stride: if form == Form::NT { k } else { n },
         c_stride: n,
-        from_end: 0,
-        accumulate: 0,
-        packed: packed.map_or(0, format_word),
-        split,
+        from_end: Flag::Off,
+        accumulate: Flag::Off,
+        packed: packed.into(),
+        cut,
     };
     let (a, b) = (Shared::new((m * k) as usize), Shared::new((k * n) as usize));
     let c = Shared::new((m * n) as usize);
     let panels = packed.map(|format| {
         let panels = Shared::new(format.packed_len(k as usize, n as usize));
         let packing =
-            PackShape { form, k, n, b_stride: shape.b_stride, format: format_word(format), split: 0 };
+            PackShape { form, k, n, b_stride: shape.b_stride, format: format.into(), cut: Cut::Whole };
         // SAFETY: both buffers have the lengths that the shape asks for.
         unsafe { pack(&packing, b.pointer(), panels.pointer(), 0, 1) };
         panels

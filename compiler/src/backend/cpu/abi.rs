@@ -27,7 +27,8 @@
 use std::ffi::c_void;
 use std::ptr::{null, null_mut};
 
-use crate::kernel::Format;
+use crate::kernel;
+use crate::plan::Split;
 
 /// What compiled code needs to know of its run. The runtime owns it; it outlives the call.
 #[repr(C)]
@@ -51,30 +52,165 @@ pub struct Run {
 /// The compiled function.
 pub type Entry = unsafe extern "C" fn(run: *mut Run, worker: u32);
 
-/// The shape of a product, constant in compiled code. Field meanings as in [`crate::kernel::Gemm`].
-#[repr(C)]
+/// An enumeration of `kernel` as a word of a shape.
+macro_rules! word {
+    ($name:ident { $($variant:ident),* }) => {
+        #[doc = concat!("[`kernel::", stringify!($name), "`]")]
+        #[repr(u32)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name {
+            $($variant,)*
+        }
+
+        impl From<kernel::$name> for $name {
+            fn from(value: kernel::$name) -> Self {
+                match value {
+                    $(kernel::$name::$variant => $name::$variant,)*
+                }
+            }
+        }
+
+        impl From<$name> for kernel::$name {
+            fn from(word: $name) -> Self {
+                match word {
+                    $($name::$variant => kernel::$name::$variant,)*
+                }
+            }
+        }
+    };
+}
+
+word!(Form { NN, NT, TN });
+word!(Precision { F32, Bf16 });
+word!(Format { F32, Bf16, Int8 });
+word!(Gather { Table, Add, Combine });
+
+/// How a library call's work is cut among the workers.
+#[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GemmShape {
-    /// 0 NN, 1 NT, 2 TN.
-    pub form: u32,
-    /// [`format_word`] of the format that A and B are rounded to.
-    pub precision: u32,
-    pub m: u32,
-    pub n: u32,
-    pub k: u32,
-    pub parts: u32,
-    pub a_stride: u32,
-    pub b_stride: u32,
-    pub c_stride: u32,
-    /// 1: add to C.
-    pub accumulate: u32,
-    /// 1: B is read from its end, see [`crate::kernel::Gemm::from_end`].
-    pub from_end: u32,
-    /// 0: B was not packed; otherwise [`format_word`] of its format.
-    pub packed: u32,
-    /// 0 all by worker 0, 1 rows of C, 2 columns of C: the ranges of [`crate::plan::share`]; 3 columns of C that workers may
-    /// take from each other; 4 parts.
-    pub split: u32,
+pub enum Cut {
+    /// Worker 0 does all.
+    Whole,
+    /// Rows of C, in the ranges of [`crate::plan::share`].
+    Rows,
+    /// Columns: of C, of B (pack), of the table (scatter); in the ranges of [`crate::plan::share`].
+    Columns,
+    /// Columns of C that workers may take from each other.
+    AnyColumns,
+    /// Parts of a product's contraction.
+    Parts,
+}
+
+impl From<Split> for Cut {
+    fn from(split: Split) -> Self {
+        match split {
+            Split::Whole => Cut::Whole,
+            Split::Rows => Cut::Rows,
+            Split::Columns => Cut::Columns,
+            Split::AnyColumns => Cut::AnyColumns,
+            Split::Parts => Cut::Parts,
+            Split::Axis(_) => panic!("internal error: a library call cut along a kernel's axis"),
+        }
+    }
+}
+
+/// How a product's right side lies.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packed {
+    /// As a matrix.
+    No,
+    F32,
+    Bf16,
+    Int8,
+}
+
+impl Packed {
+    /// The format of its panels, if it lies in panels.
+    pub fn format(self) -> Option<kernel::Format> {
+        match self {
+            Packed::No => None,
+            Packed::F32 => Some(kernel::Format::F32),
+            Packed::Bf16 => Some(kernel::Format::Bf16),
+            Packed::Int8 => Some(kernel::Format::Int8),
+        }
+    }
+}
+
+impl From<Option<kernel::Format>> for Packed {
+    fn from(format: Option<kernel::Format>) -> Self {
+        match format {
+            None => Packed::No,
+            Some(kernel::Format::F32) => Packed::F32,
+            Some(kernel::Format::Bf16) => Packed::Bf16,
+            Some(kernel::Format::Int8) => Packed::Int8,
+        }
+    }
+}
+
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flag {
+    Off,
+    On,
+}
+
+impl Flag {
+    pub fn is_on(self) -> bool {
+        self == Flag::On
+    }
+}
+
+impl From<bool> for Flag {
+    fn from(on: bool) -> Self {
+        if on { Flag::On } else { Flag::Off }
+    }
+}
+
+/// A shape, with the words that it is made of in memory: the writer of compiled code and the library read one list of
+/// fields.
+macro_rules! shape {
+    ($(#[$about:meta])* $name:ident { $($(#[$about_field:meta])* $field:ident: $kind:ty,)* }) => {
+        $(#[$about])*
+        #[repr(C)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub struct $name {
+            $($(#[$about_field])* pub $field: $kind,)*
+        }
+
+        const _: () = {
+            $(assert!(size_of::<$kind>() == 4);)*
+        };
+
+        impl $name {
+            /// What compiled code holds of it: a word for each field, in their order.
+            pub fn words(self) -> Vec<u32> {
+                vec![$(self.$field as u32),*]
+            }
+        }
+    };
+}
+
+shape! {
+    /// The shape of a product, constant in compiled code. Field meanings as in [`crate::kernel::Gemm`].
+    GemmShape {
+        form: Form,
+        /// What A and B are rounded to.
+        precision: Precision,
+        m: u32,
+        n: u32,
+        k: u32,
+        parts: u32,
+        a_stride: u32,
+        b_stride: u32,
+        c_stride: u32,
+        /// On: add to C.
+        accumulate: Flag,
+        /// On: B is read from its end, see [`crate::kernel::Gemm::from_end`].
+        from_end: Flag,
+        packed: Packed,
+        cut: Cut,
+    }
 }
 
 /// Where a product's operands and results lie.
@@ -102,50 +238,39 @@ impl GemmPlaces {
     }
 }
 
-/// The shape of a packing, constant in compiled code. Field meanings as in [`crate::kernel::Pack`].
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PackShape {
-    /// 0 NN, 1 NT.
-    pub form: u32,
-    pub k: u32,
-    pub n: u32,
-    pub b_stride: u32,
-    /// [`format_word`] of the format.
-    pub format: u32,
-    /// 0 all by worker 0, 2 columns.
-    pub split: u32,
-}
-
-/// A format in a shape: 1 f32, 2 bf16, 3 int8.
-pub fn format_word(format: Format) -> u32 {
-    match format {
-        Format::F32 => 1,
-        Format::Bf16 => 2,
-        Format::Int8 => 3,
+shape! {
+    /// The shape of a packing, constant in compiled code. Field meanings as in [`crate::kernel::Pack`].
+    PackShape {
+        /// NN or NT.
+        form: Form,
+        k: u32,
+        n: u32,
+        b_stride: u32,
+        format: Format,
+        /// Whole or by columns.
+        cut: Cut,
     }
 }
 
-/// The shape of a scatter, constant in compiled code. Field meanings as in [`crate::kernel::Scatter`].
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ScatterShape {
-    /// 0 into a table of zeros, 1 into the table as it is, 2 combined: see [`crate::kernel::Gather`].
-    pub gather: u32,
-    pub count: u32,
-    pub rows: u32,
-    pub n: u32,
-    pub g_stride: u32,
-    /// 0 all by worker 0, 2 columns.
-    pub split: u32,
+shape! {
+    /// The shape of a scatter, constant in compiled code. Field meanings as in [`crate::kernel::Scatter`].
+    ScatterShape {
+        gather: Gather,
+        count: u32,
+        rows: u32,
+        n: u32,
+        g_stride: u32,
+        /// Whole or by columns.
+        cut: Cut,
+    }
 }
 
-/// The shape of a search for distinct ids, constant in compiled code. Field meanings as in [`crate::kernel::Distinct`].
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DistinctShape {
-    pub len: u32,
-    pub rows: u32,
+shape! {
+    /// The shape of a search for distinct ids, constant in compiled code. Field meanings as in [`crate::kernel::Distinct`].
+    DistinctShape {
+        len: u32,
+        rows: u32,
+    }
 }
 
 /// The functions that compiled code calls. `worker` and `workers` select the caller's share.

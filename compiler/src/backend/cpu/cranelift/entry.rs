@@ -17,8 +17,10 @@ use super::calls::{self, Calls, KernelCall, Part};
 use super::counted::Counted;
 use super::parts;
 use super::target::Error;
-use crate::backend::cpu::abi::{GemmPlaces, GemmShape, PackShape, Run, ScatterShape, format_word};
-use crate::kernel::{Address, Distinct, Form, Gather, Gemm, Index, Kernel, Pack, Rounds, Scatter, Time};
+use crate::backend::cpu::abi::{
+    Cut, DistinctShape, Flag, GemmPlaces, GemmShape, PackShape, Run, ScatterShape,
+};
+use crate::kernel::{Address, Distinct, Gemm, Index, Kernel, Pack, Rounds, Scatter, Time};
 use crate::plan::{Program, Split, Step, share};
 
 struct Entry<'e, 'f, 'm, 'p, M: Module> {
@@ -281,8 +283,8 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
 
     fn gemm(&mut self, gemm: &Gemm, split: Split) -> Result<(), Error> {
         let shape = GemmShape {
-            form: form(gemm.form),
-            precision: format_word(gemm.precision.into()),
+            form: gemm.form.into(),
+            precision: gemm.precision.into(),
             m: word(gemm.m),
             n: word(gemm.n),
             k: word(gemm.k),
@@ -290,10 +292,10 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
             a_stride: word(gemm.a.stride),
             b_stride: word(gemm.b.stride),
             c_stride: word(gemm.c.stride),
-            accumulate: u32::from(gemm.accumulate),
-            from_end: 0,
-            packed: gemm.cpu.packed.map_or(0, format_word),
-            split: cut(split),
+            accumulate: gemm.accumulate.into(),
+            from_end: Flag::Off,
+            packed: gemm.cpu.packed.into(),
+            cut: split.into(),
         };
         let at = self.shape_in_round(gemm, shape)?;
         let [a, b, c] = [&gemm.a.at, &gemm.b.at, &gemm.c.at].map(Some);
@@ -313,7 +315,7 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
             self.b.ins().stack_store(types::I64, place, self.places, offset as i32);
         }
         let places = self.b.ins().stack_addr(types::I64, self.places, 0);
-        let call = |entry: &mut Self| entry.library(entry.assembly.imports.gemm, at, &[places], shape.split);
+        let call = |entry: &mut Self| entry.library(entry.assembly.imports.gemm, at, &[places], shape.cut);
         if gemm.rounds == Rounds::BeforeLast {
             let (round, rounds) = self.round();
             let is_wanted = self.b.ins().icmp_imm_u(IntCC::NotEqual, round, rounds as i64 - 1);
@@ -326,45 +328,21 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
 
     /// The address of the shape that a product has in this round.
     fn shape_in_round(&mut self, gemm: &Gemm, shape: GemmShape) -> Result<Value, Error> {
-        let mut at = self.gemm_shape(shape)?;
+        let mut at = self.constant(&shape.words())?;
         if gemm.cpu.alternating {
-            let from_end = self.gemm_shape(GemmShape { from_end: 1, ..shape })?;
+            let from_end = self.constant(&GemmShape { from_end: Flag::On, ..shape }.words())?;
             let time = self.time();
             let odd = self.b.ins().band_imm_u(time, 1);
             let is_turned = self.b.ins().icmp_imm_u(IntCC::Equal, odd, i64::from(gemm.from_end(1)));
             at = self.b.ins().select(is_turned, from_end, at);
         }
         if gemm.rounds == Rounds::AfterFirst {
-            let nothing = self.gemm_shape(GemmShape { k: 0, ..shape })?;
+            let nothing = self.constant(&GemmShape { k: 0, ..shape }.words())?;
             let (round, _) = self.round();
             let is_first = self.b.ins().icmp_imm_u(IntCC::Equal, round, 0);
             at = self.b.ins().select(is_first, nothing, at);
         }
         Ok(at)
-    }
-
-    /// The address of a product's shape.
-    fn gemm_shape(&mut self, shape: GemmShape) -> Result<Value, Error> {
-        let GemmShape {
-            form,
-            precision,
-            m,
-            n,
-            k,
-            parts,
-            a_stride,
-            b_stride,
-            c_stride,
-            accumulate,
-            from_end,
-            packed,
-            split,
-        } = shape;
-        let words = [
-            form, precision, m, n, k, parts, a_stride, b_stride, c_stride, accumulate, from_end, packed,
-            split,
-        ];
-        self.constant(&words)
     }
 
     /// How many rounds of the time loop around have been done, and how many there are.
@@ -384,44 +362,39 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
 
     fn pack(&mut self, pack: &Pack, split: Split) -> Result<(), Error> {
         let shape = PackShape {
-            form: form(pack.form),
+            form: pack.form.into(),
             k: word(pack.k),
             n: word(pack.n),
             b_stride: word(pack.b.stride),
-            format: format_word(pack.format),
-            split: cut(split),
+            format: pack.format.into(),
+            cut: split.into(),
         };
-        let PackShape { form, k, n, b_stride, format, split } = shape;
-        let shape = self.constant(&[form, k, n, b_stride, format, split])?;
+        let at = self.constant(&shape.words())?;
         let whole = Address { buffer: pack.to, offset: 0, terms: Vec::new() };
         let operands = [&pack.b.at, &whole].map(|at| self.address(at));
-        self.library(self.assembly.imports.pack, shape, &operands, split);
+        self.library(self.assembly.imports.pack, at, &operands, shape.cut);
         Ok(())
     }
 
     fn scatter(&mut self, scatter: &Scatter, split: Split) -> Result<(), Error> {
         let shape = ScatterShape {
-            gather: match scatter.gather {
-                Gather::Table => 0,
-                Gather::Add => 1,
-                Gather::Combine => 2,
-            },
+            gather: scatter.gather.into(),
             count: word(scatter.count),
             rows: word(scatter.rows),
             n: word(scatter.n),
             g_stride: word(scatter.g.stride),
-            split: cut(split),
+            cut: split.into(),
         };
-        let ScatterShape { gather, count, rows, n, g_stride, split } = shape;
-        let shape = self.constant(&[gather, count, rows, n, g_stride, split])?;
+        let at = self.constant(&shape.words())?;
         let table = Address { buffer: scatter.table, offset: 0, terms: Vec::new() };
         let operands = [&scatter.ids, &scatter.g.at, &table].map(|at| self.address(at));
-        self.library(self.assembly.imports.scatter, shape, &operands, split);
+        self.library(self.assembly.imports.scatter, at, &operands, shape.cut);
         Ok(())
     }
 
     fn distinct(&mut self, distinct: &Distinct) -> Result<(), Error> {
-        let shape = self.constant(&[word(distinct.len), word(distinct.rows)])?;
+        let shape = DistinctShape { len: word(distinct.len), rows: word(distinct.rows) };
+        let shape = self.constant(&shape.words())?;
         let whole = |buffer| Address { buffer, offset: 0, terms: Vec::new() };
         let results = [distinct.places, distinct.distinct, distinct.count].map(whole);
         let [ids, places, found, count] =
@@ -445,13 +418,13 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
     }
 
     /// Calls a library function with the address of its shape, its operands and the caller's place among the workers.
-    fn library(&mut self, function: FuncId, shape: Value, operands: &[Value], split: u32) {
+    fn library(&mut self, function: FuncId, shape: Value, operands: &[Value], cut: Cut) {
         let workers = self.b.ins().iconst(types::I32, self.program.workers as i64);
         let args = [&[shape], operands, &[self.worker, workers]].concat();
         let call = |entry: &mut Self| {
             entry.call(function, &args);
         };
-        if split == 0 { self.on_first_worker(call) } else { call(self) }
+        if cut == Cut::Whole { self.on_first_worker(call) } else { call(self) }
     }
 
     /// Where an element lies whose address has terms in time only.
@@ -539,26 +512,6 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
         let function = self.assembly.module.declare_func_in_func(function, self.b.func);
         let call = self.b.ins().call(function, args);
         self.b.inst_results(call).to_vec()
-    }
-}
-
-fn form(form: Form) -> u32 {
-    match form {
-        Form::NN => 0,
-        Form::NT => 1,
-        Form::TN => 2,
-    }
-}
-
-/// The `split` field of a shape.
-fn cut(split: Split) -> u32 {
-    match split {
-        Split::Whole => 0,
-        Split::Rows => 1,
-        Split::Columns => 2,
-        Split::AnyColumns => 3,
-        Split::Parts => 4,
-        Split::Axis(_) => panic!("internal error: a library call cut along a kernel's axis"),
     }
 }
 

@@ -41,7 +41,7 @@ mod work_stealing;
 use std::ops::Range;
 use std::ptr::null_mut;
 
-use lstmc_compiler::backend::cpu::abi::{GemmPlaces, GemmShape, PackShape, format_word};
+use lstmc_compiler::backend::cpu::abi::{self, Cut, GemmPlaces, GemmShape, PackShape};
 use lstmc_compiler::kernel::{Form, Format, Gemm, PANEL, Precision};
 use lstmc_compiler::plan::{COLUMN_GRAIN, Program, Split, Step, share};
 
@@ -52,31 +52,15 @@ use micro::{Isa, Operands};
 use product::{Layout, Left, Panels, Product, Right};
 pub use work_stealing::Claims;
 
-/// `op(A)` or `op(B)` as it lies in memory: [`GemmShape::form`] and [`PackShape::form`].
-const NT: u32 = 1;
-const TN: u32 = 2;
-
-/// The cuts of [`GemmShape::split`]; any other value: worker 0 does all.
-const ROWS: u32 = 1;
-const COLUMNS: u32 = 2;
-const ANY_COLUMNS: u32 = 3;
-const PARTS: u32 = 4;
-
-/// The format that a shape names, if it names one.
-fn format(word: u32) -> Option<Format> {
-    Format::ALL.into_iter().find(|&format| format_word(format) == word)
-}
-
-/// The worker's range of `extent` under `split`, where `by` is the split that cuts this extent.
-fn range(extent: usize, split: u32, by: u32, worker: u32, workers: u32) -> Range<usize> {
-    let grain = if by == COLUMNS { COLUMN_GRAIN } else { 1 };
-    match split {
-        _ if split == by || (split, by) == (ANY_COLUMNS, COLUMNS) => {
-            share(extent, worker as usize, workers as usize, grain)
-        }
-        ROWS | COLUMNS | ANY_COLUMNS | PARTS => 0..extent,
-        _ if worker == 0 => 0..extent,
-        _ => 0..0,
+/// The worker's range of `extent` under `cut`, where `by` is the cut that divides this extent.
+fn range(extent: usize, cut: Cut, by: Cut, worker: u32, workers: u32) -> Range<usize> {
+    let grain = if by == Cut::Columns { COLUMN_GRAIN } else { 1 };
+    match (cut, by) {
+        (Cut::Whole, _) if worker == 0 => 0..extent,
+        (Cut::Whole, _) => 0..0,
+        (Cut::AnyColumns, Cut::Columns) => share(extent, worker as usize, workers as usize, grain),
+        _ if cut == by => share(extent, worker as usize, workers as usize, grain),
+        (Cut::Rows | Cut::Columns | Cut::AnyColumns | Cut::Parts, _) => 0..extent,
     }
 }
 
@@ -106,9 +90,9 @@ pub unsafe extern "C" fn gemm(shape: *const GemmShape, places: *const GemmPlaces
 /// # Safety
 /// As [`gemm`].
 unsafe fn parts_on(isa: &'static Isa, shape: &GemmShape, places: &GemmPlaces, worker: u32, workers: u32) {
-    let parts = range(shape.parts as usize, shape.split, PARTS, worker, workers);
+    let parts = range(shape.parts as usize, shape.cut, Cut::Parts, worker, workers);
     for step in 0..parts.len() {
-        let part = parts.start + product::in_order(shape.from_end != 0, step, parts.len());
+        let part = parts.start + product::in_order(shape.from_end.is_on(), step, parts.len());
         let deep = share(shape.k as usize, part, shape.parts as usize, PANEL);
         let places = GemmPlaces {
             a: places.a.wrapping_add(deep.start),
@@ -127,13 +111,13 @@ unsafe fn parts_on(isa: &'static Isa, shape: &GemmShape, places: &GemmPlaces, wo
 /// # Safety
 /// As [`gemm`].
 unsafe fn first_rows(shape: &GemmShape, count: u32, c: *mut f32, worker: u32, workers: u32) -> GemmShape {
-    if shape.form == TN {
+    if shape.form == abi::Form::TN {
         return GemmShape { k: count.min(shape.k), ..*shape };
     }
     let m = count.min(shape.m);
-    let columns = range(shape.n as usize, shape.split, COLUMNS, worker, workers);
-    if shape.accumulate == 0 {
-        for row in range((shape.m - m) as usize, shape.split, ROWS, worker, workers) {
+    let columns = range(shape.n as usize, shape.cut, Cut::Columns, worker, workers);
+    if !shape.accumulate.is_on() {
+        for row in range((shape.m - m) as usize, shape.cut, Cut::Rows, worker, workers) {
             let at = (m as usize + row) * shape.c_stride as usize + columns.start;
             // SAFETY: the columns lie within the row, which no other worker writes there.
             unsafe { std::slice::from_raw_parts_mut(c.add(at), columns.len()).fill(0.0) };
@@ -263,18 +247,18 @@ fn steals(shape: &GemmShape, workers: u32) -> bool {
     let work = (u64::from(shape.m) * u64::from(shape.n)).saturating_mul(u64::from(shape.k));
     // Everything has to be done in one pass over the columns, and nothing beforehand that all of a worker's columns share:
     // packing A, or reading a long one once for B's transposed columns.
-    let one_pass = shape.packed == 0
-        && format(shape.precision) == Some(Format::F32)
+    let one_pass = shape.packed == abi::Packed::No
+        && shape.precision == abi::Precision::F32
         && match shape.form {
-            NT => false,
-            TN => driver::reads_as_it_lies(shape.a_stride as usize),
-            _ => true,
+            abi::Form::NT => false,
+            abi::Form::TN => driver::reads_as_it_lies(shape.a_stride as usize),
+            abi::Form::NN => true,
         };
     let panels = (shape.n as usize).div_ceil(PANEL);
     // Fewer rows are streamed or go over narrow blocks.
     let rows = shape.m as usize > driver::NARROW;
     let large = work >= LEAST_WORK && panels <= usize::from(u16::MAX);
-    shape.split == ANY_COLUMNS && workers > 1 && one_pass && rows && large
+    shape.cut == Cut::AnyColumns && workers > 1 && one_pass && rows && large
 }
 
 /// [`gemm`] on the given instruction set.
@@ -288,23 +272,22 @@ unsafe fn gemm_on(
     worker: u32,
     workers: u32,
 ) {
-    let rows = range(shape.m as usize, shape.split, ROWS, worker, workers);
+    let rows = range(shape.m as usize, shape.cut, Cut::Rows, worker, workers);
     // SAFETY: null or claims, as the caller promised.
     let claims = unsafe { claims.cast::<Claims>().as_ref() }.filter(|_| steals(shape, workers));
     let columns = match claims {
         Some(_) => 0..shape.n as usize,
-        None => range(shape.n as usize, shape.split, COLUMNS, worker, workers),
+        None => range(shape.n as usize, shape.cut, Cut::Columns, worker, workers),
     };
     if rows.is_empty() || columns.is_empty() {
         return;
     }
     let rides = !right_sums.is_null() || !squares.is_null();
     let (k, first) = (shape.k as usize, columns.start);
-    let precision =
-        if format(shape.precision) == Some(Format::Bf16) { Precision::Bf16 } else { Precision::F32 };
+    let precision = Precision::from(shape.precision);
     let operands = Operands::of(isa, precision);
     let (a_stride, c_stride) = (shape.a_stride as usize, shape.c_stride as usize);
-    let (row, step) = if shape.form == TN { (1, a_stride) } else { (a_stride, 1) };
+    let (row, step) = if shape.form == abi::Form::TN { (1, a_stride) } else { (a_stride, 1) };
     // SAFETY: all offsets stay inside the matrices, since the ranges stay inside their extents; a share of columns
     // starts at a multiple of COLUMN_GRAIN, which is PANEL.
     let product = unsafe {
@@ -317,14 +300,15 @@ unsafe fn gemm_on(
             b: right(shape, operands, b, first),
             c: c.add(rows.start * c_stride + first),
             c_row: c_stride,
-            add: shape.accumulate != 0,
-            from_end: shape.from_end != 0,
+            add: shape.accumulate.is_on(),
+            from_end: shape.from_end.is_on(),
             sums: if rows.start == 0 { from(right_sums, first) } else { null_mut() },
             squares: from(squares, first),
         }
     };
     let rows = (shape.m as usize, product.m);
-    let streams = k > 0 && streams(precision, format(shape.packed), shape.form == NT, rides, rows);
+    let streams =
+        k > 0 && streams(precision, shape.packed.format(), shape.form == abi::Form::NT, rides, rows);
     // SAFETY: the product's pointers are valid for its extents by the caller's promise.
     unsafe {
         match product.b {
@@ -345,7 +329,7 @@ unsafe fn gemm_on(
 /// B from column `first` on, as it lies at `b`.
 fn right(shape: &GemmShape, operands: Operands, b: *const f32, first: usize) -> Right {
     let stride = shape.b_stride as usize;
-    match (format(shape.packed), shape.form) {
+    match (shape.packed.format(), shape.form) {
         (Some(format), _) => {
             let apart = format.panel_len(shape.k as usize);
             let at = b.wrapping_add(first / PANEL * apart);
@@ -354,8 +338,8 @@ fn right(shape: &GemmShape, operands: Operands, b: *const f32, first: usize) -> 
                 false => Right::Reduced(Panels { at, apart, format }),
             }
         }
-        (None, NT) => Right::Columns { at: b.wrapping_add(first * stride), apart: stride },
-        (None, _) => Right::Rows { at: b.wrapping_add(first), apart: stride },
+        (None, abi::Form::NT) => Right::Columns { at: b.wrapping_add(first * stride), apart: stride },
+        (None, abi::Form::NN | abi::Form::TN) => Right::Rows { at: b.wrapping_add(first), apart: stride },
     }
 }
 
@@ -388,14 +372,14 @@ pub unsafe extern "C" fn pack(
 /// As [`pack`], and the CPU must have `isa`.
 unsafe fn pack_on(isa: &Isa, shape: &PackShape, b: *const f32, to: *mut f32, worker: u32, workers: u32) {
     let (k, n, stride) = (shape.k as usize, shape.n as usize, shape.b_stride as usize);
-    let columns = range(n, shape.split, COLUMNS, worker, workers);
+    let columns = range(n, shape.cut, Cut::Columns, worker, workers);
     let at = columns.start;
-    let source = if shape.form == NT {
+    let source = if shape.form == abi::Form::NT {
         Right::Columns { at: b.wrapping_add(at * stride), apart: stride }
     } else {
         Right::Rows { at: b.wrapping_add(at), apart: stride }
     };
-    let Some(format) = format(shape.format) else { return };
+    let format = Format::from(shape.format);
     let to = to.wrapping_add(at / PANEL * format.panel_len(k));
     // SAFETY: a share starts at a panel.
     unsafe { packing::packed(isa, source, columns.len(), k, format, to) };

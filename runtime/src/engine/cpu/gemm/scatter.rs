@@ -2,14 +2,10 @@
 
 use std::ops::Range;
 
-use lstmc_compiler::backend::cpu::abi::ScatterShape;
+use lstmc_compiler::backend::cpu::abi::{Cut, ScatterShape};
 use lstmc_compiler::kernel::{Gather, Scatter};
 
-use super::{COLUMNS, range, scratch};
-
-/// The values of [`ScatterShape::gather`] that are not a table of zeros.
-const ADD: u32 = 1;
-const COMBINE: u32 = 2;
+use super::{range, scratch};
 
 /// Elements of scratch that a worker needs: where each id was first.
 pub fn scratch(scatter: &Scatter) -> usize {
@@ -40,17 +36,17 @@ pub unsafe extern "C" fn scatter(
 ) {
     // SAFETY: the caller passes a valid shape.
     let shape = unsafe { *shape };
-    let columns = range(shape.n as usize, shape.split, COLUMNS, worker, workers);
+    let columns = range(shape.n as usize, shape.cut, Cut::Columns, worker, workers);
     if columns.is_empty() {
         return;
     }
     let rows = Rows { shape, ids, g, table, columns };
     // SAFETY: the caller's promises are the callees'.
     unsafe {
-        match shape.gather {
-            COMBINE => rows.combine(),
-            ADD => rows.add(),
-            _ => {
+        match Gather::from(shape.gather) {
+            Gather::Combine => rows.combine(),
+            Gather::Add => rows.add(),
+            Gather::Table => {
                 (0..shape.rows as usize).for_each(|row| rows.row(row).fill(0.0));
                 rows.add();
             }

@@ -5,7 +5,7 @@ mod parts;
 mod work_stealing;
 
 use lstmc_compiler::backend::cpu::abi::{
-    DistinctShape, GemmPlaces, GemmShape, PackShape, ScatterShape, format_word,
+    Cut, DistinctShape, Flag, Form, Gather, GemmPlaces, GemmShape, PackShape, ScatterShape,
 };
 use lstmc_compiler::kernel::Precision::{self, Bf16, F32};
 use lstmc_compiler::kernel::{Format, bf16_bits, bf16_value};
@@ -14,7 +14,10 @@ use ndarray::Array2;
 use proptest::prelude::*;
 
 use super::micro::{self, Isa};
-use super::{COLUMNS, NT, ROWS, TN, distinct, gemm, gemm_on, pack_on, range, scatter, streams};
+use super::{distinct, gemm, gemm_on, pack_on, range, scatter, streams};
+
+use Cut::{Columns, Rows, Whole};
+use Form::{NN, NT, TN};
 
 /// Marks elements that no product may write.
 const UNTOUCHED: f32 = 1.0e30;
@@ -22,7 +25,7 @@ const UNTOUCHED: f32 = 1.0e30;
 /// A product with its operands; rows of all matrices are longer than the matrices are wide by `gap`.
 #[derive(Debug, Clone)]
 struct Case {
-    form: u32,
+    form: Form,
     m: usize,
     n: usize,
     k: usize,
@@ -46,11 +49,11 @@ impl Case {
         (if form == TN { [k, m] } else { [m, k] }, if form == NT { [n, k] } else { [k, n] })
     }
 
-    fn shape(&self, packed: Option<Format>, split: u32) -> GemmShape {
+    fn shape(&self, packed: Option<Format>, cut: Cut) -> GemmShape {
         let (a, b) = self.lie();
         GemmShape {
             form: self.form,
-            precision: format_word(self.precision.into()),
+            precision: self.precision.into(),
             m: self.m as u32,
             n: self.n as u32,
             k: self.k as u32,
@@ -58,10 +61,10 @@ impl Case {
             a_stride: (a[1] + self.gap) as u32,
             b_stride: (b[1] + self.gap) as u32,
             c_stride: (self.n + self.gap) as u32,
-            from_end: 0,
-            accumulate: self.accumulate as u32,
-            packed: packed.map_or(0, format_word),
-            split,
+            from_end: Flag::Off,
+            accumulate: self.accumulate.into(),
+            packed: packed.into(),
+            cut,
         }
     }
 
@@ -74,14 +77,14 @@ impl Case {
         (numbers(1, a[0] * (a[1] + self.gap)), numbers(2, b[0] * (b[1] + self.gap)), c)
     }
 
-    fn packed(&self, isa: &'static Isa, b: &[f32], format: Format, split: u32, workers: u32) -> Vec<f32> {
+    fn packed(&self, isa: &'static Isa, b: &[f32], format: Format, cut: Cut, workers: u32) -> Vec<f32> {
         let shape = PackShape {
             form: self.form,
             k: self.k as u32,
             n: self.n as u32,
-            b_stride: self.shape(Some(format), 0).b_stride,
-            format: format_word(format),
-            split,
+            b_stride: self.shape(Some(format), Whole).b_stride,
+            format: format.into(),
+            cut,
         };
         let mut to = vec![f32::NAN; format.packed_len(self.k, self.n)];
         for worker in 0..workers {
@@ -91,12 +94,12 @@ impl Case {
         to
     }
 
-    fn run(&self, isa: &'static Isa, packed: Option<Format>, split: u32, workers: u32) -> Vec<f32> {
+    fn run(&self, isa: &'static Isa, packed: Option<Format>, cut: Cut, workers: u32) -> Vec<f32> {
         let mut b = self.operands().1;
         if let Some(format) = packed {
-            b = self.packed(isa, &b, format, COLUMNS, workers);
+            b = self.packed(isa, &b, format, Columns, workers);
         }
-        self.run_on(isa, &b, packed, split, workers)
+        self.run_on(isa, &b, packed, cut, workers)
     }
 
     /// The product with this B in the place of the case's own.
@@ -105,11 +108,11 @@ impl Case {
         isa: &'static Isa,
         b: &[f32],
         packed: Option<Format>,
-        split: u32,
+        cut: Cut,
         workers: u32,
     ) -> Vec<f32> {
         let (a, _, mut c) = self.operands();
-        let shape = self.shape(packed, split);
+        let shape = self.shape(packed, cut);
         let places = places(&a, b, &mut c);
         for worker in 0..workers {
             // SAFETY: the operands have the lengths that the shape asks for.
@@ -119,11 +122,11 @@ impl Case {
     }
 
     /// C and the sums of B's columns.
-    fn with_sums(&self, isa: &'static Isa, split: u32, workers: u32) -> (Vec<f32>, Vec<f32>) {
+    fn with_sums(&self, isa: &'static Isa, cut: Cut, workers: u32) -> (Vec<f32>, Vec<f32>) {
         let (a, b, mut c) = self.operands();
         let mut sums = [vec![f32::NAN; self.n], vec![UNTOUCHED; 40]].concat();
         let places = GemmPlaces { right_sums: sums.as_mut_ptr(), ..places(&a, &b, &mut c) };
-        let shape = self.shape(None, split);
+        let shape = self.shape(None, cut);
         for worker in 0..workers {
             // SAFETY: the operands have the lengths that the shape asks for.
             unsafe { gemm_on(isa, &shape, &places, worker, workers) };
@@ -196,21 +199,21 @@ fn bits(c: &[f32]) -> Vec<u32> {
 fn check_all(case: &Case) {
     let expected = case.expected();
     for isa in micro::available() {
-        let whole = case.run(isa, None, 0, 1);
+        let whole = case.run(isa, None, Whole, 1);
         case.check(isa, &whole, &expected);
         let format = Format::from(case.precision);
-        let packed = (case.form != TN).then(|| case.run(isa, Some(format), 0, 1));
+        let packed = (case.form != TN).then(|| case.run(isa, Some(format), Whole, 1));
         if let Some(packed) = &packed {
             case.check(isa, packed, &expected);
             if case.form != NT || !streams(case.precision, None, true, false, (case.m, case.m)) {
                 assert_eq!(bits(packed), bits(&whole), "{} {case:?}: packing changed the sums", isa.name);
             }
         }
-        for (split, workers) in [(0, 2), (ROWS, 2), (ROWS, 3), (COLUMNS, 2), (COLUMNS, 3)] {
-            let label = format!("{} {case:?}: split {split}, {workers} workers", isa.name);
-            assert_eq!(bits(&case.run(isa, None, split, workers)), bits(&whole), "{label}");
+        for (cut, workers) in [(Whole, 2), (Rows, 2), (Rows, 3), (Columns, 2), (Columns, 3)] {
+            let label = format!("{} {case:?}: cut {cut:?}, {workers} workers", isa.name);
+            assert_eq!(bits(&case.run(isa, None, cut, workers)), bits(&whole), "{label}");
             if let Some(packed) = &packed {
-                let found = case.run(isa, Some(format), split, workers);
+                let found = case.run(isa, Some(format), cut, workers);
                 assert_eq!(bits(&found), bits(packed), "{label}, packed");
             }
         }
@@ -223,20 +226,28 @@ fn check_all(case: &Case) {
 /// A product by weights in a format is the product by weights rounded to it, however it is cut.
 fn check_formats(case: &Case, isa: &'static Isa) {
     for format in [Format::Bf16, Format::Int8] {
-        let rounded = case.packed(isa, &case.rounded(format), Format::F32, 0, 1);
-        let expected = bits(&case.run_on(isa, &rounded, Some(Format::F32), 0, 1));
-        for (split, workers) in [(0, 1), (ROWS, 3), (COLUMNS, 2)] {
-            let found = bits(&case.run(isa, Some(format), split, workers));
+        let rounded = case.packed(isa, &case.rounded(format), Format::F32, Whole, 1);
+        let expected = bits(&case.run_on(isa, &rounded, Some(Format::F32), Whole, 1));
+        for (cut, workers) in [(Whole, 1), (Rows, 3), (Columns, 2)] {
+            let found = bits(&case.run(isa, Some(format), cut, workers));
             let name = isa.name;
-            assert_eq!(found, expected, "{name} {case:?} in {format}: split {split}, {workers} workers");
+            assert_eq!(found, expected, "{name} {case:?} in {format}: cut {cut:?}, {workers} workers");
         }
     }
 }
 
 fn case() -> impl Strategy<Value = Case> {
     let precision = prop_oneof![Just(Precision::F32), Just(Precision::Bf16)];
-    (0..3u32, 0..40usize, 0..80usize, 0..90usize, 0..3usize, any::<bool>(), precision).prop_map(
-        |(form, m, n, k, gap, accumulate, precision)| Case {
+    (
+        prop::sample::select(vec![NN, NT, TN]),
+        0..40usize,
+        0..80usize,
+        0..90usize,
+        0..3usize,
+        any::<bool>(),
+        precision,
+    )
+        .prop_map(|(form, m, n, k, gap, accumulate, precision)| Case {
             form,
             m,
             n,
@@ -244,8 +255,7 @@ fn case() -> impl Strategy<Value = Case> {
             gap: gap * 5,
             accumulate,
             precision,
-        },
-    )
+        })
 }
 
 proptest! {
@@ -262,7 +272,7 @@ fn products_longer_than_every_block_are_right_and_independent_of_the_split() {
     let sizes =
         [(253, 301, 700), (70, 1100, 530), (3, 2100, 777), (1, 530, 1030), (5, 40, 1500), (65, 33, 20_000)];
     for (m, n, k) in sizes {
-        for form in [0, NT, TN] {
+        for form in [NN, NT, TN] {
             for (precision, accumulate) in [(F32, false), (F32, true), (Bf16, true)] {
                 check_all(&Case { form, m, n, k, gap: 3, accumulate, precision });
             }
@@ -272,7 +282,7 @@ fn products_longer_than_every_block_are_right_and_independent_of_the_split() {
 
 #[test]
 fn a_weight_larger_than_the_caches_is_read_by_tiles_of_all_rows() {
-    for (m, form) in [(13, 0), (20, NT), (24, 0), (24, NT), (25, 0)] {
+    for (m, form) in [(13, NN), (20, NT), (24, NN), (24, NT), (25, NN)] {
         check_all(&Case { form, m, n: 1500, k: 1501, gap: 2, accumulate: false, precision: F32 });
         check_all(&Case { form, m, n: 1500, k: 2801, gap: 2, accumulate: false, precision: Bf16 });
     }
@@ -288,14 +298,14 @@ fn more_rows_than_are_packed_at_a_time() {
 
 #[test]
 fn empty_products_write_what_they_should() {
-    let case = Case { form: 0, m: 3, n: 5, k: 0, gap: 2, accumulate: false, precision: F32 };
+    let case = Case { form: NN, m: 3, n: 5, k: 0, gap: 2, accumulate: false, precision: F32 };
     for isa in micro::available() {
-        let c = case.run(isa, None, 0, 1);
+        let c = case.run(isa, None, Whole, 1);
         assert!(c.chunks(7).all(|row| row[..5] == [0.0; 5] && row[5..] == [UNTOUCHED; 2]));
         let kept = Case { accumulate: true, ..case.clone() };
-        assert_eq!(kept.run(isa, None, 0, 1), kept.operands().2);
+        assert_eq!(kept.run(isa, None, Whole, 1), kept.operands().2);
         for (m, n) in [(0, 5), (3, 0)] {
-            Case { m, n, k: 4, ..case.clone() }.run(isa, None, COLUMNS, 2);
+            Case { m, n, k: 4, ..case.clone() }.run(isa, None, Columns, 2);
         }
     }
 }
@@ -305,8 +315,8 @@ fn empty_products_write_what_they_should() {
 fn products_of_the_first_rows_leave_out_the_others() {
     let (m, n, k, gap) = (37, 70, 45, 2);
     for (form, accumulate, precision) in [
-        (0, false, F32),
-        (0, true, F32),
+        (NN, false, F32),
+        (NN, true, F32),
         (NT, false, F32),
         (TN, false, F32),
         (TN, true, F32),
@@ -320,7 +330,7 @@ fn products_of_the_first_rows_leave_out_the_others() {
             } else {
                 Case { m: m.min(count), ..case.clone() }
             };
-            let first = shorter.run(micro::best(), None, 0, 1);
+            let first = shorter.run(micro::best(), None, Whole, 1);
             let mut expected = c.clone();
             if !accumulate {
                 expected.chunks_mut(n + gap).for_each(|row| row[..n].fill(0.0));
@@ -331,14 +341,14 @@ fn products_of_the_first_rows_leave_out_the_others() {
             if form == TN {
                 b.iter_mut().skip(count * (n + gap)).for_each(|x| *x = f32::NAN);
             }
-            for (split, workers) in [(0, 1), (0, 2), (ROWS, 2), (ROWS, 3), (COLUMNS, 2), (COLUMNS, 3)] {
-                let (shape, prefix, mut found) = (case.shape(None, split), count as u32, c.clone());
+            for (cut, workers) in [(Whole, 1), (Whole, 2), (Rows, 2), (Rows, 3), (Columns, 2), (Columns, 3)] {
+                let (shape, prefix, mut found) = (case.shape(None, cut), count as u32, c.clone());
                 let places = GemmPlaces { prefix: &prefix, ..places(&a, &b, &mut found) };
                 for worker in 0..workers {
                     // SAFETY: the operands have the lengths that the shape asks for.
                     unsafe { gemm(&shape, &places, worker, workers) };
                 }
-                let label = format!("{case:?}: {count} rows, split {split}, {workers} workers");
+                let label = format!("{case:?}: {count} rows, cut {cut:?}, {workers} workers");
                 assert_eq!(bits(&found), bits(&expected), "{label}");
             }
             (a, b) = (case.operands().0, case.operands().1);
@@ -365,18 +375,20 @@ fn a_product_sums_the_columns_of_its_right_side() {
         (3, 20, 0),
     ];
     for (m, n, k) in sizes {
-        for (form, accumulate) in [(0, false), (TN, false), (TN, true)] {
+        for (form, accumulate) in [(NN, false), (TN, false), (TN, true)] {
             let case = Case { form, m, n, k, gap: 3, accumulate, precision: F32 };
-            let ones = Case { form: 0, m: 1, accumulate: false, ..case.clone() };
+            let ones = Case { form: NN, m: 1, accumulate: false, ..case.clone() };
             for isa in micro::available() {
-                let (shape, b) = (ones.shape(None, 0), case.operands().1);
+                let (shape, b) = (ones.shape(None, Whole), case.operands().1);
                 let mut expected = vec![0.0; n];
                 // SAFETY: the operands have the lengths that the shape asks for.
                 unsafe { gemm_on(isa, &shape, &places(&vec![1.0; k], &b, &mut expected), 0, 1) };
-                let plain = case.run(isa, None, 0, 1);
-                for (split, workers) in [(0, 1), (0, 2), (ROWS, 2), (ROWS, 3), (COLUMNS, 2), (COLUMNS, 3)] {
-                    let (c, sums) = case.with_sums(isa, split, workers);
-                    let label = format!("{} {case:?}: split {split}, {workers} workers", isa.name);
+                let plain = case.run(isa, None, Whole, 1);
+                for (cut, workers) in
+                    [(Whole, 1), (Whole, 2), (Rows, 2), (Rows, 3), (Columns, 2), (Columns, 3)]
+                {
+                    let (c, sums) = case.with_sums(isa, cut, workers);
+                    let label = format!("{} {case:?}: cut {cut:?}, {workers} workers", isa.name);
                     assert_eq!(bits(&sums), bits(&expected), "{label}: sums");
                     assert_eq!(bits(&c), bits(&plain), "{label}: the product");
                 }
@@ -393,7 +405,7 @@ fn a_product_sums_the_squares_of_its_result() {
         [(1, 5, 3), (4, 40, 9), (13, 77, 20), (200, 301, 50), (253, 40, 1430), (4200, 33, 720), (3, 20, 0)];
     for (m, n, k) in sizes {
         for (form, accumulate, precision) in
-            [(0, false, F32), (0, false, Bf16), (NT, true, F32), (TN, false, F32), (TN, true, Bf16)]
+            [(NN, false, F32), (NN, false, Bf16), (NT, true, F32), (TN, false, F32), (TN, true, Bf16)]
         {
             let case = Case { form, m, n, k, gap: 3, accumulate, precision };
             for isa in micro::available() {
@@ -408,19 +420,19 @@ fn a_product_sums_the_squares_of_its_result() {
 
 fn check_squares(case: &Case, isa: &'static Isa, packed: Option<Format>) {
     let (expected, mut first) = (case.expected(), None);
-    for (split, workers) in [(0, 1), (0, 2), (COLUMNS, 2), (COLUMNS, 3)] {
+    for (cut, workers) in [(Whole, 1), (Whole, 2), (Columns, 2), (Columns, 3)] {
         let (a, mut b, mut c) = case.operands();
         if let Some(format) = packed {
-            b = case.packed(isa, &b, format, 0, 1);
+            b = case.packed(isa, &b, format, Whole, 1);
         }
         let mut found = [vec![f32::NAN; case.n], vec![UNTOUCHED; 40]].concat();
         let places = GemmPlaces { squares: found.as_mut_ptr(), ..places(&a, &b, &mut c) };
-        let shape = case.shape(packed, split);
+        let shape = case.shape(packed, cut);
         for worker in 0..workers {
             // SAFETY: the operands have the lengths that the shape asks for.
             unsafe { gemm_on(isa, &shape, &places, worker, workers) };
         }
-        let label = format!("{} {case:?} {packed:?}: split {split}, {workers} workers", isa.name);
+        let label = format!("{} {case:?} {packed:?}: cut {cut:?}, {workers} workers", isa.name);
         case.check(isa, &c, &expected);
         assert_eq!(found.split_off(case.n), [UNTOUCHED; 40], "{label}");
         for (column, &sum) in found.iter().enumerate() {
@@ -441,10 +453,10 @@ fn check_squares(case: &Case, isa: &'static Isa, packed: Option<Format>) {
 #[test]
 fn a_product_in_the_packed_layout_ignores_what_pads_it() {
     // An infinity in A times the padding's zeros is not a number; it must not reach C.
-    let case = Case { form: 0, m: 5, n: 3, k: 2, gap: 0, accumulate: false, precision: F32 };
-    let shape = case.shape(Some(Format::F32), 0);
+    let case = Case { form: NN, m: 5, n: 3, k: 2, gap: 0, accumulate: false, precision: F32 };
+    let shape = case.shape(Some(Format::F32), Whole);
     for isa in micro::available() {
-        let b = case.packed(isa, &[1.0; 6], Format::F32, 0, 1);
+        let b = case.packed(isa, &[1.0; 6], Format::F32, Whole, 1);
         let mut c = vec![0.0; 15];
         // SAFETY: the operands have the lengths that the shape asks for.
         unsafe { gemm_on(isa, &shape, &places(&[f32::INFINITY; 10], &b, &mut c), 0, 1) };
@@ -457,7 +469,7 @@ fn panels_are_laid_out_as_the_kernel_form_says() {
     let case = Case { form: NT, m: 1, n: 21, k: 11, gap: 4, accumulate: false, precision: F32 };
     let (_, b, _) = case.operands();
     for isa in micro::available() {
-        let packed = case.packed(isa, &b, Format::F32, COLUMNS, 2);
+        let packed = case.packed(isa, &b, Format::F32, Columns, 2);
         for (at, &value) in packed.iter().enumerate() {
             let (panel, k, column) = (at / (16 * 11), at / 16 % 11, at % 16);
             let column = panel * 16 + column;
@@ -475,30 +487,30 @@ fn scatter_adds_rows_in_order() {
     let g = numbers(5, ids.len() * stride);
     let before = numbers(6, rows * n);
     // Zeros and all rows added; what was there and all rows added; sums at the first place of each id.
-    for gather in 0..3 {
-        let mut expected = if gather == 1 { before.clone() } else { vec![0.0f32; rows * n] };
+    for gather in [Gather::Table, Gather::Add, Gather::Combine] {
+        let mut expected = if gather == Gather::Add { before.clone() } else { vec![0.0f32; rows * n] };
         for (i, &id) in ids.iter().enumerate() {
-            let to = if gather == 2 { first[i] } else { id as usize };
+            let to = if gather == Gather::Combine { first[i] } else { id as usize };
             for j in 0..n {
                 expected[to * n + j] += g[i * stride + j];
             }
         }
-        let written = if gather == 2 { ids.len() * n } else { rows * n };
-        for (split, workers) in [(0, 1), (0, 2), (COLUMNS, 1), (COLUMNS, 2), (COLUMNS, 5)] {
+        let written = if gather == Gather::Combine { ids.len() * n } else { rows * n };
+        for (cut, workers) in [(Whole, 1), (Whole, 2), (Columns, 1), (Columns, 2), (Columns, 5)] {
             let shape = ScatterShape {
                 gather,
                 count: ids.len() as u32,
                 rows: rows as u32,
                 n: n as u32,
                 g_stride: stride as u32,
-                split,
+                cut,
             };
             let mut table = before.clone();
             for worker in 0..workers {
                 // SAFETY: the buffers have the lengths that the shape asks for, and the ids are below `rows`.
                 unsafe { scatter(&shape, ids.as_ptr(), g.as_ptr(), table.as_mut_ptr(), worker, workers) };
             }
-            let label = format!("gather {gather}, split {split}, {workers} workers");
+            let label = format!("gather {gather:?}, cut {cut:?}, {workers} workers");
             assert_eq!(bits(&table[..written]), bits(&expected[..written]), "{label}");
             assert_eq!(bits(&table[written..]), bits(&before[written..]), "{label}: wrote past the rows");
         }
@@ -540,11 +552,11 @@ fn distinct_ids_are_found_in_order_whatever_the_scratch_holds() {
 
 #[test]
 fn ranges_cover_an_extent_once() {
-    for split in [0, ROWS, COLUMNS] {
+    for (cut, by) in [(Whole, Rows), (Rows, Rows), (Columns, Columns)] {
         for workers in 1..5 {
             let covered: Vec<usize> =
-                (0..workers).flat_map(|worker| range(100, split, split.max(1), worker, workers)).collect();
-            assert_eq!(covered, (0..100).collect::<Vec<_>>(), "split {split}, {workers} workers");
+                (0..workers).flat_map(|worker| range(100, cut, by, worker, workers)).collect();
+            assert_eq!(covered, (0..100).collect::<Vec<_>>(), "cut {cut:?}, {workers} workers");
         }
     }
 }

@@ -5,7 +5,10 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Barrier, Mutex};
 
-use crate::backend::cpu::abi::{DistinctShape, GemmPlaces, GemmShape, Library, PackShape, Run, ScatterShape};
+use crate::backend::cpu::abi::{
+    Cut, DistinctShape, Form, Format, Gather, GemmPlaces, GemmShape, Library, PackShape, Packed, Precision,
+    Run, ScatterShape,
+};
 use crate::backend::cpu::cranelift::{Native, Wanted, build, target};
 use crate::kernel::{
     Axis, BufferKind, Elem, For, Item, Kernel, Machine, Module, PANEL, Stmt, bf16_bits, bf16_value,
@@ -188,14 +191,13 @@ pub fn library() -> Library {
     Library { gemm, pack, scatter, distinct, barrier, begin_step, end_step, random_key, mark }
 }
 
-fn ranges(m: u32, n: u32, split: u32, worker: u32, workers: u32) -> (Range<usize>, Range<usize>) {
+fn ranges(m: u32, n: u32, cut: Cut, worker: u32, workers: u32) -> (Range<usize>, Range<usize>) {
     let (m, n) = (m as usize, n as usize);
     let (worker, workers) = (worker as usize, workers as usize);
-    match split {
-        0 => (0..m, 0..n),
-        1 => (share(m, worker, workers, 1), 0..n),
-        4 => (0..m, 0..n),
-        _ => (0..m, share(n, worker, workers, COLUMN_GRAIN)),
+    match cut {
+        Cut::Whole | Cut::Parts => (0..m, 0..n),
+        Cut::Rows => (share(m, worker, workers, 1), 0..n),
+        Cut::Columns | Cut::AnyColumns => (0..m, share(n, worker, workers, COLUMN_GRAIN)),
     }
 }
 
@@ -214,7 +216,8 @@ unsafe extern "C" fn gemm(shape: *const GemmShape, places: *const GemmPlaces, wo
     // SAFETY: compiled code passes a constant shape and operands of that shape.
     let (shape, places) = unsafe { (*shape, *places) };
     let (k, parts) = (shape.k as usize, shape.parts as usize);
-    let own = if shape.split == 4 { share(parts, worker as usize, workers as usize, 1) } else { 0..parts };
+    let is_cut = shape.cut == Cut::Parts;
+    let own = if is_cut { share(parts, worker as usize, workers as usize, 1) } else { 0..parts };
     for part in own {
         let deep = share(k, part, parts, PANEL);
         let shape = GemmShape { k: deep.len() as u32, ..shape };
@@ -235,7 +238,7 @@ unsafe fn part_of_gemm(shape: &GemmShape, places: &GemmPlaces, worker: u32, work
         let s = *shape;
         let GemmPlaces { a, b, c, prefix, right_sums, squares, claims: passed } = *places;
         assert_eq!(passed, claims());
-        let (rows, columns) = ranges(s.m, s.n, s.split, worker, workers);
+        let (rows, columns) = ranges(s.m, s.n, s.cut, worker, workers);
         let k = s.k as usize;
         if !right_sums.is_null() && rows.start == 0 && !rows.is_empty() {
             for j in columns.clone() {
@@ -246,20 +249,25 @@ unsafe fn part_of_gemm(shape: &GemmShape, places: &GemmPlaces, worker: u32, work
         for i in rows.clone() {
             for j in columns.clone() {
                 let to = c.add(i * s.c_stride as usize + j);
-                let mut sum = if s.accumulate == 1 { *to } else { 0.0 };
-                let round = |x: f32| if s.precision == 2 { bf16_value(bf16_bits(x)) } else { x };
+                let mut sum = if s.accumulate.is_on() { *to } else { 0.0 };
+                let round =
+                    |x: f32| if s.precision == Precision::Bf16 { bf16_value(bf16_bits(x)) } else { x };
                 for l in 0..k {
-                    let l = if s.from_end == 1 { k - 1 - l } else { l };
-                    let left =
-                        if s.form == 2 { l * s.a_stride as usize + i } else { i * s.a_stride as usize + l };
+                    let l = if s.from_end.is_on() { k - 1 - l } else { l };
+                    let left = if s.form == Form::TN {
+                        l * s.a_stride as usize + i
+                    } else {
+                        i * s.a_stride as usize + l
+                    };
                     let right = match (s.packed, s.form) {
-                        (1, _) => *b.add(j / PANEL * PANEL * k + l * PANEL + j % PANEL),
-                        (2, _) => bf16_value(*b.cast::<u16>().add(bf16_place(k, l, j))),
-                        (_, 1) => *b.add(j * s.b_stride as usize + l),
-                        _ => *b.add(l * s.b_stride as usize + j),
+                        (Packed::F32, _) => *b.add(j / PANEL * PANEL * k + l * PANEL + j % PANEL),
+                        (Packed::Bf16, _) => bf16_value(*b.cast::<u16>().add(bf16_place(k, l, j))),
+                        (Packed::Int8, _) => unreachable!("no test has weights in int8"),
+                        (Packed::No, Form::NT) => *b.add(j * s.b_stride as usize + l),
+                        (Packed::No, Form::NN | Form::TN) => *b.add(l * s.b_stride as usize + j),
                     };
                     // TN: the row of A is the place in the contraction.
-                    if (if s.form == 2 { l } else { i }) < first {
+                    if (if s.form == Form::TN { l } else { i }) < first {
                         sum += round(*a.add(left)) * round(right);
                     }
                 }
@@ -281,15 +289,19 @@ unsafe extern "C" fn pack(shape: *const PackShape, b: *const f32, to: *mut f32, 
     unsafe {
         let s = *shape;
         let (k, n) = (s.k as usize, s.n as usize);
-        let (_, columns) = ranges(0, n.next_multiple_of(PANEL) as u32, s.split, worker, workers);
+        let (_, columns) = ranges(0, n.next_multiple_of(PANEL) as u32, s.cut, worker, workers);
         for j in columns {
             for l in 0..k {
-                let from =
-                    if s.form == 1 { j * s.b_stride as usize + l } else { l * s.b_stride as usize + j };
+                let from = if s.form == Form::NT {
+                    j * s.b_stride as usize + l
+                } else {
+                    l * s.b_stride as usize + j
+                };
                 let value = if j < n { *b.add(from) } else { 0.0 };
                 match s.format {
-                    2 => *to.cast::<u16>().add(bf16_place(k, l, j)) = bf16_bits(value),
-                    _ => *to.add(j / PANEL * PANEL * k + l * PANEL + j % PANEL) = value,
+                    Format::Bf16 => *to.cast::<u16>().add(bf16_place(k, l, j)) = bf16_bits(value),
+                    Format::Int8 => unreachable!("no test has weights in int8"),
+                    Format::F32 => *to.add(j / PANEL * PANEL * k + l * PANEL + j % PANEL) = value,
                 }
             }
         }
@@ -307,11 +319,11 @@ unsafe extern "C" fn scatter(
     // SAFETY: as for `gemm`.
     unsafe {
         let s = *shape;
-        let (_, columns) = ranges(0, s.n, s.split, worker, workers);
+        let (_, columns) = ranges(0, s.n, s.cut, worker, workers);
         for column in columns {
-            let combine = s.gather == 2;
+            let combine = s.gather == Gather::Combine;
             let rows = if combine { s.count } else { s.rows };
-            for row in (0..rows as usize).filter(|_| s.gather != 1) {
+            for row in (0..rows as usize).filter(|_| s.gather != Gather::Add) {
                 *table.add(row * s.n as usize + column) = 0.0;
             }
             for i in 0..s.count as usize {

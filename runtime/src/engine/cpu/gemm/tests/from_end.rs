@@ -1,10 +1,10 @@
 //! Products that read B from its end.
 
-use lstmc_compiler::backend::cpu::abi::GemmShape;
+use lstmc_compiler::backend::cpu::abi::{Cut, Flag, GemmShape};
 use lstmc_compiler::kernel::Precision::F32;
 
-use super::super::{COLUMNS, NT, PARTS, ROWS, gemm_on, micro, parts_on};
-use super::{Case, bits, places};
+use super::super::{gemm_on, micro, parts_on};
+use super::{Case, Columns, NN, NT, Rows, Whole, bits, places};
 
 /// Of A and B, all steps of the contraction in the opposite order.
 fn mirrored(case: &Case, a: &[f32], b: &[f32]) -> (Vec<f32>, Vec<f32>) {
@@ -20,28 +20,28 @@ fn mirrored(case: &Case, a: &[f32], b: &[f32]) -> (Vec<f32>, Vec<f32>) {
 #[test]
 fn sums_begin_at_the_end() {
     for (form, m, n, k) in
-        [(0, 1, 300, 90), (0, 3, 70, 1500), (0, 2, 2100, 40), (NT, 1, 50, 130), (NT, 4, 33, 257)]
+        [(NN, 1, 300, 90), (NN, 3, 70, 1500), (NN, 2, 2100, 40), (NT, 1, 50, 130), (NT, 4, 33, 257)]
     {
         for accumulate in [false, true] {
             let case = Case { form, m, n, k, gap: 3, accumulate, precision: F32 };
             let (a, b, c) = case.operands();
             let (mirrored_a, mirrored_b) =
                 if form == NT { (a.clone(), b.clone()) } else { mirrored(&case, &a, &b) };
-            let plain = case.shape(None, 0);
+            let plain = case.shape(None, Whole);
             for isa in micro::available() {
                 let mut expected = c.clone();
                 let places = places(&mirrored_a, &mirrored_b, &mut expected);
                 // SAFETY: the operands have the lengths that the shape asks for.
                 unsafe { gemm_on(isa, &plain, &places, 0, 1) };
-                for (split, workers) in [(0, 1), (ROWS, 2), (COLUMNS, 2), (COLUMNS, 3)] {
+                for (cut, workers) in [(Whole, 1), (Rows, 2), (Columns, 2), (Columns, 3)] {
                     let mut found = c.clone();
                     let places = super::places(&a, &b, &mut found);
-                    let shape = GemmShape { from_end: 1, split, ..plain };
+                    let shape = GemmShape { from_end: Flag::On, cut, ..plain };
                     for worker in 0..workers {
                         // SAFETY: as above.
                         unsafe { gemm_on(isa, &shape, &places, worker, workers) };
                     }
-                    let label = format!("{} {case:?}: split {split}, {workers} workers", isa.name);
+                    let label = format!("{} {case:?}: cut {cut:?}, {workers} workers", isa.name);
                     assert_eq!(bits(&found), bits(&expected), "{label}");
                 }
             }
@@ -52,9 +52,9 @@ fn sums_begin_at_the_end() {
 /// Each part is read from its own end, whoever computes it.
 #[test]
 fn parts_begin_at_their_ends() {
-    let case = Case { form: 0, m: 2, n: 90, k: 96, gap: 0, accumulate: false, precision: F32 };
+    let case = Case { form: NN, m: 2, n: 90, k: 96, gap: 0, accumulate: false, precision: F32 };
     let (a, b, c) = case.operands();
-    let shape = GemmShape { from_end: 1, parts: 2, ..case.shape(None, 0) };
+    let shape = GemmShape { from_end: Flag::On, parts: 2, ..case.shape(None, Whole) };
     for isa in micro::available() {
         let mut expected = vec![];
         for part in [0, 1] {
@@ -70,7 +70,7 @@ fn parts_begin_at_their_ends() {
             let places = places(&a, &b, &mut found);
             for worker in 0..workers {
                 // SAFETY: as above, and C has as many parts.
-                unsafe { parts_on(isa, &GemmShape { split: PARTS, ..shape }, &places, worker, workers) };
+                unsafe { parts_on(isa, &GemmShape { cut: Cut::Parts, ..shape }, &places, worker, workers) };
             }
             assert_eq!(bits(&found), bits(&expected), "{} {case:?}: {workers} workers", isa.name);
         }

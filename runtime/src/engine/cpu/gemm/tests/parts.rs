@@ -1,20 +1,20 @@
 //! Products whose contraction is cut into parts.
 
-use lstmc_compiler::backend::cpu::abi::GemmShape;
+use lstmc_compiler::backend::cpu::abi::{Cut::Parts, GemmShape};
 use lstmc_compiler::kernel::PANEL;
 use lstmc_compiler::kernel::Precision::F32;
 use lstmc_compiler::plan::share;
 
-use super::super::{COLUMNS, PARTS, ROWS, gemm};
-use super::{Case, bits, places};
+use super::super::gemm;
+use super::{Case, Columns, NN, Rows, Whole, bits, places};
 
 /// Each part is the product of its columns of A and rows of B, to the bit, whoever computes it.
 #[test]
 fn parts_are_products_of_their_own() {
     for (m, n, k, parts) in [(1, 70, 200, 4), (3, 33, 90, 3), (2, 1100, 40, 8), (1, 5, 0, 2)] {
-        let case = Case { form: 0, m, n, k, gap: 2, accumulate: false, precision: F32 };
+        let case = Case { form: NN, m, n, k, gap: 2, accumulate: false, precision: F32 };
         let (a, b, c) = case.operands();
-        let one = case.shape(None, 0);
+        let one = case.shape(None, Whole);
         let (row, len) = (one.b_stride as usize, c.len());
         let mut expected = vec![];
         for part in 0..parts {
@@ -26,17 +26,18 @@ fn parts_are_products_of_their_own() {
             unsafe { gemm(&shape, &places, 0, 1) };
             expected.extend(c);
         }
-        for (split, workers) in [(0, 1), (0, 2), (ROWS, 2), (COLUMNS, 3), (PARTS, 1), (PARTS, 2), (PARTS, 3)]
+        for (cut, workers) in
+            [(Whole, 1), (Whole, 2), (Rows, 2), (Columns, 3), (Parts, 1), (Parts, 2), (Parts, 3)]
         {
             let mut found = c.repeat(parts);
-            let shape = GemmShape { parts: parts as u32, split, ..one };
+            let shape = GemmShape { parts: parts as u32, cut, ..one };
             let places = places(&a, &b, &mut found);
             for worker in 0..workers {
                 // SAFETY: as above, and C has as many parts.
                 unsafe { gemm(&shape, &places, worker, workers) };
             }
             assert_eq!(found.len(), parts * len);
-            assert_eq!(bits(&found), bits(&expected), "{case:?}: split {split}, {workers} workers");
+            assert_eq!(bits(&found), bits(&expected), "{case:?}: cut {cut:?}, {workers} workers");
         }
     }
 }

@@ -3,13 +3,13 @@
 use std::sync::Barrier;
 use std::thread;
 
-use lstmc_compiler::backend::cpu::abi::{GemmPlaces, GemmShape};
+use lstmc_compiler::backend::cpu::abi::{Cut::AnyColumns, GemmPlaces, GemmShape, Packed, Precision};
 use lstmc_compiler::kernel::Precision::F32;
 
 use super::super::micro::{self, Isa};
-use super::super::{ANY_COLUMNS, COLUMNS, TN, gemm, gemm_on};
 use super::super::{Claims, steals};
-use super::{Case, bits, places};
+use super::super::{gemm, gemm_on};
+use super::{Case, Columns, NN, NT, Rows, TN, bits, places};
 
 /// What a product writes: C, the sums of B's columns and of squares of C's columns.
 #[derive(Clone, PartialEq)]
@@ -23,9 +23,9 @@ struct Results {
 fn cases() -> Vec<Case> {
     let case = |form, m, n, k, accumulate| Case { form, m, n, k, gap: 3, accumulate, precision: F32 };
     let cases =
-        vec![case(0, 70, 1003, 300, false), case(TN, 200, 1100, 90, true), case(TN, 180, 301, 730, false)];
-    assert!(cases.iter().all(|case| steals(&case.shape(None, ANY_COLUMNS), 2)));
-    assert!(!cases.iter().any(|case| steals(&case.shape(None, COLUMNS), 2)));
+        vec![case(NN, 70, 1003, 300, false), case(TN, 200, 1100, 90, true), case(TN, 180, 301, 730, false)];
+    assert!(cases.iter().all(|case| steals(&case.shape(None, AnyColumns), 2)));
+    assert!(!cases.iter().any(|case| steals(&case.shape(None, Columns), 2)));
     cases
 }
 
@@ -71,7 +71,7 @@ fn who_takes_which_columns_changes_no_bit() {
     for case in cases() {
         let (a, b, c) = case.operands();
         let untouched = Results { c, sums: vec![f32::NAN; case.n], squares: vec![f32::NAN; case.n] };
-        let shape = case.shape(None, ANY_COLUMNS);
+        let shape = case.shape(None, AnyColumns);
         for isa in micro::available() {
             let mut expected = untouched.clone();
             Shared(shape, of(&a, &b, &mut expected, None)).run(isa, 0, 1);
@@ -108,7 +108,7 @@ fn who_takes_which_columns_changes_no_bit() {
 fn products_of_the_first_rows_share_columns_too() {
     for case in cases().into_iter().filter(|case| !case.accumulate) {
         let (a, b, c) = case.operands();
-        let shape = case.shape(None, ANY_COLUMNS);
+        let shape = case.shape(None, AnyColumns);
         let rows = if case.form == TN { case.k } else { case.m };
         for count in [1, rows as u32 - 1, rows as u32] {
             let run = |workers, claims: Option<&Claims>| {
@@ -143,15 +143,15 @@ fn products_of_the_first_rows_share_columns_too() {
 #[test]
 fn other_products_are_cut_once_and_for_all() {
     let case = Case { form: TN, m: 200, n: 1100, k: 90, gap: 3, accumulate: false, precision: F32 };
-    let shape = case.shape(None, ANY_COLUMNS);
+    let shape = case.shape(None, AnyColumns);
     assert!(steals(&shape, 2) && !steals(&shape, 1));
     let crowded = GemmShape { a_stride: 512, ..shape };
-    assert!(!steals(&crowded, 2) && steals(&GemmShape { form: 0, ..crowded }, 2));
+    assert!(!steals(&crowded, 2) && steals(&GemmShape { form: NN, ..crowded }, 2));
     for other in [
-        GemmShape { form: super::NT, ..shape },
-        GemmShape { packed: 1, ..shape },
-        GemmShape { precision: 2, ..shape },
-        GemmShape { split: super::ROWS, ..shape },
+        GemmShape { form: NT, ..shape },
+        GemmShape { packed: Packed::F32, ..shape },
+        GemmShape { precision: Precision::Bf16, ..shape },
+        GemmShape { cut: Rows, ..shape },
         GemmShape { k: 9, ..shape },
         GemmShape { m: 64, k: 9000, ..shape },
         GemmShape { n: 2 << 20, ..shape },
