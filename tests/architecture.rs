@@ -15,16 +15,27 @@ const SHARED: [&str; 3] = ["diag", "scalar", "target"];
 /// What back ends see, beside [`SHARED`].
 const SEEN_BY_BACKENDS: [&str; 3] = ["kernel", "plan", "backend"];
 
+/// What back ends share: what scalar operations are made of, and the tests.
+const SHARED_BY_BACKENDS: [&str; 2] = ["elementary", "suite"];
+
 /// Folders whose files import each other in no circle; what two need is below both. A folder's `mod.rs` has the types that
 /// all of them use, and does not count.
-const WITHOUT_CIRCLES: [&str; 3] = ["compiler/src/diag", "compiler/src/model", "compiler/src/syntax"];
+const WITHOUT_CIRCLES: [&str; 7] = [
+    "compiler/src/backend/cpu",
+    "compiler/src/backend/cpu/cranelift",
+    "compiler/src/backend/cpu/x86",
+    "compiler/src/diag",
+    "compiler/src/model",
+    "compiler/src/syntax",
+    "runtime/src/engine/cpu/gemm",
+];
 
 /// Files, and folders that end in `/`, which may say `unsafe`.
 const UNSAFE: [&str; 11] = [
     "benches/kernels.rs",
-    "compiler/src/backend/abi.rs",
-    "compiler/src/backend/cranelift/mod.rs",
-    "compiler/src/backend/cranelift/tests/support.rs",
+    "compiler/src/backend/cpu/abi.rs",
+    "compiler/src/backend/cpu/cranelift/mod.rs",
+    "compiler/src/backend/cpu/cranelift/tests/support.rs",
     "runtime/src/engine/cpu/arena.rs",
     "runtime/src/engine/cpu/gemm/",
     "runtime/src/engine/cpu/machine.rs",
@@ -224,6 +235,31 @@ fn each_stage_imports_only_earlier_ones() {
         let depth = inner.split('/').count();
         if stage != "lib" && climbs(without_tests(&code)) >= depth {
             faults.push(format!("{}: `super` leads out of {stage}", source.path));
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn back_ends_know_neither_each_other_nor_what_is_above_them() {
+    let mut faults = vec![];
+    for source in sources("compiler/src/backend") {
+        let inner = source.path.trim_start_matches("compiler/src/backend/").trim_end_matches("/mod.rs");
+        let code = code(&source.text, false);
+        let own = inner.split_once('/').map_or(inner, |(folder, _)| folder);
+        let others = imports(&code, "crate::backend::");
+        for other in
+            others.iter().filter(|other| *other != own && !SHARED_BY_BACKENDS.contains(&other.as_str()))
+        {
+            faults.push(format!("{}: {own} knows {other}", source.path));
+        }
+        let depth = inner.split('/').count();
+        if inner != "mod.rs" && climbs(without_tests(&code)) >= depth {
+            faults.push(format!("{}: `super` leads out of {own}", source.path));
+        }
+        // Element code does not know who calls it.
+        if inner.starts_with("cpu/x86") && words(without_tests(&code)).any(|word| word == "cranelift") {
+            faults.push(format!("{}: element code knows its caller", source.path));
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
@@ -438,7 +474,7 @@ fn the_page_names_files_that_exist() {
 
 #[test]
 fn the_page_names_every_function_of_the_library() {
-    let abi = fs::read_to_string(root().join("compiler/src/backend/abi.rs")).expect("the interface");
+    let abi = fs::read_to_string(root().join("compiler/src/backend/cpu/abi.rs")).expect("the interface");
     let library =
         abi.split("pub struct Library {").nth(1).and_then(|rest| rest.split("\n}").next()).expect("it");
     let page = page();

@@ -230,7 +230,7 @@ unsafe fn sweep(
             let mut right = unsafe { RightBlock::new(isa, operands, p, &columns, &k, next, memory) };
             for rows in cut(left.rows.clone(), plan.row_block) {
                 // SAFETY: the block lies within C, and nobody else writes these columns; A and B hold what it needs.
-                unsafe { block(isa, operands, p, left, &rows, &columns, &k, &right) };
+                unsafe { block(isa, operands, p, left, [&rows, &columns, &k], &right) };
                 right.now_in_panels();
             }
         }
@@ -243,9 +243,7 @@ unsafe fn block(
     operands: Operands,
     p: &Product,
     left: &Blocks,
-    rows: &Range<usize>,
-    columns: &Range<usize>,
-    k: &Range<usize>,
+    [rows, columns, k]: [&Range<usize>; 3],
     right: &RightBlock,
 ) {
     let set = operands.tiles(isa);
