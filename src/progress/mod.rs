@@ -119,7 +119,7 @@ impl<'a> Output<'a> {
         self.line(&format!(
             "text        {} training{valid} tokens, {}",
             count(facts.train_tokens),
-            show::many(facts.words as u64, self.plan.unit())
+            show::many(facts.words as u64, &format!("distinct {}", self.plan.unit()))
         ));
         self.line(&format!("parameters  {}", show::count(facts.parameters)));
         self.line(&format!("memory      {} at the peak", bytes(facts.memory)));

@@ -93,7 +93,7 @@ fn one_is_singular() {
     let out = folder.ok(&["check", "tiny.lstm", "--threads", "1"]);
     assert!(out.contains("vocabulary  1 id\n") && out.contains(" 1 row of 1 step, "), "{out}");
     let out = folder.train("run", &["--steps", "1"]);
-    assert!(out.contains(" 1 word\n") && out.contains("for 1 thread\n"), "{out}");
+    assert!(out.contains(" 1 distinct word\n") && out.contains("for 1 thread\n"), "{out}");
     let out = folder.ok(&["eval", "run", "--threads", "1"]);
     assert!(out.contains("(after 1 update)"), "{out}");
     folder.write("text.txt", "a");
