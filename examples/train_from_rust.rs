@@ -101,7 +101,7 @@ struct Training<'a> {
 
 impl Driver for Training<'_> {
     fn begin(&mut self, round: u64, inputs: &mut dyn StepInputs) -> lstmc_runtime::Result<Control> {
-        let (epoch, step) = (round / self.batcher.per_epoch(), round % self.batcher.per_epoch());
+        let (epoch, step) = self.batcher.place(round);
         // Each epoch begins with fresh recurrent state; within one, a stream carries it from batch to batch.
         if step == 0 {
             inputs.reset_carried();

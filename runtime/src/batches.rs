@@ -96,6 +96,11 @@ impl Batcher {
         batches as u64
     }
 
+    /// The epoch and the batch in it, both from 0, of an update, counted from 0.
+    pub fn place(&self, update: u64) -> (u64, u64) {
+        (update / self.per_epoch(), update % self.per_epoch())
+    }
+
     /// Tokens that one batch predicts.
     pub fn predictions(&self) -> u64 {
         match self.targets {

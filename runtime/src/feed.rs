@@ -48,7 +48,7 @@ impl Feed {
         let mut targets = vec![0; batches.predictions() as usize];
         let mut sum = 0;
         for done in 0..steps {
-            let (epoch, step) = (done / batches.per_epoch(), done % batches.per_epoch());
+            let (epoch, step) = batches.place(done);
             batches.fill(&self.ids, epoch, step, &mut tokens, &mut targets);
             sum += tokens.iter().collect::<HashSet<_>>().len();
         }
@@ -63,7 +63,7 @@ impl Feed {
 
 impl Driver for Feed {
     fn begin(&mut self, _: u64, inputs: &mut dyn StepInputs) -> Result<Control> {
-        let (epoch, step) = (self.done / self.batches.per_epoch(), self.done % self.batches.per_epoch());
+        let (epoch, step) = self.batches.place(self.done);
         if step == 0 || !self.batches.carries_state() {
             inputs.reset_carried();
         }

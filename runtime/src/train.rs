@@ -123,7 +123,8 @@ pub struct Trainer<'a> {
 }
 
 impl<'a> Trainer<'a> {
-    /// A run from the start; the programs' parameters are to be set by then. A validation text in which nothing is predicted is not looked at.
+    /// A run from the start; the programs' parameters are to be set by then. A validation text in which nothing is
+    /// predicted is not looked at.
     ///
     /// # Errors
     /// [`Error::ShortCorpus`].
@@ -268,7 +269,7 @@ impl<'a> Trainer<'a> {
     }
 
     fn sample(&mut self) -> Result<Option<Sample>> {
-        let at = self.place(self.position.step.saturating_sub(1));
+        let at = self.batches.place(self.position.step.saturating_sub(1));
         let (ids, batches) = (self.inputs.train, &mut self.batches);
         let found = measured(&mut *self.programs, |engine| predict_at(engine, ids, batches, at))?;
         Ok(found.map(|found| Sample {
@@ -276,11 +277,6 @@ impl<'a> Trainer<'a> {
             actual: found.actual,
             predicted: found.predicted,
         }))
-    }
-
-    /// The epoch and the step in it, both from 0, of the batch for update `step`, counted from 0.
-    fn place(&self, step: u64) -> (u64, u64) {
-        (step / self.batches.per_epoch(), step % self.batches.per_epoch())
     }
 
     fn row(&self, valid: Option<Totals>) -> Row {
@@ -323,7 +319,7 @@ impl<'a> Trainer<'a> {
         if let Some(tensor) = self.programs.trained().first_not_finite()? {
             return bad(format!("{} with numbers that are not finite", tensor.name));
         }
-        let at = self.place(step);
+        let at = self.batches.place(step);
         let (ids, batches) = (self.inputs.train, &mut self.batches);
         let loss = measured(&mut *self.programs, |engine| loss_at(engine, ids, batches, at))?;
         if loss.exp().is_finite() {
@@ -365,8 +361,7 @@ struct Training<'a> {
 impl Training<'_> {
     /// The epoch and the step in it, both from 0, of a round.
     fn at(&self, round: u64) -> (u64, u64) {
-        let update = self.first + round;
-        (update / self.batches.per_epoch(), update % self.batches.per_epoch())
+        self.batches.place(self.first + round)
     }
 }
 
