@@ -10,7 +10,7 @@ use lstmc_compiler::kernel::{
     BufferId, BufferKind, CpuGemm, Expr, Format, Gemm, InputRole, Kernel, Precision, Rounds, Stmt,
 };
 use lstmc_compiler::pipeline;
-use lstmc_compiler::plan::{Program, Step};
+use lstmc_compiler::plan::{Program, Steps, Task};
 use lstmc_compiler::scalar::Scalar;
 use lstmc_compiler::target::Target;
 use support::random_models::checked;
@@ -54,20 +54,20 @@ struct Counts {
 }
 
 /// Of these steps, with what is in their loops.
-fn counts(steps: &[Step]) -> Counts {
+fn counts(steps: Steps<'_>) -> Counts {
     let mut counts = Counts::default();
-    for step in steps {
-        match step {
+    for task in steps.tasks() {
+        match task {
             // The product of a row of ones by a matrix sums its rows.
-            Step::Gemm(gemm, _) if gemm.m == 1 => counts.sums += 1,
-            Step::Gemm(gemm, _) => {
+            Task::Gemm(gemm, _) if gemm.m == 1 => counts.sums += 1,
+            Task::Gemm(gemm, _) => {
                 counts.gemms += 1;
                 counts.summing += usize::from(gemm.cpu.right_sums.is_some());
             }
-            Step::Kernel(..) => counts.kernels += 1,
-            Step::Barrier => counts.barriers += 1,
-            Step::Pack(..) | Step::Scatter(..) | Step::Distinct(..) => counts.others += 1,
-            Step::Loop { body, .. } => {
+            Task::Kernel(..) => counts.kernels += 1,
+            Task::Barrier => counts.barriers += 1,
+            Task::Pack(..) | Task::Scatter(..) | Task::Distinct(..) => counts.others += 1,
+            Task::Loop(_, body) => {
                 let inner = self::counts(body);
                 counts.gemms += inner.gemms;
                 counts.sums += inner.sums;
@@ -82,11 +82,11 @@ fn counts(steps: &[Step]) -> Counts {
 
 /// Of each time loop, in order, and whether it runs backwards.
 fn loops(program: &Program) -> Vec<(bool, Counts)> {
-    let of = |step: &Step| match step {
-        Step::Loop { reverse, body, .. } => Some((*reverse, counts(body))),
+    let of = |task: Task<'_>| match task {
+        Task::Loop(inner, body) => Some((inner.reverse, counts(body))),
         _ => None,
     };
-    program.schedule.iter().filter_map(of).collect()
+    program.schedule_steps().tasks().filter_map(of).collect()
 }
 
 /// One product and one kernel in each round, and nobody waits.
@@ -116,7 +116,7 @@ fn a_time_step_is_one_product_and_one_kernel() {
 fn a_training_step_has_the_products_of_its_equations() {
     let program = training("ptb-small.lstm", 10_000, 2);
     let lstms = 2 * (2 + 4);
-    let counts = counts(&program.schedule);
+    let counts = counts(program.schedule_steps());
     assert_eq!((counts.gemms, counts.summing, counts.sums), (lstms + 3, 3, 0));
 }
 
@@ -125,19 +125,19 @@ fn a_training_step_has_the_products_of_its_equations() {
 #[test]
 fn looked_up_rows_are_multiplied_once() {
     let program = training("ptb-keras.lstm", 10_000, 2);
-    let of = |step: &Step| match step {
-        Step::Gemm(gemm, _) if gemm.prefix.is_some() => Some((gemm.form, gemm.m, gemm.n, gemm.k)),
+    let of = |task: Task<'_>| match task {
+        Task::Gemm(gemm, _) if gemm.prefix.is_some() => Some((gemm.form, gemm.m, gemm.n, gemm.k)),
         _ => None,
     };
-    let products: Vec<_> = program.schedule.iter().filter_map(of).collect();
+    let products: Vec<_> = program.schedule_steps().tasks().filter_map(of).collect();
     let expected = [(Form::NN, 600, 2000, 500), (Form::NT, 600, 500, 2000), (Form::TN, 500, 2000, 600)];
     assert!(products.len() == 3 && expected.iter().all(|one| products.contains(one)), "{products:?}");
-    assert_eq!(program.schedule.iter().filter(|step| matches!(step, Step::Distinct(_))).count(), 1);
-    let wide = |step: &&Step| match step {
-        Step::Kernel(kernel, _) => kernel.axes.iter().product::<usize>() == 600 * 2000,
+    assert_eq!(program.schedule_steps().tasks().filter(|task| matches!(task, Task::Distinct(_))).count(), 1);
+    let wide = |task: &Task<'_>| match *task {
+        Task::Kernel(kernel, _) => kernel.axes.iter().product::<usize>() == 600 * 2000,
         _ => false,
     };
-    assert_eq!(program.schedule.iter().filter(wide).count(), 0);
+    assert_eq!(program.schedule_steps().tasks().filter(wide).count(), 0);
 }
 
 /// The kernels outside loops that touch the `len` elements of the arena from byte `place` on.
@@ -148,8 +148,8 @@ fn kernels_over(program: &Program, place: usize, len: usize) -> Vec<&Kernel> {
         let end = start + program.module.buffer(id).len() * 4;
         start < range.end && range.start < end
     };
-    let kernels = program.schedule.iter().filter_map(|step| match step {
-        Step::Kernel(kernel, _) => Some(kernel),
+    let kernels = program.schedule_steps().tasks().filter_map(|task| match task {
+        Task::Kernel(kernel, _) => Some(kernel),
         _ => None,
     });
     kernels.filter(|kernel| buffers(&kernel.body).into_iter().any(touches)).collect()
@@ -181,14 +181,14 @@ fn exponentials(stmts: &[Stmt]) -> usize {
 fn the_loss_writes_its_gradient_over_the_logits() {
     for name in ["ptb-small.lstm", "ptb-medium.lstm", "ptb-large.lstm"] {
         let program = training(name, 10_000, 2);
-        let logits = program.schedule.iter().find_map(|step| match step {
-            Step::Gemm(gemm, _) if gemm.form == Form::NN && gemm.n == 10_000 => Some(gemm),
+        let logits = program.schedule_steps().tasks().find_map(|task| match task {
+            Task::Gemm(gemm, _) if gemm.form == Form::NN && gemm.n == 10_000 => Some(gemm),
             _ => None,
         });
         let logits = logits.expect("a product makes the logits");
         let (place, len) = (program.offsets[logits.c.at.buffer.0 as usize], logits.m * logits.n);
-        let gradients = program.schedule.iter().filter_map(|step| match step {
-            Step::Gemm(gemm, _) if gemm.form == Form::NT && gemm.k == 10_000 => Some(gemm.a.at.buffer),
+        let gradients = program.schedule_steps().tasks().filter_map(|task| match task {
+            Task::Gemm(gemm, _) if gemm.form == Form::NT && gemm.k == 10_000 => Some(gemm.a.at.buffer),
             _ => None,
         });
         let places: Vec<usize> = gradients.map(|buffer| program.offsets[buffer.0 as usize]).collect();
@@ -251,16 +251,16 @@ fn a_users_cell_gets_what_the_preludes_gets() {
         let own = of_source(&one_layer(OWN, "memory(48)"), 100, workers);
         assert_eq!(loops(&own), [(false, FUSED), (true, FUSED)]);
         assert_eq!(loops(&own), loops(&prelude));
-        assert_eq!(counts(&own.schedule), counts(&prelude.schedule));
+        assert_eq!(counts(own.schedule_steps()), counts(prelude.schedule_steps()));
         assert_eq!(own.arena_bytes, prelude.arena_bytes);
     }
 }
 
-fn products<'p>(steps: &'p [Step], found: &mut Vec<&'p Gemm>) {
-    for step in steps {
-        match step {
-            Step::Gemm(gemm, _) => found.push(gemm),
-            Step::Loop { body, .. } => products(body, found),
+fn products<'p>(steps: Steps<'p>, found: &mut Vec<&'p Gemm>) {
+    for task in steps.tasks() {
+        match task {
+            Task::Gemm(gemm, _) => found.push(gemm),
+            Task::Loop(_, body) => products(body, found),
             _ => {}
         }
     }
@@ -274,7 +274,7 @@ fn products_leave_out_the_rounds_that_need_none() {
     for (batches, forwards) in [(windows, Rounds::AfterFirst), (STREAM, Rounds::All)] {
         let program = of_source(&one_layer("", "lstm(48)").replace(STREAM, batches), 100, 2);
         let mut found = vec![];
-        products(&program.schedule, &mut found);
+        products(program.schedule_steps(), &mut found);
         let recurrent = |form| {
             let mut of_form = found.iter().filter(|gemm| gemm.form == form && gemm.cpu.packed.is_some());
             of_form.next().map(|gemm| gemm.rounds)
@@ -295,7 +295,7 @@ fn products_of_few_rows_take_turns() {
         let source = one_layer("", &format!("lstm({units})")).replace(STREAM, &batches);
         let program = of_source(&source, 100, 2);
         let mut found = vec![];
-        products(&program.schedule, &mut found);
+        products(program.schedule_steps(), &mut found);
         let turned: Vec<_> = found.iter().filter(|gemm| gemm.cpu.alternating).collect();
         assert_eq!(turned.len(), turning, "{rows} rows of {length}, {units} units: {program}");
         if let [forth, back] = turned[..] {
@@ -316,7 +316,7 @@ fn products_are_in_the_precision_of_training() {
     for (purpose, bf16) in [(Purpose::Train, true), (Purpose::Evaluate, false)] {
         let program = pipeline::program_of(&model, purpose, &Target::cpu(2));
         let mut found = vec![];
-        products(&program.schedule, &mut found);
+        products(program.schedule_steps(), &mut found);
         assert!(
             found.iter().any(|gemm| gemm.cpu.packed.is_some())
                 && found.iter().any(|gemm| gemm.cpu.packed.is_none())
@@ -333,7 +333,7 @@ fn products_are_in_the_precision_of_training() {
         &Target::cpu(2),
     );
     let mut found = vec![];
-    products(&few.schedule, &mut found);
+    products(few.schedule_steps(), &mut found);
     assert!(found.iter().any(|gemm| gemm.m == 4 && gemm.precision == Precision::F32), "{few}");
 }
 
@@ -341,7 +341,7 @@ fn products_are_in_the_precision_of_training() {
 #[test]
 fn ptb_large_is_no_longer_than_ptb_medium() {
     let [medium, large] = ["ptb-medium.lstm", "ptb-large.lstm"].map(|name| training(name, 10_000, 2));
-    let (items, other) = (counts(&large.schedule), counts(&medium.schedule));
+    let (items, other) = (counts(large.schedule_steps()), counts(medium.schedule_steps()));
     assert_eq!((items.gemms, items.kernels, items.others), (other.gemms, other.kernels, other.others));
     assert!(items.kernels < 60, "{items:?}");
 }
@@ -352,15 +352,20 @@ fn ptb_large_is_no_longer_than_ptb_medium() {
 fn gradients_of_one_short_row_are_not_written() {
     for workers in [1, 2] {
         let program = training("aesop-deep.lstm", 112, workers);
-        let is_gradient = |step: &Step| matches!(step, Step::Gemm(gemm, _) if gemm.form == Form::TN);
-        assert!(!program.schedule.iter().any(is_gradient), "{program}");
+        let is_gradient = |task: Task<'_>| matches!(task, Task::Gemm(gemm, _) if gemm.form == Form::TN);
+        assert!(!program.schedule_steps().tasks().any(is_gradient), "{program}");
         let temporaries = program.module.buffers.iter().filter(|buffer| buffer.kind == BufferKind::Temp);
         let largest = temporaries.map(|buffer| buffer.len()).max();
         assert_eq!(largest, Some(2 * 3 * 4 * 512), "two parts of the gates of three steps: {program}");
     }
     // Twenty rows are worth a product.
     let of_rows = of_source(&one_layer("", "lstm(48)"), 100, 1);
-    assert!(of_rows.schedule.iter().any(|step| matches!(step, Step::Gemm(gemm, _) if gemm.form == Form::TN)));
+    assert!(
+        of_rows
+            .schedule_steps()
+            .tasks()
+            .any(|task| matches!(task, Task::Gemm(gemm, _) if gemm.form == Form::TN))
+    );
 }
 
 /// With one short row in a batch a step takes as long as reading the weights from caches. Each worker has its own rows of
@@ -369,14 +374,14 @@ fn gradients_of_one_short_row_are_not_written() {
 fn workers_keep_their_rows_of_the_weights() {
     let program = training("aesop.lstm", 112, 2);
     let mut found = vec![];
-    products(&program.schedule, &mut found);
+    products(program.schedule_steps(), &mut found);
     let forwards: Vec<usize> =
         found.iter().filter(|gemm| gemm.form == Form::NN).map(|gemm| gemm.cpu.parts).collect();
     assert_eq!(forwards, [2, 2], "of the layer and of the logits: {program}");
     let barriers: usize = program
         .leaves()
         .iter()
-        .filter(|leaf| matches!(leaf.step, Step::Barrier))
+        .filter(|leaf| matches!(leaf.task, Task::Barrier))
         .map(|leaf| leaf.rounds)
         .sum();
     assert_eq!(barriers, 3 + 2 + 3, "three steps forwards, the loss, three steps backwards: {program}");
@@ -384,21 +389,21 @@ fn workers_keep_their_rows_of_the_weights() {
     let model = checked(&text("aesop.lstm"), 112).unwrap_or_else(|errors| panic!("{errors}"));
     let program = pipeline::program_of(&model, Purpose::Evaluate, &Target::cpu(2));
     let mut found = vec![];
-    products(&program.schedule, &mut found);
+    products(program.schedule_steps(), &mut found);
     assert!(found.iter().all(|gemm| gemm.cpu.parts == 1), "{program}");
 }
 
 /// Of a program, in how many places a weight is packed, and how many products read their weight packed.
 fn packed(program: &Program) -> (usize, usize) {
-    fn products(steps: &[Step]) -> usize {
-        let each = steps.iter().map(|step| match step {
-            Step::Gemm(gemm, _) => usize::from(gemm.cpu.packed.is_some()),
-            Step::Loop { body, .. } => products(body),
+    fn products(steps: Steps<'_>) -> usize {
+        let each = steps.tasks().map(|task| match task {
+            Task::Gemm(gemm, _) => usize::from(gemm.cpu.packed.is_some()),
+            Task::Loop(_, body) => products(body),
             _ => 0,
         });
         each.sum()
     }
-    (counts(&program.prologue).others, products(&program.schedule))
+    (counts(program.prologue_steps()).others, products(program.schedule_steps()))
 }
 
 /// What writes words reads every weight packed, and packs it once in a run; training packs what its loops read, in each
@@ -412,10 +417,10 @@ fn weights_are_packed_once_in_a_run_where_they_stay_the_same() {
         assert_eq!(packed(&program), (3, 3), "{program}");
         // One token is no loop: its row, the cell and the distribution, and nothing is copied.
         assert!(loops(&program).is_empty(), "{program}");
-        let Counts { kernels, others, .. } = counts(&program.schedule);
+        let Counts { kernels, others, .. } = counts(program.schedule_steps());
         assert_eq!((kernels, others), (3, 0), "{program}");
         let train = of(Purpose::Train, format);
-        assert_eq!((packed(&train), counts(&train.schedule).others), ((0, 2), 3), "{train}");
+        assert_eq!((packed(&train), counts(train.schedule_steps()).others), ((0, 2), 3), "{train}");
     }
     assert_eq!(packed(&of(Purpose::Evaluate, Format::F32)), (1, 1));
     assert_eq!(packed(&of(Purpose::Evaluate, Format::Int8)), (3, 3));
@@ -487,9 +492,9 @@ fn a_target_without_tactics_gets_plain_products() {
         let of = |target: &Target| {
             let program = pipeline::program_of(&model, Purpose::Train, target);
             let mut found = vec![];
-            products(&program.schedule, &mut found);
+            products(program.schedule_steps(), &mut found);
             let tactics = found.iter().filter(|gemm| gemm.cpu != CpuGemm::default()).count();
-            let distinct = program.leaves().iter().any(|leaf| matches!(leaf.step, Step::Distinct(_)));
+            let distinct = program.leaves().iter().any(|leaf| matches!(leaf.task, Task::Distinct(_)));
             let lanes = program.module.to_string().contains(" vector");
             (tactics, distinct, lanes, program.prologue.len())
         };

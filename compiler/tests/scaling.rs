@@ -10,7 +10,7 @@ use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::kernel::Format;
 use lstmc_compiler::model::Model;
 use lstmc_compiler::pipeline;
-use lstmc_compiler::plan::{Program, Step};
+use lstmc_compiler::plan::{Program, Task};
 use lstmc_compiler::target::Target;
 use support::random_models::checked;
 
@@ -76,6 +76,6 @@ fn expressions_that_read_one_another_twice_grow_in_proportion() {
 #[test]
 fn a_thousand_layers_compile() {
     let program = compiled(&chain("dense(4, activation: tanh)", 1000), Purpose::Train, 2);
-    let products = program.schedule.iter().filter(|step| matches!(step, Step::Gemm(..))).count();
+    let products = program.schedule_steps().tasks().filter(|task| matches!(task, Task::Gemm(..))).count();
     assert!(products >= 2000, "{products} products");
 }

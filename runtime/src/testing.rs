@@ -25,7 +25,16 @@ pub fn program(name: &str, buffers: Vec<Buffer>) -> Program {
         })
         .collect();
     let module = Module { name: name.into(), buffers, prologue: Vec::new(), items: Vec::new() };
-    Program { module, workers: 1, offsets, arena_bytes, prologue: Vec::new(), schedule: Vec::new() }
+    Program {
+        module,
+        workers: 1,
+        column_grain: 16,
+        alignment: 64,
+        offsets,
+        arena_bytes,
+        prologue: Vec::new(),
+        schedule: Vec::new(),
+    }
 }
 
 /// A program whose steps do nothing, in its memory.

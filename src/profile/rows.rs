@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use lstmc_compiler::kernel::{Axis, Buffer, BufferId, BufferKind, InputRole, Kernel, Matrix, Precision};
-use lstmc_compiler::plan::{Leaf, Program, Split, Step};
+use lstmc_compiler::plan::{Leaf, Program, Split, Task};
 use lstmc_compiler::target::Target;
 use lstmc_runtime::engine::cpu::gemm::{RightSide, right_side};
 use lstmc_runtime::engine::cpu::probes::Spent;
@@ -78,17 +78,17 @@ pub fn rows(program: &Program, spent: &Spent, distinct: f64) -> Vec<Row> {
 
 fn row(program: &Program, names: &Names, leaf: &Leaf<'_>, seconds: &[f64], distinct: f64) -> Option<Row> {
     let workers = program.workers;
-    let (kind, name, split, way) = match leaf.step {
-        Step::Kernel(kernel, split) => {
+    let (kind, name, split, way) = match leaf.task {
+        Task::Kernel(kernel, split) => {
             let extents: Vec<String> =
                 kernel.axes.iter().filter(|&&extent| extent > 1).map(ToString::to_string).collect();
             let name = format!("{} {}", kernel.name, extents.join("x"));
             (Kind::Kernel, name, split, if in_lanes(kernel) { "lanes" } else { "single" })
         }
-        Step::Gemm(gemm, split) => {
+        Task::Gemm(gemm, split) => {
             let operands = format!("{} @ {}", names.matrix(&gemm.a), names.matrix(&gemm.b));
             let name = format!("{} {operands}", work::shape(gemm, distinct));
-            let way = match right_side(gemm, *split, workers) {
+            let way = match right_side(gemm, split, workers) {
                 RightSide::Streamed if gemm.cpu.alternating => "in turns",
                 RightSide::Streamed => "streamed",
                 RightSide::Packed => "packed",
@@ -96,11 +96,11 @@ fn row(program: &Program, names: &Names, leaf: &Leaf<'_>, seconds: &[f64], disti
             };
             (Kind::Product, name, split, way)
         }
-        Step::Pack(pack, split) => {
+        Task::Pack(pack, split) => {
             let name = format!("pack {}x{} {}", pack.k, pack.n, names.matrix(&pack.b));
             (Kind::Packing, name, split, "")
         }
-        Step::Scatter(scatter, split) => {
+        Task::Scatter(scatter, split) => {
             let name = format!(
                 "scatter {} to {}x{}",
                 show::many(scatter.count as u64, "row"),
@@ -109,11 +109,11 @@ fn row(program: &Program, names: &Names, leaf: &Leaf<'_>, seconds: &[f64], disti
             );
             (Kind::Scatter, name, split, "")
         }
-        Step::Distinct(distinct) => {
+        Task::Distinct(distinct) => {
             let name = format!("distinct ids of {} below {}", distinct.len, distinct.rows);
-            (Kind::Distinct, name, &Split::Whole, "")
+            (Kind::Distinct, name, Split::Whole, "")
         }
-        Step::Loop { .. } | Step::Barrier => return None,
+        Task::Loop(..) | Task::Barrier => return None,
     };
     let rounds = leaf.rounds;
     let reason = leaf.reason(&Target::cpu(workers));
@@ -121,13 +121,13 @@ fn row(program: &Program, names: &Names, leaf: &Leaf<'_>, seconds: &[f64], disti
         kind,
         name: name.trim_end().to_owned(),
         rounds,
-        cut: cut(*split),
+        cut: cut(split),
         way,
         reason,
         memory_bound: kind != Kind::Product || matches!(way, "streamed" | "in turns"),
-        bf16: matches!(leaf.step, Step::Gemm(gemm, _) if gemm.precision == Precision::Bf16),
-        flop: rounds as f64 * work::flop(leaf.step, distinct),
-        bytes: rounds as f64 * work::bytes(leaf.step, distinct),
+        bf16: matches!(leaf.task, Task::Gemm(gemm, _) if gemm.precision == Precision::Bf16),
+        flop: rounds as f64 * work::flop(leaf.task, distinct),
+        bytes: rounds as f64 * work::bytes(leaf.task, distinct),
         seconds: seconds.to_vec(),
         misses: misses(leaf, workers, reason),
     })
@@ -151,21 +151,21 @@ fn in_lanes(kernel: &Kernel) -> bool {
 fn misses(leaf: &Leaf<'_>, workers: usize, reason: &str) -> Vec<String> {
     let mut found = Vec::new();
     let whole = |split: Split| workers > 1 && split == Split::Whole;
-    match leaf.step {
-        Step::Kernel(kernel, split) => {
-            if whole(*split) {
+    match leaf.task {
+        Task::Kernel(kernel, split) => {
+            if whole(split) {
                 found.push(format!("one worker computes it while the others wait: {reason}"));
             }
             if !in_lanes(kernel) {
                 found.push("no vector lanes: no loop of it moves along neighbouring elements only".into());
             }
         }
-        Step::Gemm(gemm, split) => {
-            if whole(*split) {
+        Task::Gemm(gemm, split) => {
+            if whole(split) {
                 found.push(format!("one worker computes it while the others wait: {reason}"));
             }
-            let rows = if *split == Split::Rows { gemm.m.div_ceil(workers) } else { gemm.m };
-            if right_side(gemm, *split, workers) == RightSide::Blocks {
+            let rows = if split == Split::Rows { gemm.m.div_ceil(workers) } else { gemm.m };
+            if right_side(gemm, split, workers) == RightSide::Blocks {
                 if leaf.in_loop {
                     found.push(format!(
                         "its right side is packed anew in each of {}",
@@ -179,7 +179,7 @@ fn misses(leaf: &Leaf<'_>, workers: usize, reason: &str) -> Vec<String> {
                 }
             }
         }
-        Step::Pack(_, split) | Step::Scatter(_, split) if whole(*split) => {
+        Task::Pack(_, split) | Task::Scatter(_, split) if whole(split) => {
             found.push("one worker does it while the others wait: too narrow".into());
         }
         _ => {}
@@ -206,7 +206,7 @@ pub fn waiting(program: &Program, spent: &Spent) -> Vec<f64> {
 }
 
 fn is_barrier(leaf: &Leaf<'_>) -> bool {
-    matches!(leaf.step, Step::Barrier)
+    matches!(leaf.task, Task::Barrier)
 }
 
 /// What people call the buffers.
@@ -219,7 +219,7 @@ impl Names {
             (0..).map(BufferId).zip(&module.buffers).map(|(id, buffer)| (id, name(buffer))).collect();
         // What was packed bears the name of what it was packed from.
         for leaf in program.leaves() {
-            if let Step::Pack(pack, _) = leaf.step
+            if let Task::Pack(pack, _) = leaf.task
                 && let Some(from) = names.get(&pack.b.at.buffer).cloned()
             {
                 names.insert(pack.to, from);

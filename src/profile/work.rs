@@ -1,38 +1,38 @@
-//! How much a step of a schedule has to do: floating-point operations and bytes.
+//! How much a task of a schedule has to do: floating-point operations and bytes.
 
 use std::collections::{BTreeSet, HashMap};
 
 use lstmc_compiler::kernel::{Address, Expr, Form, Gather, Gemm, Index, Kernel, Precision, Stmt, Var};
-use lstmc_compiler::plan::Step;
+use lstmc_compiler::plan::Task;
 
-/// Floating-point operations of a product; other steps have none that count. Products of the first rows only are of
+/// Floating-point operations of a product; other tasks have none that count. Products of the first rows only are of
 /// `distinct` rows.
-pub fn flop(step: &Step, distinct: f64) -> f64 {
-    match step {
-        Step::Gemm(gemm, _) => gemm.flop(distinct),
+pub fn flop(task: Task<'_>, distinct: f64) -> f64 {
+    match task {
+        Task::Gemm(gemm, _) => gemm.flop(distinct),
         _ => 0.0,
     }
 }
 
-/// Bytes that the step must read and write once each, from caches or memory. What it reads again is not counted again.
-pub fn bytes(step: &Step, distinct: f64) -> f64 {
-    let elements = match step {
-        Step::Kernel(kernel, _) => elements(kernel),
-        Step::Gemm(gemm, _) => {
+/// Bytes that the task must read and write once each, from caches or memory. What it reads again is not counted again.
+pub fn bytes(task: Task<'_>, distinct: f64) -> f64 {
+    let elements = match task {
+        Task::Kernel(kernel, _) => elements(kernel),
+        Task::Gemm(gemm, _) => {
             let (m, k) = gemm.multiplied(distinct);
             let written = (gemm.cpu.parts * gemm.m + gemm.riders().count()) * gemm.n;
             return 4.0 * (m * k + right(gemm, k) + written as f64);
         }
-        Step::Pack(pack, _) => pack.k * pack.n + pack.format.packed_len(pack.k, pack.n),
-        Step::Scatter(scatter, _) => {
+        Task::Pack(pack, _) => pack.k * pack.n + pack.format.packed_len(pack.k, pack.n),
+        Task::Scatter(scatter, _) => {
             // Rows that are read, and for each one that is read and written; and clearing the table.
             let cleared = if scatter.gather == Gather::Add { 0 } else { scatter.table_rows() };
             (cleared + 3 * scatter.count) * scatter.n
         }
-        Step::Distinct(distinct) => {
+        Task::Distinct(distinct) => {
             distinct.len + distinct.results().iter().map(|&(_, len)| len).sum::<usize>()
         }
-        Step::Loop { .. } | Step::Barrier => 0,
+        Task::Loop(..) | Task::Barrier => 0,
     };
     4.0 * elements as f64
 }
@@ -139,14 +139,14 @@ mod tests {
 }
 "#;
         let program = plan(parse(text).unwrap(), &Target::cpu(1));
-        let steps: Vec<&Step> = program.leaves().iter().map(|leaf| leaf.step).collect();
-        let both = |step| (flop(step, 2.5), bytes(step, 2.5));
+        let tasks: Vec<Task<'_>> = program.leaves().iter().map(|leaf| leaf.task).collect();
+        let both = |task| (flop(task, 2.5), bytes(task, 2.5));
         let work = 2.0 * 2.5 * 4.0 * 16.0;
-        assert_eq!(both(steps[1]), (work, 4.0 * (2.5 * 16.0 + 16.0 * 4.0 + 8.0 * 4.0)));
-        assert_eq!(both(steps[2]), (work, 4.0 * (2.5 * 16.0 + 2.5 * 4.0 + 16.0 * 4.0)));
+        assert_eq!(both(tasks[1]), (work, 4.0 * (2.5 * 16.0 + 16.0 * 4.0 + 8.0 * 4.0)));
+        assert_eq!(both(tasks[2]), (work, 4.0 * (2.5 * 16.0 + 2.5 * 4.0 + 16.0 * 4.0)));
         // There cannot be more rows than there are.
-        assert_eq!(flop(steps[1], 9.0), 2.0 * 8.0 * 4.0 * 16.0);
-        let (Step::Gemm(nn, _), Step::Gemm(tn, _)) = (steps[1], steps[2]) else { panic!() };
+        assert_eq!(flop(tasks[1], 9.0), 2.0 * 8.0 * 4.0 * 16.0);
+        let (Task::Gemm(nn, _), Task::Gemm(tn, _)) = (tasks[1], tasks[2]) else { panic!() };
         assert_eq!((shape(nn, 2.6), shape(tn, 2.6)), ("nn 3/8x4x16".into(), "tn 16x4x3/8".into()));
     }
 
@@ -173,12 +173,12 @@ mod tests {
 }
 "#;
         let program = plan(parse(text).unwrap(), &Target::cpu(1));
-        let steps: Vec<&Step> = program.leaves().iter().map(|leaf| leaf.step).collect();
+        let tasks: Vec<Task<'_>> = program.leaves().iter().map(|leaf| leaf.task).collect();
         // Six ids, six rows read and written, six sums.
-        let both = |step| (flop(step, 5.0), bytes(step, 5.0));
-        assert_eq!(both(steps[0]), (0.0, 4.0 * f64::from(6 + 6 * 16 + 6 * 16 + 6)));
-        assert_eq!(both(steps[1]), (2.0 * 864.0, 4.0 * f64::from(6 * 16 + 9 * 16 + 6 * 9)));
-        let Step::Gemm(gemm, _) = steps[1] else { panic!() };
+        let both = |task| (flop(task, 5.0), bytes(task, 5.0));
+        assert_eq!(both(tasks[0]), (0.0, 4.0 * f64::from(6 + 6 * 16 + 6 * 16 + 6)));
+        assert_eq!(both(tasks[1]), (2.0 * 864.0, 4.0 * f64::from(6 * 16 + 9 * 16 + 6 * 9)));
+        let Task::Gemm(gemm, _) = tasks[1] else { panic!() };
         assert_eq!(shape(gemm, 5.0), "nt 6x9x16");
     }
 }

@@ -10,6 +10,7 @@
 //!
 //! All sizes, strides and offsets count elements (4 bytes each: `f32` or `u32`).
 
+pub mod access;
 mod format;
 mod interp;
 mod lower;
@@ -28,7 +29,6 @@ pub use lower::lower;
 pub use parse::{ParseError, parse};
 pub use verify::verify;
 
-use std::collections::HashSet;
 use std::ops::Range;
 
 pub use crate::graph::{Elem, Form, InputRole, OutputRole, Part, Reduce};
@@ -412,28 +412,6 @@ impl Buffer {
 }
 
 impl Kernel {
-    /// The buffers that it reads.
-    pub fn loaded(&self) -> HashSet<BufferId> {
-        let mut found = HashSet::new();
-        each_stmt(&self.body, &mut |stmt| {
-            if let Stmt::Let { expr: Expr::Load(from) | Expr::LoadId(from), .. } = stmt {
-                found.insert(from.buffer);
-            }
-        });
-        found
-    }
-
-    /// The buffers that it writes.
-    pub fn stored(&self) -> HashSet<BufferId> {
-        let mut found = HashSet::new();
-        each_stmt(&self.body, &mut |stmt| {
-            if let Stmt::Store { to, .. } = stmt {
-                found.insert(to.buffer);
-            }
-        });
-        found
-    }
-
     /// Whether it draws random numbers, which differ from step to step.
     pub fn is_random(&self) -> bool {
         let mut found = false;
@@ -461,36 +439,6 @@ pub fn each_stmt<'k>(stmts: &'k [Stmt], see: &mut impl FnMut(&'k Stmt)) {
         see(stmt);
         if let Stmt::For(inner) = stmt {
             each_stmt(&inner.body, see);
-        }
-    }
-}
-
-impl Item {
-    /// The buffers that it reads.
-    pub fn loaded(&self) -> HashSet<BufferId> {
-        match self {
-            Item::Kernel(kernel) => kernel.loaded(),
-            Item::Gemm(gemm) => {
-                let c = gemm.accumulate.then_some(gemm.c.at.buffer);
-                let prefix = gemm.prefix.as_ref().map(|at| at.buffer);
-                [gemm.a.at.buffer, gemm.b.at.buffer].into_iter().chain(c).chain(prefix).collect()
-            }
-            Item::Pack(pack) => HashSet::from([pack.b.at.buffer]),
-            Item::Scatter(scatter) => HashSet::from([scatter.ids.buffer, scatter.g.at.buffer]),
-            Item::Distinct(distinct) => HashSet::from([distinct.ids.buffer]),
-            Item::Loop(inner) => inner.items.iter().flat_map(Item::loaded).collect(),
-        }
-    }
-
-    /// The buffers that it writes.
-    pub fn stored(&self) -> HashSet<BufferId> {
-        match self {
-            Item::Kernel(kernel) => kernel.stored(),
-            Item::Gemm(gemm) => gemm.riders().map(|at| at.buffer).chain([gemm.c.at.buffer]).collect(),
-            Item::Pack(pack) => HashSet::from([pack.to]),
-            Item::Scatter(scatter) => HashSet::from([scatter.table]),
-            Item::Distinct(distinct) => distinct.results().into_iter().map(|(buffer, _)| buffer).collect(),
-            Item::Loop(inner) => inner.items.iter().flat_map(Item::stored).collect(),
         }
     }
 }

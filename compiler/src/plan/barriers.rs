@@ -5,14 +5,15 @@
 //! the same buffer in both, or the buffer has a part for each round of a loop and they touch the parts of two rounds. A
 //! loop's body is walked until its last items' accesses, seen from its first items, add no barrier: the back edge.
 
-use super::access::{self, Access};
+use super::apart::{RoundPart, RowWise};
 use super::partition;
 use super::pending::{Pending, Touch};
 use super::{Split, Step, share};
-use crate::kernel::{Axis, BufferId, Form, Gemm, Item, Kernel, Module, TimeLoop};
+use crate::kernel::access::{Access, COLUMNS, DEPTH, PARTS, ROWS};
+use crate::kernel::{Axis, Item, Module, TimeLoop};
 use crate::target::Target;
 
-/// The schedule of the prologue or a step: every item with its cut, and the barriers.
+/// The schedule of these items, the prologue's or a step's: each with its cut, and the barriers.
 pub(super) fn schedule(module: &Module, items: &[Item], offsets: &[usize], target: &Target) -> Vec<Step> {
     let scheduler = Scheduler { module, offsets, target, workers: target.workers };
     let mut pending = Pending::default();
@@ -52,11 +53,14 @@ impl Scheduler<'_> {
         barrier_before: &mut [bool],
     ) -> Vec<Step> {
         let mut steps = vec![];
-        for (item, barrier) in items.iter().zip(barrier_before) {
+        for (index, (item, barrier)) in items.iter().zip(barrier_before).enumerate() {
             if let Item::Loop(inner) = item {
                 // What the loop must wait for once is waited for before it, not in every round.
-                let touches: Vec<Touch> =
-                    inner.items.iter().flat_map(|item| self.item(item, true).1).collect();
+                let touches: Vec<Touch> = inner
+                    .items
+                    .iter()
+                    .flat_map(|item| self.touches(item, partition::of(item, self.target, true)))
+                    .collect();
                 *barrier |= self.must_wait(pending, &touches, false);
                 if *barrier {
                     pending.clear();
@@ -66,140 +70,77 @@ impl Scheduler<'_> {
                 if *barrier && (inner.steps == 0 || body.first() != Some(&Step::Barrier)) {
                     steps.push(Step::Barrier);
                 }
-                steps.push(Step::Loop { time: inner.time, steps: inner.steps, reverse: inner.reverse, body });
+                steps.push(Step::Loop { index, body });
                 continue;
             }
-            let (step, touches) = self.item(item, around.is_some());
+            let split = partition::of(item, self.target, around.is_some());
+            let touches = self.touches(item, split);
             *barrier |= self.must_wait(pending, &touches, around.is_some_and(|around| around.reverse));
             if *barrier {
                 pending.clear();
                 steps.push(Step::Barrier);
             }
-            if self.workers > 1 {
-                touches.into_iter().for_each(|touch| pending.add(touch));
-            }
-            steps.push(step);
+            touches.into_iter().for_each(|touch| pending.add(touch));
+            steps.push(Step::Item { index, split });
         }
         steps
     }
 
     fn must_wait(&self, pending: &Pending, touches: &[Touch], reverse: bool) -> bool {
-        self.workers > 1 && touches.iter().any(|later| pending.must_wait(later, reverse))
+        touches.iter().any(|later| pending.must_wait(later, reverse))
     }
 
-    fn item(&self, item: &Item, in_loop: bool) -> (Step, Vec<Touch>) {
-        match item {
-            Item::Kernel(kernel) => {
-                let split = partition::of_kernel(kernel, self.target);
-                (Step::Kernel(kernel.clone(), split), self.kernel(kernel, split))
+    /// What an item touches that is cut so. One worker waits for nobody, whatever it touches.
+    fn touches(&self, item: &Item, split: Split) -> Vec<Touch> {
+        if self.workers == 1 {
+            return vec![];
+        }
+        let cuts = self.cuts(item, split);
+        let mut found = vec![];
+        item.each_access(&mut |access| found.push(self.touch(&access, split, &cuts)));
+        found
+    }
+
+    /// The axes of an item's accesses of which each worker has a range, and where the ranges begin and end. An axis that
+    /// is not here says nothing of who touches what.
+    fn cuts(&self, item: &Item, split: Split) -> Vec<(Axis, Vec<usize>)> {
+        let grain = self.target.column_grain;
+        match (item, split) {
+            (Item::Kernel(kernel), Split::Axis(axis)) => {
+                let grain = split.grain(kernel.is_vector_axis(axis), grain);
+                vec![(axis, self.ends(kernel.axes[axis.0 as usize], grain))]
             }
-            Item::Gemm(gemm) => {
-                let split = partition::of_gemm(gemm, self.target, in_loop);
-                let whole = split == Split::Whole;
-                let mut touches = self.operands(gemm, split);
-                touches.extend(gemm.prefix.as_ref().map(|at| self.all(at.buffer, false, whole)));
-                touches.extend(gemm.riders().map(|at| self.all(at.buffer, true, whole)));
-                (Step::Gemm(gemm.clone(), split), touches)
+            // With a prefix only the rows of the prefix are shared out, and how many these are is not known here.
+            (Item::Gemm(gemm), Split::Rows) if gemm.prefix.is_none() && gemm.cpu.parts == 1 => {
+                vec![(ROWS, self.ends(gemm.m, 1))]
             }
-            Item::Pack(pack) => {
-                let split = self.columns();
-                let whole = split == Split::Whole;
-                let touches = vec![self.all(pack.b.at.buffer, false, whole), self.all(pack.to, true, whole)];
-                (Step::Pack(pack.clone(), split), touches)
+            (Item::Gemm(gemm), Split::Columns) => vec![(COLUMNS, self.ends(gemm.n, grain))],
+            (Item::Gemm(gemm), Split::Parts) => {
+                let parts = self.ends(gemm.cpu.parts, 1);
+                let deep = parts.iter().map(|&part| gemm.part(part).start).collect();
+                vec![(PARTS, parts), (DEPTH, deep)]
             }
-            Item::Scatter(scatter) => {
-                let split = self.columns();
-                let whole = split == Split::Whole;
-                let touches = vec![
-                    self.all(scatter.ids.buffer, false, whole),
-                    self.all(scatter.g.at.buffer, false, whole),
-                    self.all(scatter.table, true, whole),
-                ];
-                (Step::Scatter(scatter.clone(), split), touches)
-            }
-            Item::Distinct(distinct) => {
-                let results = distinct.results();
-                let mut touches = vec![self.all(distinct.ids.buffer, false, true)];
-                touches.extend(results.iter().map(|&(buffer, _)| self.all(buffer, true, true)));
-                (Step::Distinct(distinct.clone()), touches)
-            }
-            Item::Loop(_) => unreachable!("internal error: loops are walked, not scheduled as items"),
+            _ => vec![],
         }
     }
 
-    /// A, B and C of a product.
-    fn operands(&self, gemm: &Gemm, split: Split) -> Vec<Touch> {
-        let (m, n, k) = (gemm.m, gemm.n, gemm.k);
-        let (row, column) = (Axis(0), Axis(1));
-        // Of each: along which of its axes it is cut, and where.
-        let (a_cut, b_cut, c_cut) = match split {
-            // How many rows of the first ones a worker has is known when they are counted.
-            Split::Rows if gemm.prefix.is_none() && gemm.cpu.parts == 1 => {
-                let rows = self.cuts(m, 1);
-                let of_a = if gemm.form == Form::TN { column } else { row };
-                (Some((of_a, rows.clone())), None, Some((row, rows)))
-            }
-            Split::Columns => {
-                let columns = self.cuts(n, self.target.column_grain);
-                let of_b = if gemm.form == Form::NT { row } else { column };
-                (None, Some((of_b, columns.clone())), Some((column, columns)))
-            }
-            Split::Parts => {
-                let parts = self.cuts(gemm.cpu.parts, 1);
-                let deep: Vec<usize> = parts.iter().map(|&part| gemm.part(part).start).collect();
-                let rows = parts.iter().map(|&part| part * m).collect();
-                (Some((column, deep.clone())), Some((row, deep)), Some((row, rows)))
-            }
-            _ => (None, None, None),
-        };
-        let [a_rows, a_columns] = if gemm.form == Form::TN { [k, m] } else { [m, k] };
-        let [b_rows, b_columns] = if gemm.form == Form::NT { [n, k] } else { [k, n] };
-        let whole = split == Split::Whole;
-        let a = access::of_matrix(&gemm.a, a_rows, a_columns, false);
-        let b = access::of_matrix(&gemm.b, b_rows, b_columns, false);
-        let c = access::of_matrix(&gemm.c, gemm.cpu.parts * m, n, true);
-        vec![
-            self.touch(&a, whole, a_cut),
-            match gemm.cpu.packed {
-                Some(_) => self.all(gemm.b.at.buffer, false, whole),
-                None => self.touch(&b, whole, b_cut),
-            },
-            self.touch(&c, whole, c_cut),
-        ]
-    }
-
     /// Where the workers' shares of an extent begin, and where the last one ends.
-    fn cuts(&self, extent: usize, grain: usize) -> Vec<usize> {
+    fn ends(&self, extent: usize, grain: usize) -> Vec<usize> {
         let ends = (0..self.workers).map(|worker| share(extent, worker, self.workers, grain).end);
         [0].into_iter().chain(ends).collect()
     }
 
-    fn columns(&self) -> Split {
-        if self.workers > 1 { Split::Columns } else { Split::Whole }
-    }
-
-    fn kernel(&self, kernel: &Kernel, split: Split) -> Vec<Touch> {
-        let axis = match split {
-            Split::Axis(axis) => Some(axis),
-            _ => None,
-        };
-        let cut = axis.map(|axis| {
-            let grain = split.grain(kernel.is_vector_axis(axis));
-            (axis, self.cuts(kernel.axes[axis.0 as usize], grain))
-        });
-        let accesses = access::of_kernel(kernel);
-        accesses.iter().map(|access| self.touch(access, split == Split::Whole, cut.clone())).collect()
-    }
-
-    /// `cut` is the axis along which the item is cut, and where.
-    fn touch(&self, access: &Access, whole: bool, cut: Option<(Axis, Vec<usize>)>) -> Touch {
-        let rows = cut.and_then(|(axis, cuts)| access.row_wise(axis, cuts));
-        Touch { rows, slot: access.slot(), ..self.all(access.address.buffer, access.writes, whole) }
-    }
-
-    fn all(&self, buffer: BufferId, writes: bool, whole: bool) -> Touch {
+    fn touch(&self, access: &Access<'_>, split: Split, cuts: &[(Axis, Vec<usize>)]) -> Touch {
+        let buffer = access.buffer();
         let start = self.offsets[buffer.0 as usize];
-        let end = start + self.module.buffer(buffer).len() * 4;
-        Touch { start, end, writes, whole, rows: None, slot: None, earlier_round: false }
+        Touch {
+            start,
+            end: start + self.module.buffer(buffer).len() * 4,
+            writes: access.effect.writes(),
+            whole: split == Split::Whole,
+            rows: cuts.iter().find_map(|(axis, ends)| RowWise::of(access, *axis, ends)),
+            part: RoundPart::of(access),
+            earlier_round: false,
+        }
     }
 }

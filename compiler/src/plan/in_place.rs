@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::access::Access;
-use crate::kernel::{BufferId, Expr, For, Index, Kernel, Stmt};
+use crate::kernel::access::{Access, Place};
+use crate::kernel::{BufferId, For, Index, Kernel, Stmt};
 
 /// Whether `output` may lie where `input` lies while `kernel` runs.
 ///
@@ -23,16 +23,17 @@ pub(super) struct Sharing<'k> {
 
 /// An access and where it stands in the kernel.
 struct Located<'k> {
-    access: Access,
-    /// The place among the statements of the kernel, then of the loop there, and so on.
-    path: Vec<usize>,
-    loops: Vec<&'k For>,
+    access: Access<'k>,
+    place: Place<'k>,
 }
 
 impl<'k> Sharing<'k> {
     pub fn of(kernel: &'k Kernel) -> Self {
-        let mut by_buffer = HashMap::new();
-        locate(&kernel.body, &kernel.axes, &mut vec![], &mut vec![], &mut by_buffer);
+        let mut by_buffer: HashMap<BufferId, Vec<Located<'k>>> = HashMap::new();
+        kernel.each_access(&mut |access, place| {
+            let located = Located { access, place: place.clone() };
+            by_buffer.entry(located.access.buffer()).or_default().push(located);
+        });
         Self { by_buffer, row: row_loop(&kernel.body) }
     }
 
@@ -41,12 +42,12 @@ impl<'k> Sharing<'k> {
         let of = |id: BufferId| self.by_buffer.get(&id).map_or(&[][..], |located| located);
         let others = if input == output { &[][..] } else { of(input) };
         let mut concerned: Vec<&Located> = of(output).iter().chain(others).collect();
-        concerned.sort_by(|a, b| a.path.cmp(&b.path));
-        let is_output = |access: &Access| access.address.buffer == output;
+        concerned.sort_by(|a, b| a.place.path.cmp(&b.place.path));
+        let is_output = |access: &Access<'_>| access.buffer() == output;
         let mut writes = concerned
             .iter()
             .map(|located| &located.access)
-            .filter(|access| is_output(access) && access.writes);
+            .filter(|access| is_output(access) && access.effect.writes());
         let Some(write) = writes.next() else { return false };
         let clean = |located: &&Located| {
             let access = &located.access;
@@ -54,24 +55,24 @@ impl<'k> Sharing<'k> {
                 // What it reads of its output it has written there.
                 true => {
                     access.address.terms == write.address.terms
-                        && (access.writes || access.address.offset == write.address.offset)
+                        && (access.effect.writes() || access.address.offset == write.address.offset)
                 }
-                false => !access.writes,
+                false => !access.effect.writes(),
             }
         };
         if !concerned.iter().all(clean) {
             return false;
         }
-        let same_place = |access: &Access| {
+        let same_place = |access: &Access<'_>| {
             access.address.offset == write.address.offset && access.address.terms == write.address.terms
         };
         // Reads of `input` and writes of `output`, which are what must be in order.
         let ordering: Vec<&Located> = concerned
             .iter()
             .copied()
-            .filter(|located| match located.access.writes {
+            .filter(|located| match located.access.effect.writes() {
                 true => is_output(&located.access),
-                false => located.access.address.buffer == input,
+                false => located.access.buffer() == input,
             })
             .collect();
         if concerned.iter().all(|located| same_place(&located.access)) {
@@ -79,49 +80,20 @@ impl<'k> Sharing<'k> {
         }
         // Reads elsewhere in the row: only of rows that one iteration owns.
         let Some(row) = self.row else { return false };
-        let row_terms = |access: &Access| -> Vec<(Index, usize)> {
+        let row_terms = |access: &Access<'_>| -> Vec<(Index, usize)> {
             let mut terms = access.address.terms.clone();
             terms.retain(|(index, _)| matches!(index, Index::Time(_)) || *index == Index::Axis(row.axis));
             terms.sort();
             terms
         };
-        let owned = |access: &Access| {
+        let owned = |access: &Access<'_>| {
             access.address.offset == write.address.offset
                 && row_terms(access) == row_terms(write)
                 && row_terms(access).iter().any(|(index, _)| *index == Index::Axis(row.axis))
         };
         let inside: Vec<&Located> =
-            ordering.into_iter().filter(|located| !located.loops.is_empty()).collect();
+            ordering.into_iter().filter(|located| !located.place.loops.is_empty()).collect();
         concerned.iter().all(|located| owned(&located.access)) && ordered(&inside, 1, &same_place)
-    }
-}
-
-fn locate<'k>(
-    stmts: &'k [Stmt],
-    axes: &[usize],
-    path: &mut Vec<usize>,
-    loops: &mut Vec<&'k For>,
-    found: &mut HashMap<BufferId, Vec<Located<'k>>>,
-) {
-    for (place, stmt) in stmts.iter().enumerate() {
-        path.push(place);
-        let address = match stmt {
-            Stmt::Let { expr: Expr::Load(address) | Expr::LoadId(address), .. } => Some((address, false)),
-            Stmt::Store { to, .. } => Some((to, true)),
-            Stmt::For(inner) => {
-                loops.push(inner);
-                locate(&inner.body, axes, path, loops, found);
-                loops.pop();
-                None
-            }
-            Stmt::Let { .. } => None,
-        };
-        if let Some((address, writes)) = address {
-            let access = Access { address: address.clone(), extents: axes.to_vec(), writes };
-            let located = Located { access, path: path.clone(), loops: loops.clone() };
-            found.entry(address.buffer).or_default().push(located);
-        }
-        path.pop();
     }
 }
 
@@ -138,15 +110,15 @@ fn row_loop(stmts: &[Stmt]) -> Option<&For> {
 
 /// Whether every read among these accesses, which are in order and in the same `depth` loops, comes before the writes, or
 /// is at the same place in a loop, in each round of which it comes before them and which has a place of its own.
-fn ordered(accesses: &[&Located], depth: usize, same_place: &impl Fn(&Access) -> bool) -> bool {
+fn ordered(accesses: &[&Located], depth: usize, same_place: &impl Fn(&Access<'_>) -> bool) -> bool {
     let mut written = false;
-    for stmt in accesses.chunk_by(|a, b| a.path[depth] == b.path[depth]) {
-        let mut reads = stmt.iter().map(|located| &located.access).filter(|access| !access.writes);
-        let writes = stmt.iter().any(|located| located.access.writes);
+    for stmt in accesses.chunk_by(|a, b| a.place.path[depth] == b.place.path[depth]) {
+        let mut reads = stmt.iter().map(|located| &located.access).filter(|access| !access.effect.writes());
+        let writes = stmt.iter().any(|located| located.access.effect.writes());
         let some_read = reads.clone().next().is_some();
-        let fine = match stmt[0].loops.get(depth) {
+        let fine = match stmt[0].place.loops.get(depth) {
             Some(inner) if writes && some_read => {
-                let moves = |access: &Access| {
+                let moves = |access: &Access<'_>| {
                     access.address.terms.iter().any(|term| term.0 == Index::Axis(inner.axis))
                 };
                 reads.all(|access| same_place(access) && (inner.parallel || moves(access)))

@@ -1,10 +1,10 @@
-//! Lifetimes to offsets: one arena for everything.
+//! Live ranges to offsets: one arena for everything.
 //!
 //! A temporary lives from the first to the last top-level item that touches it; what a time loop touches lives for the
 //! whole loop, and what the prologue writes and a step reads always. Kernels that may write over an operand that dies in
 //! them do. Buffers are then placed largest first, each at the lowest offset where nothing alive at the same time lies
-//! (first-fit decreasing, as for dynamic storage allocation: Garey & Johnson 1979). Small ones are left in peace a little
-//! longer than they live.
+//! (first-fit decreasing, as for dynamic storage allocation: Garey & Johnson 1979). A small one keeps its
+//! place a little longer than it lives.
 //!
 //! Between two steps only a program's inputs and outputs are alive, so another program can use the rest of its arena
 //! then, and read its parameters where they are: see [`Beside`].
@@ -12,7 +12,6 @@
 use std::collections::{HashMap, HashSet};
 
 use super::Program;
-use super::access;
 use super::in_place::Sharing;
 use super::space::{Blocks, Space};
 use crate::kernel::{Buffer, BufferId, BufferKind, InputRole, Item, Module};
@@ -55,9 +54,9 @@ impl Beside {
     }
 }
 
-/// Positions among the prologue's items and, after them, the step's.
+/// The first and the last item that a buffer is alive at: positions among the prologue's items and, after them, the step's.
 #[derive(Clone, Copy, Debug)]
-struct Life {
+struct LiveRange {
     first: usize,
     last: usize,
 }
@@ -72,18 +71,18 @@ fn bytes_of(buffer: &Buffer) -> usize {
 
 /// The byte offset of each buffer, and the size of the arena.
 pub(super) fn place(module: &Module, beside: &Beside, memory: &Memory) -> (Vec<usize>, usize) {
-    let mut lives = lives(module);
-    let owner = share(module, &mut lives);
+    let mut ranges = live_ranges(module);
+    let owner = share(module, &mut ranges);
     // What a buffer takes of the arena: whole lines.
     let bytes = |index: usize| bytes_of(&module.buffers[index]).next_multiple_of(memory.alignment);
-    for (index, life) in lives.iter_mut().enumerate() {
+    for (index, range) in ranges.iter_mut().enumerate() {
         let rest = if bytes(index) <= memory.small { memory.rest } else { 0 };
-        life.iter_mut().for_each(|life| life.last += rest);
+        range.iter_mut().for_each(|range| range.last += rest);
     }
     let own_place = |index: &usize| owner[*index] == *index && !beside.shared.contains_key(index);
-    let mut order: Vec<(usize, Life)> = (0..module.buffers.len())
+    let mut order: Vec<(usize, LiveRange)> = (0..module.buffers.len())
         .filter(own_place)
-        .filter_map(|index| lives[index].map(|life| (index, life)))
+        .filter_map(|index| ranges[index].map(|range| (index, range)))
         .collect();
     order.sort_by_key(|&(index, _)| (std::cmp::Reverse(bytes(index)), index));
     let mut offsets = vec![0; module.buffers.len()];
@@ -92,12 +91,12 @@ pub(super) fn place(module: &Module, beside: &Beside, memory: &Memory) -> (Vec<u
     let mut taken = Blocks::default();
     let whole = |end: usize| end.next_multiple_of(memory.alignment);
     beside.taken.iter().for_each(|&(start, end)| taken.insert(start, whole(end)));
-    let positions = order.iter().map(|(_, life)| life.last + 1).max().unwrap_or(0);
+    let positions = order.iter().map(|(_, range)| range.last + 1).max().unwrap_or(0);
     let mut space = Space::new(positions, taken);
-    for (index, life) in order {
-        let offset = space.lowest(life.first, life.last, bytes(index));
+    for (index, range) in order {
+        let offset = space.lowest(range.first, range.last, bytes(index));
         let end = offset + bytes(index);
-        space.take(life.first, life.last, offset, end);
+        space.take(range.first, range.last, offset, end);
         offsets[index] = offset;
         total = total.max(end);
     }
@@ -108,39 +107,40 @@ pub(super) fn place(module: &Module, beside: &Beside, memory: &Memory) -> (Vec<u
 }
 
 /// `None` for a temporary that nothing touches.
-fn lives(module: &Module) -> Vec<Option<Life>> {
+fn live_ranges(module: &Module) -> Vec<Option<LiveRange>> {
     let (begin, end) = (module.prologue.len(), module.prologue.len() + module.items.len());
-    let mut lives: Vec<Option<Life>> = module
+    let mut ranges: Vec<Option<LiveRange>> = module
         .buffers
         .iter()
         .map(|buffer| match buffer.kind {
-            BufferKind::Input(_) | BufferKind::Output(_) => Some(Life { first: 0, last: end }),
+            BufferKind::Input(_) | BufferKind::Output(_) => Some(LiveRange { first: 0, last: end }),
             BufferKind::Temp | BufferKind::Packed => None,
         })
         .collect();
     for (index, item) in items(module) {
-        access::buffers(item, &mut |buffer, _| {
-            let life = lives[buffer.0 as usize].get_or_insert(Life { first: index, last: index });
-            life.last = life.last.max(if life.first < begin && index >= begin { end } else { index });
+        item.each_access(&mut |access| {
+            let range = &mut ranges[access.buffer().0 as usize];
+            let range = range.get_or_insert(LiveRange { first: index, last: index });
+            range.last = range.last.max(if range.first < begin && index >= begin { end } else { index });
         });
     }
-    lives
+    ranges
 }
 
 /// For each buffer the one whose place it takes: itself, or an operand that dies where it is first written.
-fn share(module: &Module, lives: &mut [Option<Life>]) -> Vec<usize> {
+fn share(module: &Module, ranges: &mut [Option<LiveRange>]) -> Vec<usize> {
     let mut owner: Vec<usize> = (0..module.buffers.len()).collect();
     for (index, item) in items(module) {
         let Item::Kernel(kernel) = item else { continue };
         let (mut dying, mut born): (Vec<BufferId>, Vec<BufferId>) = (vec![], vec![]);
-        access::buffers(item, &mut |buffer, writes| {
-            let at = buffer.0 as usize;
-            let temporary = module.buffers[at].kind == BufferKind::Temp;
-            match lives[root(&owner, at)] {
-                Some(life) if temporary && !writes && life.last == index && life.first < index => {
-                    dying.push(buffer)
-                }
-                Some(life) if temporary && writes && life.first == index => born.push(buffer),
+        kernel.each_access(&mut |access, _| {
+            let (buffer, writes) = (access.buffer(), access.effect.writes());
+            if module.buffer(buffer).kind != BufferKind::Temp {
+                return;
+            }
+            match ranges[root(&owner, buffer.0 as usize)] {
+                Some(range) if !writes && range.last == index && range.first < index => dying.push(buffer),
+                Some(range) if writes && range.first == index => born.push(buffer),
                 _ => {}
             }
         });
@@ -163,8 +163,8 @@ fn share(module: &Module, lives: &mut [Option<Life>]) -> Vec<usize> {
             let Some(&input) = dying.iter().find(fits) else { continue };
             dying.retain(|other| *other != input);
             let (from, to) = (output.0 as usize, input.0 as usize);
-            if let (Some(old), Some(new)) = (lives[to], lives[from]) {
-                lives[to] = Some(Life { first: old.first, last: new.last });
+            if let (Some(old), Some(new)) = (ranges[to], ranges[from]) {
+                ranges[to] = Some(LiveRange { first: old.first, last: new.last });
             }
             owner[from] = to;
         }

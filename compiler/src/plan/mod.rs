@@ -5,7 +5,7 @@
 //! and order; that no worker meets another between barriers is too slow to check for large programs, and is checked on
 //! small ones by a simulator of schedules (`compiler/tests/support/simulator.rs`).
 
-mod access;
+mod apart;
 mod barriers;
 mod in_place;
 mod memory;
@@ -13,52 +13,38 @@ mod partition;
 mod pending;
 mod print;
 mod ranges;
+mod schedule;
 mod space;
 mod verify;
 
 pub use in_place::may_share;
+pub use schedule::{Leaf, Step, Steps, Task};
 pub use verify::verify;
 
 /// Worker number `index`'s range of an extent.
 pub use crate::kernel::share;
 use memory::Beside;
 
-use crate::kernel::{Axis, Distinct, Gemm, Kernel, Module, Pack, Rounds, Scatter, Time};
-pub use crate::target::COLUMN_GRAIN;
+use crate::kernel::{Axis, Module};
 use crate::target::Target;
 
 /// A module with its memory and its schedule for a number of workers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Program {
-    /// Buffers and items as lowered; `prologue` and `schedule` hold the same items in the same order.
+    /// Buffers and items as lowered. `prologue` and `schedule` refer to these items, each once and in order.
     pub module: Module,
     pub workers: usize,
-    /// Byte offset of each buffer in the arena; multiples of 64.
+    /// Vector axes and columns are cut at multiples of this many elements; as [`Target::column_grain`] says.
+    pub column_grain: usize,
+    /// Offsets are multiples of this many bytes; as [`crate::target::Memory::alignment`] says.
+    pub alignment: usize,
+    /// Byte offset of each buffer in the arena.
     pub offsets: Vec<usize>,
     pub arena_bytes: usize,
     /// What is done once before the steps of a run. All workers have finished it when the first step begins.
     pub prologue: Vec<Step>,
     /// A step.
     pub schedule: Vec<Step>,
-}
-
-/// What each worker does, in order.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Step {
-    Kernel(Kernel, Split),
-    Gemm(Gemm, Split),
-    Pack(Pack, Split),
-    Scatter(Scatter, Split),
-    /// Worker 0 does it.
-    Distinct(Distinct),
-    Loop {
-        time: Time,
-        steps: usize,
-        reverse: bool,
-        body: Vec<Step>,
-    },
-    /// Every worker waits until all have come here.
-    Barrier,
 }
 
 /// How one step's work is cut among the workers.
@@ -78,43 +64,13 @@ pub enum Split {
     Parts,
 }
 
-/// A step that is no loop, where it stands in a schedule.
-#[derive(Clone, Copy, Debug)]
-pub struct Leaf<'p> {
-    pub step: &'p Step,
-    /// How often it has something to do each time that the schedule runs.
-    pub rounds: usize,
-    pub in_loop: bool,
-}
-
-impl Program {
-    /// The steps of the schedule that are no loops, in order, but those of loops without rounds. A leaf's number is its
-    /// place here.
-    pub fn leaves(&self) -> Vec<Leaf<'_>> {
-        fn collect<'p>(steps: &'p [Step], rounds: usize, in_loop: bool, found: &mut Vec<Leaf<'p>>) {
-            for step in steps {
-                match step {
-                    Step::Loop { steps: 0, .. } => {}
-                    Step::Loop { steps, body, .. } => collect(body, rounds * steps, true, found),
-                    _ => {
-                        let idle = matches!(step, Step::Gemm(gemm, _) if gemm.rounds != Rounds::All);
-                        found.push(Leaf { step, rounds: rounds - usize::from(idle), in_loop });
-                    }
-                }
-            }
-        }
-        let mut found = Vec::new();
-        collect(&self.schedule, 1, false, &mut found);
-        found
-    }
-}
-
 impl Split {
-    /// The grain of [`share`] for this cut. A vector axis is cut at [`COLUMN_GRAIN`], any other axis anywhere.
-    pub fn grain(self, vector_axis: bool) -> usize {
+    /// The grain of [`share`] for this cut, in a program whose columns are cut at `column_grain`. A vector axis is cut as
+    /// columns are, any other axis anywhere.
+    pub fn grain(self, vector_axis: bool, column_grain: usize) -> usize {
         match self {
-            Split::Columns | Split::AnyColumns => COLUMN_GRAIN,
-            Split::Axis(_) if vector_axis => COLUMN_GRAIN,
+            Split::Columns | Split::AnyColumns => column_grain,
+            Split::Axis(_) if vector_axis => column_grain,
             _ => 1,
         }
     }
@@ -123,15 +79,15 @@ impl Split {
 impl Leaf<'_> {
     /// Why the plan for a target cuts it as it does.
     pub fn reason(&self, target: &Target) -> &'static str {
-        match self.step {
-            Step::Kernel(kernel, _) => match partition::cut(kernel, target) {
+        match self.task {
+            Task::Kernel(kernel, _) => match partition::of_kernel(kernel, target) {
                 Ok(_) => "its iterations are independent",
                 Err(reason) => reason,
             },
-            Step::Gemm(gemm, _) => partition::cut_of_gemm(gemm, target, self.in_loop).1,
-            Step::Pack(..) | Step::Scatter(..) => "workers write columns of their own",
-            Step::Distinct(_) => "one id after the other",
-            Step::Loop { .. } | Step::Barrier => "",
+            Task::Gemm(gemm, _) => partition::of_gemm(gemm, target, self.in_loop).1,
+            Task::Pack(..) | Task::Scatter(..) => "workers write columns of their own",
+            Task::Distinct(_) => "one id after the other",
+            Task::Loop(..) | Task::Barrier => "",
         }
     }
 }
@@ -152,13 +108,22 @@ fn in_arena(module: Module, target: &Target, beside: &Beside) -> Program {
     let (offsets, arena_bytes) = memory::place(&module, beside, &target.memory);
     let prologue = barriers::schedule(&module, &module.prologue, &offsets, target);
     let schedule = barriers::schedule(&module, &module.items, &offsets, target);
-    Program { module, workers: target.workers, offsets, arena_bytes, prologue, schedule }
+    Program {
+        module,
+        workers: target.workers,
+        column_grain: target.column_grain,
+        alignment: target.memory.alignment,
+        offsets,
+        arena_bytes,
+        prologue,
+        schedule,
+    }
 }
 
 /// Plans a module for all of a target's workers, or for one if it is so small that they would mostly wait for each other.
 pub fn plan_for(module: Module, target: &Target) -> Program {
     let program = plan(module, target);
-    match partition::helpful_workers(&program.schedule, target) {
+    match partition::helpful_workers(program.schedule_steps(), target) {
         helpful if helpful < program.workers => plan(program.module, &target.with_workers(helpful)),
         _ => program,
     }

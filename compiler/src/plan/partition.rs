@@ -1,20 +1,27 @@
 //! How each item is cut among the workers.
 
-use super::{Split, Step, share};
-use crate::kernel::{Axis, Form, Gemm, Kernel, Precision, Stmt};
+use super::{Split, Steps, Task, share};
+use crate::kernel::{Axis, Form, Gemm, Item, Kernel, Precision, Stmt};
 use crate::target::Target;
 
-/// A kernel is cut along the outermost loop, if that is parallel and all of the kernel, or along the first one inside that
-/// can be shared evenly if that has so few iterations that some worker would have many more than another.
-pub(super) fn of_kernel(kernel: &Kernel, target: &Target) -> Split {
-    cut(kernel, target).map_or(Split::Whole, Split::Axis)
+/// How an item that is no loop is cut; `in_loop` says that it stands in a time loop.
+pub(super) fn of(item: &Item, target: &Target, in_loop: bool) -> Split {
+    match item {
+        Item::Kernel(kernel) => of_kernel(kernel, target).map_or(Split::Whole, Split::Axis),
+        Item::Gemm(gemm) => of_gemm(gemm, target, in_loop).0,
+        Item::Pack(_) | Item::Scatter(_) if target.workers > 1 => Split::Columns,
+        Item::Pack(_) | Item::Scatter(_) | Item::Distinct(_) => Split::Whole,
+        Item::Loop(_) => unreachable!("internal error: a time loop is cut"),
+    }
 }
 
-/// The axis that a kernel is cut along, or why it is not cut.
-pub(super) fn cut(kernel: &Kernel, target: &Target) -> Result<Axis, &'static str> {
+/// A kernel is cut along the outermost loop, if that is parallel and all of the kernel, or along the first one inside that
+/// can be shared evenly if that has so few iterations that some worker would have many more than another. The axis, or
+/// why it is not cut.
+pub(super) fn of_kernel(kernel: &Kernel, target: &Target) -> Result<Axis, &'static str> {
     let workers = target.workers;
     let loops = parallel_loops(kernel)?;
-    let grain = |axis: Axis| Split::Axis(axis).grain(kernel.is_vector_axis(axis));
+    let grain = |axis: Axis| Split::Axis(axis).grain(kernel.is_vector_axis(axis), target.column_grain);
     let extent = |axis: Axis| kernel.axes[axis.0 as usize];
     let is_long = |axis: &Axis| workers > 1 && extent(*axis) >= workers * grain(*axis);
     let is_fair = |axis: &Axis| {
@@ -59,12 +66,8 @@ fn parallel_loops(kernel: &Kernel) -> Result<Vec<Axis>, &'static str> {
 /// needs no barrier, unless the rows are too few or the weight too large to be read by every worker. Other products are
 /// cut along the longer side of the result, but for those whose right side has to be transposed: of that each worker then
 /// transposes its own columns. Parts of a contraction are shared out as such, if that is even.
-pub(super) fn of_gemm(gemm: &Gemm, target: &Target, in_loop: bool) -> Split {
-    cut_of_gemm(gemm, target, in_loop).0
-}
-
-/// How a product is cut, and why.
-pub(super) fn cut_of_gemm(gemm: &Gemm, target: &Target, in_loop: bool) -> (Split, &'static str) {
+/// The cut, and why it is this one.
+pub(super) fn of_gemm(gemm: &Gemm, target: &Target, in_loop: bool) -> (Split, &'static str) {
     let (workers, grain) = (target.workers, target.column_grain);
     if workers == 1 {
         return (Split::Whole, "there is one worker");
@@ -111,25 +114,25 @@ fn is_even(extent: usize, workers: usize, grain: usize) -> bool {
 }
 
 /// How many of a target's workers a program gains from: all of them, or one if it is too small to be cut.
-pub(super) fn helpful_workers(schedule: &[Step], target: &Target) -> usize {
+pub(super) fn helpful_workers(schedule: Steps<'_>, target: &Target) -> usize {
     let (work, barriers) = work_and_barriers(schedule);
     if work / barriers.max(1) < target.partition.work_worth_a_barrier { 1 } else { target.workers }
 }
 
 /// Floating-point operations of one run, roughly, and barriers passed.
-fn work_and_barriers(schedule: &[Step]) -> (usize, usize) {
+fn work_and_barriers(schedule: Steps<'_>) -> (usize, usize) {
     let mut total = (0, 0);
-    for step in schedule {
-        let (work, barriers) = match step {
-            Step::Kernel(kernel, _) => (work_of(&kernel.body, kernel), 0),
-            Step::Gemm(gemm, _) => (2 * gemm.m * gemm.n * gemm.k, 0),
-            Step::Pack(pack, _) => (pack.k * pack.n, 0),
-            Step::Scatter(scatter, _) => ((scatter.count + scatter.table_rows()) * scatter.n, 0),
-            Step::Distinct(distinct) => (distinct.len + distinct.rows, 0),
-            Step::Barrier => (0, 1),
-            Step::Loop { steps, body, .. } => {
+    for task in schedule.tasks() {
+        let (work, barriers) = match task {
+            Task::Kernel(kernel, _) => (work_of(&kernel.body, kernel), 0),
+            Task::Gemm(gemm, _) => (2 * gemm.m * gemm.n * gemm.k, 0),
+            Task::Pack(pack, _) => (pack.k * pack.n, 0),
+            Task::Scatter(scatter, _) => ((scatter.count + scatter.table_rows()) * scatter.n, 0),
+            Task::Distinct(distinct) => (distinct.len + distinct.rows, 0),
+            Task::Barrier => (0, 1),
+            Task::Loop(inner, body) => {
                 let (work, barriers) = work_and_barriers(body);
-                (work * steps, barriers * steps)
+                (work * inner.steps, barriers * inner.steps)
             }
         };
         total = (total.0 + work, total.1 + barriers);

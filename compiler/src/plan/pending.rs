@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::access::{RowWise, Slot};
+use super::apart::{RoundPart, RowWise};
 use super::ranges::Ranges;
 use crate::kernel::Time;
 
@@ -15,7 +15,7 @@ pub(super) struct Touch {
     /// Worker 0 does all of the item.
     pub whole: bool,
     pub rows: Option<RowWise>,
-    pub slot: Option<Slot>,
+    pub part: Option<RoundPart>,
     /// An earlier round of the loop that is being walked did this.
     pub earlier_round: bool,
 }
@@ -25,12 +25,12 @@ impl Touch {
         let apart = self.end <= later.start || later.end <= self.start;
         let same_worker = (self.whole && later.whole)
             || (self.start == later.start && self.rows.is_some() && self.rows == later.rows);
-        (self.writes || later.writes) && !apart && !same_worker && !self.is_in_another_slot(later, reverse)
+        (self.writes || later.writes) && !apart && !same_worker && !self.is_of_another_round(later, reverse)
     }
 
     /// Whether both touch one of a buffer's parts for each round, and never the same. `reverse` says that rounds go down.
-    fn is_in_another_slot(&self, later: &Touch, reverse: bool) -> bool {
-        let (Some(own), Some(other)) = (self.slot, later.slot) else { return false };
+    fn is_of_another_round(&self, later: &Touch, reverse: bool) -> bool {
+        let (Some(own), Some(other)) = (self.part, later.part) else { return false };
         if self.start != later.start || (own.time, own.size) != (other.time, other.size) {
             return false;
         }
@@ -61,8 +61,8 @@ impl Pending {
         let number = self.touches.len();
         let ranges = if touch.whole { &mut self.whole } else { &mut self.shared };
         ranges.insert(touch.start..touch.end, number);
-        if let Some(slot) = touch.slot {
-            self.in_rounds.entry(slot.time).or_default().push(number);
+        if let Some(part) = touch.part {
+            self.in_rounds.entry(part.time).or_default().push(number);
         }
         self.touches.push(touch);
     }

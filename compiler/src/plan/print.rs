@@ -19,7 +19,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::{Program, Split, Step};
+use super::{Program, Split, Steps, Task};
 use crate::kernel::BufferId;
 
 impl Display for Program {
@@ -32,10 +32,10 @@ impl Display for Program {
         }
         if !self.prologue.is_empty() {
             writeln!(f, "  prologue {{")?;
-            self.prologue.iter().try_for_each(|step| step.write(f, 2))?;
+            write(f, self.prologue_steps(), 2)?;
             writeln!(f, "  }}")?;
         }
-        self.schedule.iter().try_for_each(|step| step.write(f, 1))?;
+        write(f, self.schedule_steps(), 1)?;
         writeln!(f, "}}")
     }
 }
@@ -53,26 +53,27 @@ impl Display for Split {
     }
 }
 
-impl Step {
-    fn write(&self, f: &mut Formatter<'_>, depth: usize) -> fmt::Result {
-        let indent = "  ".repeat(depth);
-        match self {
-            Step::Kernel(kernel, split) => {
+fn write(f: &mut Formatter<'_>, steps: Steps<'_>, depth: usize) -> fmt::Result {
+    let indent = "  ".repeat(depth);
+    for task in steps.tasks() {
+        match task {
+            Task::Kernel(kernel, split) => {
                 write!(f, "{indent}kernel {:?} axes", kernel.name)?;
                 kernel.axes.iter().try_for_each(|extent| write!(f, " {extent}"))?;
-                writeln!(f, " {split}")
+                writeln!(f, " {split}")?;
             }
-            Step::Gemm(gemm, split) => writeln!(f, "{indent}{gemm} {split}"),
-            Step::Pack(pack, split) => writeln!(f, "{indent}{pack} {split}"),
-            Step::Scatter(scatter, split) => writeln!(f, "{indent}{scatter} {split}"),
-            Step::Distinct(distinct) => writeln!(f, "{indent}{distinct} {}", Split::Whole),
-            Step::Loop { time, steps, reverse, body } => {
-                let reverse = if *reverse { " reverse" } else { "" };
-                writeln!(f, "{indent}loop {time} in {steps}{reverse} {{")?;
-                body.iter().try_for_each(|step| step.write(f, depth + 1))?;
-                writeln!(f, "{indent}}}")
+            Task::Gemm(gemm, split) => writeln!(f, "{indent}{gemm} {split}")?,
+            Task::Pack(pack, split) => writeln!(f, "{indent}{pack} {split}")?,
+            Task::Scatter(scatter, split) => writeln!(f, "{indent}{scatter} {split}")?,
+            Task::Distinct(distinct) => writeln!(f, "{indent}{distinct} {}", Split::Whole)?,
+            Task::Loop(inner, body) => {
+                let reverse = if inner.reverse { " reverse" } else { "" };
+                writeln!(f, "{indent}loop {} in {}{reverse} {{", inner.time, inner.steps)?;
+                write(f, body, depth + 1)?;
+                writeln!(f, "{indent}}}")?;
             }
-            Step::Barrier => writeln!(f, "{indent}barrier"),
+            Task::Barrier => writeln!(f, "{indent}barrier")?,
         }
     }
+    Ok(())
 }

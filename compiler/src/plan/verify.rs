@@ -5,14 +5,11 @@ use std::collections::BinaryHeap;
 use std::ops::RangeInclusive;
 
 use super::ranges::Ranges;
-use super::{Program, Split, Step, may_share};
-use crate::kernel::{
-    self, Address, Axis, BufferId, BufferKind, Expr, For, Item, Kernel, Pack, Scatter, Stmt, TimeLoop,
-};
-use crate::target::ALIGNMENT;
+use super::{Program, Split, Step, Steps, Task, may_share};
+use crate::kernel::{self, BufferId, BufferKind, Item};
 
-/// Whether the module keeps its promises, the schedule holds the module's items in order, each step is cut as it can
-/// be, and buffers that are alive at the same time do not overlap.
+/// Whether the module keeps its promises, the schedule has the module's items each once and in order, each is cut as it
+/// can be, and buffers that are alive at the same time do not overlap.
 ///
 /// What a time loop touches is alive during the whole loop. A kernel's operand that nothing reads afterwards may share
 /// its memory with a result that it reads and writes element by element.
@@ -21,81 +18,67 @@ pub fn verify(program: &Program) -> Result<(), String> {
     if program.workers == 0 {
         return Err("a program for no workers".into());
     }
-    if items(&program.prologue) != program.module.prologue {
-        return Err("the prologue differs from the module's".into());
-    }
-    if items(&program.schedule) != program.module.items {
-        return Err("the schedule differs from the module's items".into());
-    }
-    splits(&program.prologue)?;
-    splits(&program.schedule)?;
+    order(&program.module.prologue, &program.prologue).map_err(|error| format!("the prologue {error}"))?;
+    order(&program.module.items, &program.schedule).map_err(|error| format!("the schedule {error}"))?;
+    splits(program.prologue_steps())?;
+    splits(program.schedule_steps())?;
     placement(program)?;
     overlaps(program)
 }
 
-/// The schedule as items.
-fn items(steps: &[Step]) -> Vec<Item> {
-    let item = |step: &Step| match step {
-        Step::Kernel(kernel, _) => Some(Item::Kernel(kernel.clone())),
-        Step::Gemm(gemm, _) => Some(Item::Gemm(gemm.clone())),
-        Step::Pack(pack, _) => Some(Item::Pack(pack.clone())),
-        Step::Scatter(scatter, _) => Some(Item::Scatter(scatter.clone())),
-        Step::Distinct(distinct) => Some(Item::Distinct(distinct.clone())),
-        Step::Loop { time, steps, reverse, body } => {
-            Some(Item::Loop(TimeLoop { time: *time, steps: *steps, reverse: *reverse, items: items(body) }))
-        }
-        Step::Barrier => None,
-    };
-    steps.iter().filter_map(item).collect()
-}
-
-fn splits(steps: &[Step]) -> Result<(), String> {
+/// Whether the steps have each item once and in order: the rest of a sentence that begins with their name, if not.
+fn order(items: &[Item], steps: &[Step]) -> Result<(), String> {
+    let mut next = 0;
     for step in steps {
-        match step {
-            Step::Kernel(kernel, Split::Axis(axis)) => check_cut(kernel, *axis)?,
-            Step::Kernel(_, Split::Whole)
-            | Step::Gemm(_, Split::Whole | Split::Columns | Split::AnyColumns)
-            | Step::Pack(_, Split::Whole | Split::Columns)
-            | Step::Scatter(_, Split::Whole | Split::Columns)
-            | Step::Distinct(_)
-            | Step::Barrier => {}
-            Step::Gemm(gemm, Split::Rows | Split::Parts) if gemm.cpu.squares.is_none() => {}
-            Step::Loop { body, .. } => splits(body)?,
-            Step::Kernel(kernel, split) => return Err(format!("kernel {:?}: {split}", kernel.name)),
-            Step::Gemm(gemm, split) => return Err(format!("{gemm}: {split}")),
-            Step::Pack(pack, split) => return Err(format!("{pack}: {split}")),
-            Step::Scatter(scatter, split) => return Err(format!("{scatter}: {split}")),
+        let index = match step {
+            Step::Item { index, .. } | Step::Loop { index, .. } => *index,
+            Step::Barrier => continue,
+        };
+        if index != next {
+            return Err(format!("has item {index} where item {next} comes next"));
         }
+        match (items.get(index), step) {
+            (Some(Item::Loop(inner)), Step::Loop { body, .. }) => order(&inner.items, body)?,
+            (None, _) => return Err(format!("has an item {index}, of {}", items.len())),
+            (Some(Item::Loop(_)), _) | (_, Step::Loop { .. }) => {
+                return Err(format!("has a loop in place of an item, or the reverse, as item {index}"));
+            }
+            _ => {}
+        }
+        next += 1;
+    }
+    if next < items.len() {
+        return Err(format!("ends before item {next}"));
     }
     Ok(())
 }
 
-/// Every loop over a cut axis is parallel and gathers nothing, and every store lies in one.
-fn check_cut(kernel: &Kernel, axis: Axis) -> Result<(), String> {
-    fn check(stmts: &[Stmt], axis: Axis, inside: bool) -> Result<(), &'static str> {
-        for stmt in stmts {
-            match stmt {
-                Stmt::For(inner) if inner.axis == axis => {
-                    if !inner.parallel {
-                        return Err("a loop over the axis is not parallel");
-                    }
-                    if !inner.folds.is_empty() {
-                        return Err("a loop over the axis has folds");
-                    }
-                    check(&inner.body, axis, true)?;
+fn splits(steps: Steps<'_>) -> Result<(), String> {
+    for task in steps.tasks() {
+        match task {
+            Task::Kernel(kernel, Split::Axis(axis)) => {
+                if axis.0 as usize >= kernel.axes.len() {
+                    return Err(format!("kernel {:?}: there is no axis {axis}", kernel.name));
                 }
-                Stmt::For(inner) => check(&inner.body, axis, inside)?,
-                Stmt::Store { .. } if !inside => return Err("it stores outside the loops over the axis"),
-                Stmt::Store { .. } | Stmt::Let { .. } => {}
+                kernel.check_cut(axis).map_err(|error| {
+                    format!("kernel {:?} cannot be cut along {axis}: {error}", kernel.name)
+                })?;
             }
+            Task::Kernel(_, Split::Whole)
+            | Task::Gemm(_, Split::Whole | Split::Columns | Split::AnyColumns)
+            | Task::Pack(_, Split::Whole | Split::Columns)
+            | Task::Scatter(_, Split::Whole | Split::Columns)
+            | Task::Distinct(_)
+            | Task::Barrier => {}
+            Task::Gemm(gemm, Split::Rows | Split::Parts) if gemm.cpu.squares.is_none() => {}
+            Task::Loop(_, body) => splits(body)?,
+            Task::Kernel(kernel, split) => return Err(format!("kernel {:?}: {split}", kernel.name)),
+            Task::Gemm(gemm, split) => return Err(format!("{gemm}: {split}")),
+            Task::Pack(pack, split) => return Err(format!("{pack}: {split}")),
+            Task::Scatter(scatter, split) => return Err(format!("{scatter}: {split}")),
         }
-        Ok(())
     }
-    if axis.0 as usize >= kernel.axes.len() {
-        return Err(format!("kernel {:?}: there is no axis {axis}", kernel.name));
-    }
-    check(&kernel.body, axis, false)
-        .map_err(|error| format!("kernel {:?} cannot be cut along {axis}: {error}", kernel.name))
+    Ok(())
 }
 
 fn placement(program: &Program) -> Result<(), String> {
@@ -104,8 +87,9 @@ fn placement(program: &Program) -> Result<(), String> {
         return Err(format!("{} places for {} buffers", program.offsets.len(), buffers.len()));
     }
     for (buffer, &offset) in buffers.iter().zip(&program.offsets) {
-        if !offset.is_multiple_of(ALIGNMENT) {
-            return Err(format!("buffer {:?} at {offset}, which is no multiple of {ALIGNMENT}", buffer.name));
+        let alignment = program.alignment;
+        if !offset.is_multiple_of(alignment) {
+            return Err(format!("buffer {:?} at {offset}, which is no multiple of {alignment}", buffer.name));
         }
         if offset.checked_add(buffer.len() * 4).is_none_or(|end| end > program.arena_bytes) {
             return Err(format!(
@@ -117,36 +101,39 @@ fn placement(program: &Program) -> Result<(), String> {
     Ok(())
 }
 
-/// Buffers by the beginnings of their lives, each compared with those that are still alive where it lies.
+/// A buffer, and the first and the last item at which it is alive.
+type Live<'a> = (usize, &'a RangeInclusive<usize>);
+
+/// Buffers in the order in which they come to be alive, each compared with those that are still alive where it lies.
 fn overlaps(program: &Program) -> Result<(), String> {
-    let lives = lives(program);
-    let steps: Vec<&Step> = steps(program).collect();
-    let range = |id: usize| {
+    let live = live_ranges(program);
+    let items: Vec<&Item> = items(program).collect();
+    let bytes = |id: usize| {
         let start = program.offsets[id];
         start..start + program.module.buffers[id].len() * 4
     };
-    let mut order: Vec<Life<'_>> =
-        lives.iter().enumerate().filter_map(|(id, life)| Some((id, life.as_ref()?))).collect();
-    order.sort_by_key(|(id, life)| (*life.start(), *id));
-    let mut alive: Ranges<Life<'_>> = Ranges::default();
+    let mut order: Vec<Live<'_>> =
+        live.iter().enumerate().filter_map(|(id, range)| Some((id, range.as_ref()?))).collect();
+    order.sort_by_key(|(id, range)| (*range.start(), *id));
+    let mut alive: Ranges<Live<'_>> = Ranges::default();
     let mut ends: BinaryHeap<Reverse<(usize, usize)>> = BinaryHeap::new();
     let mut fault: Option<(usize, usize)> = None;
     for new in order {
-        let (id, life) = new;
-        while let Some(&Reverse((_, dead))) = ends.peek().filter(|Reverse((end, _))| end < life.start()) {
+        let (id, range) = new;
+        while let Some(&Reverse((_, dead))) = ends.peek().filter(|Reverse((end, _))| end < range.start()) {
             ends.pop();
-            if let Some(life) = &lives[dead] {
-                alive.remove(range(dead), &(dead, life));
+            if let Some(range) = &live[dead] {
+                alive.remove(bytes(dead), &(dead, range));
             }
         }
-        for &old in alive.overlapping(range(id)) {
-            if !shares_in_place(program, &steps, old, new) && !shares_in_place(program, &steps, new, old) {
+        for &old in alive.overlapping(bytes(id)) {
+            if !shares_in_place(program, &items, old, new) && !shares_in_place(program, &items, new, old) {
                 let pair = (old.0.min(id), old.0.max(id));
                 fault = Some(fault.map_or(pair, |known| known.min(pair)));
             }
         }
-        alive.insert(range(id), new);
-        ends.push(Reverse((*life.end(), id)));
+        alive.insert(bytes(id), new);
+        ends.push(Reverse((*range.end(), id)));
     }
     let name = |id: usize| &program.module.buffers[id].name;
     fault.map_or(Ok(()), |(left, right)| {
@@ -154,102 +141,57 @@ fn overlaps(program: &Program) -> Result<(), String> {
     })
 }
 
-/// The first and the last position in the schedule at which each buffer holds something; `None` if nothing uses it.
+/// The first and the last item at which each buffer holds something; `None` if nothing uses it.
 ///
-/// Positions count the prologue's steps and then the others. Inputs live always, outputs until the host has read them, and
+/// The prologue's items are counted first, then the others. Inputs live always, outputs until the host has read them, and
 /// what the prologue leaves for the steps until the last of them.
-fn lives(program: &Program) -> Vec<Option<RangeInclusive<usize>>> {
-    let begin = program.prologue.len();
-    let end = begin + program.schedule.len();
+fn live_ranges(program: &Program) -> Vec<Option<RangeInclusive<usize>>> {
+    let begin = program.module.prologue.len();
+    let end = begin + program.module.items.len();
     let start = |kind: &BufferKind| match kind {
         BufferKind::Input(_) => Some(0..=end),
         _ => None,
     };
-    let mut lives: Vec<_> = program.module.buffers.iter().map(|buffer| start(&buffer.kind)).collect();
-    for (at, step) in steps(program).enumerate() {
-        visit_step(step, &mut |id| {
-            let life = &mut lives[id.0 as usize];
-            let known = life.clone().unwrap_or(at..=at);
+    let mut live: Vec<_> = program.module.buffers.iter().map(|buffer| start(&buffer.kind)).collect();
+    for (at, item) in items(program).enumerate() {
+        item.each_access(&mut |access| {
+            let range = &mut live[access.buffer().0 as usize];
+            let known = range.clone().unwrap_or(at..=at);
             let last = if *known.start() < begin && at >= begin { end } else { at };
-            *life = Some(*known.start()..=last.max(*known.end()));
+            *range = Some(*known.start()..=last.max(*known.end()));
         });
     }
-    for (life, buffer) in lives.iter_mut().zip(&program.module.buffers) {
-        if let (BufferKind::Output(_), Some(known)) = (&buffer.kind, &life) {
-            *life = Some(*known.start()..=end);
+    for (range, buffer) in live.iter_mut().zip(&program.module.buffers) {
+        if let (BufferKind::Output(_), Some(known)) = (&buffer.kind, &range) {
+            *range = Some(*known.start()..=end);
         }
     }
-    lives
+    live
 }
 
-fn steps(program: &Program) -> impl Iterator<Item = &Step> {
-    program.prologue.iter().chain(&program.schedule)
+fn items(program: &Program) -> impl Iterator<Item = &Item> {
+    program.module.prologue.iter().chain(&program.module.items)
 }
-
-fn visit_step(step: &Step, visit: &mut impl FnMut(BufferId)) {
-    match step {
-        Step::Kernel(kernel, _) => {
-            visit_block(&kernel.body, &mut |at, _, _| visit(at.buffer), &mut Vec::new())
-        }
-        Step::Gemm(gemm, _) => {
-            let matrices = [&gemm.a, &gemm.b, &gemm.c].map(|matrix| &matrix.at);
-            let others = gemm.prefix.iter().chain(gemm.riders());
-            matrices.into_iter().chain(others).for_each(|at| visit(at.buffer));
-        }
-        Step::Pack(Pack { b, to, .. }, _) => [b.at.buffer, *to].map(visit).into_iter().collect(),
-        Step::Scatter(Scatter { ids, g, table, .. }, _) => {
-            [ids.buffer, g.at.buffer, *table].map(visit).into_iter().collect()
-        }
-        Step::Distinct(distinct) => {
-            visit(distinct.ids.buffer);
-            distinct.results().into_iter().for_each(|(buffer, _)| visit(buffer));
-        }
-        Step::Loop { body, .. } => body.iter().for_each(|step| visit_step(step, visit)),
-        Step::Barrier => {}
-    }
-}
-
-/// Calls `visit` with each access of a block in order, whether it is a store, and the loops around it.
-fn visit_block<'k>(
-    stmts: &'k [Stmt],
-    visit: &mut impl FnMut(&'k Address, bool, &[&'k For]),
-    loops: &mut Vec<&'k For>,
-) {
-    for stmt in stmts {
-        match stmt {
-            Stmt::Let { expr: Expr::Load(from) | Expr::LoadId(from), .. } => visit(from, false, loops),
-            Stmt::Let { .. } => {}
-            Stmt::Store { to, .. } => visit(to, true, loops),
-            Stmt::For(inner) => {
-                loops.push(inner);
-                visit_block(&inner.body, visit, loops);
-                loops.pop();
-            }
-        }
-    }
-}
-
-type Life<'a> = (usize, &'a RangeInclusive<usize>);
 
 /// Whether `new` may take over the memory of `old`: one kernel is the last to touch `old` and the first to touch
 /// `new`, and the rule of [`may_share`] holds for it.
 fn shares_in_place(
     program: &Program,
-    steps: &[&Step],
-    (old, old_life): Life<'_>,
-    (new, new_life): Life<'_>,
+    items: &[&Item],
+    (old, old_range): Live<'_>,
+    (new, new_range): Live<'_>,
 ) -> bool {
-    if program.offsets[old] != program.offsets[new] || old_life.end() != new_life.start() {
+    if program.offsets[old] != program.offsets[new] || old_range.end() != new_range.start() {
         return false;
     }
-    let Some(Step::Kernel(kernel, _)) = steps.get(*new_life.start()) else { return false };
+    let Some(Item::Kernel(kernel)) = items.get(*new_range.start()) else { return false };
     may_share(kernel, BufferId(old as u32), BufferId(new as u32))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::parse;
+    use crate::kernel::{Axis, parse};
 
     const TEXT: &str = r#"module m {
   buffer %0: f[4, 16] input "x" carried start 0.0
@@ -296,14 +238,13 @@ mod tests {
     /// Buffers at these offsets, kernels cut along their first axis.
     fn program(text: &str, offsets: [usize; 5]) -> Program {
         let module = parse(text).unwrap();
-        let schedule = module.items.iter().map(|item| match item {
-            Item::Kernel(kernel) => Step::Kernel(kernel.clone(), Split::Axis(Axis(0))),
-            other => panic!("{other}"),
-        });
-        let schedule = schedule.flat_map(|step| [step, Step::Barrier]).collect();
+        let item = |index| Step::Item { index, split: Split::Axis(Axis(0)) };
+        let schedule = (0..module.items.len()).flat_map(|index| [item(index), Step::Barrier]).collect();
         Program {
             module,
             workers: 2,
+            column_grain: 16,
+            alignment: 64,
             offsets: offsets.to_vec(),
             arena_bytes: 1024,
             prologue: vec![],
@@ -360,7 +301,7 @@ mod tests {
             .replace("store %2 + 16*a0", "store %2");
         let mut rounds = program(&rounds, shared);
         rounds.schedule.iter_mut().for_each(|step| {
-            if let Step::Kernel(_, split) = step {
+            if let Step::Item { split, .. } = step {
                 *split = Split::Whole;
             }
         });
@@ -374,10 +315,21 @@ mod tests {
     }
 
     #[test]
-    fn the_schedule_is_the_module() {
-        let mut program = program(TEXT, [0, 256, 512, 768, 256]);
-        program.schedule.swap(0, 2);
-        rejects(&program, "the schedule differs");
+    fn the_schedule_has_each_item_once_and_in_order() {
+        let base = program(TEXT, [0, 256, 512, 768, 256]);
+        let with = |change: &dyn Fn(&mut Vec<Step>)| {
+            let mut program = base.clone();
+            change(&mut program.schedule);
+            program
+        };
+        rejects(&with(&|steps| steps.swap(0, 2)), "the schedule has item 1 where item 0 comes next");
+        rejects(&with(&|steps| steps.truncate(6)), "the schedule ends before item 3");
+        let again = |steps: &mut Vec<Step>| steps.insert(1, steps[0].clone());
+        rejects(&with(&again), "the schedule has item 0 where item 1 comes next");
+        let more = |steps: &mut Vec<Step>| steps.push(Step::Item { index: 4, split: Split::Whole });
+        rejects(&with(&more), "the schedule has an item 4, of 4");
+        let looped = |steps: &mut Vec<Step>| steps[0] = Step::Loop { index: 0, body: vec![] };
+        rejects(&with(&looped), "the schedule has a loop in place of an item");
     }
 
     #[test]
@@ -385,7 +337,7 @@ mod tests {
         let base = program(TEXT, [0, 256, 512, 768, 256]);
         let cut = |at: usize, split: Split| {
             let mut program = base.clone();
-            let Step::Kernel(_, own) = &mut program.schedule[at] else { unreachable!() };
+            let Step::Item { split: own, .. } = &mut program.schedule[at] else { unreachable!() };
             *own = split;
             program
         };

@@ -3,18 +3,19 @@
 //!
 //! Found are: a read of memory that holds another buffer's element or nothing (a wrong overlap, a missing write), an
 //! input or output that does not survive the step, and two workers that touch a word between two barriers, one of them
-//! writing (a missing barrier). It knows nothing of `plan`'s own analysis: time loops are run round by round, so the
-//! back edge of a loop needs no argument. Where that finds nothing, running the program in its arena gives what the
+//! writing (a missing barrier). What a library call touches is what `kernel::access` says; of what `plan` concludes from
+//! that it knows nothing: time loops are run round by round, so the back edge of a loop needs no argument. Where that finds nothing, running the program in its arena gives what the
 //! kernel interpreter gives in separate buffers: every read finds the last write of the same element.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
+use lstmc_compiler::kernel::access::{Access, COLUMNS, DEPTH, Effect, PANELS, PARTS, ROWS, SUMS};
 use lstmc_compiler::kernel::{
-    Address, Axis, BufferId, BufferKind, Distinct, Elem, Expr, For, Form, Gemm, Index, Kernel, Matrix, PANEL,
-    Pack, Rounds, Scatter, Stmt, Time, Var,
+    Address, Axis, BufferId, BufferKind, Distinct, Elem, Expr, For, Form, Gemm, Index, Kernel, PANEL, Pack,
+    Rounds, Scatter, Stmt, Time, Var,
 };
-use lstmc_compiler::plan::{COLUMN_GRAIN, Program, Split, Step, share};
+use lstmc_compiler::plan::{Program, Split, Steps, Task, share};
 
 /// The order in which a vector loop's iterations touch memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,11 +34,11 @@ pub fn simulate(program: &Program, ids: &HashMap<String, Vec<u32>>) -> Result<()
 
 fn simulate_in(program: &Program, ids: &HashMap<String, Vec<u32>>, order: Order) -> Result<(), String> {
     let mut simulator = Simulator::new(program, ids, order);
-    simulator.steps(&program.prologue)?;
+    simulator.steps(program.prologue_steps())?;
     simulator.barrier();
     let rounds = if program.prologue.is_empty() { 1 } else { 2 };
     for _ in 0..rounds {
-        simulator.steps(&program.schedule)?;
+        simulator.steps(program.schedule_steps())?;
         simulator.item = "the end of the step".into();
         simulator.barrier();
     }
@@ -166,23 +167,24 @@ impl<'p> Simulator<'p> {
         )
     }
 
-    fn steps(&mut self, steps: &[Step]) -> Result<(), String> {
-        for step in steps {
-            match step {
-                Step::Kernel(kernel, split) => self.kernel(kernel, *split)?,
-                Step::Gemm(gemm, split) => self.gemm(gemm, *split)?,
-                Step::Pack(pack, split) => self.pack(pack, *split)?,
-                Step::Scatter(scatter, split) => self.scatter(scatter, *split)?,
-                Step::Distinct(distinct) => self.distinct(distinct)?,
-                Step::Loop { time, steps, reverse, body } => {
-                    for round in 0..*steps {
-                        self.times.insert(*time, if *reverse { steps - 1 - round } else { round });
-                        self.round = (round, *steps);
+    fn steps(&mut self, steps: Steps<'_>) -> Result<(), String> {
+        for task in steps.tasks() {
+            match task {
+                Task::Kernel(kernel, split) => self.kernel(kernel, split)?,
+                Task::Gemm(gemm, split) => self.gemm(gemm, split)?,
+                Task::Pack(pack, split) => self.pack(pack, split)?,
+                Task::Scatter(scatter, split) => self.scatter(scatter, split)?,
+                Task::Distinct(distinct) => self.distinct(distinct)?,
+                Task::Loop(inner, body) => {
+                    for round in 0..inner.steps {
+                        let time = if inner.reverse { inner.steps - 1 - round } else { round };
+                        self.times.insert(inner.time, time);
+                        self.round = (round, inner.steps);
                         self.steps(body)?;
                     }
-                    self.times.remove(time);
+                    self.times.remove(&inner.time);
                 }
-                Step::Barrier => self.barrier(),
+                Task::Barrier => self.barrier(),
             }
         }
         Ok(())
@@ -193,7 +195,7 @@ impl<'p> Simulator<'p> {
         for worker in 0..self.program.workers {
             let cut = match split {
                 Split::Axis(axis) => {
-                    let grain = split.grain(kernel.is_vector_axis(axis));
+                    let grain = split.grain(kernel.is_vector_axis(axis), self.program.column_grain);
                     let own = share(kernel.axes[axis.0 as usize], worker, self.program.workers, grain);
                     Some((axis, own))
                 }
@@ -293,16 +295,24 @@ impl<'p> Simulator<'p> {
         at.offset + at.terms.iter().map(|(index, stride)| time(index) * stride).sum::<usize>()
     }
 
-    /// The elements of `rows` and `columns` of a matrix.
-    fn matrix(&self, matrix: &Matrix, rows: &Range<usize>, columns: &Range<usize>) -> Vec<(BufferId, usize)> {
-        let start = self.base(&matrix.at);
-        let row = |row: usize| columns.clone().map(move |column| start + row * matrix.stride + column);
-        rows.clone().flat_map(row).map(|element| (matrix.at.buffer, element)).collect()
+    /// The elements of an access at these positions of its axes; all of an axis for which `own` has none.
+    fn accessed(&self, access: &Access<'_>, own: &impl Fn(Axis) -> Option<Vec<usize>>) -> Elements {
+        let mut found = vec![access.address.offset];
+        for &(index, stride) in &access.address.terms {
+            let positions = match index {
+                Index::Time(time) => vec![self.times[&time]],
+                Index::Axis(axis) => own(axis).unwrap_or_else(|| (0..access.extent(axis)).collect()),
+                Index::Id(_) => panic!("{index} in a library call"),
+            };
+            let further = |start: usize| positions.iter().map(move |at| start + at * stride);
+            found = found.into_iter().flat_map(further).collect();
+        }
+        found.into_iter().map(|element| (access.buffer(), element)).collect()
     }
 
     /// The worker's range of an extent that `by` cuts.
     fn range(&self, extent: usize, split: Split, by: Split, worker: usize) -> Range<usize> {
-        let grain = if by == Split::Columns { COLUMN_GRAIN } else { 1 };
+        let grain = by.grain(false, self.program.column_grain);
         match split {
             Split::Whole if worker > 0 => 0..0,
             split if split == by || (split, by) == (Split::AnyColumns, Split::Columns) => {
@@ -335,38 +345,34 @@ impl<'p> Simulator<'p> {
             let parts = self.range(gemm.cpu.parts, split, Split::Parts, worker);
             let deep = gemm.part(parts.start).start..gemm.part(parts.end).start;
             let deep = if gemm.cpu.parts == 1 { 0..k } else { deep };
-            let deep = if reads { deep } else { 0..0 };
             if rows.len() + zeros.len() == 0 || columns.is_empty() {
                 continue;
             }
-            if let Some(at) = &gemm.prefix {
-                self.read(worker, at.buffer, self.base(at))?;
-            }
-            let left = match gemm.form {
-                Form::NN | Form::NT => self.matrix(&gemm.a, &rows, &deep),
-                Form::TN => self.matrix(&gemm.a, &deep, &rows),
-            };
-            let right = match (gemm.cpu.packed, gemm.form) {
-                (Some(_), _) if !reads => vec![],
-                (Some(format), _) => panels(gemm.b.at.buffer, format.panel_len(gemm.k), &columns),
-                (None, Form::NN | Form::TN) => self.matrix(&gemm.b, &deep, &columns),
-                (None, Form::NT) => self.matrix(&gemm.b, &columns, &deep),
-            };
             let zeros = m + zeros.start..m + zeros.end;
-            let of_parts = parts.map(|part| part * m + rows.start..part * m + rows.end);
-            let results = of_parts.chain([zeros]).map(|rows| self.matrix(&gemm.c, &rows, &columns));
-            let result = results.collect::<Vec<_>>().concat();
-            if gemm.accumulate {
-                for &(buffer, element) in &result {
-                    self.read(worker, buffer, element)?;
+            let mut call = Call::of(worker);
+            gemm.each_access(&mut |access| {
+                if access.effect == Effect::Read && !reads {
+                    return;
                 }
-            }
-            let sums = gemm.cpu.right_sums.iter().filter(|_| rows.start == 0);
-            let sums = sums.flat_map(|at| columns.clone().map(|j| (at.buffer, self.base(at) + j)));
-            let squares = gemm.cpu.squares.iter();
-            let squares = squares.flat_map(|at| columns.clone().map(|j| (at.buffer, self.base(at) + j)));
-            let result = result.into_iter().chain(sums).chain(squares).collect();
-            calls.push((worker, [left, right].concat(), result));
+                let own = |axis: Axis| {
+                    let range = match axis {
+                        ROWS if access.effect.writes() => {
+                            return Some(rows.clone().chain(zeros.clone()).collect());
+                        }
+                        ROWS => rows.clone(),
+                        COLUMNS => columns.clone(),
+                        DEPTH => deep.clone(),
+                        PARTS => parts.clone(),
+                        PANELS => panels(&columns),
+                        SUMS if rows.start > 0 => 0..0,
+                        SUMS => columns.clone(),
+                        _ => return None,
+                    };
+                    Some(range.collect())
+                };
+                call.add(access.effect, self.accessed(&access, &own));
+            });
+            calls.push(call);
         }
         self.library(calls)
     }
@@ -376,12 +382,14 @@ impl<'p> Simulator<'p> {
         let mut calls = vec![];
         for worker in 0..self.program.workers {
             let columns = self.range(pack.n, split, Split::Columns, worker);
-            let deep = 0..pack.k;
-            let from = match pack.form {
-                Form::NT => self.matrix(&pack.b, &columns, &deep),
-                _ => self.matrix(&pack.b, &deep, &columns),
+            let own = |axis: Axis| match axis {
+                COLUMNS => Some(columns.clone().collect()),
+                PANELS => Some(panels(&columns).collect()),
+                _ => None,
             };
-            calls.push((worker, from, panels(pack.to, pack.format.panel_len(pack.k), &columns)));
+            let mut call = Call::of(worker);
+            pack.each_access(&mut |access| call.add(access.effect, self.accessed(&access, &own)));
+            calls.push(call);
         }
         self.library(calls)
     }
@@ -394,12 +402,10 @@ impl<'p> Simulator<'p> {
             if columns.is_empty() {
                 continue;
             }
-            let start = self.base(&scatter.ids);
-            let mut from = self.matrix(&scatter.g, &(0..scatter.count), &columns);
-            from.extend((start..start + scatter.count).map(|element| (scatter.ids.buffer, element)));
-            let at = Address { buffer: scatter.table, offset: 0, terms: vec![] };
-            let table = Matrix { at, stride: scatter.n };
-            calls.push((worker, from, self.matrix(&table, &(0..scatter.table_rows()), &columns)));
+            let own = |axis: Axis| (axis == COLUMNS).then(|| columns.clone().collect());
+            let mut call = Call::of(worker);
+            scatter.each_access(&mut |access| call.add(access.effect, self.accessed(&access, &own)));
+            calls.push(call);
         }
         self.library(calls)
     }
@@ -421,24 +427,24 @@ impl<'p> Simulator<'p> {
         (0..).zip(&found).for_each(|(rank, &id)| ranks[id as usize] = rank);
         let count = vec![found.len() as u32];
         found.resize(distinct.most(), 0);
-        let from = (start..start + distinct.len).map(|element| (distinct.ids.buffer, element)).collect();
         let made = distinct.results().into_iter().zip([places, found, count, ranks]);
         made.for_each(|((buffer, _), values)| _ = self.ids.insert(self.name(buffer).to_owned(), values));
-        let results = distinct.results().into_iter();
-        let to = results.flat_map(|(buffer, len)| (0..len).map(move |element| (buffer, element))).collect();
-        self.library(vec![(0, from, to)])
+        let mut call = Call::of(0);
+        distinct.each_access(&mut |access| call.add(access.effect, self.accessed(&access, &|_| None)));
+        self.library(vec![call])
     }
 
-    /// The calls of the workers that take part: what each reads and writes. The library reads its operands while it
-    /// writes its result, so these share no word.
-    fn library(&mut self, calls: Vec<(usize, Elements, Elements)>) -> Result<(), String> {
-        for (worker, reads, _) in &calls {
-            reads.iter().try_for_each(|&(buffer, element)| self.read(*worker, buffer, element))?;
+    /// The calls of the workers that take part. The library reads its operands while it writes its results, so these share
+    /// no word; what it updates is an operand of its own.
+    fn library(&mut self, calls: Vec<Call>) -> Result<(), String> {
+        for Call { worker, reads, updates, .. } in &calls {
+            let mut read = reads.iter().chain(updates);
+            read.try_for_each(|&(buffer, element)| self.read(*worker, buffer, element))?;
         }
-        for (worker, reads, writes) in &calls {
+        for Call { worker, reads, updates, writes } in &calls {
             let operands: HashSet<usize> =
                 reads.iter().map(|&(buffer, element)| self.word(buffer, element)).collect();
-            for &(buffer, element) in writes {
+            for &(buffer, element) in updates.iter().chain(writes) {
                 if operands.contains(&self.word(buffer, element)) {
                     return Err(format!("{}: the result lies over an operand", self.item));
                 }
@@ -452,9 +458,31 @@ impl<'p> Simulator<'p> {
 /// Elements of buffers.
 type Elements = Vec<(BufferId, usize)>;
 
-/// The elements of the packed panels, of `len` each, that hold these columns.
-fn panels(buffer: BufferId, len: usize, columns: &Range<usize>) -> Elements {
+/// What a worker does in a library call.
+struct Call {
+    worker: usize,
+    reads: Elements,
+    updates: Elements,
+    writes: Elements,
+}
+
+impl Call {
+    fn of(worker: usize) -> Self {
+        Self { worker, reads: vec![], updates: vec![], writes: vec![] }
+    }
+
+    fn add(&mut self, effect: Effect, elements: Elements) {
+        let known = match effect {
+            Effect::Read => &mut self.reads,
+            Effect::Update => &mut self.updates,
+            Effect::Write => &mut self.writes,
+        };
+        known.extend(elements);
+    }
+}
+
+/// The panels of a packed operand that hold these columns.
+fn panels(columns: &Range<usize>) -> Range<usize> {
     let first = columns.start / PANEL;
-    let last = if columns.is_empty() { first } else { columns.end.div_ceil(PANEL) };
-    (first * len..last * len).map(|element| (buffer, element)).collect()
+    if columns.is_empty() { first..first } else { first..columns.end.div_ceil(PANEL) }
 }

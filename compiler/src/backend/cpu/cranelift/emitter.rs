@@ -81,7 +81,7 @@ pub(super) struct Emitter<'e, 'f> {
 #[derive(Clone, Copy)]
 pub(super) enum Bounds {
     Fixed(i64, i64),
-    /// A worker's share: its length is a multiple of [`crate::plan::COLUMN_GRAIN`] but for the end of the axis.
+    /// A worker's share: its length is a multiple of [`crate::target::COLUMN_GRAIN`] but for the end of the axis.
     Share(Value, Value),
 }
 

@@ -20,8 +20,8 @@ use super::target::Error;
 use crate::backend::cpu::abi::{
     Cut, DistinctShape, Flag, GemmPlaces, GemmShape, PackShape, Run, ScatterShape,
 };
-use crate::kernel::{Address, Distinct, Gemm, Index, Kernel, Pack, Rounds, Scatter, Time};
-use crate::plan::{Program, Split, Step, share};
+use crate::kernel::{Address, Distinct, Gemm, Index, Kernel, Pack, Rounds, Scatter, Time, TimeLoop};
+use crate::plan::{Program, Split, Steps, Task, share};
 
 struct Entry<'e, 'f, 'm, 'p, M: Module> {
     assembly: &'e mut Assembly<'m, M>,
@@ -56,8 +56,8 @@ pub(super) fn build<'p, M: Module>(
     let arena = b.ins().load(types::I64, constant, run, offset_of!(Run, arena) as i32);
     let steps = b.ins().load(types::I64, constant, run, offset_of!(Run, steps) as i32);
     let mut entry = Entry::new(assembly, program, b, [run, worker, arena]);
-    entry.all_shares(&program.prologue);
-    entry.all_shares(&program.schedule);
+    entry.all_shares(program.prologue_steps());
+    entry.all_shares(program.schedule_steps());
     entry.prologue()?;
     entry.steps(steps)?;
     Ok(entry.finish())
@@ -141,7 +141,7 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
         let (work, after) = (self.b.create_block(), self.b.create_block());
         self.b.ins().brif(prepared, after, &[], work, &[]);
         self.b.switch_to_block(work);
-        self.schedule(&self.program.prologue)?;
+        self.schedule(self.program.prologue_steps())?;
         self.barrier();
         self.b.ins().jump(after, &[]);
         self.b.switch_to_block(after);
@@ -170,7 +170,7 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
             self.mark(word(self.program.leaves().len() + 1));
             self.next_mark = Some(0);
         }
-        self.schedule(&self.program.schedule)?;
+        self.schedule(self.program.schedule_steps())?;
         self.barrier();
         self.mark_next();
         self.on_first_worker(|entry| {
@@ -181,18 +181,18 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
     }
 
     /// Steps in their order, in parts where they are many.
-    fn schedule(&mut self, steps: &'p [Step]) -> Result<(), Error> {
+    fn schedule(&mut self, steps: Steps<'p>) -> Result<(), Error> {
         match parts::divide(steps)[..] {
             [all] => self.in_line(all),
             ref parts => {
-                parts.iter().for_each(|steps| self.part(steps));
+                parts.iter().for_each(|&steps| self.part(steps));
                 Ok(())
             }
         }
     }
 
     /// Calls a function that does these steps.
-    fn part(&mut self, steps: &'p [Step]) {
+    fn part(&mut self, steps: Steps<'p>) {
         let signature = calls::part_signature(self.assembly, self.times.len(), self.round.is_some());
         let name = format!("p{}", self.assembly.next_part());
         let id = self.assembly.declare(&name, Linkage::Local, &signature);
@@ -203,22 +203,22 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
         let times = self.times.iter().map(|&(time, _)| time).collect();
         let rounds = self.round.map(|(_, rounds)| rounds);
         self.calls.parts.push(Part { id, name, steps, times, rounds, next_mark: self.next_mark });
-        self.next_mark = self.next_mark.map(|number| number + word(parts::leaves(steps)));
+        self.next_mark = self.next_mark.map(|number| number + word(steps.count_leaves()));
     }
 
-    fn in_line(&mut self, steps: &'p [Step]) -> Result<(), Error> {
-        for step in steps {
-            match step {
-                Step::Loop { time, steps, reverse, body } => {
-                    self.time_loop(*time, *steps, *reverse, body)?;
+    fn in_line(&mut self, steps: Steps<'p>) -> Result<(), Error> {
+        for task in steps.tasks() {
+            match task {
+                Task::Loop(inner, body) => {
+                    self.time_loop(inner, body)?;
                     continue;
                 }
-                Step::Kernel(kernel, split) => self.kernel(kernel, *split),
-                Step::Gemm(gemm, split) => self.gemm(gemm, *split)?,
-                Step::Pack(pack, split) => self.pack(pack, *split)?,
-                Step::Scatter(scatter, split) => self.scatter(scatter, *split)?,
-                Step::Distinct(distinct) => self.distinct(distinct)?,
-                Step::Barrier => self.barrier(),
+                Task::Kernel(kernel, split) => self.kernel(kernel, split),
+                Task::Gemm(gemm, split) => self.gemm(gemm, split)?,
+                Task::Pack(pack, split) => self.pack(pack, split)?,
+                Task::Scatter(scatter, split) => self.scatter(scatter, split)?,
+                Task::Distinct(distinct) => self.distinct(distinct)?,
+                Task::Barrier => self.barrier(),
             }
             self.mark_next();
         }
@@ -237,20 +237,21 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
         self.call(self.assembly.imports.mark, &[self.run, self.worker, number]);
     }
 
-    fn time_loop(&mut self, time: Time, steps: usize, reverse: bool, body: &'p [Step]) -> Result<(), Error> {
+    fn time_loop(&mut self, inner: &TimeLoop, body: Steps<'p>) -> Result<(), Error> {
+        let steps = inner.steps;
         if steps == 0 {
             return Ok(());
         }
         let from = self.b.ins().iconst(types::I64, 0);
         let to = self.b.ins().iconst(types::I64, steps as i64);
         let rounds = Counted::begin(&mut self.b, from, to, false, &[]);
-        let now = if reverse {
+        let now = if inner.reverse {
             let last = self.b.ins().iconst(types::I64, steps as i64 - 1);
             self.b.ins().isub(last, rounds.index)
         } else {
             rounds.index
         };
-        self.times.push((time, now));
+        self.times.push((inner.time, now));
         let around = self.round.replace((rounds.index, steps));
         self.schedule(body)?;
         self.round = around;
@@ -275,7 +276,7 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
             return self.on_first_worker(|entry| call(entry, zero, zero));
         };
         let extent = kernel.axes[axis.0 as usize];
-        let grain = split.grain(kernel.is_vector_axis(axis));
+        let grain = split.grain(kernel.is_vector_axis(axis), self.program.column_grain);
         let (low, high) = self.share(extent, grain);
         let some = self.b.ins().icmp(IntCC::SignedLessThan, low, high);
         self.when(some, |entry| call(entry, low, high));
@@ -442,14 +443,14 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
     }
 
     /// Computes the shares of all cut kernels once, before the loops.
-    fn all_shares(&mut self, steps: &[Step]) {
-        for step in steps {
-            match step {
-                Step::Kernel(kernel, split @ Split::Axis(axis)) => {
-                    let grain = split.grain(kernel.is_vector_axis(*axis));
+    fn all_shares(&mut self, steps: Steps<'_>) {
+        for task in steps.tasks() {
+            match task {
+                Task::Kernel(kernel, split @ Split::Axis(axis)) => {
+                    let grain = split.grain(kernel.is_vector_axis(axis), self.program.column_grain);
                     self.share(kernel.axes[axis.0 as usize], grain);
                 }
-                Step::Loop { body, .. } => self.all_shares(body),
+                Task::Loop(_, body) => self.all_shares(body),
                 _ => {}
             }
         }

@@ -19,7 +19,8 @@ use super::emitter::{Bounds, Emitter, LANES, Values, Variable, Vectors};
 use super::facts::{constants, cost, readonly, streams};
 use super::math::Functions;
 use crate::kernel::{For, Stmt};
-use crate::plan::{COLUMN_GRAIN, Program, Split};
+use crate::plan::{Program, Split};
+use crate::target::COLUMN_GRAIN;
 
 /// Generates a kernel's function; returns the loops that it calls.
 pub(super) fn build<M: Module>(

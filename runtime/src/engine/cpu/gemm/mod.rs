@@ -43,7 +43,8 @@ use std::ptr::null_mut;
 
 use lstmc_compiler::backend::cpu::abi::{self, Cut, GemmPlaces, GemmShape, PackShape};
 use lstmc_compiler::kernel::{Form, Format, Gemm, PANEL, Precision};
-use lstmc_compiler::plan::{COLUMN_GRAIN, Program, Split, Step, share};
+use lstmc_compiler::plan::{Program, Split, Steps, Task, share};
+use lstmc_compiler::target::COLUMN_GRAIN;
 
 pub use distinct::distinct;
 pub use scatter::scatter;
@@ -225,18 +226,18 @@ pub fn scratch_bytes(program: &Program) -> u64 {
         };
         (least..=rows).map(|rows| whole(&first(rows), split)).max().unwrap_or(0)
     };
-    fn largest(isa: &Isa, steps: &[Step], of: &impl Fn(&Gemm, Split) -> usize) -> usize {
-        let each = steps.iter().map(|step| match step {
-            Step::Gemm(gemm, split) => of(gemm, *split),
-            Step::Pack(pack, _) => packing::scratch(isa, pack.format, pack.k),
-            Step::Scatter(scatter, _) => scatter::scratch(scatter),
-            Step::Distinct(distinct) => distinct.rows,
-            Step::Loop { body, .. } => largest(isa, body, of),
+    fn largest(isa: &Isa, steps: Steps<'_>, of: &impl Fn(&Gemm, Split) -> usize) -> usize {
+        let each = steps.tasks().map(|task| match task {
+            Task::Gemm(gemm, split) => of(gemm, split),
+            Task::Pack(pack, _) => packing::scratch(isa, pack.format, pack.k),
+            Task::Scatter(scatter, _) => scatter::scratch(scatter),
+            Task::Distinct(distinct) => distinct.rows,
+            Task::Loop(_, body) => largest(isa, body, of),
             _ => 0,
         });
         each.max().unwrap_or(0)
     }
-    let most = largest(isa, &program.prologue, &of).max(largest(isa, &program.schedule, &of));
+    let most = largest(isa, program.prologue_steps(), &of).max(largest(isa, program.schedule_steps(), &of));
     (scratch::taken(most) * program.workers) as u64
 }
 

@@ -8,7 +8,7 @@ use crate::backend::cpu::cranelift::{
     Native, compile, compile_with_marks, compile_with_text, supported, target,
 };
 use crate::kernel::{Machine, run};
-use crate::plan::Step;
+use crate::plan::{Steps, Task};
 
 #[test]
 fn compiled_programs_move_between_threads() {
@@ -91,11 +91,11 @@ fn the_host_ends_a_run_early() {
 }
 
 /// The numbers of leaves as one run of the schedule passes them; `next` is that of the first.
-fn passed(steps: &[Step], next: &mut u32) -> Vec<u32> {
+fn passed(steps: Steps<'_>, next: &mut u32) -> Vec<u32> {
     let mut numbers = Vec::new();
-    for step in steps {
-        if let Step::Loop { steps, body, .. } = step {
-            numbers.append(&mut passed(body, next).repeat(*steps));
+    for task in steps.tasks() {
+        if let Task::Loop(inner, body) = task {
+            numbers.append(&mut passed(body, next).repeat(inner.steps));
         } else {
             numbers.push(*next);
             *next += 1;
@@ -110,7 +110,7 @@ fn each_worker_marks_each_leaf_in_order() {
     for workers in 1..=2 {
         let program = plan(&module, workers);
         let mut count = 0;
-        let schedule = passed(&program.schedule, &mut count);
+        let schedule = passed(program.schedule_steps(), &mut count);
         assert_eq!(count as usize, program.leaves().len());
         assert_eq!(schedule.len(), program.leaves().iter().map(|leaf| leaf.rounds).sum::<usize>());
         let step = [&[count + 1], &schedule[..], &[count]].concat();

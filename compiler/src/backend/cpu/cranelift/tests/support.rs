@@ -10,11 +10,10 @@ use crate::backend::cpu::abi::{
     Run, ScatterShape,
 };
 use crate::backend::cpu::cranelift::{Native, Wanted, build, target};
-use crate::kernel::{
-    Axis, BufferKind, Elem, For, Item, Kernel, Machine, Module, PANEL, Stmt, bf16_bits, bf16_value,
-};
-use crate::plan::{COLUMN_GRAIN, Program, Split, Step, share};
+use crate::kernel::{Axis, BufferKind, Elem, Item, Machine, Module, PANEL, bf16_bits, bf16_value};
+use crate::plan::{Program, Split, Step, share};
 use crate::scalar;
+use crate::target::{ALIGNMENT, COLUMN_GRAIN};
 
 /// No two buffers overlap, each step is cut where it can be, and a barrier follows each step.
 pub fn plan(module: &Module, workers: usize) -> Program {
@@ -25,44 +24,34 @@ pub fn plan(module: &Module, workers: usize) -> Program {
         end = (end + buffer.len() * 4).next_multiple_of(64);
     }
     let (prologue, schedule) = (steps(&module.prologue), steps(&module.items));
-    Program { module: module.clone(), workers, offsets, arena_bytes: end, prologue, schedule }
+    Program {
+        module: module.clone(),
+        workers,
+        column_grain: COLUMN_GRAIN,
+        alignment: ALIGNMENT,
+        offsets,
+        arena_bytes: end,
+        prologue,
+        schedule,
+    }
 }
 
 fn steps(items: &[Item]) -> Vec<Step> {
-    let step = |item: &Item| match item {
-        Item::Kernel(kernel) => {
-            let axis = (0..kernel.axes.len() as u32).map(Axis).find(|&axis| can_cut(kernel, axis));
-            Step::Kernel(kernel.clone(), axis.map_or(Split::Whole, Split::Axis))
-        }
-        Item::Gemm(gemm) if gemm.m > gemm.n && gemm.cpu.squares.is_none() => {
-            Step::Gemm(gemm.clone(), Split::Rows)
-        }
-        Item::Gemm(gemm) if gemm.cpu.parts > 1 => Step::Gemm(gemm.clone(), Split::Parts),
-        Item::Gemm(gemm) => Step::Gemm(gemm.clone(), Split::Columns),
-        Item::Pack(pack) => Step::Pack(pack.clone(), Split::Columns),
-        Item::Scatter(scatter) => Step::Scatter(scatter.clone(), Split::Columns),
-        Item::Distinct(distinct) => Step::Distinct(distinct.clone()),
-        Item::Loop(inner) => Step::Loop {
-            time: inner.time,
-            steps: inner.steps,
-            reverse: inner.reverse,
-            body: steps(&inner.items),
-        },
+    let step = |(index, item): (usize, &Item)| {
+        let split = match item {
+            Item::Loop(inner) => return Step::Loop { index, body: steps(&inner.items) },
+            Item::Kernel(kernel) => {
+                let mut axes = (0..kernel.axes.len() as u32).map(Axis);
+                axes.find(|&axis| kernel.check_cut(axis).is_ok()).map_or(Split::Whole, Split::Axis)
+            }
+            Item::Gemm(gemm) if gemm.m > gemm.n && gemm.cpu.squares.is_none() => Split::Rows,
+            Item::Gemm(gemm) if gemm.cpu.parts > 1 => Split::Parts,
+            Item::Gemm(_) | Item::Pack(_) | Item::Scatter(_) => Split::Columns,
+            Item::Distinct(_) => Split::Whole,
+        };
+        Step::Item { index, split }
     };
-    items.iter().flat_map(|item| [step(item), Step::Barrier]).collect()
-}
-
-/// Whether all of the kernel's work lies in parallel loops over this axis.
-fn can_cut(kernel: &Kernel, axis: Axis) -> bool {
-    fn all_inside(stmts: &[Stmt], axis: Axis) -> bool {
-        stmts.iter().all(|stmt| match stmt {
-            Stmt::For(For { axis: own, parallel: true, folds, .. }) if *own == axis => folds.is_empty(),
-            Stmt::For(inner) => inner.axis != axis && inner.folds.is_empty() && all_inside(&inner.body, axis),
-            Stmt::Store { .. } => false,
-            Stmt::Let { .. } => true,
-        })
-    }
-    all_inside(&kernel.body, axis)
+    items.iter().enumerate().flat_map(|item| [step(item), Step::Barrier]).collect()
 }
 
 /// Bytes that are aligned as an arena must be.

@@ -1,0 +1,324 @@
+//! What an item reads and writes, and how it may be cut among workers: said here once, for the passes, the planner, its
+//! verifier and the simulator that tests it.
+//!
+//! An access is an address with one term for each index that varies within the item, and the extent of each axis. The
+//! axes of a kernel's accesses are the kernel's. Those of a library call are [`ROWS`] and the others here: a call that is
+//! cut by columns, for example, gives each worker a range of [`COLUMNS`] in every access that has this axis.
+//!
+//! An access covers all that an item may touch. Of a product with a `prefix`, or that is left out in some round, and of
+//! a scatter, whose rows depend on ids, it may touch less.
+//!
+//! The accesses of a kernel happen in the order of its statements, so that a result may take the place of an operand
+//! (`plan::may_share` says when). A library call reads its operands while it writes its results: no result of one may
+//! overlap anything else that the call touches.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use super::{
+    Address, Axis, BufferId, Distinct, Expr, For, Form, Format, Gather, Gemm, Index, Item, Kernel, Matrix,
+    Pack, Scatter, Stmt,
+};
+
+/// Rows: of the result of a product; of what a scatter adds up. The elements of a list.
+pub const ROWS: Axis = Axis(0);
+/// Columns: of the result of a product, of what is packed, of a scatter's table.
+pub const COLUMNS: Axis = Axis(1);
+/// The contraction of a product; the rows of what is packed for one.
+pub const DEPTH: Axis = Axis(2);
+/// Parts of a contraction, see [`super::CpuGemm::parts`].
+pub const PARTS: Axis = Axis(3);
+/// Panels of a packed operand. Columns lie in the panel of their number divided by [`super::PANEL`].
+pub const PANELS: Axis = Axis(4);
+/// The elements of a panel.
+pub const IN_PANEL: Axis = Axis(5);
+/// Sums down the columns of a product's right side or result, one for each column. Of the workers that have a column, the
+/// one with the first rows writes its sum.
+pub const SUMS: Axis = Axis(6);
+/// Rows of a scatter's table.
+pub const TABLE: Axis = Axis(7);
+
+/// The axes above.
+const CALL_AXES: usize = 8;
+
+/// What happens to the elements of an access.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    Read,
+    Write,
+    /// Each element is read before it is written.
+    Update,
+}
+
+impl Effect {
+    pub fn reads(self) -> bool {
+        self != Effect::Write
+    }
+
+    pub fn writes(self) -> bool {
+        self != Effect::Read
+    }
+}
+
+/// What an item does to some elements of a buffer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Access<'i> {
+    pub address: Cow<'i, Address>,
+    /// By axis.
+    pub extents: Cow<'i, [usize]>,
+    pub effect: Effect,
+}
+
+impl Access<'_> {
+    pub fn buffer(&self) -> BufferId {
+        self.address.buffer
+    }
+
+    pub fn extent(&self, axis: Axis) -> usize {
+        self.extents[axis.0 as usize]
+    }
+}
+
+/// Where a statement stands in a kernel.
+#[derive(Clone, Debug, Default)]
+pub struct Place<'k> {
+    /// Its number among the kernel's statements, then among those of the loop there, and so on.
+    pub path: Vec<usize>,
+    /// The loops around it, outermost first.
+    pub loops: Vec<&'k For>,
+}
+
+impl Item {
+    /// Calls `see` with every access, for a time loop those of its items.
+    pub fn each_access<'i>(&'i self, see: &mut impl FnMut(Access<'i>)) {
+        match self {
+            Item::Kernel(kernel) => kernel.each_access(&mut |access, _| see(access)),
+            Item::Gemm(gemm) => gemm.each_access(see),
+            Item::Pack(pack) => pack.each_access(see),
+            Item::Scatter(scatter) => scatter.each_access(see),
+            Item::Distinct(distinct) => distinct.each_access(see),
+            Item::Loop(inner) => inner.items.iter().for_each(|item| item.each_access(see)),
+        }
+    }
+
+    /// The buffers that it reads.
+    pub fn loaded(&self) -> HashSet<BufferId> {
+        self.touched(Effect::reads)
+    }
+
+    /// The buffers that it writes.
+    pub fn stored(&self) -> HashSet<BufferId> {
+        self.touched(Effect::writes)
+    }
+
+    fn touched(&self, wanted: fn(Effect) -> bool) -> HashSet<BufferId> {
+        let mut found = HashSet::new();
+        self.each_access(&mut |access| {
+            if wanted(access.effect) {
+                found.insert(access.buffer());
+            }
+        });
+        found
+    }
+}
+
+impl Kernel {
+    /// Calls `see` with every access in the order of the statements, and where it stands.
+    pub fn each_access<'k>(&'k self, see: &mut impl FnMut(Access<'k>, &Place<'k>)) {
+        walk(&self.body, &self.axes, &mut Place::default(), see);
+    }
+
+    /// The buffers that it reads.
+    pub fn loaded(&self) -> HashSet<BufferId> {
+        self.touched(Effect::reads)
+    }
+
+    /// The buffers that it writes.
+    pub fn stored(&self) -> HashSet<BufferId> {
+        self.touched(Effect::writes)
+    }
+
+    fn touched(&self, wanted: fn(Effect) -> bool) -> HashSet<BufferId> {
+        let mut found = HashSet::new();
+        self.each_access(&mut |access, _| {
+            if wanted(access.effect) {
+                found.insert(access.buffer());
+            }
+        });
+        found
+    }
+
+    /// Whether workers may have ranges of this axis, or why not: every loop over it must be parallel and have no folds,
+    /// and every store must lie in one.
+    pub fn check_cut(&self, axis: Axis) -> Result<(), &'static str> {
+        fn check(stmts: &[Stmt], axis: Axis, inside: bool) -> Result<(), &'static str> {
+            for stmt in stmts {
+                match stmt {
+                    Stmt::For(inner) if inner.axis == axis => {
+                        if !inner.parallel {
+                            return Err("a loop over the axis is not parallel");
+                        }
+                        if !inner.folds.is_empty() {
+                            return Err("a loop over the axis has folds");
+                        }
+                        check(&inner.body, axis, true)?;
+                    }
+                    Stmt::For(inner) => check(&inner.body, axis, inside)?,
+                    Stmt::Store { .. } if !inside => return Err("it stores outside the loops over the axis"),
+                    Stmt::Store { .. } | Stmt::Let { .. } => {}
+                }
+            }
+            Ok(())
+        }
+        check(&self.body, axis, false)
+    }
+}
+
+fn walk<'k>(
+    stmts: &'k [Stmt],
+    axes: &'k [usize],
+    place: &mut Place<'k>,
+    see: &mut impl FnMut(Access<'k>, &Place<'k>),
+) {
+    for (number, stmt) in stmts.iter().enumerate() {
+        place.path.push(number);
+        let access = |address, effect| Access {
+            address: Cow::Borrowed(address),
+            extents: Cow::Borrowed(axes),
+            effect,
+        };
+        match stmt {
+            Stmt::Let { expr: Expr::Load(from) | Expr::LoadId(from), .. } => {
+                see(access(from, Effect::Read), place);
+            }
+            Stmt::Let { .. } => {}
+            Stmt::Store { to, .. } => see(access(to, Effect::Write), place),
+            Stmt::For(inner) => {
+                place.loops.push(inner);
+                walk(&inner.body, axes, place, see);
+                place.loops.pop();
+            }
+        }
+        place.path.pop();
+    }
+}
+
+impl Gemm {
+    /// Calls `see` with every access.
+    pub fn each_access<'i>(&self, see: &mut impl FnMut(Access<'i>)) {
+        let (rows, columns, depth) = ((ROWS, self.m), (COLUMNS, self.n), (DEPTH, self.k));
+        let a = if self.form == Form::TN { [depth, rows] } else { [rows, depth] };
+        see(matrix(&self.a, a, Effect::Read));
+        match self.cpu.packed {
+            Some(format) => see(panels(self.b.at.buffer, format, [self.k, self.n], Effect::Read)),
+            None => {
+                let b = if self.form == Form::NT { [columns, depth] } else { [depth, columns] };
+                see(matrix(&self.b, b, Effect::Read));
+            }
+        }
+        if let Some(at) = &self.prefix {
+            see(strided(at, &[], Effect::Read));
+        }
+        let stride = self.c.stride;
+        let c = [(PARTS, self.cpu.parts, self.m * stride), (ROWS, self.m, stride), (COLUMNS, self.n, 1)];
+        see(strided(&self.c.at, &c, if self.accumulate { Effect::Update } else { Effect::Write }));
+        self.riders().for_each(|at| see(strided(at, &[(SUMS, self.n, 1)], Effect::Write)));
+    }
+}
+
+impl Pack {
+    /// Calls `see` with every access.
+    pub fn each_access<'i>(&self, see: &mut impl FnMut(Access<'i>)) {
+        let (columns, depth) = ((COLUMNS, self.n), (DEPTH, self.k));
+        let b = if self.form == Form::NT { [columns, depth] } else { [depth, columns] };
+        see(matrix(&self.b, b, Effect::Read));
+        see(panels(self.to, self.format, [self.k, self.n], Effect::Write));
+    }
+}
+
+impl Scatter {
+    /// Calls `see` with every access.
+    pub fn each_access<'i>(&self, see: &mut impl FnMut(Access<'i>)) {
+        see(strided(&self.ids, &[(ROWS, self.count, 1)], Effect::Read));
+        see(matrix(&self.g, [(ROWS, self.count), (COLUMNS, self.n)], Effect::Read));
+        let effect = match self.gather {
+            Gather::Add => Effect::Update,
+            Gather::Table | Gather::Combine => Effect::Write,
+        };
+        let table = Matrix { at: start_of(self.table), stride: self.n };
+        see(matrix(&table, [(TABLE, self.table_rows()), (COLUMNS, self.n)], effect));
+    }
+}
+
+impl Distinct {
+    /// Calls `see` with every access.
+    pub fn each_access<'i>(&self, see: &mut impl FnMut(Access<'i>)) {
+        see(strided(&self.ids, &[(ROWS, self.len, 1)], Effect::Read));
+        for (to, len) in self.results() {
+            see(strided(&start_of(to), &[(ROWS, len, 1)], Effect::Write));
+        }
+    }
+}
+
+fn start_of(buffer: BufferId) -> Address {
+    Address { buffer, offset: 0, terms: vec![] }
+}
+
+/// A matrix, by the axis and extent of its rows and of its columns.
+fn matrix<'i>(matrix: &Matrix, [rows, columns]: [(Axis, usize); 2], effect: Effect) -> Access<'i> {
+    strided(&matrix.at, &[(rows.0, rows.1, matrix.stride), (columns.0, columns.1, 1)], effect)
+}
+
+/// A packed operand of `k` rows and `n` columns.
+fn panels<'i>(buffer: BufferId, format: Format, [k, n]: [usize; 2], effect: Effect) -> Access<'i> {
+    let len = format.panel_len(k);
+    let count = format.packed_len(k, n) / len.max(1);
+    strided(&start_of(buffer), &[(PANELS, count, len), (IN_PANEL, len, 1)], effect)
+}
+
+/// What lies from an address on along axes, each with its extent and the elements from one position to the next.
+fn strided<'i>(at: &Address, axes: &[(Axis, usize, usize)], effect: Effect) -> Access<'i> {
+    let mut address = at.clone();
+    let mut extents = vec![1; CALL_AXES];
+    for &(axis, extent, stride) in axes {
+        address.terms.push((Index::Axis(axis), stride));
+        extents[axis.0 as usize] = extent;
+    }
+    Access { address: Cow::Owned(address), extents: Cow::Owned(extents), effect }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::parse;
+
+    #[test]
+    fn library_calls_say_what_they_read_and_write() {
+        let text = r#"module m {
+  buffer %0: f[8, 16] input "x" carried start 0.0
+  buffer %1: f[16, 4] input "w" param parts "w" 0 4
+  buffer %2: id[8] input "tokens" tokens
+  buffer %3: f[8, 4] temp "y"
+  buffer %4: f[4] temp "sums"
+  buffer %5: f[9, 4] input "table" param parts "table" 0 4
+  buffer %6: f[256] packed "packed"
+  gemm nn 8x4x16: %3 stride 4 = %0 stride 16 @ %1 stride 4 sums %4
+  gemm nn 8x4x16: %3 stride 4 += %0 stride 16 @ %1 stride 4
+  add_rows %5 [9, 4]: %2 count 8 from %3 stride 4
+  pack nn 16x4: %6 = %1 stride 4
+}
+"#;
+        let module = parse(text).unwrap_or_else(|error| panic!("{error}"));
+        let ids = |found: HashSet<BufferId>| {
+            let mut ids: Vec<u32> = found.iter().map(|id| id.0).collect();
+            ids.sort_unstable();
+            ids
+        };
+        let of = |at: usize| (ids(module.items[at].loaded()), ids(module.items[at].stored()));
+        assert_eq!(of(0), (vec![0, 1], vec![3, 4]));
+        // What is added to is read.
+        assert_eq!(of(1), (vec![0, 1, 3], vec![3]));
+        assert_eq!(of(2), (vec![2, 3, 5], vec![5]));
+        assert_eq!(of(3), (vec![1], vec![6]));
+    }
+}

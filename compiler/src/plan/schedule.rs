@@ -1,0 +1,135 @@
+//! What each worker does, in order: steps, which refer to a module's items by index, and tasks, which are steps together
+//! with their items.
+//!
+//! An index counts in the list of items around it: a module's prologue, its items, or those of a time loop. Items are
+//! kept in the module alone. [`super::verify`] checks that a schedule has each item of its list once and in order; what
+//! is said here of a schedule holds after that.
+
+use std::ops::Range;
+
+use super::{Program, Split};
+use crate::kernel::{Distinct, Gemm, Item, Kernel, Pack, Rounds, Scatter, TimeLoop};
+
+/// What each worker does next.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// An item that is no loop. Worker 0 does all of a [`Distinct`], which is [`Split::Whole`].
+    Item { index: usize, split: Split },
+    /// A time loop, and a round of it.
+    Loop { index: usize, body: Vec<Step> },
+    /// Every worker waits until all have come here.
+    Barrier,
+}
+
+/// A step with its item.
+#[derive(Clone, Copy, Debug)]
+pub enum Task<'p> {
+    Kernel(&'p Kernel, Split),
+    Gemm(&'p Gemm, Split),
+    Pack(&'p Pack, Split),
+    Scatter(&'p Scatter, Split),
+    Distinct(&'p Distinct),
+    /// A time loop and its body.
+    Loop(&'p TimeLoop, Steps<'p>),
+    Barrier,
+}
+
+/// Steps and the list of items that they refer to.
+#[derive(Clone, Copy, Debug)]
+pub struct Steps<'p> {
+    items: &'p [Item],
+    steps: &'p [Step],
+}
+
+impl<'p> Steps<'p> {
+    pub(super) fn new(items: &'p [Item], steps: &'p [Step]) -> Self {
+        Self { items, steps }
+    }
+
+    pub fn len(self) -> usize {
+        self.steps.len()
+    }
+
+    pub fn is_empty(self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// Some of them.
+    pub fn slice(self, range: Range<usize>) -> Self {
+        Self { steps: &self.steps[range], ..self }
+    }
+
+    /// What they do, in order.
+    pub fn tasks(self) -> impl Iterator<Item = Task<'p>> {
+        self.steps.iter().map(move |step| self.task(step))
+    }
+
+    /// How many [`leaves`](Program::leaves) they have.
+    pub fn count_leaves(self) -> usize {
+        let count = |task| match task {
+            Task::Loop(inner, _) if inner.steps == 0 => 0,
+            Task::Loop(_, body) => body.count_leaves(),
+            _ => 1,
+        };
+        self.tasks().map(count).sum()
+    }
+
+    fn task(self, step: &'p Step) -> Task<'p> {
+        match *step {
+            Step::Item { index, split } => match &self.items[index] {
+                Item::Kernel(kernel) => Task::Kernel(kernel, split),
+                Item::Gemm(gemm) => Task::Gemm(gemm, split),
+                Item::Pack(pack) => Task::Pack(pack, split),
+                Item::Scatter(scatter) => Task::Scatter(scatter, split),
+                Item::Distinct(distinct) => Task::Distinct(distinct),
+                Item::Loop(_) => unreachable!("internal error: a loop is scheduled as a single item"),
+            },
+            Step::Loop { index, ref body } => match &self.items[index] {
+                Item::Loop(inner) => Task::Loop(inner, Steps::new(&inner.items, body)),
+                _ => unreachable!("internal error: an item that is no loop is scheduled as one"),
+            },
+            Step::Barrier => Task::Barrier,
+        }
+    }
+}
+
+/// A task that is no loop, where it stands in a schedule.
+#[derive(Clone, Copy, Debug)]
+pub struct Leaf<'p> {
+    pub task: Task<'p>,
+    /// How often it has something to do each time that the schedule runs.
+    pub rounds: usize,
+    pub in_loop: bool,
+}
+
+impl Program {
+    /// What is done once before the steps of a run.
+    pub fn prologue_steps(&self) -> Steps<'_> {
+        Steps::new(&self.module.prologue, &self.prologue)
+    }
+
+    /// What is done in each step of a run.
+    pub fn schedule_steps(&self) -> Steps<'_> {
+        Steps::new(&self.module.items, &self.schedule)
+    }
+
+    /// The tasks of the schedule that are no loops, in order, without those of loops of no rounds. A leaf's number is its
+    /// place here.
+    pub fn leaves(&self) -> Vec<Leaf<'_>> {
+        fn collect<'p>(steps: Steps<'p>, rounds: usize, in_loop: bool, found: &mut Vec<Leaf<'p>>) {
+            for task in steps.tasks() {
+                match task {
+                    Task::Loop(inner, _) if inner.steps == 0 => {}
+                    Task::Loop(inner, body) => collect(body, rounds * inner.steps, true, found),
+                    _ => {
+                        let idle = matches!(task, Task::Gemm(gemm, _) if gemm.rounds != Rounds::All);
+                        found.push(Leaf { task, rounds: rounds - usize::from(idle), in_loop });
+                    }
+                }
+            }
+        }
+        let mut found = Vec::new();
+        collect(self.schedule_steps(), 1, false, &mut found);
+        found
+    }
+}
