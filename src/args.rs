@@ -286,9 +286,9 @@ pub struct Emit {
     #[arg(long, value_enum)]
     pub stage: Stage,
     /// Print the graph of the stages graph, grad and opt as it is after this pass: lower, simplify-1, merge_products,
-    /// hoist, distinct_rows, simplify-2, gradients, update, simplify-3, sink, sparse_rows, simplify-4 (after simplify-2 for
-    /// training only). Or the kernels of the stage kernel: fuse, collapse, preamble, split_k, fused_sums, prepack,
-    /// alternate, vectorise.
+    /// hoist, distinct_rows, simplify-2, gradients, update, simplify-3, sink, sparse_rows, simplify-4 (these six for
+    /// training only), square_sums. Or the kernels of the stage kernel: fuse, precision, column_sums, collapse, preamble,
+    /// split_k, fused_sums, prepack, alternate, vectorise.
     #[arg(long, value_name = "PASS")]
     pub dump_after: Option<String>,
     /// What the model is compiled for.

@@ -3,9 +3,11 @@
 //! ```text
 //! lower  simplify-1 merge_products hoist distinct_rows simplify-2 the forward graph
 //!        gradients update simplify-3 sink sparse_rows simplify-4  training only
+//!        square_sums
 //!
-//! fuse  collapse preamble                                          kernels, whatever the target
-//!       split_k fused_sums prepack alternate vectorise             kernels for a CPU
+//! fuse                                                             kernels, whatever the target
+//! precision column_sums collapse preamble split_k fused_sums       for a CPU
+//!        prepack alternate vectorise
 //! plan                                                             then a back end, which the caller chooses
 //! ```
 //!
@@ -20,7 +22,7 @@ use crate::target::Target;
 use crate::{grad, opt};
 
 /// Every pass after which [`graph_of`] shows the graph, in order.
-pub const PASSES: [&str; 12] = [
+pub const PASSES: [&str; 13] = [
     "lower",
     "simplify-1",
     "merge_products",
@@ -33,11 +35,22 @@ pub const PASSES: [&str; 12] = [
     "sink",
     "sparse_rows",
     "simplify-4",
+    "square_sums",
 ];
 
 /// Every pass after which [`kernels_of`] shows the kernels, in order.
-pub const KERNEL_PASSES: [&str; 8] =
-    ["fuse", "collapse", "preamble", "split_k", "fused_sums", "prepack", "alternate", "vectorise"];
+pub const KERNEL_PASSES: [&str; 10] = [
+    "fuse",
+    "precision",
+    "column_sums",
+    "collapse",
+    "preamble",
+    "split_k",
+    "fused_sums",
+    "prepack",
+    "alternate",
+    "vectorise",
+];
 
 /// The optimised graph of a model: for training the whole step, gradients, clipping and update included. `see` is shown
 /// the graph after each of the [`PASSES`].
@@ -54,6 +67,7 @@ pub fn graph_of(
         stage.pass("update", |graph| grad::update(graph, &model.optimizer, model.train.clip));
         stage.backward();
     }
+    stage.pass("square_sums", |graph| opt::square_sums(graph, target));
     stage.graph
 }
 
@@ -121,9 +135,8 @@ pub fn kernels_of(
     target: &Target,
     see: &mut dyn FnMut(&str, &Module),
 ) -> Module {
-    let mut kernels = Kernels { module: kernel::lower(graph, numbers, target), see };
+    let mut kernels = Kernels { module: kernel::lower(graph, &target.fusion), see };
     kernels.show("fuse");
-    kernels.shared();
     kernels.cpu(numbers, target);
     kernels.module
 }
@@ -134,12 +147,11 @@ struct Kernels<'a> {
 }
 
 impl Kernels<'_> {
-    fn shared(&mut self) {
+    fn cpu(&mut self, numbers: Numbers, target: &Target) {
+        self.pass("precision", |module| passes::precision(module, numbers.products, target));
+        self.pass("column_sums", |module| passes::column_sums(module, target));
         self.pass("collapse", passes::collapse);
         self.pass("preamble", passes::preamble);
-    }
-
-    fn cpu(&mut self, numbers: Numbers, target: &Target) {
         self.pass("split_k", |module| passes::split_k(module, target));
         self.pass("fused_sums", |module| passes::fused_sums(module, target));
         self.pass("prepack", |module| passes::prepack(module, numbers.weights, target));

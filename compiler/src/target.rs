@@ -3,10 +3,13 @@
 //! A [`Target`] is made once and passed to those stages, as a compiler passes its description of an instruction set. What is
 //! `None` is not done. A stage that asks nothing of it does the same for every machine.
 //!
+//! Lowering to kernels asks for [`Target::fusion`] only, which says how far every target's loop nests go. What else a target
+//! wants is a pass of its own in its list in `crate::pipeline`, which this says whether and where to do.
+//!
 //! **What fixes bits.** Results must not depend on the number of workers, so nothing that decides in which order a sum is
 //! taken may: [`SplitK::parts`] is made for as many workers as gain most from it, and is the same for any number. Of the
-//! other fields [`Target::few_rows`], [`Target::split_k`], [`Target::fused_sums`] and [`Target::column_sums`] decide such an
-//! order too: another target may give other bits.
+//! other fields [`Target::few_rows`], [`Target::split_k`], [`Target::fused_sums`], [`Target::column_sums`] and
+//! [`Target::fusion`] decide such an order too: another target may give other bits.
 
 /// Columns of a panel of a packed weight, and of the parts that a contraction is cut into; the same on every CPU, so that
 /// memory plans are too.
@@ -59,7 +62,7 @@ pub struct DistinctRows {
     pub rows_a_run: usize,
 }
 
-/// What is computed where it is read.
+/// How far loop nests go. Every number is right for every target, and some are faster.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fusion {
     /// A sum of up to so many outer products costs less where it is read than to write it to memory and to read it there.

@@ -155,6 +155,11 @@ proptest! {
     }
 
     #[test]
+    fn square_sums_keeps_the_meaning(RandomGraph(graph) in graphs(Menu::All)) {
+        keeps_meaning(|graph| opt::square_sums(graph, &Target::cpu(1)), &graph)?;
+    }
+
+    #[test]
     fn remove_dead_keeps_the_meaning_of_gradients(RandomGraph(graph) in graphs(Menu::All)) {
         keeps_meaning(opt::remove_dead, &gradients(&graph))?;
     }

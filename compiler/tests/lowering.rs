@@ -9,7 +9,7 @@ use lstmc_compiler::grad;
 use lstmc_compiler::graph::{Graph, InputRole, Purpose, verify};
 use lstmc_compiler::kernel::{Module, Numbers};
 use lstmc_compiler::model::{Model, Optimizer};
-use lstmc_compiler::target::Target;
+use lstmc_compiler::target::{FusedSums, Target};
 use lstmc_compiler::{graph, kernel, opt, pipeline, plan};
 use proptest::prelude::*;
 use support::executors::{by_graph, by_kernels, id_buffers};
@@ -28,6 +28,15 @@ const REASSOCIATION: f64 = 1e-9;
 
 /// 6e-8 a rounding, magnified likewise.
 const SINGLE: f64 = 1e-3;
+
+/// A target for which sums are worth it in the smallest matrices.
+fn eager() -> Target {
+    Target {
+        column_sums: Some(1),
+        fused_sums: Some(FusedSums { min_rows: 1, min_elements: 1 }),
+        ..Target::cpu(1)
+    }
+}
 
 /// What a graph is run on, and what must come out.
 struct Case {
@@ -53,8 +62,13 @@ impl Case {
     }
 
     fn kernels(&self, graph: &Graph) -> Result<(), String> {
+        self.kernels_for(graph, &Target::cpu(1))?;
+        self.kernels_for(&opt::square_sums(graph, &eager()), &eager())
+    }
+
+    fn kernels_for(&self, graph: &Graph, target: &Target) -> Result<(), String> {
         let mut stages: Vec<(String, Module)> = vec![];
-        let module = pipeline::kernels_of(graph, Numbers::default(), &Target::cpu(1), &mut |pass, module| {
+        let module = pipeline::kernels_of(graph, Numbers::default(), target, &mut |pass, module| {
             if stages.last().is_none_or(|(_, before)| before != module) {
                 stages.push((pass.into(), module.clone()));
             }
@@ -70,7 +84,7 @@ impl Case {
         agree(&self.expected, &narrow, SINGLE).map_err(|fault| told(format!("in f32: {fault}")))?;
         let ids = id_buffers(graph, &self.feed);
         for workers in 1..=3 {
-            let program = plan::plan(module.clone(), &Target::cpu(workers));
+            let program = plan::plan(module.clone(), &target.with_workers(workers));
             let told = |fault: String| format!("{fault}\n{program}\n{module}");
             plan::verify(&program).map_err(told)?;
             simulate(&program, &ids).map_err(told)?;
@@ -115,11 +129,12 @@ fn training(
         case.graph(&grad::update(&grad::gradients(&graph), optimizer, clip), name)?;
     }
     graph = grad::update(&grad::gradients(&graph), optimizer, clip);
-    let after: [Pass; 4] = [
+    let after: [Pass; 5] = [
         ("simplify-3", opt::simplify),
         ("sink", opt::sink),
         ("sparse_rows", |graph| opt::sparse_rows(graph, &Target::cpu(1))),
         ("simplify-4", opt::simplify),
+        ("square_sums", |graph| opt::square_sums(graph, &eager())),
     ];
     for (name, pass) in after {
         graph = pass(&graph);

@@ -28,6 +28,7 @@ fn pass(name: &str) -> Option<Pass> {
         "remove_dead" => Some(opt::remove_dead),
         "simplify" => Some(opt::simplify),
         "sink" => Some(opt::sink),
+        "square_sums" => Some(|graph| opt::square_sums(graph, &Target::cpu(1))),
         "sparse_rows" => Some(|graph| opt::sparse_rows(graph, &Target::cpu(1))),
         _ => None,
     }

@@ -1,5 +1,5 @@
 //! File tests of the stages after the graph: `kernels/*.txt` and `plans/*.txt` hold a graph, a line `----`, and the
-//! kernels that it must become, or its plan for two workers. `BLESS=1 cargo test --test stages` writes what comes out
+//! kernels that it must become after the order of its sums of squares is chosen, or its plan for two workers. `BLESS=1 cargo test --test stages` writes what comes out
 //! into the files.
 
 mod support;
@@ -7,13 +7,15 @@ mod support;
 use std::path::Path;
 
 use lstmc_compiler::target::Target;
-use lstmc_compiler::{graph, kernel, pipeline, plan};
+use lstmc_compiler::{graph, kernel, opt, pipeline, plan};
 use support::files;
 
 fn lowered(input: &str) -> Result<kernel::Module, String> {
     let graph = graph::parse(input).map_err(|error| error.to_string())?;
     graph::verify(&graph)?;
-    let module = pipeline::kernels_of(&graph, kernel::Numbers::default(), &Target::cpu(1), &mut |_, _| {});
+    let target = Target::cpu(1);
+    let graph = opt::square_sums(&graph, &target);
+    let module = pipeline::kernels_of(&graph, kernel::Numbers::default(), &target, &mut |_, _| {});
     kernel::verify(&module)?;
     Ok(module)
 }

@@ -66,7 +66,7 @@ fn any_pass_can_be_looked_at() {
     let last = ["emit", "tiny.lstm", "--stage", "kernel", "--dump-after", "vectorise"];
     assert_eq!(folder.ok(&last), folder.ok(&last[..4]), "what the last pass leaves is what is planned");
     let message = folder.refused(&["emit", "tiny.lstm", "--stage", "kernel", "--dump-after", "hoist"]);
-    assert!(message.contains("named hoist; there are fuse, collapse"), "{message}");
+    assert!(message.contains("named hoist; there are fuse, precision"), "{message}");
     let message = folder.refused(&["emit", "tiny.lstm", "--stage", "opt", "--dump-after", "nothing"]);
     assert!(message.contains("no pass is named nothing") && message.contains("merge_products"), "{message}");
 }

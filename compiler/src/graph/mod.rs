@@ -248,6 +248,12 @@ impl Graph {
         &self.ty(value).shape
     }
 
+    /// How many outer products a product adds up, if it is of the form that does.
+    pub fn outer_products(&self, node: &Node) -> Option<usize> {
+        let lead = || self.shape(node.args[0]).split_last().map_or(0, |(_, lead)| lead.iter().product());
+        (node.op == Op::MatMul(Form::TN)).then(lead)
+    }
+
     pub fn input(&self, name: &str) -> Option<&Input> {
         self.inputs.iter().find(|input| input.name == name)
     }

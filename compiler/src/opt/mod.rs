@@ -10,6 +10,7 @@ mod over_time;
 mod simplify;
 mod sink;
 mod sparse_rows;
+mod square_sums;
 
 pub use dead::remove_dead;
 pub use distinct_rows::distinct_rows;
@@ -18,3 +19,4 @@ pub use merge_products::merge_products;
 pub use simplify::simplify;
 pub use sink::sink;
 pub use sparse_rows::sparse_rows;
+pub use square_sums::square_sums;

@@ -1,6 +1,6 @@
-//! Who reads what: through operations that no slot computes, each of which is computed where it is read.
+//! Who reads what: through operations that no group computes, each of which is computed where it is read.
 //!
-//! An index that grows with the region's schedule, in its order, so that nothing is searched for: what a value that no slot
+//! An index that grows with the region's schedule, in its order, so that nothing is searched for: what a value that no group
 //! computes is computed from is known from its operands.
 
 use std::borrow::Cow;
@@ -14,32 +14,32 @@ use crate::graph::{Node, Op, Value};
 pub(super) struct Sources {
     /// Those that may be written over, each with whether it is read at its own position only.
     pub over: Vec<(Value, bool)>,
-    /// The last slot that must have run.
-    pub last_slot: Option<usize>,
-    /// How many reductions that slot does one after the other to compute the value.
+    /// The last group that must have run.
+    pub last_group: Option<usize>,
+    /// How many reductions that group does one after the other to compute the value.
     pub levels: usize,
-    /// The first slot in which the value can be read at its own position.
+    /// The first group in which the value can be read at its own position.
     own_position: usize,
 }
 
 impl Sources {
-    /// The first slot in which the value can be read, at its own position only or anywhere.
-    pub fn first_slot(&self, own_position: bool) -> usize {
+    /// The first group in which the value can be read, at its own position only or anywhere.
+    pub fn first_group(&self, own_position: bool) -> usize {
         match own_position {
             true => self.own_position,
-            false => self.last_slot.map_or(0, |slot| slot + 1),
+            false => self.last_group.map_or(0, |group| group + 1),
         }
     }
 
     /// Notes that the value is also read from what `other` is, through an operation that keeps the position or does not.
     pub fn extend(&mut self, other: &Sources, keeps_position: bool) {
-        self.levels = match self.last_slot.cmp(&other.last_slot) {
+        self.levels = match self.last_group.cmp(&other.last_group) {
             Ordering::Less => other.levels,
             Ordering::Equal => self.levels.max(other.levels),
             Ordering::Greater => self.levels,
         };
-        self.last_slot = self.last_slot.max(other.last_slot);
-        self.own_position = self.own_position.max(other.first_slot(keeps_position));
+        self.last_group = self.last_group.max(other.last_group);
+        self.own_position = self.own_position.max(other.first_group(keeps_position));
         for &(value, own) in &other.over {
             let own = own && keeps_position;
             match self.over.iter_mut().find(|(known, _)| *known == value) {
@@ -55,20 +55,20 @@ impl Sources {
 pub(super) struct Read {
     /// Its place in the region.
     pub node: usize,
-    pub slot: usize,
+    pub group: usize,
     pub own_position: bool,
 }
 
 /// The reads of one region.
 pub(super) struct Reads {
-    /// What may be written over: values that no slot of the region computes.
+    /// What may be written over: values that no group of the region computes.
     over: HashSet<Value>,
-    /// How many reductions, one after the other, the slot does that computes a value, where that is a nest.
+    /// How many reductions, one after the other, the group does that computes a value, where that is a nest.
     levels: HashMap<Value, usize>,
-    /// Of the values that no slot computes.
-    passed_on: HashMap<Value, Sources>,
+    /// Of the values that no group computes.
+    inlined: HashMap<Value, Sources>,
     readers: HashMap<Value, Vec<Read>>,
-    /// What copies after all slots read.
+    /// What copies after all groups read.
     late: HashSet<Value>,
 }
 
@@ -77,41 +77,46 @@ impl Reads {
         Self {
             over,
             levels: HashMap::new(),
-            passed_on: HashMap::new(),
+            inlined: HashMap::new(),
             readers: HashMap::new(),
             late: HashSet::new(),
         }
     }
 
     /// What reading `value` reads. Values of other regions are read from nothing.
-    pub fn sources(&self, slot_of: &HashMap<Value, usize>, value: Value) -> Cow<'_, Sources> {
+    pub fn sources(&self, group_of: &HashMap<Value, usize>, value: Value) -> Cow<'_, Sources> {
         if self.over.contains(&value) {
             return Cow::Owned(Sources { over: vec![(value, true)], ..Sources::default() });
         }
-        if let Some(&slot) = slot_of.get(&value) {
+        if let Some(&group) = group_of.get(&value) {
             let levels = self.levels.get(&value).copied().unwrap_or(0);
-            return Cow::Owned(Sources { over: vec![], last_slot: Some(slot), levels, own_position: slot });
+            return Cow::Owned(Sources {
+                over: vec![],
+                last_group: Some(group),
+                levels,
+                own_position: group,
+            });
         }
-        self.passed_on.get(&value).map_or(Cow::Owned(Sources::default()), Cow::Borrowed)
+        self.inlined.get(&value).map_or(Cow::Owned(Sources::default()), Cow::Borrowed)
     }
 
-    /// Notes a node that no slot computes.
-    pub fn pass_on(&mut self, slot_of: &HashMap<Value, usize>, node: &Node) {
+    /// Notes a node that no group computes.
+    pub fn inline(&mut self, group_of: &HashMap<Value, usize>, node: &Node) {
         let mut all = Sources::default();
         let keeps = keeps_position(node);
-        node.args.iter().for_each(|&arg| all.extend(&self.sources(slot_of, arg), keeps));
+        node.args.iter().for_each(|&arg| all.extend(&self.sources(group_of, arg), keeps));
         for &result in &node.results {
-            self.passed_on.insert(result, all.clone());
+            self.inlined.insert(result, all.clone());
         }
     }
 
-    /// Notes a node that `slot` computes; `index` is its place in the region.
-    pub fn place(&mut self, slot_of: &HashMap<Value, usize>, index: usize, node: &Node, slot: usize) {
+    /// Notes a node that `group` computes; `index` is its place in the region.
+    pub fn place(&mut self, group_of: &HashMap<Value, usize>, index: usize, node: &Node, group: usize) {
         let mut all = Sources::default();
         let elementwise = matches!(node.op, Op::Map(_) | Op::Spread { .. } | Op::Reduce { .. });
-        node.operands().iter().for_each(|&arg| all.extend(&self.sources(slot_of, arg), elementwise));
+        node.operands().iter().for_each(|&arg| all.extend(&self.sources(group_of, arg), elementwise));
         for (value, own_position) in all.over {
-            self.readers.entry(value).or_default().push(Read { node: index, slot, own_position });
+            self.readers.entry(value).or_default().push(Read { node: index, group, own_position });
         }
     }
 
@@ -120,26 +125,26 @@ impl Reads {
         self.levels.insert(value, levels);
     }
 
-    /// Notes what is copied after all slots, where none computes it.
-    pub fn copy_late(&mut self, slot_of: &HashMap<Value, usize>, values: &[Value]) {
+    /// Notes what is copied after all groups, where none computes it.
+    pub fn copy_late(&mut self, group_of: &HashMap<Value, usize>, values: &[Value]) {
         for &value in values {
-            let sources = self.sources(slot_of, value).into_owned();
+            let sources = self.sources(group_of, value).into_owned();
             self.late.extend(sources.over.iter().map(|(over, _)| over));
         }
     }
 
-    /// The nodes in slots that read `value`, which may be written over.
+    /// The nodes in groups that read `value`, which may be written over.
     pub fn of(&self, value: Value) -> &[Read] {
         self.readers.get(&value).map_or(&[], |readers| readers)
     }
 
-    /// Whether a copy after all slots reads `value`.
+    /// Whether a copy after all groups reads `value`.
     pub fn is_read_late(&self, value: Value) -> bool {
         self.late.contains(&value)
     }
 }
 
-/// Whether an operation without a slot reads its operand at its own position: `[rows..]` spread along columns, or
+/// Whether an operation without a group reads its operand at its own position: `[rows..]` spread along columns, or
 /// nothing moved at all.
 fn keeps_position(node: &Node) -> bool {
     match &node.op {

@@ -1,38 +1,37 @@
 //! Values that one pass over a nest's columns computes at a price and a later one wants again, such as the exponentials
-//! of a softmax, which are summed first and then divided: they are kept where the nest's result will lie.
+//! of a softmax, which are summed first and then divided. The storage of the nest's output is reused for them.
 //!
-//! The result's place is free until the last pass stores it, each element of which needs the kept value at its own
-//! position only. Nothing else may read that place in this nest.
+//! It is free until the last pass stores the output, each element of which needs the value at its own position only. Nothing else may read that place in this nest.
 
 use std::collections::{HashMap, HashSet};
 
-use super::Lowering;
 use super::cluster::Nest;
-use super::nest::Passes;
-use super::storage::View;
+use super::column_passes::ColumnPasses;
+use super::homes::Memory;
+use super::view::View;
 use crate::graph::{Op, Value};
-use crate::kernel::{BufferId, BufferKind};
+use crate::kernel::BufferId;
 use crate::scalar::Scalar;
 
-/// A value that is kept from the pass that computes it first.
-pub(super) struct Kept {
+/// A value that lies in the output's storage from the pass that computes it first.
+pub(super) struct Reused {
     pub value: Value,
     pub pass: usize,
     pub view: View,
 }
 
-/// What a nest keeps, and where.
-pub(super) fn choose(lowering: &Lowering, nest: &Nest, passes: &Passes) -> Vec<Kept> {
+/// What a nest leaves in the storage of its output.
+pub(super) fn choose(memory: Memory, nest: &Nest, passes: &ColumnPasses) -> Vec<Reused> {
     let last = passes.folds.len() - 1;
     if last == 0 {
         return vec![];
     }
     let costly: Vec<Vec<Value>> = (0..=last)
         .map(|pass| {
-            let folded = passes.folds[pass].iter().map(|&(_, operand, _)| operand);
+            let folded = passes.folds[pass].iter().map(|fold| fold.operand);
             let stored = passes.full_stores.iter().copied().filter(|_| pass == last);
             let (mut found, mut seen) = (vec![], HashSet::new());
-            folded.chain(stored).for_each(|value| costly_in(lowering, nest, value, &mut found, &mut seen));
+            folded.chain(stored).for_each(|value| costly_in(memory, nest, value, &mut found, &mut seen));
             found
         })
         .collect();
@@ -40,37 +39,31 @@ pub(super) fn choose(lowering: &Lowering, nest: &Nest, passes: &Passes) -> Vec<K
     for (pass, values) in costly.iter().enumerate() {
         last_pass.extend(values.iter().map(|&value| (value, pass)));
     }
-    let mut places = free_places(lowering, nest, passes);
-    let mut kept: Vec<Kept> = vec![];
+    let mut places = free_places(memory, nest, passes);
+    let mut reused: Vec<Reused> = vec![];
     let mut known = HashSet::new();
     for (pass, values) in costly.iter().enumerate().take(last) {
         for &value in values {
             if last_pass[&value] <= pass || known.contains(&value) {
                 continue;
             }
-            let Some(view) = places.pop() else { return kept };
+            let Some(view) = places.pop() else { return reused };
             known.insert(value);
-            kept.push(Kept { value, pass, view });
+            reused.push(Reused { value, pass, view });
         }
     }
-    kept
+    reused
 }
 
 /// The transcendental values on all of the nest's positions that `value` is computed from, outermost first, as far as
 /// they are neither in memory nor folded.
-fn costly_in(
-    lowering: &Lowering,
-    nest: &Nest,
-    value: Value,
-    found: &mut Vec<Value>,
-    seen: &mut HashSet<Value>,
-) {
-    let Some(node) = lowering.definers.get(&value).filter(|_| seen.insert(value)) else { return };
-    let in_memory = !nest.contains(value) && lowering.view_of(value).is_some();
+fn costly_in(memory: Memory, nest: &Nest, value: Value, found: &mut Vec<Value>, seen: &mut HashSet<Value>) {
+    let Some(node) = memory.facts.definer(value).filter(|_| seen.insert(value)) else { return };
+    let in_memory = !nest.contains(value) && memory.view_of(value).is_some();
     if in_memory || matches!(node.op, Op::Reduce { .. }) {
         return;
     }
-    let everywhere = lowering.graph.shape(value).len() == nest.rows.len() + 1;
+    let everywhere = memory.facts.shape(value).len() == nest.rows.len() + 1;
     let transcendental =
         matches!(node.op, Op::Map(Scalar::Exp | Scalar::Tanh | Scalar::Sigmoid | Scalar::Log | Scalar::Pow));
     if everywhere && transcendental {
@@ -78,29 +71,29 @@ fn costly_in(
         return;
     }
     if matches!(node.op, Op::Map(_) | Op::Stop) {
-        node.args.iter().for_each(|&arg| costly_in(lowering, nest, arg, found, seen));
+        node.args.iter().for_each(|&arg| costly_in(memory, nest, arg, found, seen));
     }
 }
 
 /// Where the nest's results will lie, if that is temporary memory that the nest does not read.
-fn free_places(lowering: &Lowering, nest: &Nest, passes: &Passes) -> Vec<View> {
+fn free_places(memory: Memory, nest: &Nest, passes: &ColumnPasses) -> Vec<View> {
     let shape: Vec<usize> = nest.rows.iter().copied().chain(nest.columns).collect();
     let mut read = HashSet::new();
     let mut seen = HashSet::new();
-    nest.members.iter().for_each(|&member| buffers_read(lowering, nest, member, &mut read, &mut seen));
-    let home = |value: &Value| lowering.homes.get(value).and_then(|homes| homes.first()).cloned();
+    nest.members.iter().for_each(|&member| buffers_read(memory, nest, member, &mut read, &mut seen));
+    let home = |value: &Value| memory.homes.of(*value).first().cloned();
     passes
         .full_stores
         .iter()
         .filter_map(home)
         .filter(|view| view.shape == shape && !read.contains(&view.buffer))
-        .filter(|view| matches!(lowering.module.buffer(view.buffer).kind, BufferKind::Temp))
+        .filter(|view| memory.is_temporary(view.buffer))
         .collect()
 }
 
 /// The buffers that computing `value` reads.
 fn buffers_read(
-    lowering: &Lowering,
+    memory: Memory,
     nest: &Nest,
     value: Value,
     read: &mut HashSet<BufferId>,
@@ -110,15 +103,15 @@ fn buffers_read(
         return;
     }
     if !nest.contains(value)
-        && let Some(view) = lowering.view_of(value)
+        && let Some(view) = memory.view_of(value)
     {
         read.insert(view.buffer);
         return;
     }
-    if let Some(&(source, _)) = lowering.slices.get(&value) {
-        buffers_read(lowering, nest, source, read, seen);
+    if let Some((source, _)) = memory.homes.source_of(value) {
+        buffers_read(memory, nest, source, read, seen);
     }
-    if let Some(node) = lowering.definers.get(&value) {
-        node.args.iter().for_each(|&arg| buffers_read(lowering, nest, arg, read, seen));
+    if let Some(node) = memory.facts.definer(value) {
+        node.args.iter().for_each(|&arg| buffers_read(memory, nest, arg, read, seen));
     }
 }

@@ -3,45 +3,45 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::Lowering;
+use super::facts::Facts;
 use crate::graph::{Loop, Node, Op, Value};
 use crate::kernel::Rounds;
 
-impl Lowering<'_> {
-    /// Notes for each product in the body of `inner` in which rounds it is wanted.
-    pub(super) fn find_idle_rounds(&mut self, inner: &Loop) {
-        let needed = self.needed_in_last_round(inner);
-        let inits: HashMap<Value, Value> = inner.carried.iter().map(|c| (c.param, c.init)).collect();
-        for node in inner.body.iter().filter(|node| matches!(node.op, Op::MatMul(_))) {
-            let rounds = match inits.get(&node.args[0]) {
-                // In a loop of one round nobody has written before what is left out.
-                _ if !needed.contains(&node.result()) && inner.steps > 1 => Rounds::BeforeLast,
-                Some(&init) if self.is_zero(init) => Rounds::AfterFirst,
-                _ => continue,
-            };
-            self.rounds.insert(node.result(), rounds);
+/// The rounds of each product in the body of `inner` that has something to multiply in some of them only.
+pub(super) fn idle_rounds(facts: &Facts, inner: &Loop) -> HashMap<Value, Rounds> {
+    let needed = needed_in_last_round(facts, inner);
+    let inits: HashMap<Value, Value> = inner.carried.iter().map(|c| (c.param, c.init)).collect();
+    let mut found = HashMap::new();
+    for node in inner.body.iter().filter(|node| matches!(node.op, Op::MatMul(_))) {
+        let rounds = match inits.get(&node.args[0]) {
+            // In a loop of one round nobody has written before what is left out.
+            _ if !needed.contains(&node.result()) && inner.steps > 1 => Rounds::BeforeLast,
+            Some(&init) if is_zero(facts, init) => Rounds::AfterFirst,
+            _ => continue,
+        };
+        found.insert(node.result(), rounds);
+    }
+    found
+}
+
+/// The values of a loop's body that its results are computed from in the last round.
+fn needed_in_last_round(facts: &Facts, inner: &Loop) -> HashSet<Value> {
+    let lasts = inner.carried.iter().filter(|carried| !facts.uses(carried.last).is_empty());
+    let mut needed: HashSet<Value> = lasts.map(|carried| carried.next).collect();
+    needed.extend(inner.stacked.iter().map(|stacked| stacked.value));
+    for node in inner.body.iter().rev() {
+        if node.results.iter().any(|result| needed.contains(result)) {
+            needed.extend(&node.args);
         }
     }
+    needed
+}
 
-    /// The values of a loop's body that its results are computed from in the last round.
-    fn needed_in_last_round(&self, inner: &Loop) -> HashSet<Value> {
-        let lasts = inner.carried.iter().filter(|carried| self.uses.contains_key(&carried.last));
-        let mut needed: HashSet<Value> = lasts.map(|carried| carried.next).collect();
-        needed.extend(inner.stacked.iter().map(|stacked| stacked.value));
-        for node in inner.body.iter().rev() {
-            if node.results.iter().any(|result| needed.contains(result)) {
-                needed.extend(&node.args);
-            }
-        }
-        needed
-    }
-
-    /// Whether all of a value is known to be zero.
-    fn is_zero(&self, value: Value) -> bool {
-        match self.definers.get(&value) {
-            Some(Node { op: Op::Const(number), .. }) => *number == 0.0,
-            Some(Node { op: Op::Broadcast { .. }, args, .. }) => self.is_zero(args[0]),
-            _ => false,
-        }
+/// Whether all of a value is known to be zero.
+fn is_zero(facts: &Facts, value: Value) -> bool {
+    match facts.definer(value) {
+        Some(Node { op: Op::Const(number), .. }) => *number == 0.0,
+        Some(Node { op: Op::Broadcast { .. }, args, .. }) => is_zero(facts, args[0]),
+        _ => false,
     }
 }

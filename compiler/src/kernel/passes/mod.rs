@@ -1,20 +1,24 @@
 //! The passes on kernels. Each is a free function from a module to a module that keeps what it computes, and knows no other
-//! pass; `crate::pipeline` holds their order, those that every target shares first.
+//! pass; `crate::pipeline` holds their order.
 //!
-//! Shared: [`collapse`] and [`preamble`]. A CPU's: [`split_k`], [`fused_sums`], [`prepack`], [`alternate`], [`vectorise`].
+//! For any target: [`precision`], [`collapse`] and [`preamble`]. A CPU's: [`column_sums`], [`split_k`], [`fused_sums`], [`prepack`], [`alternate`], [`vectorise`].
 
 mod alternate;
 mod collapse;
+mod column_sums;
 mod fused_sums;
 mod preamble;
+mod precision;
 mod prepack;
 mod split_k;
 mod vectorise;
 
 pub use alternate::alternate;
 pub use collapse::collapse;
+pub use column_sums::column_sums;
 pub use fused_sums::fused_sums;
 pub use preamble::preamble;
+pub use precision::precision;
 pub use prepack::prepack;
 pub use split_k::split_k;
 pub use vectorise::vectorise;

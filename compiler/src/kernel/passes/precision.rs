@@ -1,0 +1,21 @@
+//! Products in a precision of fewer bits. Those of few rows stay as they are: rounding would lose digits and gain nothing.
+
+use crate::kernel::{Item, Module, Precision};
+use crate::target::Target;
+
+/// The module with the products that gain from it in this precision.
+pub fn precision(mut module: Module, precision: Precision, target: &Target) -> Module {
+    each(&mut module.prologue, precision, target.few_rows);
+    each(&mut module.items, precision, target.few_rows);
+    module
+}
+
+fn each(items: &mut [Item], precision: Precision, few_rows: usize) {
+    for item in items {
+        match item {
+            Item::Gemm(gemm) if gemm.m > few_rows => gemm.precision = precision,
+            Item::Loop(inner) => each(&mut inner.items, precision, few_rows),
+            Item::Kernel(_) | Item::Gemm(_) | Item::Pack(_) | Item::Scatter(_) | Item::Distinct(_) => {}
+        }
+    }
+}
