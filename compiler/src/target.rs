@@ -85,7 +85,7 @@ pub struct FusedSums {
 #[derive(Clone, Debug, PartialEq)]
 pub struct SplitK {
     /// As many as the workers that gain most: more parts are more to hand on and to add up, and with more workers a product is
-    /// cut by columns. It fixes the result's bits, and is no function of [`Target::workers`].
+    /// cut by columns. It fixes the result's bits, and does not depend on [`Target::workers`].
     pub parts: usize,
     /// Shorter contractions are not worth adding up parts.
     pub min_contraction: usize,
@@ -99,7 +99,7 @@ pub struct Prepack {
     pub many_rows: usize,
 }
 
-/// Which weights are read in turns from either end.
+/// Which weights are read from alternating ends.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Alternate {
     /// Elements of the largest. Of a larger one the caches keep too little, and from its end memory itself is read more slowly.

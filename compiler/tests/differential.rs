@@ -238,8 +238,8 @@ fn random_graphs_have_everything() {
         "concat",
         "at",
         "put",
-        "column",
-        "uncolumn",
+        "unsqueeze",
+        "squeeze",
         "stop",
     ];
     for name in scalars.into_iter().chain(others) {

@@ -194,8 +194,8 @@ operations! {
         smooth(Op::Put { index: 1, len: 3 }, &[f(&[])]),
         smooth(Op::Put { index: 2, len: 3 }, &[f(&[2, 2])]),
     ],
-    Op::Column => [smooth(Op::Column, &[f(&[2, 3])]), smooth(Op::Column, &[f(&[])])],
-    Op::Uncolumn => [smooth(Op::Uncolumn, &[f(&[2, 3, 1])]), smooth(Op::Uncolumn, &[f(&[1])])],
+    Op::Unsqueeze => [smooth(Op::Unsqueeze, &[f(&[2, 3])]), smooth(Op::Unsqueeze, &[f(&[])])],
+    Op::Squeeze => [smooth(Op::Squeeze, &[f(&[2, 3, 1])]), smooth(Op::Squeeze, &[f(&[1])])],
     // Central differences do not see the barrier: `stop_is_a_constant`.
     Op::Stop => [],
     // `loops_of_every_form`, and every case here once more in a loop.

@@ -19,8 +19,11 @@ use support::random_models::{checked, models};
 use support::simulator::simulate;
 use support::tensors::{Feed, Start, Tensors, agree, feed, small_feed, start};
 
-/// A pass with its name.
-type Pass = (&'static str, fn(&Graph) -> Graph);
+/// A pass as the pipeline calls it.
+struct Pass {
+    name: &'static str,
+    run: fn(&Graph) -> Graph,
+}
 
 /// In f64, passes and kernels may only reassociate: some dozen roundings of 1e-16 each, magnified by at most a few
 /// tens in each of a few nested products.
@@ -117,27 +120,27 @@ fn training(
     let case = Case::new(&plain, values, feed)?;
     let mut graph = forward.clone();
     let before: [Pass; 5] = [
-        ("simplify-1", opt::simplify),
-        ("merge_products", opt::merge_products),
-        ("hoist", opt::hoist),
-        ("distinct_rows", |graph| opt::distinct_rows(graph, 1, &Target::cpu(1))),
-        ("simplify-2", opt::simplify),
+        Pass { name: "simplify-1", run: opt::simplify },
+        Pass { name: "merge_products", run: opt::merge_products },
+        Pass { name: "hoist", run: opt::hoist },
+        Pass { name: "distinct_rows", run: |graph| opt::distinct_rows(graph, 1, &Target::cpu(1)) },
+        Pass { name: "simplify-2", run: opt::simplify },
     ];
-    for (name, pass) in before {
-        graph = pass(&graph);
+    for Pass { name, run } in before {
+        graph = run(&graph);
         verify(&graph).map_err(|fault| format!("{name} broke the graph: {fault}\n{graph}"))?;
         case.graph(&grad::update(&grad::gradients(&graph), optimizer, clip), name)?;
     }
     graph = grad::update(&grad::gradients(&graph), optimizer, clip);
     let after: [Pass; 5] = [
-        ("simplify-3", opt::simplify),
-        ("sink", opt::sink),
-        ("sparse_rows", |graph| opt::sparse_rows(graph, &Target::cpu(1))),
-        ("simplify-4", opt::simplify),
-        ("square_sums", |graph| opt::square_sums(graph, &eager())),
+        Pass { name: "simplify-3", run: opt::simplify },
+        Pass { name: "sink", run: opt::sink },
+        Pass { name: "sparse_rows", run: |graph| opt::sparse_rows(graph, &Target::cpu(1)) },
+        Pass { name: "simplify-4", run: opt::simplify },
+        Pass { name: "square_sums", run: |graph| opt::square_sums(graph, &eager()) },
     ];
-    for (name, pass) in after {
-        graph = pass(&graph);
+    for Pass { name, run } in after {
+        graph = run(&graph);
         case.graph(&graph, name)?;
     }
     case.kernels(&graph)

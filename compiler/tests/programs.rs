@@ -284,11 +284,11 @@ fn products_leave_out_the_rounds_that_need_none() {
     }
 }
 
-/// One row's recurrent products read their weight in turns from either end, forth and back. With more rows it is packed, in
+/// One row's recurrent products read their weight from alternating ends. With more rows it is packed, in
 /// a loop of one round nothing is read twice, and a weight larger than the caches gains nothing.
 #[test]
-fn products_of_few_rows_take_turns() {
-    for (rows, length, units, turning) in
+fn products_of_few_rows_alternate() {
+    for (rows, length, units, alternating) in
         [(1, 5, 48, 2), (4, 5, 48, 2), (5, 5, 48, 0), (1, 1, 48, 0), (1, 5, 1024, 2), (1, 5, 1040, 0)]
     {
         let batches = format!("windows(length: {length}, stride: 5, rows: {rows})");
@@ -296,9 +296,9 @@ fn products_of_few_rows_take_turns() {
         let program = of_source(&source, 100, 2);
         let mut found = vec![];
         products(program.schedule_steps(), &mut found);
-        let turned: Vec<_> = found.iter().filter(|gemm| gemm.cpu.alternating).collect();
-        assert_eq!(turned.len(), turning, "{rows} rows of {length}, {units} units: {program}");
-        if let [forth, back] = turned[..] {
+        let both: Vec<_> = found.iter().filter(|gemm| gemm.cpu.alternating).collect();
+        assert_eq!(both.len(), alternating, "{rows} rows of {length}, {units} units: {program}");
+        if let [forth, back] = both[..] {
             assert_eq!((forth.form, back.form), (Form::NN, Form::NT));
             // The loop that goes back begins where the one that goes forth has ended.
             assert!(forth.from_end(length - 1) != back.from_end(length - 1));

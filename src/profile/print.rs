@@ -163,8 +163,8 @@ fn choice(row: &Row) -> Option<(&'static str, String)> {
     let (what, way) = match (row.kind, row.way) {
         (Kind::Product, "packed") => ("product", "right side in panels that were packed before"),
         (Kind::Product, "blocks") => ("product", "right side packed block by block, for many rows"),
-        (Kind::Product, "in turns") => {
-            ("product", "right side read once, in turns from either end, for few rows")
+        (Kind::Product, "alternating") => {
+            ("product", "right side read once, from alternating ends, for few rows")
         }
         (Kind::Product, _) => ("product", "right side read once from end to end, for few rows"),
         (Kind::Kernel, "lanes") => ("kernel", "in vector lanes"),

@@ -89,7 +89,7 @@ fn row(program: &Program, names: &Names, leaf: &Leaf<'_>, seconds: &[f64], disti
             let operands = format!("{} @ {}", names.matrix(&gemm.a), names.matrix(&gemm.b));
             let name = format!("{} {operands}", work::shape(gemm, distinct));
             let way = match right_side(gemm, split, workers) {
-                RightSide::Streamed if gemm.cpu.alternating => "in turns",
+                RightSide::Streamed if gemm.cpu.alternating => "alternating",
                 RightSide::Streamed => "streamed",
                 RightSide::Packed => "packed",
                 RightSide::Blocks => "blocks",
@@ -124,7 +124,7 @@ fn row(program: &Program, names: &Names, leaf: &Leaf<'_>, seconds: &[f64], disti
         cut: cut(split),
         way,
         reason,
-        memory_bound: kind != Kind::Product || matches!(way, "streamed" | "in turns"),
+        memory_bound: kind != Kind::Product || matches!(way, "streamed" | "alternating"),
         bf16: matches!(leaf.task, Task::Gemm(gemm, _) if gemm.precision == Precision::Bf16),
         flop: rounds as f64 * work::flop(leaf.task, distinct),
         bytes: rounds as f64 * work::bytes(leaf.task, distinct),

@@ -250,8 +250,8 @@ impl<R: Real> Machine<'_, R> {
                 all.index_axis_mut(Axis(0), *index).assign(real(0)?);
                 all
             }
-            Op::Column => real(0)?.clone().insert_axis(Axis(real(0)?.ndim())),
-            Op::Uncolumn => real(0)?.index_axis(Axis(real(0)?.ndim() - 1), 0).to_owned(),
+            Op::Unsqueeze => real(0)?.clone().insert_axis(Axis(real(0)?.ndim())),
+            Op::Squeeze => real(0)?.index_axis(Axis(real(0)?.ndim() - 1), 0).to_owned(),
             Op::Stop => real(0)?.clone(),
             Op::Split { .. } | Op::Distinct { .. } | Op::Loop(_) => {
                 return Err(format!("{} has several results", node.op.name()));

@@ -226,7 +226,7 @@ impl Lowering<'_> {
                 }
                 ExprOp::Number(token) => {
                     let number = self.builder.op(Op::Number, &[at(*token).value]);
-                    batched(self.builder.op(Op::Column, &[number]))
+                    batched(self.builder.op(Op::Unsqueeze, &[number]))
                 }
                 ExprOp::Concat(parts) => {
                     let parts: Vec<Value> = parts.iter().map(|&part| self.vector(at(part))).collect();
@@ -295,7 +295,7 @@ impl Lowering<'_> {
     fn vector(&mut self, x: Term) -> Value {
         let value = self.batch(x);
         if self.builder.ty(value).rank() == 1 && self.builder.ty(value).is_real() {
-            return self.builder.op(Op::Column, &[value]);
+            return self.builder.op(Op::Unsqueeze, &[value]);
         }
         value
     }

@@ -161,9 +161,9 @@ pub enum Op {
     /// The adjoint of `at`: zero but for the operand at `index`: `f[..] -> f[len, ..]`.
     Put { index: usize, len: usize },
     /// Adds an axis of length 1 at the end: `f[..] -> f[.., 1]`.
-    Column,
-    /// The adjoint of `column`: drops a last axis of length 1.
-    Uncolumn,
+    Unsqueeze,
+    /// The adjoint of `unsqueeze`: drops a last axis of length 1.
+    Squeeze,
     /// The operand, through which no gradient flows.
     Stop,
     /// A loop over time; `args` are empty, its operands are named in [`Loop`].
@@ -216,8 +216,8 @@ impl Op {
             Op::Concat { .. } => "concat",
             Op::At { .. } => "at",
             Op::Put { .. } => "put",
-            Op::Column => "column",
-            Op::Uncolumn => "uncolumn",
+            Op::Unsqueeze => "unsqueeze",
+            Op::Squeeze => "squeeze",
             Op::Stop => "stop",
             Op::Loop(_) => "loop",
         }

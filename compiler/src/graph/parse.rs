@@ -254,8 +254,8 @@ fn operation(name: &str, line: &mut Line<'_>) -> Result<Op, String> {
         "concat" => Op::Concat { axis: line.size_of("axis")? },
         "at" => Op::At { index: line.size_of("index")? },
         "put" => Op::Put { index: line.size_of("index")?, len: line.size_of("len")? },
-        "column" => Op::Column,
-        "uncolumn" => Op::Uncolumn,
+        "unsqueeze" => Op::Unsqueeze,
+        "squeeze" => Op::Squeeze,
         "stop" => Op::Stop,
         _ => Op::Map(name.parse().map_err(|()| format!("`{name}` is no operation"))?),
     })

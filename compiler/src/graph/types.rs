@@ -159,8 +159,8 @@ pub fn infer(op: &Op, args: &[&Type]) -> Result<Vec<Type>, String> {
             one(x.shape[1..].to_vec())
         }
         (Op::Put { index, len }, [x]) if x.is_real() && index < len => one([&[*len], &x.shape[..]].concat()),
-        (Op::Column, [x]) if x.is_real() => one([&x.shape[..], &[1]].concat()),
-        (Op::Uncolumn, [x]) if x.is_real() && x.shape.last() == Some(&1) => {
+        (Op::Unsqueeze, [x]) if x.is_real() => one([&x.shape[..], &[1]].concat()),
+        (Op::Squeeze, [x]) if x.is_real() && x.shape.last() == Some(&1) => {
             one(x.shape[..x.rank() - 1].to_vec())
         }
         (Op::Stop, [x]) if x.is_real() => one(x.shape.clone()),

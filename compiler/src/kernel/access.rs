@@ -222,7 +222,7 @@ impl Gemm {
         let stride = self.c.stride;
         let c = [(PARTS, self.cpu.parts, self.m * stride), (ROWS, self.m, stride), (COLUMNS, self.n, 1)];
         see(strided(&self.c.at, &c, if self.accumulate { Effect::Update } else { Effect::Write }));
-        self.riders().for_each(|at| see(strided(at, &[(SUMS, self.n, 1)], Effect::Write)));
+        self.fused_sums().for_each(|at| see(strided(at, &[(SUMS, self.n, 1)], Effect::Write)));
     }
 }
 

@@ -103,7 +103,7 @@ impl std::fmt::Display for Format {
 pub fn bf16_bits(x: f32) -> u16 {
     // Machines that round in one instruction take subnormal numbers for zero.
     let bits = if x.abs() < f32::MIN_POSITIVE { x.to_bits() & 1 << 31 } else { x.to_bits() };
-    // The carry of a number that is no number could make it infinite.
+    // The carry of NaN could make it infinite.
     let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
     let kept = if x.is_nan() { bits | 1 << 22 } else { rounded };
     (kept >> 16) as u16
@@ -114,14 +114,14 @@ pub fn bf16_value(bits: u16) -> f32 {
     f32::from_bits(u32::from(bits) << 16)
 }
 
-/// The magnitude of `x` if it is larger than `most`, or no number: a fold over a column gives what [`int8_scale`] wants.
+/// The magnitude of `x` if it is larger than `most`, or NaN: a fold over a column gives what [`int8_scale`] wants.
 #[inline(always)]
 pub fn larger(most: f32, x: f32) -> f32 {
     let magnitude = x.abs();
     if magnitude <= most || most.is_nan() { most } else { magnitude }
 }
 
-/// The scale of a column of this largest magnitude. A column whose scale would be no normal number is zero.
+/// The scale of a column of this largest magnitude. A column whose scale would not be a normal number is zero.
 #[inline(always)]
 pub fn int8_scale(most: f32) -> f32 {
     let scale = most / 127.0;

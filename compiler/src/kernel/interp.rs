@@ -457,7 +457,7 @@ impl<R: Real> Frame<'_, R> {
     fn real(&self, var: Var) -> Result<R, String> {
         match self.values.get(var.0 as usize) {
             Some(Some(Value::Real(value))) => Ok(*value),
-            _ => Err(format!("{var} is no real that was defined before")),
+            _ => Err(format!("{var} is not a real that was defined before")),
         }
     }
 

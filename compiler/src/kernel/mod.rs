@@ -266,25 +266,25 @@ impl Gemm {
     /// [`Precision::F32`], not packed, and without `prefix`, `right_sums` and `squares`.
     pub fn can_alternate(&self) -> bool {
         let as_it_lies = self.cpu.packed.is_none() && self.precision == Precision::F32;
-        let plain = self.prefix.is_none() && !self.has_riders();
+        let plain = self.prefix.is_none() && !self.has_fused_sums();
         self.form != Form::TN && as_it_lies && plain
     }
 
     /// Whether B is read from its end where the time loop around is at `time`. The last row of B is then the first whose
     /// products an NN adds up, and the last column of C the first that an NT computes. A product by a weight and that by its
-    /// transpose take turns, so that a loop that goes back begins where the one that goes forth has ended.
+    /// transpose begin at different ends, so that a backward loop begins where the forward loop has ended.
     pub fn from_end(&self, time: usize) -> bool {
         self.cpu.alternating && time % 2 == usize::from(self.form == Form::NN)
     }
 
     /// What it writes beside C.
-    pub fn riders(&self) -> impl Iterator<Item = &Address> {
+    pub fn fused_sums(&self) -> impl Iterator<Item = &Address> {
         self.cpu.right_sums.iter().chain(&self.cpu.squares)
     }
 
     /// Whether it writes anything beside C.
-    pub fn has_riders(&self) -> bool {
-        self.riders().next().is_some()
+    pub fn has_fused_sums(&self) -> bool {
+        self.fused_sums().next().is_some()
     }
 
     /// `m` and `k` of what is multiplied where [`Gemm::prefix`], if there is one, says `count`, or that on average.

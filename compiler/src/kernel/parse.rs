@@ -377,7 +377,7 @@ impl<'a> Words<'a> {
         let right_sums = self.named("sums")?;
         let squares = self.named("squares")?;
         let rounds = self.rounds()?;
-        let alternating = self.accept("turning");
+        let alternating = self.accept("alternating");
         self.end()?;
         let plain = Gemm::plain(form, [m, n, k], a, b, c);
         let cpu = CpuGemm { parts, packed, right_sums, squares, alternating };

@@ -221,7 +221,7 @@ impl Display for Gemm {
             Rounds::AfterFirst => write!(f, " after first")?,
             Rounds::BeforeLast => write!(f, " before last")?,
         }
-        f.write_str(if *alternating { " turning" } else { "" })
+        f.write_str(if *alternating { " alternating" } else { "" })
     }
 }
 

@@ -210,7 +210,7 @@ fn verify_wants_products_that_match() {
     rejects("gemm tn 6x8x2", "gemm tn 6x8x5", "element 29 of \"x\"");
     rejects("gemm tn 6x8x2: %12 stride 8", "gemm tn 6x8x2: %12 + 1 stride 8", "element 48 of \"dw\"");
     rejects("%12 stride 8 = %11 stride 6 @ %9", "%9 stride 8 = %11 stride 6 @ %9", "overlaps an operand");
-    rejects("@ %9 + 16 stride 8", "@ %3 stride 2", "\"tokens\" is no matrix of reals");
+    rejects("@ %9 + 16 stride 8", "@ %3 stride 2", "\"tokens\" is not a matrix of reals");
     rejects("gemm tn 6x8x2", "gemm tn 0x8x2", "an empty matrix");
 }
 
@@ -251,7 +251,7 @@ fn the_parts_of_a_product_add_up_to_it() {
 #[test]
 fn verify_wants_sums_of_what_is_read_as_it_lies() {
     rejects("sums %20 + 1", "sums %20 + 2", "element 9 of \"sums\"");
-    rejects("sums %20 + 1", "sums %3", "\"tokens\" is no matrix of reals");
+    rejects("sums %20 + 1", "sums %3", "\"tokens\" is not a matrix of reals");
     rejects("sums %20 + 1", "sums %9 + 20", "overlap the result or an operand");
     rejects("sums %20 + 1", "sums %12 + 40", "overlap the result or an operand");
     let elsewhere = "that is not read as it lies";
@@ -324,11 +324,11 @@ fn verify_wants_distinct_ids_in_buffers_of_their_own() {
         "distinct %15 %16 %16",
         "\"distinct\" is written and also something else",
     );
-    rejects("distinct %15 %16 %17", "distinct %15 %16 %14", "\"de\" is no temporary of its kind");
-    rejects("distinct %15 %16 %17", "distinct %4 %16 %17", "\"targets\" is no temporary of its kind");
+    rejects("distinct %15 %16 %17", "distinct %15 %16 %14", "\"de\" is not a temporary of its kind");
+    rejects("distinct %15 %16 %17", "distinct %4 %16 %17", "\"targets\" is not a temporary of its kind");
     rejects("id[6] temp \"places\"", "id[5] temp \"places\"", "\"places\" has 5 elements instead of 6");
     rejects("id[6] temp \"places\"", "id[7] temp \"places\"", "\"places\" has 7 elements instead of 6");
-    rejects("inverse %18 %19", "inverse %19 %18", "\"present\" is no temporary of its kind");
+    rejects("inverse %18 %19", "inverse %19 %18", "\"present\" is not a temporary of its kind");
     rejects("f[10] temp \"present\"", "f[9] temp \"present\"", "\"present\" has 9 elements instead of 10");
     rejects("prefix %17", "prefix %9", "\"tape\" holds no ids");
     rejects("prefix %17", "prefix %17 + 1", "element 1 of \"count\"");
@@ -372,7 +372,7 @@ fn products_of_the_first_rows_leave_out_the_others() {
     assert_eq!(machine.get("nt").unwrap(), [[12.0; 6], [0.0; 6]].concat());
 }
 
-/// What a round leaves out is not looked at: A is no number in the first.
+/// What a round leaves out is not looked at: A is NaN in the first.
 #[test]
 fn products_leave_out_a_round() {
     let text = r#"module rounds {
@@ -397,7 +397,7 @@ fn products_leave_out_a_round() {
         store %0 + 2 + 2*t0 + 1*a0 = v2
       }
     }
-    gemm nt 1x2x2: %3 stride 2 = %0 + 2 + 2*t0 stride 2 @ %1 stride 2 before last turning
+    gemm nt 1x2x2: %3 stride 2 = %0 + 2 + 2*t0 stride 2 @ %1 stride 2 before last alternating
   }
 }
 "#;
@@ -428,11 +428,11 @@ fn verify_wants_products_that_leave_out_a_round_in_loops() {
 #[test]
 fn verify_wants_products_that_turn_to_read_a_right_side_as_it_lies() {
     let nt = "gemm nt 2x6x8: %13 stride 6 = %9 stride 8 @ %0 stride 8";
-    rejects(nt, &format!("{nt} turning"), "is in no loop");
+    rejects(nt, &format!("{nt} alternating"), "is in no loop");
     let nn = "gemm nn 2x8x6: %9 + 16*t0 stride 8 = %11 stride 6 @ packed %10 stride 8";
-    rejects(nn, &format!("{nn} turning"), "does not just read");
+    rejects(nn, &format!("{nn} alternating"), "does not just read");
     let rounded = nn.replace("6:", "6 bf16:").replace("packed %10", "%0");
-    rejects(nn, &format!("{rounded} turning"), "does not just read");
+    rejects(nn, &format!("{rounded} alternating"), "does not just read");
 }
 
 /// What one iteration writes lies one after the other, what it reads side by side: they meet if a row that is read is one
@@ -571,7 +571,7 @@ fn verify_wants_a_prologue_that_no_step_undoes() {
     rejects("store %4 + 1*a0 = v0", "store %1 + 1*a0 = v0", "writes \"w2\", and so does a step");
     rejects("param parts \"w\" 0 20", "carried start 0.0", "reads \"w\", which a step may change");
     rejects("v1 = add v0 v0", "v1 = random 0 + 1*a0", "has random numbers in kernel \"double\"");
-    rejects("temp \"w2\"", "output \"w2\" gradient \"w\"", "writes \"w2\", which is no temporary");
+    rejects("temp \"w2\"", "output \"w2\" gradient \"w\"", "writes \"w2\", which is not a temporary");
     rejects(
         "    kernel \"double\"",
         "    loop t0 in 2 {\n    }\n    kernel \"double\"",

@@ -18,8 +18,8 @@ pub(super) fn has_form(op: &Op, stepped: &[bool]) -> bool {
     match op {
         Op::Map(_)
         | Op::Stop
-        | Op::Column
-        | Op::Uncolumn
+        | Op::Unsqueeze
+        | Op::Squeeze
         | Op::Number
         | Op::Broadcast { .. }
         | Op::Reduce { .. }

@@ -167,7 +167,7 @@ impl<'a> Sink<'a> {
         match node.op {
             Op::MatMul(_) | Op::Reduce { .. } => true,
             Op::Map(_) => node.args.iter().filter(|arg| !available(arg)).count() <= 1,
-            Op::Broadcast { .. } | Op::Column | Op::Uncolumn | Op::Pick => true,
+            Op::Broadcast { .. } | Op::Unsqueeze | Op::Squeeze | Op::Pick => true,
             _ => false,
         }
     }

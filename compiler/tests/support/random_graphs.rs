@@ -511,7 +511,7 @@ impl Recipe {
 
     fn column(&mut self, x: Known, _: Code) {
         let shape = self.shape(x);
-        let op = if shape.last() == Some(&1) { Op::Uncolumn } else { Op::Column };
+        let op = if shape.last() == Some(&1) { Op::Squeeze } else { Op::Unsqueeze };
         let value = self.b.op(op, &[x.value]);
         self.push(value, x.bound, x.exact);
     }

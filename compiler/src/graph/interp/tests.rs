@@ -127,7 +127,7 @@ fn ids_beyond_the_table_are_refused() {
     fails("%4: f[2, 3] = scatter %3 %0 rows=2", "id 2 is beyond 2 rows");
     fails("%4: f[2, 3] = take %0 %3", "id 2 is beyond 2 rows");
     fails("%4: f[2] = number %3\n%5: f[2, 2] = spread %4 %3 len=2", "id 2 is beyond 2 rows");
-    fails("%4: f[2] = number %3\n%5: f[2, 1] = column %4\n%6: f[2] = pick %5 %3", "id 2 is beyond 1 rows");
+    fails("%4: f[2] = number %3\n%5: f[2, 1] = unsqueeze %4\n%6: f[2] = pick %5 %3", "id 2 is beyond 1 rows");
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn cutting_and_joining() {
     );
     op_gives("concat %2 %2 axis=0", &[6], &[10.0, 20.0, 30.0, 10.0, 20.0, 30.0]);
     gives(
-        "%4: f[3, 1] = column %2\n%5: f[3, 3] = concat %4 %1 axis=1\n%6: f[3] = uncolumn %4\n\
+        "%4: f[3, 1] = unsqueeze %2\n%5: f[3, 3] = concat %4 %1 axis=1\n%6: f[3] = squeeze %4\n\
          out %5 probabilities\nout %6 probabilities",
         &[
             reals(&[3, 3], &[10.0, 1.0, 2.0, 20.0, 3.0, 4.0, 30.0, 5.0, 6.0]),

@@ -33,8 +33,8 @@ const ALL: &str = r#"graph train {
   %28: f[2, 3, 8] = concat %27 %26 axis=2
   %29: f[3, 8] = at %28 index=1
   %30: f[2, 3, 8] = put %29 index=1 len=2
-  %31: f[2, 3, 1] = column %24
-  %32: f[2, 3] = uncolumn %31
+  %31: f[2, 3, 1] = unsqueeze %24
+  %32: f[2, 3] = squeeze %31
   %33: f[3, 8] = stop %29
   %34: f[] = random stream=0 shape=[]
   %50: f[3, 8], %51: f[2, 3, 8], %52: f[2, 2, 3, 8] = loop 2 reverse {

@@ -153,7 +153,7 @@ impl<'m> KernelBuilder<'m> {
         }
         match self.memory.facts.definer(value) {
             Some(node) => match node.op {
-                Op::Stop | Op::Column | Op::Uncolumn | Op::At { .. } | Op::Split { .. } => {
+                Op::Stop | Op::Unsqueeze | Op::Squeeze | Op::At { .. } | Op::Split { .. } => {
                     self.is_of_member(node.args[0])
                 }
                 Op::Broadcast { ref axes, ref shape } if only_adds_ones(axes, shape) => {
@@ -229,8 +229,8 @@ impl<'m> KernelBuilder<'m> {
             Op::Positions { .. } => self.position(at[0]),
             Op::Random { stream, shape } => self.random(*stream, shape, at),
             Op::Stop => self.value(args[0], at),
-            Op::Column => self.value(args[0], split_last(at).1),
-            Op::Uncolumn => self.value(args[0], &[at, &[At::fixed(0)]].concat()),
+            Op::Unsqueeze => self.value(args[0], split_last(at).1),
+            Op::Squeeze => self.value(args[0], &[at, &[At::fixed(0)]].concat()),
             Op::At { index } => self.value(args[0], &[&[At::fixed(*index)], at].concat()),
             Op::Split { axis, sizes } => {
                 let piece = node.results.iter().position(|&result| result == value).unwrap_or(0);

@@ -177,8 +177,8 @@ fn is_sliced(facts: &Facts, value: Value) -> bool {
                 Op::Broadcast { .. }
                     | Op::Split { .. }
                     | Op::At { .. }
-                    | Op::Column
-                    | Op::Uncolumn
+                    | Op::Unsqueeze
+                    | Op::Squeeze
                     | Op::Stop
             );
             moves && node.results.iter().any(|&result| is_sliced(facts, result))

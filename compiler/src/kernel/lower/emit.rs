@@ -3,32 +3,32 @@
 use super::facts::Facts;
 use super::homes::{Homes, Memory};
 use super::nest;
-use super::storage::Step;
+use super::storage::Task;
 use crate::kernel::{Buffer, Item, TimeLoop};
 
-/// The items of steps, in order. `homes` are as before the first.
-pub(super) fn emit(facts: &Facts, buffers: &[Buffer], mut homes: Homes, steps: Vec<Step>) -> Vec<Item> {
-    items(facts, buffers, &mut homes, steps)
+/// The items of tasks, in order. `homes` are as before the first.
+pub(super) fn emit(facts: &Facts, buffers: &[Buffer], mut homes: Homes, tasks: Vec<Task>) -> Vec<Item> {
+    items(facts, buffers, &mut homes, tasks)
 }
 
-fn items(facts: &Facts, buffers: &[Buffer], homes: &mut Homes, steps: Vec<Step>) -> Vec<Item> {
+fn items(facts: &Facts, buffers: &[Buffer], homes: &mut Homes, tasks: Vec<Task>) -> Vec<Item> {
     let mut items = vec![];
-    for step in steps {
+    for step in tasks {
         let memory = Memory { facts, homes, buffers };
         items.push(match step {
-            Step::Nest(nest) => Item::Kernel(nest::nest(memory, nest)),
-            Step::ColumnReduce(node) => Item::Kernel(nest::column_reduce(memory, node)),
-            Step::Library(item) => item,
-            Step::Copy(copy) => {
+            Task::Nest(nest) => Item::Kernel(nest::nest(memory, nest)),
+            Task::ColumnReduce(node) => Item::Kernel(nest::column_reduce(memory, node)),
+            Task::Library(item) => item,
+            Task::Copy(copy) => {
                 let kernel = nest::copy(memory, copy.value, copy.from.as_ref(), &copy.to);
                 if copy.stays {
                     homes.copied(copy.value, copy.to);
                 }
                 Item::Kernel(kernel)
             }
-            Step::Loop { time, steps, reverse, body } => {
+            Task::Loop { time, rounds, reverse, body } => {
                 let items = self::items(facts, buffers, homes, body);
-                Item::Loop(TimeLoop { time, steps, reverse, items })
+                Item::Loop(TimeLoop { time, steps: rounds, reverse, items })
             }
         });
     }

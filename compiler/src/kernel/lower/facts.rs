@@ -86,7 +86,7 @@ impl<'g> Facts<'g> {
     }
 }
 
-/// How a node that is no loop uses its operands.
+/// How a node that is not a loop uses its operands.
 fn use_by(node: &Node) -> Use {
     match node.op {
         Op::MatMul(_)

@@ -8,7 +8,7 @@ use super::view::{View, only_adds_ones};
 use crate::graph::{Op, Value};
 use crate::kernel::{Buffer, BufferId, BufferKind, Time};
 
-/// Homes stay what they are once the steps that write them are laid out; copies come as their steps are passed.
+/// Homes stay what they are once the tasks that write them are laid out; copies come as their tasks are passed.
 #[derive(Default)]
 pub(super) struct Homes {
     /// The first is the one that is read; all are written.
@@ -37,12 +37,12 @@ impl Homes {
         self.copies.insert(value, view);
     }
 
-    /// As before the first step.
+    /// As before the first task.
     pub fn without_copies(self) -> Self {
         Self { copies: HashMap::new(), ..self }
     }
 
-    pub fn slice(&mut self, param: Value, source: Value, time: Time) {
+    pub fn set_source(&mut self, param: Value, source: Value, time: Time) {
         self.slices.insert(param, (source, time));
     }
 
@@ -68,8 +68,8 @@ impl Homes {
         let source = || self.view_of(facts, node.args[0]);
         match &node.op {
             Op::Stop => source(),
-            Op::Column => source().map(|view| view.column()),
-            Op::Uncolumn => source().map(|view| view.uncolumn()),
+            Op::Unsqueeze => source().map(|view| view.unsqueeze()),
+            Op::Squeeze => source().map(|view| view.squeeze()),
             Op::At { index } => source().map(|view| view.at(*index)),
             Op::Broadcast { axes, shape } if only_adds_ones(axes, shape) => {
                 source().map(|view| view.with_ones(axes, shape))
@@ -77,7 +77,7 @@ impl Homes {
             Op::Split { axis, sizes } => {
                 let piece = node.results.iter().position(|&result| result == value)?;
                 let start = sizes[..piece].iter().sum();
-                source().map(|view| view.cut(*axis, start, sizes[piece]))
+                source().map(|view| view.slice(*axis, start, sizes[piece]))
             }
             _ => None,
         }

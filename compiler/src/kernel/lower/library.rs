@@ -2,18 +2,18 @@
 
 use std::collections::HashMap;
 
-use super::storage::{Copy, Step, Storage};
+use super::storage::{Copy, Storage, Task};
 use super::view::View;
 use crate::graph::{Form, Node, Op, Value};
 use crate::kernel::{BufferId, BufferKind, Distinct, Gather, Gemm, Item, Rounds, Scatter};
 
-/// A product or scatter, with copies before it for operands that are no evenly spaced matrix, and after it for
+/// A product or scatter, with copies before it for operands that are not an evenly spaced matrix, and after it for
 /// results that are wanted in several places. `rounds` are those of products that idle in some.
 pub(super) fn call<'a>(
     storage: &mut Storage<'a>,
     node: &Node,
     rounds: &HashMap<Value, Rounds>,
-    steps: &mut Vec<Step<'a>>,
+    tasks: &mut Vec<Task<'a>>,
 ) {
     let result = node.result();
     let homes = storage.homes.of(result).to_vec();
@@ -31,13 +31,13 @@ pub(super) fn call<'a>(
     match &node.op {
         Op::MatMul(form) | Op::MatMulPrefix(form) => {
             let rounds = rounds.get(&result).copied().unwrap_or_default();
-            product(storage, *form, node, &to, rounds, steps);
+            product(storage, *form, node, &to, rounds, tasks);
         }
-        Op::Scatter { .. } | Op::Combine { .. } | Op::AddRows => scatter(storage, node, &to, steps),
-        op => unreachable!("internal error: {} is no library call", op.name()),
+        Op::Scatter { .. } | Op::Combine { .. } | Op::AddRows => scatter(storage, node, &to, tasks),
+        op => unreachable!("internal error: {} is not a library call", op.name()),
     }
     for view in order.drain(1..) {
-        steps.push(Step::copy(result, view));
+        tasks.push(Task::copy(result, view));
     }
 }
 
@@ -47,9 +47,9 @@ fn product<'a>(
     node: &Node,
     to: &View,
     rounds: Rounds,
-    steps: &mut Vec<Step<'a>>,
+    tasks: &mut Vec<Task<'a>>,
 ) {
-    let (a, b) = (storage.operand(node.args[0], steps), storage.operand(node.args[1], steps));
+    let (a, b) = (storage.operand(node.args[0], tasks), storage.operand(node.args[1], tasks));
     let rows = |shape: &[usize]| shape[..shape.len() - 1].iter().product::<usize>();
     let last = |shape: &[usize]| shape[shape.len() - 1];
     let (left, right) = (storage.facts.shape(node.args[0]), storage.facts.shape(node.args[1]));
@@ -59,14 +59,14 @@ fn product<'a>(
         Form::TN => (last(left), last(right), rows(left)),
     };
     let Some(c) = to.matrix() else { unreachable!("internal error: the product's target is a matrix") };
-    let prefix = node.args.get(2).map(|&count| storage.materialise(count, steps).start());
+    let prefix = node.args.get(2).map(|&count| storage.materialise(count, tasks).start());
     let plain = Gemm::plain(form, [m, n, k], a, b, c);
-    steps.push(Step::Library(Item::Gemm(Gemm { prefix, rounds, ..plain })));
+    tasks.push(Task::Library(Item::Gemm(Gemm { prefix, rounds, ..plain })));
 }
 
 /// Which ids there are. All results are written, read or not.
-pub(super) fn distinct<'a>(storage: &mut Storage<'a>, node: &Node, rows: usize, steps: &mut Vec<Step<'a>>) {
-    let ids = storage.materialise(node.args[0], steps).start();
+pub(super) fn distinct<'a>(storage: &mut Storage<'a>, node: &Node, rows: usize, tasks: &mut Vec<Task<'a>>) {
+    let ids = storage.materialise(node.args[0], tasks).start();
     let len = storage.facts.graph.ty(node.args[0]).len();
     let [places, distinct, count, ranks, present] = node.results[..] else {
         unreachable!("internal error: distinct ids have five results")
@@ -75,9 +75,9 @@ pub(super) fn distinct<'a>(storage: &mut Storage<'a>, node: &Node, rows: usize, 
     let inverse = wanted.then(|| [ranks, present].map(|result| own_buffer(storage, result)));
     let [places, distinct, count] = [places, distinct, count].map(|result| own_buffer(storage, result));
     let found = Distinct { ids, len, rows, places, distinct, count, inverse };
-    steps.push(Step::Library(Item::Distinct(found)));
+    tasks.push(Task::Library(Item::Distinct(found)));
     let others = storage.homes.of(present).get(1..).unwrap_or(&[]);
-    steps.extend(others.iter().map(|view| Step::copy(present, view.clone())));
+    tasks.extend(others.iter().map(|view| Task::copy(present, view.clone())));
 }
 
 /// The whole buffer that a result lies in, be it read or not. The flags of the rows may also be wanted elsewhere, as a
@@ -103,7 +103,7 @@ fn own_buffer(storage: &mut Storage, value: Value) -> BufferId {
 
 /// Adds rows to a table of zeros, or to one that is given: where that lies if the result is wanted there, to a copy
 /// otherwise.
-fn scatter<'a>(storage: &mut Storage<'a>, node: &Node, to: &View, steps: &mut Vec<Step<'a>>) {
+fn scatter<'a>(storage: &mut Storage<'a>, node: &Node, to: &View, tasks: &mut Vec<Task<'a>>) {
     let facts = storage.facts;
     let (gather, rows, table, ids, g) = match (&node.op, &node.args[..]) {
         (Op::Scatter { rows }, &[ids, g]) => (Gather::Table, *rows, None, ids, g),
@@ -113,9 +113,9 @@ fn scatter<'a>(storage: &mut Storage<'a>, node: &Node, to: &View, steps: &mut Ve
     };
     let count = facts.graph.ty(ids).len();
     let n = facts.shape(g).last().copied().unwrap_or(1);
-    let ids = storage.materialise(ids, steps).start();
-    let g = storage.operand(g, steps);
-    // A table inside a wider buffer is no dense table: it is made apart and copied.
+    let ids = storage.materialise(ids, tasks).start();
+    let g = storage.operand(g, tasks);
+    // A table inside a wider buffer is not dense: it is made apart and copied.
     let table_rows = if gather == Gather::Combine { count } else { rows };
     let even = to.matrix().is_some_and(|matrix| matrix.stride == n || table_rows == 1);
     let dense = even && to.offset == 0 && to.times.is_empty();
@@ -126,12 +126,12 @@ fn scatter<'a>(storage: &mut Storage<'a>, node: &Node, to: &View, steps: &mut Ve
     if let Some(table) = table
         && storage.view_of(table).as_ref() != Some(&place)
     {
-        steps.push(Step::copy(table, place.clone()));
+        tasks.push(Task::copy(table, place.clone()));
     }
     let call = Scatter { gather, ids, count, g, table: place.buffer, rows, n };
-    steps.push(Step::Library(Item::Scatter(call)));
+    tasks.push(Task::Library(Item::Scatter(call)));
     if !dense {
         let (value, to) = (node.result(), to.clone());
-        steps.push(Step::Copy(Copy { value, from: Some(place), to, stays: false }));
+        tasks.push(Task::Copy(Copy { value, from: Some(place), to, stays: false }));
     }
 }

@@ -8,8 +8,8 @@
 //! | `reductions` | the graph with each reduction over several axes as one along the last, and those of what is left |
 //! | `facts` | who defines and who uses each value |
 //! | `cluster`, by `inline` and `reads` | for each region groups in order: loop nests of element-wise operations and row reductions; and products, scatters, column reductions and time loops, which stand alone |
-//! | `place`, by `rounds` and `library` | buffers, where values lie in them (`homes`), and steps in order (`storage`) |
-//! | `emit`, by `nest`, `column_passes`, `reuse` and `builder` | for each step an item: a value with no home is computed where it is read |
+//! | `place`, by `rounds` and `library` | buffers, where values lie in them (`homes`), and tasks in order (`storage`) |
+//! | `emit`, by `nest`, `column_passes`, `reuse` and `builder` | for each task an item: a value with no home is computed where it is read |
 //!
 //! Of a target it asks the limits of fusion only, see [`Fusion`].
 
@@ -42,9 +42,9 @@ pub fn lower(graph: &Graph, fusion: &Fusion) -> Module {
     let graph = reductions::one_axis_reductions(graph);
     let facts = facts::Facts::of(&graph);
     let clusters = cluster::cluster(&facts, fusion);
-    let (storage, steps) = place::place(&facts, &clusters);
+    let (storage, tasks) = place::place(&facts, &clusters);
     let (buffers, homes) = storage.finish();
-    let mut items = emit::emit(&facts, &buffers, homes, steps);
+    let mut items = emit::emit(&facts, &buffers, homes, tasks);
     names::name_apart(&mut items, &mut HashSet::new());
     Module { name: graph.name.clone(), buffers, prologue: vec![], items }
 }

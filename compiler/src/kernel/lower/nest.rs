@@ -87,7 +87,7 @@ fn store_all(builder: &mut KernelBuilder, values: &[Value], vars: &[Var], at: &[
 /// The kernel of a reduction along axes other than the last alone: the kept axes in parallel, the reduced ones inside.
 pub(super) fn column_reduce(memory: Memory, node: &Node) -> Kernel {
     let Op::Reduce { kind, ref axes } = node.op else {
-        unreachable!("internal error: {} is no reduction", node.op.name())
+        unreachable!("internal error: {} is not a reduction", node.op.name())
     };
     let (operand, result) = (node.args[0], node.result());
     let shape = memory.facts.shape(operand);

@@ -1,4 +1,4 @@
-//! Where values lie, and the steps that write them: the regions' schedules laid out in buffers.
+//! Where values lie, and the tasks that write them: the regions' schedules laid out in buffers.
 //!
 //! Values that a later group reads get a home in a buffer. Pieces of a concatenation are written in place; what a loop
 //! stacks is written to its place in the stack; a carried value that is also stacked lives in one buffer of `steps + 1`
@@ -10,13 +10,13 @@ use super::cluster::{Clusters, Group};
 use super::facts::{Facts, Use};
 use super::library;
 use super::rounds::idle_rounds;
-use super::storage::{Step, Storage};
+use super::storage::{Storage, Task};
 use super::view::{View, only_adds_ones};
 use crate::graph::{Carried, Loop, Node, Op, OutputRole, Value};
 use crate::kernel::{BufferKind, Rounds, Time};
 
-/// The storage of a graph, and its steps in order.
-pub(super) fn place<'a>(facts: &'a Facts<'a>, clusters: &'a Clusters<'a>) -> (Storage<'a>, Vec<Step<'a>>) {
+/// The storage of a graph, and its tasks in order.
+pub(super) fn place<'a>(facts: &'a Facts<'a>, clusters: &'a Clusters<'a>) -> (Storage<'a>, Vec<Task<'a>>) {
     let mut storage = Storage::new(facts);
     for input in &facts.graph.inputs {
         let ty = facts.graph.ty(input.value);
@@ -26,14 +26,14 @@ pub(super) fn place<'a>(facts: &'a Facts<'a>, clusters: &'a Clusters<'a>) -> (St
     }
     let mut copies = outputs(&mut storage, clusters);
     let early = read_after_overwritten(clusters, &copies);
-    let mut steps = vec![];
-    region(&mut storage, clusters, &HashMap::new(), &mut steps);
+    let mut tasks = vec![];
+    region(&mut storage, clusters, &HashMap::new(), &mut tasks);
     for value in early {
-        storage.copy_to_stay("before", value, &mut steps);
+        storage.copy_to_stay("before", value, &mut tasks);
     }
     copies.sort_by_key(|copy| copy.replaced.is_some());
-    steps.extend(copies.into_iter().map(|LastCopy { value, view, .. }| Step::copy(value, view)));
-    (storage, steps)
+    tasks.extend(copies.into_iter().map(|LastCopy { value, view, .. }| Task::copy(value, view)));
+    (storage, tasks)
 }
 
 /// A copy at the end of the step, into an output or over an input.
@@ -121,23 +121,23 @@ fn outputs(storage: &mut Storage, clusters: &Clusters) -> Vec<LastCopy> {
     copies
 }
 
-/// The steps of one region, in order. `rounds` are those of its products that idle in some.
+/// The tasks of one region, in order. `rounds` are those of its products that idle in some.
 fn region<'a>(
     storage: &mut Storage<'a>,
     clusters: &'a Clusters<'a>,
     rounds: &HashMap<Value, Rounds>,
-    steps: &mut Vec<Step<'a>>,
+    tasks: &mut Vec<Task<'a>>,
 ) {
     assign_homes(storage, clusters);
     for group in &clusters.groups {
         match group {
-            Group::Nest(nest) => steps.push(Step::Nest(nest)),
-            Group::Loop(inner, body) => time_loop(storage, inner, body, steps),
+            Group::Nest(nest) => tasks.push(Task::Nest(nest)),
+            Group::Loop(inner, body) => time_loop(storage, inner, body, tasks),
             Group::Single(node) => match &node.op {
-                Op::Concat { axis } => join(storage, node, *axis, clusters, steps),
-                Op::Reduce { .. } => steps.push(Step::ColumnReduce(node)),
-                Op::Distinct { rows } => library::distinct(storage, node, *rows, steps),
-                _ => library::call(storage, node, rounds, steps),
+                Op::Concat { axis } => join(storage, node, *axis, clusters, tasks),
+                Op::Reduce { .. } => tasks.push(Task::ColumnReduce(node)),
+                Op::Distinct { rows } => library::distinct(storage, node, *rows, tasks),
+                _ => library::call(storage, node, rounds, tasks),
             },
         }
     }
@@ -175,7 +175,7 @@ fn pieces(storage: &Storage, node: &Node, axis: usize, place: usize) -> Vec<View
     let size = |arg: &Value| storage.facts.shape(*arg)[axis];
     let start = node.args[..place].iter().map(size).sum();
     let len = size(&node.args[place]);
-    storage.homes.of(node.result()).iter().map(|home| home.cut(axis, start, len)).collect()
+    storage.homes.of(node.result()).iter().map(|home| home.slice(axis, start, len)).collect()
 }
 
 /// Copies for what a concatenation joins and nobody writes in place.
@@ -184,11 +184,11 @@ fn join<'a>(
     node: &'a Node,
     axis: usize,
     clusters: &Clusters,
-    steps: &mut Vec<Step<'a>>,
+    tasks: &mut Vec<Task<'a>>,
 ) {
     for (place, &arg) in node.args.iter().enumerate() {
         if !clusters.writes_piece(node, place) {
-            steps.extend(pieces(storage, node, axis, place).into_iter().map(|view| Step::copy(arg, view)));
+            tasks.extend(pieces(storage, node, axis, place).into_iter().map(|view| Task::copy(arg, view)));
         }
     }
 }
@@ -198,12 +198,12 @@ fn time_loop<'a>(
     storage: &mut Storage<'a>,
     inner: &'a Loop,
     clusters: &'a Clusters<'a>,
-    steps: &mut Vec<Step<'a>>,
+    tasks: &mut Vec<Task<'a>>,
 ) {
     let facts = storage.facts;
     let time = storage.time();
     for sliced in &inner.sliced {
-        storage.homes.slice(sliced.param, sliced.source, time);
+        storage.homes.set_source(sliced.param, sliced.source, time);
     }
     let mut stacks: HashMap<Value, Vec<Value>> = HashMap::new();
     for stacked in &inner.stacked {
@@ -232,7 +232,7 @@ fn time_loop<'a>(
                 Carry { before: view.clone(), after: view.clone(), first: view.clone(), last: view }
             }
         };
-        steps.push(Step::copy(carried.init, rooms.first));
+        tasks.push(Task::copy(carried.init, rooms.first));
         storage.homes.set(carried.param, vec![rooms.before]);
         storage.homes.set(carried.last, vec![rooms.last]);
         write_to(storage, carried.next, rooms.after, clusters, &mut copies);
@@ -247,8 +247,8 @@ fn time_loop<'a>(
     }
     let mut body = vec![];
     region(storage, clusters, &idle_rounds(facts, inner), &mut body);
-    body.extend(copies.into_iter().map(|(value, view)| Step::copy(value, view)));
-    steps.push(Step::Loop { time, steps: inner.steps, reverse: inner.reverse, body });
+    body.extend(copies.into_iter().map(|(value, view)| Task::copy(value, view)));
+    tasks.push(Task::Loop { time, rounds: inner.steps, reverse: inner.reverse, body });
 }
 
 /// Has `value` written to `view`: by what computes it in this region, or by a copy at the region's end.
@@ -293,7 +293,7 @@ impl History {
     fn of(storage: &mut Storage, carried: &Carried, inner: &Loop) -> Self {
         let shape = [&[inner.steps + 1], storage.facts.shape(carried.init)].concat();
         let all = View::whole(storage.temp("history", carried.param, shape.clone()), &shape);
-        let (early, late) = (all.cut(0, 0, inner.steps), all.cut(0, 1, inner.steps));
+        let (early, late) = (all.slice(0, 0, inner.steps), all.slice(0, 1, inner.steps));
         match inner.reverse {
             true => Self { all, read: late, written: early, first: inner.steps, last: 0 },
             false => Self { all, read: early, written: late, first: 0, last: inner.steps },

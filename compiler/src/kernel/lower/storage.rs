@@ -1,4 +1,4 @@
-//! Storage under construction: the module's buffers, where values lie in them, and the steps that write them.
+//! Storage under construction: the module's buffers, where values lie in them, and the tasks that write them.
 
 use std::collections::HashSet;
 
@@ -11,7 +11,7 @@ use crate::graph::{Node, Value};
 use crate::kernel::{Buffer, BufferId, BufferKind, Elem, Item, Matrix, Time};
 
 /// What becomes one item.
-pub(super) enum Step<'a> {
+pub(super) enum Task<'a> {
     Nest(&'a Nest),
     /// A reduction along axes other than the last.
     ColumnReduce(&'a Node),
@@ -20,9 +20,9 @@ pub(super) enum Step<'a> {
     Library(Item),
     Loop {
         time: Time,
-        steps: usize,
+        rounds: usize,
         reverse: bool,
-        body: Vec<Step<'a>>,
+        body: Vec<Task<'a>>,
     },
 }
 
@@ -32,13 +32,13 @@ pub(super) struct Copy {
     /// Where it is read; none for where it lies, or for what it is computed from.
     pub from: Option<View>,
     pub to: View,
-    /// Whether later steps read the copy.
+    /// Whether later tasks read the copy.
     pub stays: bool,
 }
 
-impl<'a> Step<'a> {
+impl<'a> Task<'a> {
     pub fn copy(value: Value, to: View) -> Self {
-        Step::Copy(Copy { value, from: None, to, stays: false })
+        Task::Copy(Copy { value, from: None, to, stays: false })
     }
 }
 
@@ -56,7 +56,7 @@ impl<'a> Storage<'a> {
         Self { facts, buffers: vec![], homes: Homes::default(), names: HashSet::new(), times: 0 }
     }
 
-    /// The buffers, and the homes as before the first step.
+    /// The buffers, and the homes as before the first task.
     pub fn finish(self) -> (Vec<Buffer>, Homes) {
         (self.buffers, self.homes.without_copies())
     }
@@ -92,31 +92,31 @@ impl<'a> Storage<'a> {
     }
 
     /// Copies a value into a temporary, from which it is read from now on.
-    pub fn copy_to_stay(&mut self, stem: &str, value: Value, steps: &mut Vec<Step<'a>>) -> View {
+    pub fn copy_to_stay(&mut self, stem: &str, value: Value, tasks: &mut Vec<Task<'a>>) -> View {
         let to = self.whole(stem, value);
-        steps.push(Step::Copy(Copy { value, from: None, to: to.clone(), stays: true }));
+        tasks.push(Task::Copy(Copy { value, from: None, to: to.clone(), stays: true }));
         self.homes.copied(value, to.clone());
         to
     }
 
     /// The view of a value that must lie in memory now: where it has none, it is computed into a temporary.
-    pub fn materialise(&mut self, value: Value, steps: &mut Vec<Step<'a>>) -> View {
+    pub fn materialise(&mut self, value: Value, tasks: &mut Vec<Task<'a>>) -> View {
         match self.view_of(value) {
             Some(view) => view,
-            None => self.copy_to_stay("copy", value, steps),
+            None => self.copy_to_stay("copy", value, tasks),
         }
     }
 
-    /// A value as a matrix: where it lies, or a copy if that is none.
-    pub fn operand(&mut self, value: Value, steps: &mut Vec<Step<'a>>) -> Matrix {
-        let view = self.materialise(value, steps);
+    /// A value as a matrix: where it lies, or a copy if it does not lie as one.
+    pub fn operand(&mut self, value: Value, tasks: &mut Vec<Task<'a>>) -> Matrix {
+        let view = self.materialise(value, tasks);
         if let Some(matrix) = view.matrix() {
             return matrix;
         }
         let dense = self.whole("dense", value);
         let stride = dense.shape.last().copied().unwrap_or(1);
         let at = dense.start();
-        steps.push(Step::copy(value, dense));
+        tasks.push(Task::copy(value, dense));
         Matrix { at, stride }
     }
 }

@@ -23,7 +23,7 @@ impl View {
     }
 
     /// Indices `start .. start + len` of an axis.
-    pub fn cut(&self, axis: usize, start: usize, len: usize) -> Self {
+    pub fn slice(&self, axis: usize, start: usize, len: usize) -> Self {
         let mut view = self.clone();
         view.offset += start * view.strides[axis];
         view.shape[axis] = len;
@@ -55,14 +55,14 @@ impl View {
         view
     }
 
-    pub fn column(&self) -> Self {
+    pub fn unsqueeze(&self) -> Self {
         let mut view = self.clone();
         view.shape.push(1);
         view.strides.push(1);
         view
     }
 
-    pub fn uncolumn(&self) -> Self {
+    pub fn squeeze(&self) -> Self {
         let mut view = self.clone();
         view.shape.pop();
         view.strides.pop();

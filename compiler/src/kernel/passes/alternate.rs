@@ -1,11 +1,12 @@
-//! Alternating traversal: products of few rows that read the same weight in each round of a loop: they take as long as that, and a weight larger than
-//! a cache, read from its beginning each time, would have pushed itself out of it before it is wanted again. Every second
-//! product begins at the end, where the one before has left off.
+//! Alternating traversal of weights, for products of few rows that read the same weight in each round of a loop.
+//!
+//! Such a product takes as long as reading the weight. A weight larger than a cache, read from its beginning each time, would
+//! have left the cache before it is read again. So every second product begins at the end, where the one before has stopped.
 
 use crate::kernel::{Gemm, Index, Item, Module, Time};
 use crate::target::Target;
 
-/// The module with the products in time loops that can read their right side in turns doing so.
+/// The module with the products in time loops alternating, where they can and gain from it.
 pub fn alternate(mut module: Module, target: &Target) -> Module {
     let Some(worth) = &target.alternate else { return module };
     let gains = |gemm: &Gemm, time: Time| {

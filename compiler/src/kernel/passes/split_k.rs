@@ -1,4 +1,4 @@
-//! Split-K: products of few rows by a weight that the step changes, with the contraction cut into parts.
+//! Split-K: products of few rows by a weight that the step changes, with the contraction split into parts.
 //!
 //! Such a product takes as long as reading the weight, and so does each of the others that a training step does with it: the
 //! product by its transpose, whose columns are the weight's rows, and the update, which goes by rows. With a part of the rows
@@ -22,16 +22,16 @@ use crate::target::{SplitK, Target};
 pub fn split_k(mut module: Module, target: &Target) -> Module {
     let Some(worth) = &target.split_k else { return module };
     let search = Search { module: &module, uses: Uses::of(&module.items), worth, few_rows: target.few_rows };
-    let cuts = search.cuts(&module.items, None);
-    for (id, cut) in &cuts {
+    let parted = search.found(&module.items, None);
+    for (id, own) in &parted {
         let buffer = &mut module.buffers[id.0 as usize];
-        let rounds = cut.around.map(|(_, rounds)| rounds);
+        let rounds = own.around.map(|(_, rounds)| rounds);
         buffer.shape =
-            rounds.into_iter().chain([cut.parts]).chain(std::mem::take(&mut buffer.shape)).collect();
+            rounds.into_iter().chain([own.parts]).chain(std::mem::take(&mut buffer.shape)).collect();
         // What the product is called where it lies whole.
         buffer.name = buffer.name.replacen("matmul_nn", "parts", 1);
     }
-    rewrite(&mut module.items, &cuts, worth.parts);
+    rewrite(&mut module.items, &parted, worth.parts);
     module
 }
 
@@ -39,14 +39,14 @@ pub fn split_k(mut module: Module, target: &Target) -> Module {
 type Around = Option<(Time, usize)>;
 
 /// A product's result that is to lie in parts.
-struct Cut {
+struct Parted {
     parts: usize,
     /// Elements of a part.
     len: usize,
     around: Around,
 }
 
-impl Cut {
+impl Parted {
     /// Where a part of an element lies.
     fn part(&self, at: &Address, part: usize) -> Address {
         let mut at = at.clone();
@@ -68,16 +68,16 @@ struct Search<'m> {
 
 impl Search<'_> {
     /// These products, by the buffer of their result.
-    fn cuts(&self, items: &[Item], around: Around) -> HashMap<BufferId, Cut> {
+    fn found(&self, items: &[Item], around: Around) -> HashMap<BufferId, Parted> {
         let mut found = HashMap::new();
         for item in items {
             match item {
                 Item::Gemm(gemm) if self.is_worth_cutting(gemm, around) => {
-                    let cut = Cut { parts: self.worth.parts, len: gemm.m * gemm.n, around };
-                    found.insert(gemm.c.at.buffer, cut);
+                    let own = Parted { parts: self.worth.parts, len: gemm.m * gemm.n, around };
+                    found.insert(gemm.c.at.buffer, own);
                 }
                 Item::Loop(inner) => {
-                    found.extend(self.cuts(&inner.items, Some((inner.time, inner.steps))));
+                    found.extend(self.found(&inner.items, Some((inner.time, inner.steps))));
                 }
                 _ => {}
             }
@@ -91,7 +91,7 @@ impl Search<'_> {
             && gemm.cpu.packed.is_none()
             && gemm.prefix.is_none()
             && !gemm.accumulate
-            && !gemm.has_riders();
+            && !gemm.has_fused_sums();
         let rounds = around.map_or(1, |(_, rounds)| rounds);
         // The parts of all rounds are no larger than the weight.
         let are_small = rounds * self.worth.parts * m <= *k;
@@ -176,39 +176,39 @@ impl Uses {
     }
 }
 
-fn rewrite(items: &mut [Item], cuts: &HashMap<BufferId, Cut>, parts: usize) {
+fn rewrite(items: &mut [Item], parted: &HashMap<BufferId, Parted>, parts: usize) {
     for item in items {
         match item {
             Item::Gemm(gemm) => {
-                if let Some(cut) = cuts.get(&gemm.c.at.buffer) {
-                    gemm.cpu.parts = cut.parts;
-                    gemm.c.at = cut.part(&gemm.c.at, 0);
+                if let Some(own) = parted.get(&gemm.c.at.buffer) {
+                    gemm.cpu.parts = own.parts;
+                    gemm.c.at = own.part(&gemm.c.at, 0);
                 }
             }
-            Item::Kernel(kernel) => add_up(kernel, cuts, parts),
-            Item::Loop(inner) => rewrite(&mut inner.items, cuts, parts),
+            Item::Kernel(kernel) => add_up(kernel, parted, parts),
+            Item::Loop(inner) => rewrite(&mut inner.items, parted, parts),
             Item::Pack(_) | Item::Scatter(_) | Item::Distinct(_) => {}
         }
     }
 }
 
 /// Has a kernel add up the parts that it reads.
-fn add_up(kernel: &mut Kernel, cuts: &HashMap<BufferId, Cut>, parts: usize) {
+fn add_up(kernel: &mut Kernel, parted: &HashMap<BufferId, Parted>, parts: usize) {
     let mut sums = vec![];
     each_stmt(&kernel.body, &mut |stmt| match stmt {
-        Stmt::Let { var, expr: Expr::Load(at) } if cuts.contains_key(&at.buffer) => sums.push(var.0),
+        Stmt::Let { var, expr: Expr::Load(at) } if parted.contains_key(&at.buffer) => sums.push(var.0),
         _ => {}
     });
     if sums.is_empty() {
         return;
     }
     sums.sort_unstable();
-    let adder = Adder { cuts, sums, more: 2 * (parts as u32 - 1) };
+    let adder = Adder { parted, sums, more: 2 * (parts as u32 - 1) };
     kernel.body = adder.block(std::mem::take(&mut kernel.body));
 }
 
 struct Adder<'c> {
-    cuts: &'c HashMap<BufferId, Cut>,
+    parted: &'c HashMap<BufferId, Parted>,
     /// The variables that become sums, in order.
     sums: Vec<u32>,
     /// Variables that a sum takes beside its own.
@@ -226,7 +226,7 @@ impl Adder<'_> {
         for stmt in stmts {
             match stmt {
                 Stmt::Let { var, expr } => match &expr {
-                    Expr::Load(at) if self.cuts.contains_key(&at.buffer) => {
+                    Expr::Load(at) if self.parted.contains_key(&at.buffer) => {
                         self.sum(var, &self.address(at.clone()), &mut block);
                     }
                     _ => block.push(Stmt::Let { var: self.var(var), expr: self.expr(expr) }),
@@ -250,11 +250,11 @@ impl Adder<'_> {
 
     /// The sum of an element's parts, in order.
     fn sum(&self, var: Var, at: &Address, block: &mut Vec<Stmt>) {
-        let cut = &self.cuts[&at.buffer];
+        let own = &self.parted[&at.buffer];
         let first = self.var(var).0 - self.more;
-        let load = |part| Expr::Load(cut.part(at, part));
+        let load = |part| Expr::Load(own.part(at, part));
         block.push(Stmt::Let { var: Var(first), expr: load(0) });
-        for part in 1..cut.parts {
+        for part in 1..own.parts {
             let sum = first + 2 * part as u32;
             block.push(Stmt::Let { var: Var(sum - 1), expr: load(part) });
             let expr = Expr::Map(Scalar::Add, vec![Var(sum - 2), Var(sum - 1)]);

@@ -139,7 +139,7 @@ impl<'m> Verifier<'m> {
             Some(format) => self.packed_operand(gemm, format)?,
             None => self.read(b)?,
         }
-        let plain = gemm.prefix.is_none() && !gemm.has_riders();
+        let plain = gemm.prefix.is_none() && !gemm.has_fused_sums();
         let as_it_lies = gemm.cpu.packed.is_none() && gemm.precision == Precision::F32;
         if gemm.cpu.parts != 1
             && (gemm.form != Form::NN || !plain || !as_it_lies || gemm.accumulate || gemm.cpu.parts == 0)
@@ -152,7 +152,7 @@ impl<'m> Verifier<'m> {
             );
         }
         if gemm.cpu.alternating && (self.open.is_empty() || !gemm.can_alternate()) {
-            return Err("a product that turns and is in no loop, or does not just read its right side".into());
+            return Err("an alternating product is in no loop, or does not just read its right side".into());
         }
         if gemm.accumulate {
             self.read(c)?;
@@ -164,11 +164,11 @@ impl<'m> Verifier<'m> {
         if self.meet(c, a) || (gemm.cpu.packed.is_none() && self.meet(c, b)) {
             return Err("the result overlaps an operand".into());
         }
-        self.riders(gemm, [a, b, c])
+        self.fused_sums(gemm, [a, b, c])
     }
 
     /// `others` are A, B and C.
-    fn riders(&mut self, gemm: &Gemm, others: [Region<'_>; 3]) -> Result<(), String> {
+    fn fused_sums(&mut self, gemm: &Gemm, others: [Region<'_>; 3]) -> Result<(), String> {
         let as_it_lies = gemm.cpu.packed.is_none() && gemm.precision == Precision::F32;
         if gemm.cpu.right_sums.is_some() && (gemm.form == Form::NT || !as_it_lies || gemm.prefix.is_some()) {
             return Err("sums of a right side that is not read as it lies".into());
@@ -176,7 +176,8 @@ impl<'m> Verifier<'m> {
         if gemm.cpu.squares.is_some() && gemm.prefix.is_some() {
             return Err("squares of a result of which some rows are left out".into());
         }
-        let rows: Vec<Matrix> = gemm.riders().map(|at| Matrix { at: at.clone(), stride: gemm.n }).collect();
+        let rows: Vec<Matrix> =
+            gemm.fused_sums().map(|at| Matrix { at: at.clone(), stride: gemm.n }).collect();
         for (place, row) in rows.iter().enumerate() {
             let sums = (row, 1, gemm.n);
             self.write(sums)?;
@@ -249,7 +250,7 @@ impl<'m> Verifier<'m> {
             let to = buffer(self.module, id)?;
             let elem = if present == Some(id) { Elem::Real } else { Elem::Id };
             if to.elem != elem || to.kind != BufferKind::Temp {
-                return Err(format!("{:?} is no temporary of its kind", to.name));
+                return Err(format!("{:?} is not a temporary of its kind", to.name));
             }
             if id == distinct.ids.buffer || results[..at].iter().any(|&(other, _)| other == id) {
                 return Err(format!("{:?} is written and also something else", to.name));
@@ -302,7 +303,7 @@ impl<'m> Verifier<'m> {
     fn region(&self, (matrix, rows, columns): Region<'_>) -> Result<(), String> {
         let buffer = buffer(self.module, matrix.at.buffer)?;
         if buffer.elem != Elem::Real || buffer.kind == BufferKind::Packed {
-            return Err(format!("{:?} is no matrix of reals", buffer.name));
+            return Err(format!("{:?} is not a matrix of reals", buffer.name));
         }
         if rows == 0 || columns == 0 {
             return Err("an empty matrix".into());

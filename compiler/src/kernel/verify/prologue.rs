@@ -12,7 +12,7 @@ pub(super) fn check(module: &Module) -> Result<(), String> {
     let name = |id: &BufferId| &module.buffer(*id).name;
     for id in &own {
         if !matches!(module.buffer(*id).kind, BufferKind::Temp | BufferKind::Packed) {
-            return Err(format!("writes {:?}, which is no temporary", name(id)));
+            return Err(format!("writes {:?}, which is not a temporary", name(id)));
         }
         if stepped.contains(id) {
             return Err(format!("writes {:?}, and so does a step", name(id)));

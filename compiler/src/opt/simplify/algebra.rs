@@ -14,8 +14,8 @@ pub(super) fn apply(cx: &mut Simplify, builder: &mut Builder, op: &Op, args: &[V
         Op::Split { axis, sizes } => split(cx, builder, *axis, sizes, args[0]),
         Op::Concat { axis } => one(concat(cx, builder, *axis, args)),
         Op::At { index } => one(at(cx, builder, *index, args[0])),
-        Op::Uncolumn => match builder.definition(args[0])?.clone() {
-            node if node.op == Op::Column => Some(vec![node.args[0]]),
+        Op::Squeeze => match builder.definition(args[0])?.clone() {
+            node if node.op == Op::Unsqueeze => Some(vec![node.args[0]]),
             _ => None,
         },
         Op::MatMul(_)
@@ -25,7 +25,7 @@ pub(super) fn apply(cx: &mut Simplify, builder: &mut Builder, op: &Op, args: &[V
         | Op::Take
         | Op::Spread { .. }
         | Op::Put { .. }
-        | Op::Column => zero_in_zero_out(cx, builder, op, args),
+        | Op::Unsqueeze => zero_in_zero_out(cx, builder, op, args),
         Op::Stop if builder.as_constant(args[0]).is_some() => Some(vec![args[0]]),
         _ => None,
     }

@@ -356,7 +356,7 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
     /// The index of the time loop around.
     fn time(&self) -> Value {
         let Some(&(_, now)) = self.times.last() else {
-            unreachable!("internal error: a product that turns is in a loop")
+            unreachable!("internal error: an alternating product is in a loop")
         };
         now
     }

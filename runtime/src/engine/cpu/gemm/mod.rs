@@ -174,7 +174,7 @@ pub fn right_side(gemm: &Gemm, split: Split, workers: usize) -> RightSide {
 
 /// [`streams`] of a product in the kernel form, of which a worker has `m` rows.
 fn streams_here(gemm: &Gemm, m: usize) -> bool {
-    streams(gemm.precision, gemm.cpu.packed, gemm.form == Form::NT, gemm.has_riders(), (gemm.m, m))
+    streams(gemm.precision, gemm.cpu.packed, gemm.form == Form::NT, gemm.has_fused_sums(), (gemm.m, m))
 }
 
 /// What the products of this machine run on.

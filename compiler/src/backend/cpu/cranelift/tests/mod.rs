@@ -1,10 +1,10 @@
 //! Compiled code against the kernel interpreter: the suite of all back ends, and what this one alone has.
 
+mod fused_sums;
 mod generated;
 mod parts;
 mod products;
 mod programs;
-mod riders;
 mod scalars;
 mod support;
 mod wide;

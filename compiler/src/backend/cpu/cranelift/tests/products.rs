@@ -47,16 +47,16 @@ fn products_leave_out_a_round() {
 /// The order of a sum shows from which end B was read: 1e8 - 1e8 + 1 is 1, 1 - 1e8 + 1e8 is 0.
 #[test]
 fn products_turn_from_round_to_round() {
-    let text = r#"module turning {
+    let text = r#"module alternating {
   buffer %0: f[1, 3] input "a" carried start 1.0
   buffer %1: f[3, 3] input "b" carried start 0.0
   buffer %2: f[5, 1, 3] output "forth" probabilities
   buffer %3: f[5, 1, 3] output "back" probabilities
   loop t0 in 5 {
-    gemm nn 1x3x3: %2 + 3*t0 stride 3 = %0 stride 3 @ %1 stride 3 turning
+    gemm nn 1x3x3: %2 + 3*t0 stride 3 = %0 stride 3 @ %1 stride 3 alternating
   }
   loop t1 in 5 reverse {
-    gemm nt 1x3x3: %3 + 3*t1 stride 3 = %0 stride 3 @ %1 stride 3 before last turning
+    gemm nt 1x3x3: %3 + 3*t1 stride 3 = %0 stride 3 @ %1 stride 3 before last alternating
   }
 }
 "#;

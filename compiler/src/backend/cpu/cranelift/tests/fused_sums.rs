@@ -1,4 +1,4 @@
-//! Sums that ride on a product.
+//! Sums that a product makes beside its result.
 
 use super::{agree, fill, module};
 use crate::kernel::Machine;
