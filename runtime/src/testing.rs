@@ -4,6 +4,7 @@ use lstmc_compiler::backend::cpu::abi::Run;
 use lstmc_compiler::graph::Elem;
 use lstmc_compiler::kernel::{Buffer, BufferKind, InputRole, Module};
 use lstmc_compiler::plan::Program;
+use lstmc_compiler::target::{ALIGNMENT, COLUMN_GRAIN};
 
 use crate::engine::cpu::Session;
 
@@ -28,8 +29,8 @@ pub fn program(name: &str, buffers: Vec<Buffer>) -> Program {
     Program {
         module,
         workers: 1,
-        column_grain: 16,
-        alignment: 64,
+        column_grain: COLUMN_GRAIN,
+        alignment: ALIGNMENT,
         offsets,
         arena_bytes,
         prologue: Vec::new(),

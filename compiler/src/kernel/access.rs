@@ -289,8 +289,10 @@ fn strided<'i>(at: &Address, axes: &[(Axis, usize, usize)], effect: Effect) -> A
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
-    use crate::kernel::parse;
+    use crate::kernel::{Machine, Module, parse, run};
 
     #[test]
     fn library_calls_say_what_they_read_and_write() {
@@ -320,5 +322,100 @@ mod tests {
         assert_eq!(of(1), (vec![0, 1, 3], vec![3]));
         assert_eq!(of(2), (vec![2, 3, 5], vec![5]));
         assert_eq!(of(3), (vec![1], vec![6]));
+    }
+
+    /// A buffer's number and a place in it.
+    type Element = (u32, usize);
+    type Valued = (Element, f64);
+
+    /// Of a module's buffers of reals all elements, by buffer and place.
+    fn values(module: &Module, machine: &Machine<f64>) -> Vec<Valued> {
+        let of = |(id, name): (u32, &str)| {
+            let values = machine.get(name).unwrap_or(&[]).to_vec();
+            values.into_iter().enumerate().map(move |(at, value)| ((id, at), value))
+        };
+        (0..).zip(module.buffers.iter().map(|buffer| buffer.name.as_str())).flat_map(of).collect()
+    }
+
+    /// The elements of the accesses with such an effect.
+    fn elements(item: &Item, wanted: fn(Effect) -> bool) -> BTreeSet<Element> {
+        let mut found = BTreeSet::new();
+        item.each_access(&mut |access| {
+            let mut places = vec![access.address.offset];
+            for &(index, stride) in &access.address.terms {
+                let Index::Axis(axis) = index else { panic!("{index}") };
+                let along = |start: usize| (0..access.extent(axis)).map(move |at| start + at * stride);
+                places = places.into_iter().flat_map(along).collect();
+            }
+            if wanted(access.effect) {
+                found.extend(places.into_iter().map(|place| (access.buffer().0, place)));
+            }
+        });
+        found
+    }
+
+    /// By running an item with each element changed in turn: which ones it writes, and which ones these depend on.
+    fn observed(module: &Module, start: &Machine<f64>) -> [BTreeSet<Element>; 2] {
+        let after = |start: &Machine<f64>| {
+            let mut machine = start.clone();
+            run(module, &mut machine, 0, 0).unwrap();
+            values(module, &machine)
+        };
+        let (before, result) = (values(module, start), after(start));
+        let changed = before.iter().zip(&result).filter(|(old, new)| old != new);
+        let written: BTreeSet<_> = changed.map(|(old, _)| old.0).collect();
+        let reaches = |&place: &Element| {
+            let mut other = start.clone();
+            let name = &module.buffers[place.0 as usize].name;
+            other.get_mut(name).unwrap()[place.1] += 0.5;
+            let differs = |(old, new): (&Valued, &Valued)| {
+                old.1 != new.1 && (old.0 != place || written.contains(&place))
+            };
+            result.iter().zip(&after(&other)).any(differs)
+        };
+        let read = before.iter().map(|(place, _)| *place).filter(reaches).collect();
+        [written, read]
+    }
+
+    #[test]
+    fn library_calls_touch_the_elements_that_they_say() {
+        for call in [
+            "gemm nn 2x3x4: %2 + 2 stride 5 = %0 + 1 stride 6 @ %1 stride 7",
+            "gemm nt 2x3x4: %2 stride 5 = %0 + 1 stride 6 @ %1 stride 7",
+            "gemm tn 2x3x4: %2 stride 5 = %0 + 1 stride 6 @ %1 stride 7",
+            "gemm nn 2x3x4: %2 + 2 stride 5 += %0 + 1 stride 6 @ %1 stride 7",
+            "gemm nn 2x3x4: %2 stride 5 = %0 stride 6 @ %1 stride 7 sums %3 + 1",
+            "gemm nt 2x3x4: %2 stride 5 = %0 stride 6 @ %1 stride 7 squares %3",
+            "gemm nn 2x3x32 parts 2: %2 stride 5 = %0 stride 40 @ %1 stride 3",
+            "scatter %2 [4, 5]: %4 count 4 from %0 stride 6",
+            "add_rows %2 [4, 5]: %4 count 4 from %0 stride 6",
+            "combine %2 [4, 5]: %4 count 4 from %0 stride 6",
+        ] {
+            let text = format!(
+                "module m {{
+  buffer %0: f[100] input \"a\" carried start 0.0
+  buffer %1: f[100] input \"b\" carried start 0.0
+  buffer %2: f[20] input \"c\" carried start 0.0
+  buffer %3: f[4] input \"sums\" carried start 0.0
+  buffer %4: id[4] input \"tokens\" tokens
+  {call}
+}}
+"
+            );
+            let module = parse(&text).unwrap_or_else(|error| panic!("{error}"));
+            let mut machine = Machine::new(&module);
+            for (salt, name) in [(1, "a"), (2, "b"), (3, "c"), (4, "sums")] {
+                let values = machine.get_mut(name).unwrap();
+                (1..).zip(values).for_each(|(at, value)| *value = f64::from(at * (at + salt)).sin());
+            }
+            machine.ids_mut("tokens").unwrap().copy_from_slice(&[2, 0, 3, 1]);
+            let item = &module.items[0];
+            let said = [elements(item, Effect::writes), elements(item, Effect::reads)];
+            let mut found = observed(&module, &machine);
+            // Ids are not changed here.
+            let ids = item.loaded().contains(&BufferId(4));
+            found[1].extend((0..4).filter(|_| ids).map(|at| (4, at)));
+            assert_eq!(found, said, "{call}");
+        }
     }
 }

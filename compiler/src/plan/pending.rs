@@ -15,6 +15,7 @@ pub(super) struct Touch {
     /// Worker 0 does all of the item.
     pub whole: bool,
     pub rows: Option<RowWise>,
+    /// The part of its buffer, if there is one for each round of the loop around.
     pub part: Option<RoundPart>,
     /// An earlier round of the loop that is being walked did this.
     pub earlier_round: bool,

@@ -142,10 +142,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn places_are_those_that_a_search_finds(lives in proptest::collection::vec((0_usize..40, 0_usize..40, 0_usize..9), 1..80)) {
+        fn places_are_those_that_a_search_finds(ranges in proptest::collection::vec((0_usize..40, 0_usize..40, 0_usize..9), 1..80)) {
             let mut space = Space::new(80, Blocks::default());
             let mut placed = vec![];
-            for (first, len, lines) in lives {
+            for (first, len, lines) in ranges {
                 let (last, bytes) = (first + len, 64 * lines);
                 let offset = space.lowest(first, last, bytes);
                 prop_assert_eq!(offset, lowest(&placed, first, last, bytes));

@@ -18,6 +18,9 @@ pub fn verify(program: &Program) -> Result<(), String> {
     if program.workers == 0 {
         return Err("a program for no workers".into());
     }
+    if program.column_grain == 0 {
+        return Err("columns are cut at multiples of nothing".into());
+    }
     order(&program.module.prologue, &program.prologue).map_err(|error| format!("the prologue {error}"))?;
     order(&program.module.items, &program.schedule).map_err(|error| format!("the schedule {error}"))?;
     splits(program.prologue_steps())?;

@@ -29,6 +29,7 @@ use cranelift_module::default_libcall_names;
 
 use super::abi::{self, Library};
 use crate::plan::Program;
+use crate::target::COLUMN_GRAIN;
 
 use assembly::{Text, Wanted};
 pub use target::{Error, supported};
@@ -64,6 +65,11 @@ pub fn compile_with_marks(program: &Program, library: &Library) -> Result<Native
 }
 
 fn build(isa: OwnedTargetIsa, program: &Program, library: &Library, wanted: Wanted) -> Result<Native, Error> {
+    // The library cuts columns so, and vector loops rely on it.
+    assert_eq!(
+        program.column_grain, COLUMN_GRAIN,
+        "internal error: a program that is cut for another target"
+    );
     let memory =
         ArenaMemoryProvider::new_with_size(CODE_BYTES).map_err(|error| Error::Memory(error.to_string()))?;
     let mut builder = JITBuilder::with_isa(isa, default_libcall_names());
