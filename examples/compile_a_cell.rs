@@ -39,7 +39,7 @@ train {
 }
 "#;
 
-/// Ids that tokens can have. The data block's text is not read here, so somebody has to say.
+/// Ids that tokens can have. The data block's text is not read here, so the number is given here.
 const VOCABULARY: usize = 1000;
 
 /// Threads that the plan is for.

@@ -1,4 +1,4 @@
-//! What to do about an error, where that depends on what was asked for: nobody is told to do what they have done.
+//! What to do about an error, where that depends on what was asked for: it does not advise what has been done already.
 
 use std::io::ErrorKind;
 use std::path::Path;

@@ -34,7 +34,7 @@ where
     Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }
 
-/// A number below zero is a wrong value, and not an option that nobody knows.
+/// A number below zero is a wrong value, and not an unknown option.
 fn command() -> clap::Command {
     let values = |argument: Arg| match argument.get_action().takes_values() {
         true => argument.allow_negative_numbers(true),

@@ -80,7 +80,7 @@ impl Source {
     }
 }
 
-/// How many errors are shown: a file that is no model has one in every line.
+/// How many errors are shown: a file that is not a model has one in every line.
 const ERRORS: usize = 20;
 
 fn refused(map: &SourceMap, errors: &Diagnostics, colour: bool) -> anyhow::Error {

@@ -232,7 +232,7 @@ fn central(graph: &Graph, inputs: &mut Inputs, name: &str, place: usize, step: f
         let outputs = interp::run(graph, inputs, RUN.0, RUN.1).map_err(fault)?;
         *element(inputs, name, place)? = start;
         let objective = outputs.first().and_then(|output| output.real()?.first().copied());
-        objective.ok_or_else(|| fault("the objective is no number".into()))
+        objective.ok_or_else(|| fault("the objective is not a number".into()))
     };
     Ok((at(-2.0)? - 8.0 * at(-1.0)? + 8.0 * at(1.0)? - at(2.0)?) / (12.0 * step))
 }

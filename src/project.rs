@@ -109,7 +109,7 @@ impl Project {
         let Some(path) = self.path(Split::Test) else { return Ok(None) };
         match Record::read(&self.tokenizer(), Role::Test, &path, recorded) {
             Err(changed @ Error::ChangedText { .. }) => Err(changed.into()),
-            // Whoever evaluates on it will hear.
+            // An evaluation on it will say so.
             other => Ok(other.ok()),
         }
     }

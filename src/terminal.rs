@@ -17,13 +17,13 @@ pub fn colour() -> bool {
     stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
 }
 
-/// Whether there is somebody who sees a progress bar.
+/// Whether a progress bar would be seen.
 pub fn interactive() -> bool {
     stdout().is_terminal() && stderr().is_terminal()
 }
 
 /// Writes a command's result, with escapes for what a terminal would obey. A reader that has had enough, such as `head`,
-/// is no error, and leaves the exit code what it is.
+/// is not an error, and leaves the exit code what it is.
 ///
 /// # Errors
 /// The output cannot be written for another reason.

@@ -10,7 +10,7 @@ use crate::{Case, THREADS, compile, median};
 /// Prints the medians.
 ///
 /// # Errors
-/// A model that does not compile or whose loss is no number any more.
+/// A model that does not compile or whose loss is not a number any more.
 pub fn report(cases: &[&Case]) -> Result<()> {
     println!(
         "precision: words/s of whole steps with products in f32 and, for `precision: bf16`, in bf16, by {}",

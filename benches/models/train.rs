@@ -31,7 +31,7 @@ const TOKENS: usize = 200_000;
 /// Prints the medians.
 ///
 /// # Errors
-/// A model that does not compile or whose loss is no number any more.
+/// A model that does not compile or whose loss is not a number any more.
 pub fn report(cases: &[&Case]) -> Result<()> {
     println!(
         "train: whole steps with clipping and update; the floor is the products' FLOP at the f32 peak of the same"

@@ -279,7 +279,7 @@ fn every_operation() {
     for (pattern, is_about, cases) in operations() {
         assert!(!cases.is_empty() || without.contains(&pattern), "no case for {pattern}");
         for case in cases {
-            assert!(is_about(&case.op), "{} is no case for {pattern}", case.op.name());
+            assert!(is_about(&case.op), "{} is not a case for {pattern}", case.op.name());
             for graph in [alone(&case), in_loop(&case, false), in_loop(&case, true)] {
                 if let Err(fault) = check_case(&case, &graph) {
                     faults.push(format!("{} of {:?}: {fault}", case.op.name(), case.args));

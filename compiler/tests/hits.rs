@@ -47,7 +47,7 @@ fn check(purpose: Purpose) {
     let tensors = start(&plain, Start::Sixteenths);
     let mut feed = feed(&plain, VOCABULARY as u32, 0.0, 1);
     let right = targets(&tensors, &mut feed);
-    assert!((22.0..60.0).contains(&right), "{right} of 64 are no test");
+    assert!((22.0..60.0).contains(&right), "{right} of 64 are not a test");
 
     let hits = |graph: &Graph| by_graph(graph, &tensors, &feed).map(|found| found["output/hits"].sum());
     assert_eq!(hits(&plain), Ok(right), "as it is lowered");

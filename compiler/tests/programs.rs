@@ -89,7 +89,7 @@ fn loops(program: &Program) -> Vec<(bool, Counts)> {
     program.schedule_steps().tasks().filter_map(of).collect()
 }
 
-/// One product and one kernel in each round, and nobody waits.
+/// One product and one kernel in each round, and no worker waits.
 const FUSED: Counts = Counts { gemms: 1, summing: 0, sums: 0, kernels: 1, barriers: 0, others: 0 };
 
 /// The models that are stacks of LSTMs over enough rows for each worker to keep its own.
@@ -266,7 +266,7 @@ fn products<'p>(steps: Steps<'p>, found: &mut Vec<&'p Gemm>) {
     }
 }
 
-/// A state that starts at zero is not multiplied in the first round, and the gradient of the first state of all is nobody's.
+/// A state that starts at zero is not multiplied in the first round, and the gradient of the first state of all is not needed.
 /// A state that goes on from batch to batch is multiplied in every round.
 #[test]
 fn products_leave_out_the_rounds_that_need_none() {
@@ -385,7 +385,7 @@ fn workers_keep_their_rows_of_the_weights() {
         .map(|leaf| leaf.rounds)
         .sum();
     assert_eq!(barriers, 3 + 2 + 3, "three steps forwards, the loss, three steps backwards: {program}");
-    // Whoever only reads the weights lays them out once, and multiplies by all of them.
+    // A program that only reads the weights lays them out once, and multiplies by all of them.
     let model = checked(&text("aesop.lstm"), 112).unwrap_or_else(|errors| panic!("{errors}"));
     let program = pipeline::program_of(&model, Purpose::Evaluate, &Target::cpu(2));
     let mut found = vec![];
@@ -415,7 +415,7 @@ fn weights_are_packed_once_in_a_run_where_they_stay_the_same() {
     for format in Format::ALL {
         let program = of(Purpose::Generate { tokens: 1 }, format);
         assert_eq!(packed(&program), (3, 3), "{program}");
-        // One token is no loop: its row, the cell and the distribution, and nothing is copied.
+        // One token is not a loop: its row, the cell and the distribution, and nothing is copied.
         assert!(loops(&program).is_empty(), "{program}");
         let Counts { kernels, others, .. } = counts(program.schedule_steps());
         assert_eq!((kernels, others), (3, 0), "{program}");

@@ -122,7 +122,7 @@ pub fn save(path: &Path, engine: &dyn Engine, meta: &Meta) -> Result<()> {
         };
         failed(source)
     })?;
-    // `serialize_to_file` puts a file of its own in the place of ours, which nobody else may read.
+    // `serialize_to_file` puts a file of its own in the place of ours, which no other user may read.
     fs::set_permissions(&temporary, permissions).map_err(failed)?;
     files::publish(temporary, path)
 }

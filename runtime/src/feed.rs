@@ -1,4 +1,4 @@
-//! The host's part of training steps that nobody keeps: for measuring, on any token ids.
+//! The host's part of training steps whose results are thrown away: for measuring, on any token ids.
 
 use std::collections::HashSet;
 
@@ -77,7 +77,7 @@ impl Driver for Feed {
         self.done += 1;
         let loss = f64::from(outputs.loss()?);
         self.loss += loss;
-        // The arithmetic of infinities and of what is no number takes another time.
+        // The arithmetic of infinities and of what is not a number takes another time.
         if loss.is_finite() {
             return Ok(());
         }

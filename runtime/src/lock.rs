@@ -1,7 +1,7 @@
 //! The lock on a run's folder: one process at a time writes a run.
 //!
 //! It is an advisory lock on the file `lock`, which the system takes away when the process ends, however it ends. So the
-//! file itself means nothing, and stays; it says who has the lock. Whoever only reads a run needs none.
+//! file itself means nothing, and stays; it says who has the lock. A process that only reads a run needs no lock.
 
 use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, Read, Seek, Write};
@@ -24,7 +24,7 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// Locks a folder that exists. A file system that has no locks gives one that keeps nobody out.
+    /// Locks a folder that exists. A file system that has no locks gives one that keeps no other process out.
     ///
     /// # Errors
     /// [`Error::Busy`] if another process has the lock; [`Error::Write`].
@@ -67,7 +67,7 @@ fn holder(file: &mut File) -> String {
             thread::sleep(PAUSE);
         }
         let mut text = String::new();
-        // Some systems let nobody read a file that another process has locked.
+        // On some systems a file that another process has locked cannot be read.
         if file.rewind().and_then(|()| file.read_to_string(&mut text)).is_err() {
             break;
         }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use crate::checkpoint::Totals;
 
-/// Shared between a running loop and whoever watches it. Numbers read together may be of neighbouring steps.
+/// Shared between a running loop and what shows its progress. Numbers read together may be of neighbouring steps.
 #[derive(Debug, Default)]
 pub struct Monitor {
     stop: AtomicBool,

@@ -73,7 +73,7 @@ impl Sampler {
 /// Probabilities that are compared at once in [`best`].
 const LANES: usize = 16;
 
-/// The most likely token, the first of equals. Probabilities that are no numbers are passed over.
+/// The most likely token, the first of equals. Probabilities that are not numbers are passed over.
 pub fn best(probabilities: &[f32], reserve: usize) -> u32 {
     let from = reserve.min(probabilities.len().saturating_sub(1));
     let candidates = probabilities.get(from..).unwrap_or(&[]);

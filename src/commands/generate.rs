@@ -63,13 +63,13 @@ pub fn run(args: &Generate) -> Result<ExitCode> {
     let tokens = result?;
     terminal::print("\n")?;
     if args.stats {
-        // Whoever reads the words is not what is measured.
+        // The reader of the words is not part of what is measured.
         terminal::say(&show::stats(tokens, elapsed.saturating_sub(writing).as_secs_f64()));
     }
     Ok(if monitor.stopped() { ExitCode::from(terminal::INTERRUPTED) } else { ExitCode::SUCCESS })
 }
 
-/// The end of an output that cannot be written: a reader that has had enough is no error.
+/// The end of an output that cannot be written: a reader that has had enough is not an error.
 fn unread(error: std::io::Error) -> Result<ExitCode> {
     match error.kind() {
         ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),

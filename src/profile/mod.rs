@@ -22,9 +22,9 @@ pub use print::{Order, json, text};
 use rows::Row;
 
 const SEED: u64 = 0;
-/// Seconds that steps are measured for, with marks and without, unless a number of steps is given.
+/// Seconds that steps are measured for, with probes and without, unless a number of steps is given.
 const SECONDS: f64 = 1.0;
-/// Steps with marks and without take turns, so that other work on the machine hits both.
+/// Steps with probes and without take turns, so that other work on the machine hits both.
 const TURNS: u64 = 5;
 /// Rounds of 5 ms in which the machine is measured.
 const MACHINE_ROUNDS: usize = 21;
@@ -52,8 +52,8 @@ pub struct Profile {
     pub predictions: u64,
     /// A step of the program that is trained with.
     pub step: f64,
-    /// A step of the same program with marks, which is what the rest are parts of.
-    pub step_with_marks: f64,
+    /// A step of the same program with probes, which is what the rest are parts of.
+    pub step_with_probes: f64,
     pub rows: Vec<Row>,
     /// Barriers that a step passes, those around the schedule included.
     pub barriers: usize,
@@ -62,10 +62,10 @@ pub struct Profile {
     pub host: Vec<f64>,
 }
 
-/// Runs `steps` steps of the program as it is and with marks, or as many as take [`SECONDS`].
+/// Runs `steps` steps of the program as it is and with probes, or as many as take [`SECONDS`].
 ///
 /// # Errors
-/// Too little memory; ids that fill no batch; a loss that is no number.
+/// Too little memory; ids that fill no batch; a loss that is not a number.
 pub fn measure(
     model: &Model,
     program: &Program,
@@ -78,19 +78,19 @@ pub fn measure(
     let bandwidth = Reading::new(machine::MEMORY).bandwidth(threads, MACHINE_ROUNDS);
     let barrier = machine::barrier(threads, MACHINE_ROUNDS);
     let mut plain = Run::new(model, Executable::compile(program.clone())?, ids.clone())?;
-    let mut marked = Run::new(model, Executable::compile_with_marks(program.clone())?, ids)?;
-    let once = plain.run(1)?.max(marked.run(1)?);
-    marked.session.take_spent();
+    let mut probed = Run::new(model, Executable::compile_with_probes(program.clone())?, ids)?;
+    let once = plain.run(1)?.max(probed.run(1)?);
+    probed.session.take_spent();
     let steps = steps.unwrap_or((SECONDS / once).ceil() as u64).max(1);
-    let (mut step, mut step_with_marks) = (0.0, 0.0);
+    let (mut step, mut step_with_probes) = (0.0, 0.0);
     for turn in 0..TURNS {
         let count = steps * (turn + 1) / TURNS - steps * turn / TURNS;
         if count > 0 {
             step += plain.run(count)? / steps as f64;
-            step_with_marks += marked.run(count)? / steps as f64;
+            step_with_probes += probed.run(count)? / steps as f64;
         }
     }
-    let spent = marked.session.take_spent().map(|spent| per_step(spent, steps));
+    let spent = probed.session.take_spent().map(|spent| per_step(spent, steps));
     let spent = spent.unwrap_or(Spent { leaves: vec![], end: vec![], host: vec![] });
     let distinct = plain.feed.distinct_tokens(steps);
     let Instructions { name: instructions, lacks, multiplies_bf16 } = gemm::instructions();
@@ -106,7 +106,7 @@ pub fn measure(
         steps,
         predictions: plain.feed.predictions(),
         step,
-        step_with_marks,
+        step_with_probes,
         rows: rows::rows(program, &spent, distinct),
         barriers: rows::barriers(program),
         waiting: rows::waiting(program, &spent),

@@ -40,7 +40,7 @@ pub fn text(profile: &Profile, order: Order) -> String {
 }
 
 fn facts(profile: &Profile) -> String {
-    let Profile { step, step_with_marks, .. } = *profile;
+    let Profile { step, step_with_probes, .. } = *profile;
     let machine = format!(
         "{}, {}: {:.0} GFLOP/s of f32 at the peak, {:.1} GB/s read from memory",
         profile.instructions,
@@ -49,10 +49,10 @@ fn facts(profile: &Profile) -> String {
         1e-9 * profile.bandwidth
     );
     let steps = format!(
-        "{}, {} predictions/s; {} with marks ({} of each)",
+        "{}, {} predictions/s; {} with probes ({} of each)",
         milliseconds(step),
         show::count((profile.predictions as f64 / step) as u64),
-        milliseconds(step_with_marks),
+        milliseconds(step_with_probes),
         show::many(profile.steps, "step")
     );
     let products = profile.rows.iter().filter(|row| row.kind == Kind::Product);
@@ -61,14 +61,14 @@ fn facts(profile: &Profile) -> String {
     let products = format!(
         "{} ({}) at {:.0} GFLOP/s, {} of the f32 peak; over the whole step {}",
         milliseconds(seconds),
-        percent(seconds / step_with_marks),
+        percent(seconds / step_with_probes),
         1e-9 * flop / seconds,
         percent(flop / seconds / profile.peak),
         percent(flop / step / profile.peak)
     );
     let each = profile.waiting.iter().enumerate();
     let each = each.map(|(worker, seconds)| {
-        format!("worker {worker} {} ({})", milliseconds(*seconds), percent(seconds / step_with_marks))
+        format!("worker {worker} {} ({})", milliseconds(*seconds), percent(seconds / step_with_probes))
     });
     let waiting = format!(
         "{} at {} of {:.0} ns",
@@ -91,7 +91,7 @@ fn table(profile: &Profile, order: Order) -> String {
     if order == Order::Time {
         rows.sort_by(|a, b| b.first().total_cmp(&a.first()));
     }
-    let whole = profile.step_with_marks;
+    let whole = profile.step_with_probes;
     let (shown, small): (Vec<&Row>, Vec<&Row>) =
         rows.into_iter().partition(|row| row.first() >= SMALL_ROW * whole);
     let mut out = line(["ms", "share", "rate", "peak", "cut", "way", "times", "what"]);
@@ -180,7 +180,7 @@ fn missed(profile: &Profile) -> String {
     let mut rows: Vec<&Row> = profile.rows.iter().filter(|row| !row.misses.is_empty()).collect();
     rows.sort_by(|a, b| b.slowest().total_cmp(&a.slowest()));
     let (large, small): (Vec<&Row>, Vec<&Row>) =
-        rows.into_iter().partition(|row| row.slowest() >= SMALL_MISS * profile.step_with_marks);
+        rows.into_iter().partition(|row| row.slowest() >= SMALL_MISS * profile.step_with_probes);
     for row in large {
         for miss in &row.misses {
             lines.push(format!("{}, {}: {miss}", row.name, milliseconds(row.slowest())));
@@ -280,7 +280,7 @@ mod tests {
             steps: 10,
             predictions: 700,
             step: 0.0199,
-            step_with_marks: 0.020,
+            step_with_probes: 0.020,
             rows,
             barriers: 7,
             waiting: vec![0.003, 0.001],

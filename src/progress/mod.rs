@@ -89,7 +89,7 @@ pub struct Output<'a> {
     mode: Mode,
     plan: Plan,
     said: Mutex<Said>,
-    /// Whether nobody reads the output any more.
+    /// Whether the output's reader has gone.
     closed: AtomicBool,
     tokenizer: Tokenizer,
     vocabulary: &'a Vocabulary,
@@ -216,7 +216,7 @@ impl<'a> Output<'a> {
         stood(self.said.lock().unwrap_or_else(PoisonError::into_inner).anything, QUIET)
     }
 
-    /// An output that nobody reads any more is no reason to end a training, so it is silent from then on.
+    /// A reader that has gone does not end a training; the output is silent from then on.
     fn line(&self, text: &str) {
         if self.closed.load(Ordering::Relaxed) {
             return;

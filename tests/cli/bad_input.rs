@@ -288,7 +288,7 @@ fn a_checkpoint_that_does_not_fit() {
     assert!(!folder.path("run/latest").exists());
 }
 
-/// Where nobody reads the output, training is saved before it stops.
+/// Where the output's reader has gone, training is saved before it stops.
 #[cfg(target_os = "linux")]
 #[test]
 fn an_output_that_is_full() {

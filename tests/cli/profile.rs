@@ -41,7 +41,7 @@ fn the_parts_are_within_the_step() {
     for threads in [1, 2] {
         let profile = profile(&folder, &["--threads", &threads.to_string()]);
         assert_eq!(profile["steps"], 7);
-        let step = profile["step_with_marks"].as_f64().unwrap();
+        let step = profile["step_with_probes"].as_f64().unwrap();
         let mut sums = [numbers(&profile["waiting"]), numbers(&profile["host"])].concat();
         assert_eq!(sums.len(), 2 * threads);
         for row in profile["rows"].as_array().unwrap() {

@@ -19,7 +19,7 @@ impl Training {
         let mut out = BufReader::new(child.stdout.take().expect("its output")).lines();
         let first = out.find(|line| line.as_ref().is_ok_and(|line| line.starts_with("epoch ")));
         assert!(first.is_some(), "{args:?} ended before its first epoch");
-        // Nobody reads on, which is nothing to it.
+        // The reader stops, and training goes on.
         Self(child)
     }
 
@@ -311,7 +311,7 @@ fn with_a_short_reader(folder: &Folder, lines: usize, more: &[&str]) -> Option<i
 }
 
 #[test]
-fn training_goes_on_when_nobody_reads() {
+fn training_goes_on_without_a_reader() {
     for (lines, more) in [(0, &[][..]), (1, &[]), (1, &["--json"]), (7, &["--json"])] {
         let folder = Folder::new();
         assert_eq!(with_a_short_reader(&folder, lines, more), Some(0));

@@ -170,5 +170,5 @@ impl Run {
 /// A number of a row.
 #[track_caller]
 pub fn number(row: &Map<String, Value>, key: &str) -> f64 {
-    row[key].as_f64().unwrap_or_else(|| panic!("{key} is no number in {row:?}"))
+    row[key].as_f64().unwrap_or_else(|| panic!("{key} is not a number in {row:?}"))
 }

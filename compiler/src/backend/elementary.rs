@@ -1,5 +1,5 @@
-//! How scalar operations and random numbers are computed, by whoever generates code for it: sequences of operations on
-//! vectors, written once, so that a result does not depend on how wide the vector is that it lies in.
+//! How scalar operations and random numbers are computed, for all code generators: sequences of operations on vectors,
+//! written once, so that a result does not depend on the width of the vector that it lies in.
 //!
 //! Accuracy of `exp`, `sigmoid` and `tanh`: within 3 units in the last place where the result is a normal number; NaN
 //! stays NaN. The other operations round as IEEE 754 says.

@@ -13,7 +13,7 @@ use super::{
     Stacked, Type, Value,
 };
 
-/// Text that is no graph, and where.
+/// Text that is not a graph, and where.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("line {line}: {message}")]
 pub struct ParseError {
@@ -98,7 +98,7 @@ impl<'a> Parser<'a> {
         let ty = match line.word()? {
             "f" => Type::real(line.sizes()?),
             "id" => Type::id(line.sizes()?),
-            other => return Err(format!("`{other}` is no type: a type is f[..] or id[..]")),
+            other => return Err(format!("`{other}` is not a type: a type is f[..] or id[..]")),
         };
         self.types[value.0 as usize] = ty;
         Ok(value)
@@ -131,7 +131,7 @@ impl<'a> Parser<'a> {
             "targets" => InputRole::Targets,
             "rate" => InputRole::Rate,
             "step" => InputRole::Step,
-            other => return Err(format!("`{other}` is no role of an input")),
+            other => return Err(format!("`{other}` is not a role of an input")),
         };
         Ok(Input { value, name, role })
     }
@@ -145,7 +145,7 @@ impl<'a> Parser<'a> {
             "hits" => OutputRole::Hits,
             "probabilities" => OutputRole::Probabilities,
             "objective" => OutputRole::Objective,
-            other => return Err(format!("`{other}` is no role of an output")),
+            other => return Err(format!("`{other}` is not a role of an output")),
         };
         Ok(Output { value, role })
     }
@@ -257,7 +257,7 @@ fn operation(name: &str, line: &mut Line<'_>) -> Result<Op, String> {
         "unsqueeze" => Op::Unsqueeze,
         "squeeze" => Op::Squeeze,
         "stop" => Op::Stop,
-        _ => Op::Map(name.parse().map_err(|()| format!("`{name}` is no operation"))?),
+        _ => Op::Map(name.parse().map_err(|()| format!("`{name}` is not an operation"))?),
     })
 }
 
@@ -295,7 +295,7 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// Reads the word that a line which is no node starts with.
+    /// Reads the word that a line which is not a node starts with.
     fn statement(&mut self) -> Option<&'a str> {
         match self.tokens.get(self.next) {
             Some(&Token::Word(word)) => {
@@ -360,7 +360,7 @@ impl<'a> Line<'a> {
     fn real(&mut self) -> Result<f64, String> {
         match self.take() {
             Some(Token::Number(text) | Token::Word(text)) => {
-                text.parse().map_err(|_| format!("`{text}` is no number"))
+                text.parse().map_err(|_| format!("`{text}` is not a number"))
             }
             found => Err(expected("a number", found)),
         }
@@ -370,7 +370,7 @@ impl<'a> Line<'a> {
     fn size(&mut self) -> Result<usize, String> {
         match self.take() {
             Some(Token::Number(text)) => {
-                text.parse::<u32>().map(|size| size as usize).map_err(|_| format!("`{text}` is no size"))
+                text.parse::<u32>().map(|size| size as usize).map_err(|_| format!("`{text}` is not a size"))
             }
             found => Err(expected("a size", found)),
         }
@@ -427,7 +427,7 @@ fn tokens(line: &str) -> Result<Vec<Token<'_>>, String> {
         let (token, after) = match first {
             '%' => {
                 let (digits, after) = split_while(&rest[1..], |c| c.is_ascii_digit());
-                let number = digits.parse().map_err(|_| format!("`%{digits}` is no value"))?;
+                let number = digits.parse().map_err(|_| format!("`%{digits}` is not a value"))?;
                 (Token::Value(number), after)
             }
             '"' => {
@@ -481,7 +481,7 @@ fn escaped(chars: &mut Chars<'_>) -> Result<char, String> {
             let (digits, rest) = digits.ok_or("`\\u` without {..}")?;
             *chars = rest.chars();
             let code = u32::from_str_radix(digits, 16).ok().and_then(char::from_u32);
-            code.ok_or_else(|| format!("`\\u{{{digits}}}` is no character"))
+            code.ok_or_else(|| format!("`\\u{{{digits}}}` is not a character"))
         }
         _ => Err("an unknown escape in a quoted name".into()),
     }

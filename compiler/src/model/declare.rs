@@ -38,7 +38,7 @@ fn dimension(scope: &mut Scope, expr: &Expr) -> Checked<usize> {
     }
     let shown = crate::syntax::number(value);
     let message = if shown == expr.to_string() {
-        format!("{shown} is no size")
+        format!("{shown} is not a size")
     } else {
         format!("`{expr}` is {shown}: no size")
     };

@@ -282,7 +282,7 @@ impl<'a> Names<'a, '_> {
         let text = name.text.as_str();
         if let Some(declared) = self.known.get(text) {
             let error =
-                Diagnostic::error("E0206", name.span, format!("`{text}` is no state, and has no `next`"));
+                Diagnostic::error("E0206", name.span, format!("`{text}` is not a state, and has no `next`"));
             let help = format!("what is carried from step to step is declared: `state {text}: [units]`");
             return self.error(error.label(*declared, "it comes from here").help(help));
         }

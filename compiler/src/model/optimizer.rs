@@ -17,7 +17,7 @@ const RATE: &str = "rate";
 pub(super) fn check(cx: &mut Context, expr: &Expr, schedule: Option<Span>) -> Option<Optimizer> {
     let definitions = cx.definitions;
     let Some((name, span, args)) = head(expr) else {
-        let error = Diagnostic::error("E0405", expr.span, format!("`{expr}` is no optimizer"));
+        let error = Diagnostic::error("E0405", expr.span, format!("`{expr}` is not an optimizer"));
         cx.errors.push(match &expr.kind {
             ExprKind::Text(name) => error.help(format!("names stand without quotes: `optimizer: {name}`")),
             _ => error.help("such as `sgd(rate: 1.0)`"),

@@ -30,7 +30,7 @@ pub(super) fn choice<'a>(
             (ExprKind::Text(text), _) => (text.as_str(), expr.span),
             (_, found) => found.map_or(("", expr.span), |(name, span, _)| (name, span)),
         };
-        let error = Diagnostic::error("E0405", span, format!("`{expr}` is no value for `{key}`"));
+        let error = Diagnostic::error("E0405", span, format!("`{expr}` is not a value for `{key}`"));
         errors.push(match (choices.contains(&word), key, word) {
             (true, ..) => error.help(format!("names stand without quotes: `{key}: {word}`")),
             (false, "batches", "") => error.help("such as `batches: stream(rows: 20, steps: 35)`"),

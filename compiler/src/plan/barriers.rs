@@ -90,7 +90,7 @@ impl Scheduler<'_> {
         touches.iter().any(|later| pending.must_wait(later, reverse))
     }
 
-    /// What an item touches that is cut so. One worker waits for nobody, whatever it touches.
+    /// What an item touches that is cut so. A single worker never waits.
     fn touches(&self, item: &Item, split: Split) -> Vec<Touch> {
         if self.workers == 1 {
             return vec![];

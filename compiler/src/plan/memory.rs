@@ -186,7 +186,7 @@ mod tests {
     use crate::target::Target;
 
     #[test]
-    fn nobody_waits_for_the_place_of_a_small_buffer() {
+    fn no_worker_waits_for_the_place_of_a_small_buffer() {
         // Worker 0 may still sum "t" when the other one comes to write "u".
         let text = "module m {
   buffer %0: f[64] input \"x\" carried start 0.0

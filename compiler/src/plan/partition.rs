@@ -4,7 +4,7 @@ use super::{Split, Steps, Task, share};
 use crate::kernel::{Axis, Form, Gemm, Item, Kernel, Precision, Stmt};
 use crate::target::Target;
 
-/// How an item that is no loop is cut; `in_loop` says that it stands in a time loop.
+/// How an item that is not a loop is cut; `in_loop` says that it stands in a time loop.
 pub(super) fn of(item: &Item, target: &Target, in_loop: bool) -> Split {
     match item {
         Item::Kernel(kernel) => of_kernel(kernel, target).map_or(Split::Whole, Split::Axis),

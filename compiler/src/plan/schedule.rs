@@ -13,7 +13,7 @@ use crate::kernel::{Distinct, Gemm, Item, Kernel, Pack, Rounds, Scatter, TimeLoo
 /// What each worker does next.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
-    /// An item that is no loop. Worker 0 does all of a [`Distinct`], which is [`Split::Whole`].
+    /// An item that is not a loop. Worker 0 does all of a [`Distinct`], which is [`Split::Whole`].
     Item { index: usize, split: Split },
     /// A time loop, and a round of it.
     Loop { index: usize, body: Vec<Step> },
@@ -86,14 +86,14 @@ impl<'p> Steps<'p> {
             },
             Step::Loop { index, ref body } => match &self.items[index] {
                 Item::Loop(inner) => Task::Loop(inner, Steps::new(&inner.items, body)),
-                _ => unreachable!("internal error: an item that is no loop is scheduled as one"),
+                _ => unreachable!("internal error: an item that is not a loop is scheduled as one"),
             },
             Step::Barrier => Task::Barrier,
         }
     }
 }
 
-/// A task that is no loop, where it stands in a schedule.
+/// A task that is not a loop, where it stands in a schedule.
 #[derive(Clone, Copy, Debug)]
 pub struct Leaf<'p> {
     pub task: Task<'p>,
@@ -113,7 +113,7 @@ impl Program {
         Steps::new(&self.module.items, &self.schedule)
     }
 
-    /// The tasks of the schedule that are no loops, in order, without those of loops of no rounds. A leaf's number is its
+    /// The tasks of the schedule that are not loops, in order, without those of loops of no rounds. A leaf's number is its
     /// place here.
     pub fn leaves(&self) -> Vec<Leaf<'_>> {
         fn collect<'p>(steps: Steps<'p>, rounds: usize, in_loop: bool, found: &mut Vec<Leaf<'p>>) {

@@ -92,7 +92,10 @@ fn placement(program: &Program) -> Result<(), String> {
     for (buffer, &offset) in buffers.iter().zip(&program.offsets) {
         let alignment = program.alignment;
         if !offset.is_multiple_of(alignment) {
-            return Err(format!("buffer {:?} at {offset}, which is no multiple of {alignment}", buffer.name));
+            return Err(format!(
+                "buffer {:?} at {offset}, which is not a multiple of {alignment}",
+                buffer.name
+            ));
         }
         if offset.checked_add(buffer.len() * 4).is_none_or(|end| end > program.arena_bytes) {
             return Err(format!(

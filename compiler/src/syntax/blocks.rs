@@ -193,7 +193,7 @@ impl Parser<'_> {
     }
 
     fn not_a_range(&mut self, span: Span) -> Parsed<Range> {
-        let error = Diagnostic::error("E0104", span, "this is no range of an option");
+        let error = Diagnostic::error("E0104", span, "this is not a range of an option");
         self.fail(error.help("such as `rate >= 0`, or `0 <= rate < 1`, with the option's name in the middle"))
     }
 

@@ -53,7 +53,7 @@ fn only_objective(graph: &Graph, inputs: &Inputs) -> Result<f64, String> {
 /// The derivative of `graph`'s objective by every element of the input called `name`.
 pub fn central(graph: &Graph, inputs: &Inputs, name: &str) -> Result<ArrayD<f64>, String> {
     let Some(Tensor::Real(start)) = inputs.get(name) else {
-        return Err(format!("{name:?} is no real input"));
+        return Err(format!("{name:?} is not a real input"));
     };
     let mut derivative = ArrayD::zeros(start.raw_dim());
     for (index, slope) in derivative.iter_mut().enumerate() {

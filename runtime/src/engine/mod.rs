@@ -79,7 +79,7 @@ pub trait Engine: Send + Debug {
         names.iter().try_for_each(|name| self.write(name, &other.read(name)?))
     }
 
-    /// The first tensor that has an element which is no finite number.
+    /// The first tensor that has an element which is not a finite number.
     ///
     /// # Errors
     /// Those of the machine.

@@ -17,10 +17,10 @@
 //! }
 //! ```
 //!
-//! Code that is compiled with marks also calls `mark(run, worker, number)`: after each step of the schedule that is no
+//! Code that is compiled with probes also calls `probe(run, worker, number)`: after each step of the schedule that is no
 //! loop, with its number in [`crate::plan::Program::leaves`]; after the barrier that ends the schedule, with the number of
-//! leaves; and where the schedule begins, with the number after that. So the time since a worker's last mark is the time
-//! of what is marked.
+//! leaves; and where the schedule begins, with the number after that. So the time since a worker's last probe is the time
+//! of what has this number.
 //!
 //! Library functions never unwind; they report failure through `begin_step`'s result or abort.
 
@@ -45,8 +45,8 @@ pub struct Run {
     pub prepared: u32,
     /// The runtime's own data, passed through.
     pub host: *mut c_void,
-    /// The runtime's own too, passed on to products: [`GemmPlaces::claims`].
-    pub claims: *const c_void,
+    /// The runtime's own too, passed on to products: [`GemmPlaces::queues`].
+    pub queues: *const c_void,
 }
 
 /// The compiled function.
@@ -222,19 +222,19 @@ pub struct GemmPlaces {
     pub c: *mut f32,
     /// Null where all rows are to be multiplied.
     pub prefix: *const u32,
-    /// Null where nobody wants them. Under a cut by rows the worker that has the first one writes them.
+    /// Null where they are not wanted. Under a cut by rows the worker that has the first one writes them.
     pub right_sums: *mut f32,
-    /// Null where nobody wants them; otherwise the product is not cut by rows.
+    /// Null where they are not wanted; otherwise the product is not cut by rows.
     pub squares: *mut f32,
-    /// [`Run::claims`]: by which workers may take columns of a product from each other where its split allows it. Null:
+    /// [`Run::queues`]: by which workers may take columns of a product from each other where its split allows it. Null:
     /// each computes its own.
-    pub claims: *const c_void,
+    pub queues: *const c_void,
 }
 
 impl GemmPlaces {
     /// Of a product of all rows that sums nothing beside.
     pub fn plain(a: *const f32, b: *const f32, c: *mut f32) -> Self {
-        Self { a, b, c, prefix: null(), right_sums: null_mut(), squares: null_mut(), claims: null() }
+        Self { a, b, c, prefix: null(), right_sums: null_mut(), squares: null_mut(), queues: null() }
     }
 }
 
@@ -288,7 +288,7 @@ pub struct Library {
         worker: u32,
         workers: u32,
     ),
-    /// Called by worker 0 alone. `ranks` and `present` are null where nobody wants them.
+    /// Called by worker 0 alone. `ranks` and `present` are null where they are not wanted.
     pub distinct: unsafe extern "C" fn(
         shape: *const DistinctShape,
         ids: *const u32,
@@ -304,5 +304,5 @@ pub struct Library {
     pub end_step: unsafe extern "C" fn(run: *mut Run, step: u64),
     /// [`crate::scalar::random_key`] of the run's seed, the current update's number and this stream.
     pub random_key: unsafe extern "C" fn(run: *mut Run, stream: u32) -> u32,
-    pub mark: unsafe extern "C" fn(run: *mut Run, worker: u32, number: u32),
+    pub probe: unsafe extern "C" fn(run: *mut Run, worker: u32, number: u32),
 }

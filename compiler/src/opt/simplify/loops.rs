@@ -1,4 +1,4 @@
-//! Loops: what every round sees alike is no carried or sliced value, and a loop of one round is its body.
+//! Loops: what every round sees alike is neither a carried nor a sliced value, and a loop of one round is its body.
 
 use std::collections::HashMap;
 

@@ -25,7 +25,7 @@ pub const ALIGNMENT: usize = 64;
 #[derive(Debug)]
 pub struct Arena {
     memory: Memory,
-    slots: Vec<Slot>,
+    buffers: Vec<Located>,
     tensors: Vec<Tensor>,
     /// Where each tensor lies.
     places: Vec<Place>,
@@ -34,8 +34,9 @@ pub struct Arena {
     prepared: bool,
 }
 
+/// A buffer, and where it lies.
 #[derive(Debug)]
-struct Slot {
+struct Located {
     kind: BufferKind,
     elem: Elem,
     shape: Vec<usize>,
@@ -46,7 +47,7 @@ struct Slot {
 /// Where a tensor lies: some columns of a buffer's last axis.
 #[derive(Clone, Debug, PartialEq)]
 struct Place {
-    slot: usize,
+    buffer: usize,
     columns: Range<usize>,
 }
 
@@ -81,7 +82,7 @@ impl Arena {
         let name = &program.module.name;
         let buffers = &program.module.buffers;
         assert_eq!(buffers.len(), program.offsets.len(), "each buffer has its offset");
-        let slots: Vec<Slot> = buffers
+        let located: Vec<Located> = buffers
             .iter()
             .zip(&program.offsets)
             .map(|(buffer, &offset)| {
@@ -92,7 +93,7 @@ impl Arena {
                     buffer.name
                 );
                 let Buffer { kind, elem, shape, .. } = buffer.clone();
-                Slot { kind, elem, shape, words }
+                Located { kind, elem, shape, words }
             })
             .collect();
         let (tensors, places): (Vec<_>, Vec<_>) = tensors(program).into_iter().unzip();
@@ -101,7 +102,7 @@ impl Arena {
             .enumerate()
             .map(|(i, tensor): (usize, &Tensor)| (tensor.name.clone(), i))
             .collect();
-        Self { memory, slots, tensors, places, by_name, prepared: false }
+        Self { memory, buffers: located, tensors, places, by_name, prepared: false }
     }
 
     pub fn bytes(&self) -> usize {
@@ -123,10 +124,10 @@ impl Arena {
     /// No tensor has this name.
     pub fn bytes_of(&self, name: &str) -> Result<Cow<'_, [u8]>> {
         let index = self.index(name)?;
-        let Place { slot, columns } = &self.places[index];
-        let slot = &self.slots[*slot];
-        if cfg!(target_endian = "little") && columns.len() == row_width(&slot.shape) {
-            return Ok(Cow::Borrowed(self.memory.bytes(slot.words.clone())));
+        let Place { buffer, columns } = &self.places[index];
+        let buffer = &self.buffers[*buffer];
+        if cfg!(target_endian = "little") && columns.len() == row_width(&buffer.shape) {
+            return Ok(Cow::Borrowed(self.memory.bytes(buffer.words.clone())));
         }
         let mut bytes = Vec::with_capacity(self.tensors[index].len() * 4);
         let values = self.rows(index).flat_map(|row| self.memory.reals(row));
@@ -183,10 +184,10 @@ impl Arena {
 
     /// The word ranges of the rows of tensor number `index`.
     fn rows(&self, index: usize) -> impl Iterator<Item = Range<usize>> + use<> {
-        let Place { slot, columns } = self.places[index].clone();
-        let slot = &self.slots[slot];
-        let (first, width) = (slot.words.start, row_width(&slot.shape));
-        let rows = slot.words.len().checked_div(width).unwrap_or(0);
+        let Place { buffer, columns } = self.places[index].clone();
+        let buffer = &self.buffers[buffer];
+        let (first, width) = (buffer.words.start, row_width(&buffer.shape));
+        let rows = buffer.words.len().checked_div(width).unwrap_or(0);
         (0..rows).map(move |row| first + row * width + columns.start..first + row * width + columns.end)
     }
 
@@ -204,14 +205,16 @@ impl Arena {
         self.memory.reals(words).first().copied().ok_or_else(|| Error::MissingBuffer(what.into()))
     }
 
-    fn input(&self, role: &InputRole, what: &str) -> Result<&Slot> {
-        let found = self.slots.iter().find(|slot| matches!(&slot.kind, BufferKind::Input(r) if r == role));
+    fn input(&self, role: &InputRole, what: &str) -> Result<&Located> {
+        let found =
+            self.buffers.iter().find(|buffer| matches!(&buffer.kind, BufferKind::Input(r) if r == role));
         found.ok_or_else(|| Error::MissingBuffer(what.into()))
     }
 
-    fn output(&self, role: &OutputRole, what: &str) -> Result<&Slot> {
-        let found = self.slots.iter().find(|slot| matches!(&slot.kind, BufferKind::Output(r) if r == role));
-        found.filter(|slot| slot.elem == Elem::Real).ok_or_else(|| Error::MissingBuffer(what.into()))
+    fn output(&self, role: &OutputRole, what: &str) -> Result<&Located> {
+        let found =
+            self.buffers.iter().find(|buffer| matches!(&buffer.kind, BufferKind::Output(r) if r == role));
+        found.filter(|buffer| buffer.elem == Elem::Real).ok_or_else(|| Error::MissingBuffer(what.into()))
     }
 
     /// Whether a run may rely on what the prologue of an earlier one has left: no parameter has been written since.
@@ -227,13 +230,13 @@ impl Arena {
 impl StepInputs for Arena {
     fn batch_mut(&mut self) -> Result<(&mut [u32], &mut [u32])> {
         let tokens = self.input(&InputRole::Tokens, "tokens")?.words.clone();
-        let targets = self.input(&InputRole::Targets, "targets").map_or(0..0, |slot| slot.words.clone());
+        let targets = self.input(&InputRole::Targets, "targets").map_or(0..0, |buffer| buffer.words.clone());
         Ok(self.memory.ids_mut(tokens, targets))
     }
 
     fn set_rate_and_step(&mut self, rate: f32, step: u64) {
         for (role, value) in [(InputRole::Rate, rate), (InputRole::Step, step as f32)] {
-            if let Ok(words) = self.input(&role, "").map(|slot| slot.words.clone()) {
+            if let Ok(words) = self.input(&role, "").map(|buffer| buffer.words.clone()) {
                 self.memory.reals_mut(words).fill(value);
             }
         }
@@ -260,8 +263,8 @@ impl StepOutputs for Arena {
     }
 
     fn probabilities(&self) -> Result<(&[f32], usize)> {
-        let slot = self.output(&OutputRole::Probabilities, "probabilities")?;
-        Ok((self.memory.reals(slot.words.clone()), row_width(&slot.shape)))
+        let buffer = self.output(&OutputRole::Probabilities, "probabilities")?;
+        Ok((self.memory.reals(buffer.words.clone()), row_width(&buffer.shape)))
     }
 }
 
@@ -270,7 +273,7 @@ fn row_width(shape: &[usize]) -> usize {
     shape.last().copied().unwrap_or(1)
 }
 
-/// The long-lived tensors of a program. A parameter buffer, and the optimizer state shaped like it, is cut into the
+/// The long-lived tensors of a program. A parameter buffer, and the optimizer state shaped like it, is split into the
 /// model's own parameters, so that what is saved does not depend on how they were merged.
 fn tensors(program: &Program) -> Vec<(Tensor, Place)> {
     let buffers = &program.module.buffers;
@@ -281,8 +284,8 @@ fn tensors(program: &Program) -> Vec<(Tensor, Place)> {
         })
     };
     let mut tensors = Vec::new();
-    for (slot, buffer) in buffers.iter().enumerate() {
-        let cut = |parts: &[lstmc_compiler::kernel::Part], kind, label: &dyn Fn(&str) -> String| {
+    for (index, buffer) in buffers.iter().enumerate() {
+        let split = |parts: &[lstmc_compiler::kernel::Part], kind, label: &dyn Fn(&str) -> String| {
             let tensor = |part: &lstmc_compiler::kernel::Part| {
                 let mut shape = buffer.shape.clone();
                 if let Some(last) = shape.last_mut() {
@@ -290,27 +293,27 @@ fn tensors(program: &Program) -> Vec<(Tensor, Place)> {
                 }
                 let columns = part.start..part.start + part.len;
                 assert!(columns.end <= row_width(&buffer.shape), "{} lies in {}", part.name, buffer.name);
-                (Tensor { name: label(&part.name), shape, kind }, Place { slot, columns })
+                (Tensor { name: label(&part.name), shape, kind }, Place { buffer: index, columns })
             };
             parts.iter().map(tensor).collect::<Vec<_>>()
         };
         match &buffer.kind {
             BufferKind::Input(InputRole::Param { parts }) => {
-                tensors.extend(cut(parts, TensorKind::Param, &|part| part.to_owned()));
+                tensors.extend(split(parts, TensorKind::Param, &|part| part.to_owned()));
             }
             BufferKind::Input(InputRole::OptimizerState { param, start }) => {
                 let prefix = format!("{param}/");
                 let state = buffer.name.strip_prefix(&prefix).unwrap_or(&buffer.name);
                 let label = |part: &str| format!("optimizer/{part}/{state}");
                 let parts = parts(param).unwrap_or(&[]);
-                tensors.extend(cut(parts, TensorKind::OptimizerState(*start), &label));
+                tensors.extend(split(parts, TensorKind::OptimizerState(*start), &label));
             }
             BufferKind::Input(InputRole::Carried { start }) => {
                 let (name, shape) = (format!("carried/{}", buffer.name), buffer.shape.clone());
                 let columns = 0..row_width(&buffer.shape);
                 tensors.push((
                     Tensor { name, shape, kind: TensorKind::Carried(*start) },
-                    Place { slot, columns },
+                    Place { buffer: index, columns },
                 ));
             }
             _ => {}
@@ -359,7 +362,7 @@ impl Memory {
     fn reals(&self, words: Range<usize>) -> &[f32] {
         self.check(&words);
         // SAFETY: the range lies in the block, which is initialised and aligned; any bits are an f32; `&self` means
-        // that nobody writes meanwhile (compiled code runs only while the arena is lent to the session).
+        // that nothing writes meanwhile (compiled code runs only while the arena is lent to the session).
         unsafe { slice::from_raw_parts(self.base.as_ptr().add(words.start).cast(), words.len()) }
     }
 
@@ -371,7 +374,7 @@ impl Memory {
 
     fn reals_mut(&mut self, words: Range<usize>) -> &mut [f32] {
         self.check(&words);
-        // SAFETY: as in `reals`, and `&mut self` means that nobody else reads or writes meanwhile.
+        // SAFETY: as in `reals`, and `&mut self` means that nothing else reads or writes meanwhile.
         unsafe { slice::from_raw_parts_mut(self.base.as_ptr().add(words.start).cast(), words.len()) }
     }
 

@@ -1,4 +1,4 @@
-//! The time of each part of a step, on each worker: what `mark` of [`lstmc_compiler::backend::cpu::abi`] adds up.
+//! The time of each part of a step, on each worker: what `probe` of [`lstmc_compiler::backend::cpu::abi`] adds up.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -15,9 +15,9 @@ const LINE: usize = 16;
 /// Where each worker notes how long what it has done took.
 ///
 /// A worker touches its own counters only, so they are atomic for the compiler's sake and not ordered.
-pub struct Marks {
+pub struct Probes {
     started: Instant,
-    /// Of each worker: the time of its last mark, then a sum for each number.
+    /// Of each worker: when it last passed a probe, then a sum for each number.
     workers: Vec<Box<[Line]>>,
     numbers: usize,
 }
@@ -32,8 +32,8 @@ pub struct Spent {
     pub host: Vec<f64>,
 }
 
-impl Marks {
-    /// For a program that is compiled with marks.
+impl Probes {
+    /// For a program that is compiled with them.
     pub fn new(program: &Program) -> Self {
         let numbers = program.leaves().len() + 2;
         let lines = || (0..(numbers + 1).div_ceil(LINE)).map(|_| Line::default()).collect();
@@ -45,9 +45,9 @@ impl Marks {
         self.begin_at(worker, self.now());
     }
 
-    /// What this worker has done since its last mark was number `number`.
-    pub fn mark(&self, worker: u32, number: u32) {
-        self.mark_at(worker, number, self.now());
+    /// What this worker has done since its last probe has the number `number`.
+    pub fn record(&self, worker: u32, number: u32) {
+        self.record_at(worker, number, self.now());
     }
 
     /// Forgets all sums.
@@ -80,7 +80,7 @@ impl Marks {
         self.counter(worker as usize, 0).store(now, Ordering::Relaxed);
     }
 
-    fn mark_at(&self, worker: u32, number: u32, now: u64) {
+    fn record_at(&self, worker: u32, number: u32, now: u64) {
         let (last, sum) =
             (self.counter(worker as usize, 0), self.counter(worker as usize, number as usize + 1));
         let spent = now.saturating_sub(last.load(Ordering::Relaxed));
@@ -96,11 +96,11 @@ mod tests {
     use super::*;
     use crate::testing::program;
 
-    fn marks(leaves: usize, workers: usize) -> Marks {
+    fn probes(leaves: usize, workers: usize) -> Probes {
         let mut program = program("test", Vec::new());
         program.workers = workers;
         program.schedule = vec![Step::Barrier; leaves];
-        Marks::new(&program)
+        Probes::new(&program)
     }
 
     fn seconds(nanoseconds: [u64; 2]) -> Vec<f64> {
@@ -109,39 +109,39 @@ mod tests {
 
     #[test]
     fn time_belongs_to_what_is_marked_at_its_end() {
-        let mut marks = marks(2, 2);
-        marks.begin_at(0, 100);
-        marks.begin_at(1, 1000);
+        let mut probes = probes(2, 2);
+        probes.begin_at(0, 100);
+        probes.begin_at(1, 1000);
         // Two runs of the schedule on worker 0, one on worker 1.
         let one_run = [(3, 5), (0, 10), (1, 30), (2, 1)];
         let mut now = 100;
         for (number, spent) in one_run.into_iter().chain(one_run) {
             now += spent;
-            marks.mark_at(0, number, now);
+            probes.record_at(0, number, now);
         }
-        marks.mark_at(1, 3, 1007);
-        marks.mark_at(1, 0, 1010);
-        let spent = marks.spent();
+        probes.record_at(1, 3, 1007);
+        probes.record_at(1, 0, 1010);
+        let spent = probes.spent();
         assert_eq!(spent.leaves, [seconds([20, 3]), seconds([60, 0])]);
         assert_eq!((spent.end, spent.host), (seconds([2, 0]), seconds([10, 7])));
-        marks.clear();
-        assert_eq!(marks.spent().leaves, [seconds([0, 0]), seconds([0, 0])]);
+        probes.clear();
+        assert_eq!(probes.spent().leaves, [seconds([0, 0]), seconds([0, 0])]);
     }
 
     #[test]
     fn the_sums_are_all_of_the_time() {
         // Numbers on both sides of a cache line's end.
-        let marks = marks(40, 1);
-        marks.begin_at(0, 7);
+        let probes = probes(40, 1);
+        probes.begin_at(0, 7);
         let mut now = 7;
         for number in (0..42).chain([15, 14, 41]) {
             now += 3 * u64::from(number) + 1;
-            marks.mark_at(0, number, now);
+            probes.record_at(0, number, now);
         }
-        let spent = marks.spent();
+        let spent = probes.spent();
         let sum: f64 = spent.leaves.iter().chain([&spent.end, &spent.host]).flatten().sum();
         assert!((sum - 1e-9 * (now - 7) as f64).abs() < 1e-15, "{sum}");
-        // Number 15 was marked twice.
+        // Number 15 was recorded twice.
         assert!((spent.leaves[15][0] - 2e-9 * 46.0).abs() < 1e-15);
     }
 }

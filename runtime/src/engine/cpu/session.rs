@@ -16,7 +16,7 @@ use lstmc_compiler::plan::Program;
 use lstmc_compiler::scalar::random_key;
 
 use super::arena::Arena;
-use super::probes::{Marks, Spent};
+use super::probes::{Probes, Spent};
 use super::{gemm, pages, workers};
 use crate::engine::{Control, Driver, Engine, StepInputs, Tensor, Trainee};
 use crate::error::Result;
@@ -25,7 +25,7 @@ use crate::error::Result;
 pub struct Executable {
     program: Program,
     native: Native,
-    marks: Option<Marks>,
+    probes: Option<Probes>,
 }
 
 impl Executable {
@@ -33,17 +33,17 @@ impl Executable {
     /// [`crate::Error::Backend`] if the machine cannot run compiled code or has no memory for it.
     pub fn compile(program: Program) -> Result<Self> {
         let native = cranelift::compile(&program, &library())?;
-        Ok(Self { program, native, marks: None })
+        Ok(Self { program, native, probes: None })
     }
 
-    /// [`Executable::compile`], with marks: see [`Session::take_spent`].
+    /// [`Executable::compile`], with probes: see [`Session::take_spent`].
     ///
     /// # Errors
     /// As [`Executable::compile`].
-    pub fn compile_with_marks(program: Program) -> Result<Self> {
-        let native = cranelift::compile_with_marks(&program, &library())?;
-        let marks = Some(Marks::new(&program));
-        Ok(Self { program, native, marks })
+    pub fn compile_with_probes(program: Program) -> Result<Self> {
+        let native = cranelift::compile_with_probes(&program, &library())?;
+        let probes = Some(Probes::new(&program));
+        Ok(Self { program, native, probes })
     }
 
     pub fn program(&self) -> &Program {
@@ -71,8 +71,8 @@ pub struct Session {
     arena: Arena,
     /// Whether the arena has memory only while another session lends it.
     guest: bool,
-    /// Where the code marks what it does, if it does.
-    marks: Option<Marks>,
+    /// Of code that has probes.
+    probes: Option<Probes>,
 }
 
 impl std::fmt::Debug for Session {
@@ -87,19 +87,19 @@ impl Session {
     /// # Errors
     /// [`crate::Error::Memory`] if the machine does not have enough.
     pub fn new(executable: Executable) -> Result<Self> {
-        let Executable { program, native, marks } = executable;
+        let Executable { program, native, probes } = executable;
         // SAFETY: `native` is the code of exactly this program, made by the back end that defines the protocol, and is
         // kept as long as the session.
         let session = unsafe { Self::from_parts(&program, native.entry(), Box::new(native)) }?;
-        Ok(Self { marks, ..session })
+        Ok(Self { probes, ..session })
     }
 
     /// A compiled program that was planned for the arena of another one, and runs in that one's memory.
     fn guest(executable: Executable) -> Result<Self> {
-        let Executable { program, native, marks } = executable;
+        let Executable { program, native, probes } = executable;
         let arena = Arena::without_memory(&program)?;
         let session = Self::in_arena(&program, native.entry(), Box::new(native), arena);
-        Ok(Self { guest: true, marks, ..session })
+        Ok(Self { guest: true, probes, ..session })
     }
 
     /// Memory for `program`, whose code `entry` is; `code` is kept as long as the session.
@@ -116,7 +116,7 @@ impl Session {
 
     fn in_arena(program: &Program, entry: Entry, code: Box<dyn Any + Send>, arena: Arena) -> Self {
         let workers = program.workers.max(1);
-        Self { entry, _code: code, workers, pin: false, arena, guest: false, marks: None }
+        Self { entry, _code: code, workers, pin: false, arena, guest: false, probes: None }
     }
 
     /// Pins each worker to a core of its own.
@@ -125,11 +125,11 @@ impl Session {
         self
     }
 
-    /// What the parts of all steps have taken since the last call; nothing for code without marks.
+    /// What the parts of all steps have taken since the last call; nothing for code without probes.
     pub fn take_spent(&mut self) -> Option<Spent> {
-        let marks = self.marks.as_mut()?;
-        let spent = marks.spent();
-        marks.clear();
+        let probes = self.probes.as_mut()?;
+        let spent = probes.spent();
+        probes.clear();
         Some(spent)
     }
 }
@@ -138,20 +138,20 @@ impl Engine for Session {
     fn run(&mut self, rounds: u64, seed: u64, driver: &mut dyn Driver) -> Result<u64> {
         let base = self.arena.base();
         let prepared = self.arena.prepare();
-        let marks = self.marks.as_ref();
+        let probes = self.probes.as_ref();
         let host = Host {
-            marks,
+            probes,
             barrier: workers::Barrier::new(self.workers),
             seed,
             update: AtomicU64::new(0),
-            turn: UnsafeCell::new(Turn {
+            state: UnsafeCell::new(HostState {
                 driver,
                 arena: &mut self.arena,
                 done: 0,
                 outcome: Outcome::Running,
             }),
         };
-        let claims = gemm::Claims::new(self.workers);
+        let queues = gemm::WorkQueues::new(self.workers);
         let host_address = (&raw const host).cast_mut().cast();
         let workers = self.workers as u32;
         let mut run = Run {
@@ -161,22 +161,22 @@ impl Engine for Session {
             workers,
             prepared: prepared.into(),
             host: host_address,
-            claims: (&raw const claims).cast(),
+            queues: (&raw const queues).cast(),
         };
         let shared = Shared(&raw mut run);
         let entry = self.entry;
         workers::run(self.workers, self.pin, &|worker| {
             let run = shared.get();
-            if let Some(marks) = marks {
-                marks.begin(worker);
+            if let Some(probes) = probes {
+                probes.begin(worker);
             }
-            // SAFETY: `from_parts` promises that the entry belongs to the arena's program; `run`, `host` and `claims`
+            // SAFETY: `from_parts` promises that the entry belongs to the arena's program; `run`, `host` and `queues`
             // outlive the workers, which have all returned when `workers::run` returns.
             unsafe { entry(run, worker) }
         });
-        let turn = host.turn.into_inner();
-        match turn.outcome {
-            Outcome::Running => Ok(turn.done),
+        let state = host.state.into_inner();
+        match state.outcome {
+            Outcome::Running => Ok(state.done),
             Outcome::Failed(error) => Err(error),
             Outcome::Panicked(payload) => resume_unwind(payload),
         }
@@ -252,15 +252,15 @@ impl Trainee for Pair {
 
 /// What the callbacks find behind [`Run::host`].
 struct Host<'a> {
-    marks: Option<&'a Marks>,
+    probes: Option<&'a Probes>,
     barrier: workers::Barrier,
     seed: u64,
     update: AtomicU64,
     /// Touched by worker 0 alone, in `begin_step` and `end_step`.
-    turn: UnsafeCell<Turn<'a>>,
+    state: UnsafeCell<HostState<'a>>,
 }
 
-struct Turn<'a> {
+struct HostState<'a> {
     driver: &'a mut dyn Driver,
     arena: &'a mut Arena,
     /// Steps run to their end.
@@ -274,7 +274,7 @@ enum Outcome {
     Panicked(Box<dyn Any + Send>),
 }
 
-impl Turn<'_> {
+impl HostState<'_> {
     /// Calls the driver unless an earlier call failed, and keeps what goes wrong.
     fn attempt<T>(&mut self, call: impl FnOnce(&mut dyn Driver, &mut Arena) -> Result<T>) -> Option<T> {
         if !matches!(self.outcome, Outcome::Running) {
@@ -315,7 +315,7 @@ pub fn library() -> Library {
         begin_step,
         end_step,
         random_key: key,
-        mark,
+        probe,
     }
 }
 
@@ -337,8 +337,8 @@ unsafe extern "C" fn begin_step(run: *mut Run, round: u64) -> u32 {
     // SAFETY: compiled code passes its own run on.
     let host = unsafe { host(run) };
     // SAFETY: only worker 0 calls `begin_step` and `end_step`, one after the other.
-    let turn = unsafe { &mut *host.turn.get() };
-    match turn.attempt(|driver, arena| driver.begin(round, arena)) {
+    let state = unsafe { &mut *host.state.get() };
+    match state.attempt(|driver, arena| driver.begin(round, arena)) {
         Some(Control::Step(update)) => {
             // The barrier after `begin_step` publishes it to the other workers.
             host.update.store(update, Ordering::Relaxed);
@@ -352,9 +352,9 @@ unsafe extern "C" fn end_step(run: *mut Run, round: u64) {
     // SAFETY: compiled code passes its own run on.
     let host = unsafe { host(run) };
     // SAFETY: as in `begin_step`.
-    let turn = unsafe { &mut *host.turn.get() };
-    if turn.attempt(|driver, arena| driver.end(round, arena)).is_some() {
-        turn.done += 1;
+    let state = unsafe { &mut *host.state.get() };
+    if state.attempt(|driver, arena| driver.end(round, arena)).is_some() {
+        state.done += 1;
     }
 }
 
@@ -364,10 +364,10 @@ unsafe extern "C" fn key(run: *mut Run, stream: u32) -> u32 {
     random_key(host.seed, host.update.load(Ordering::Relaxed), stream)
 }
 
-unsafe extern "C" fn mark(run: *mut Run, worker: u32, number: u32) {
+unsafe extern "C" fn probe(run: *mut Run, worker: u32, number: u32) {
     // SAFETY: compiled code passes its own run on.
-    if let Some(marks) = unsafe { host(run) }.marks {
-        marks.mark(worker, number);
+    if let Some(probes) = unsafe { host(run) }.probes {
+        probes.record(worker, number);
     }
 }
 
@@ -385,7 +385,7 @@ mod tests {
         if worker == 0 {
             // SAFETY: the program below has its ids in the first line and its outputs in the next two.
             unsafe {
-                assert!(!(*run).claims.is_null());
+                assert!(!(*run).queues.is_null());
                 let arena = (*run).arena;
                 let token = *arena.cast::<u32>();
                 *arena.add(64).cast::<f32>() = token as f32 + (*run).workers as f32;

@@ -24,7 +24,7 @@ pub(super) struct Imports {
     pub begin_step: FuncId,
     pub end_step: FuncId,
     pub random_key: FuncId,
-    pub mark: FuncId,
+    pub probe: FuncId,
     pub log: FuncId,
     pub pow: FuncId,
 }
@@ -40,7 +40,7 @@ pub(super) fn symbols(library: &Library) -> [(&'static str, *const u8); 11] {
         ("lstmc_begin_step", library.begin_step as *const u8),
         ("lstmc_end_step", library.end_step as *const u8),
         ("lstmc_random_key", library.random_key as *const u8),
-        ("lstmc_mark", library.mark as *const u8),
+        ("lstmc_probe", library.probe as *const u8),
         ("lstmc_log", math::log as *const u8),
         ("lstmc_pow", math::pow as *const u8),
     ]
@@ -57,7 +57,7 @@ pub(super) struct Text {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Wanted {
     pub text: bool,
-    pub marks: bool,
+    pub probes: bool,
 }
 
 /// A vector loop's own function, which a kernel calls and which is still to be defined.
@@ -74,8 +74,8 @@ pub(super) struct Assembly<'m, M: Module> {
     pub fma: bool,
     /// Vectors wider than Cranelift's.
     pub width: Option<Width>,
-    /// Whether the entry calls `mark`.
-    pub marks: bool,
+    /// Whether the entry calls `probe`.
+    pub probes: bool,
     context: Context,
     builder: FunctionBuilderContext,
     text: Option<Text>,
@@ -101,7 +101,7 @@ impl<'m, M: Module> Assembly<'m, M> {
             begin_step: import("lstmc_begin_step", &[pointer, types::I64], Some(word)),
             end_step: import("lstmc_end_step", &[pointer, types::I64], None),
             random_key: import("lstmc_random_key", &[pointer, word], Some(word)),
-            mark: import("lstmc_mark", &[pointer, word, word], None),
+            probe: import("lstmc_probe", &[pointer, word, word], None),
             log: import("lstmc_log", &[types::F32], Some(types::F32)),
             pow: import("lstmc_pow", &[types::F32, types::F32], Some(types::F32)),
         };
@@ -114,7 +114,7 @@ impl<'m, M: Module> Assembly<'m, M> {
             imports,
             fma,
             width,
-            marks: wanted.marks,
+            probes: wanted.probes,
             context,
             builder: FunctionBuilderContext::new(),
             text,

@@ -16,17 +16,17 @@ pub(super) struct KernelCall<'p> {
     pub times: Vec<Time>,
 }
 
-/// Steps that have a function of their own and are still to be defined.
+/// Tasks that have a function of their own and are still to be defined.
 pub(super) struct Part<'p> {
     pub id: FuncId,
     pub name: String,
-    pub steps: Steps<'p>,
+    pub tasks: Steps<'p>,
     /// The time loops around them, outermost first.
     pub times: Vec<Time>,
     /// How many rounds the innermost one has.
     pub rounds: Option<usize>,
-    /// The number of the first leaf, where marks are wanted.
-    pub next_mark: Option<u32>,
+    /// The number of the first leaf, where probes are wanted.
+    pub next_probe: Option<u32>,
 }
 
 /// What a function calls that is still to be defined.

@@ -2,7 +2,7 @@
 
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Type, Value, types};
 
-use super::emitter::{Emitter, LANES, Values, Variable};
+use super::builder::{KernelBuilder, LANES, Values, Variable};
 use crate::backend::elementary;
 use crate::kernel::{Address, Axis, Expr, Index, Var};
 use crate::scalar::Scalar;
@@ -20,7 +20,7 @@ impl Place {
     }
 }
 
-impl Emitter<'_, '_> {
+impl KernelBuilder<'_, '_> {
     /// Computes a variable.
     pub fn define(&mut self, var: Var, expr: &Expr) {
         let variable = self.expr(expr);

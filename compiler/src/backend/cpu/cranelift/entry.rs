@@ -1,5 +1,5 @@
 //! The entry function: the prologue, the loop over steps, time loops, barriers, and calls in the order of the schedule.
-//! A long schedule is cut into parts ([`super::parts`]), each of which is a function that the entry calls.
+//! A long schedule is divided into parts ([`super::parts`]), each of which is a function that the entry calls.
 
 use std::collections::HashMap;
 use std::mem::offset_of;
@@ -36,9 +36,9 @@ struct Entry<'e, 'f, 'm, 'p, M: Module> {
     /// Of the innermost time loop: how many rounds have been done, and how many there are.
     round: Option<(Value, usize)>,
     calls: Calls<'p>,
-    /// The number of the next leaf, where marks are wanted.
-    next_mark: Option<u32>,
-    /// A [`GemmPlaces`], which each product fills anew but for the run's claims.
+    /// The number of the next leaf, where probes are wanted.
+    next_probe: Option<u32>,
+    /// A [`GemmPlaces`], which each product fills anew but for the run's queues.
     places: StackSlot,
 }
 
@@ -79,9 +79,9 @@ pub(super) fn build_part<'p, M: Module>(
     let mut entry = Entry::new(assembly, program, b, [run, worker, arena]);
     entry.times = part.times.iter().copied().zip(params[2..].iter().copied()).collect();
     entry.round = part.rounds.map(|rounds| (params[2 + part.times.len()], rounds));
-    entry.next_mark = part.next_mark;
-    entry.all_shares(part.steps);
-    entry.in_line(part.steps)?;
+    entry.next_probe = part.next_probe;
+    entry.all_shares(part.tasks);
+    entry.in_line(part.tasks)?;
     Ok(entry.finish())
 }
 
@@ -103,8 +103,8 @@ impl<'e, 'f, 'm, 'p, M: Module> Entry<'e, 'f, 'm, 'p, M> {
         let constant = MemFlagsData::trusted().with_readonly().with_can_move();
         let size = size_of::<GemmPlaces>() as u32;
         let places = b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, size, 3));
-        let claims = b.ins().load(types::I64, constant, run, offset_of!(Run, claims) as i32);
-        b.ins().stack_store(types::I64, claims, places, offset_of!(GemmPlaces, claims) as i32);
+        let queues = b.ins().load(types::I64, constant, run, offset_of!(Run, queues) as i32);
+        b.ins().stack_store(types::I64, queues, places, offset_of!(GemmPlaces, queues) as i32);
         Self {
             assembly,
             program,
@@ -116,7 +116,7 @@ impl<'e, 'f, 'm, 'p, M: Module> Entry<'e, 'f, 'm, 'p, M> {
             times: Vec::new(),
             round: None,
             calls: Calls::default(),
-            next_mark: None,
+            next_probe: None,
             places,
         }
     }
@@ -166,13 +166,13 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
         self.b.switch_to_block(stop);
         self.b.ins().return_(&[]);
         self.b.switch_to_block(work);
-        if self.assembly.marks {
-            self.mark(word(self.program.leaves().len() + 1));
-            self.next_mark = Some(0);
+        if self.assembly.probes {
+            self.probe(word(self.program.leaves().len() + 1));
+            self.next_probe = Some(0);
         }
         self.schedule(self.program.schedule_steps())?;
         self.barrier();
-        self.mark_next();
+        self.probe_next();
         self.on_first_worker(|entry| {
             entry.call(entry.assembly.imports.end_step, &[entry.run, step]);
         });
@@ -180,19 +180,19 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
         Ok(())
     }
 
-    /// Steps in their order, in parts where they are many.
-    fn schedule(&mut self, steps: Steps<'p>) -> Result<(), Error> {
-        match parts::divide(steps)[..] {
+    /// Tasks in their order, in parts where they are many.
+    fn schedule(&mut self, tasks: Steps<'p>) -> Result<(), Error> {
+        match parts::divide(tasks)[..] {
             [all] => self.in_line(all),
             ref parts => {
-                parts.iter().for_each(|&steps| self.part(steps));
+                parts.iter().for_each(|&tasks| self.part(tasks));
                 Ok(())
             }
         }
     }
 
-    /// Calls a function that does these steps.
-    fn part(&mut self, steps: Steps<'p>) {
+    /// Calls a function that does these tasks.
+    fn part(&mut self, tasks: Steps<'p>) {
         let signature = calls::part_signature(self.assembly, self.times.len(), self.round.is_some());
         let name = format!("p{}", self.assembly.next_part());
         let id = self.assembly.declare(&name, Linkage::Local, &signature);
@@ -202,12 +202,12 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
         self.call(id, &args);
         let times = self.times.iter().map(|&(time, _)| time).collect();
         let rounds = self.round.map(|(_, rounds)| rounds);
-        self.calls.parts.push(Part { id, name, steps, times, rounds, next_mark: self.next_mark });
-        self.next_mark = self.next_mark.map(|number| number + word(steps.count_leaves()));
+        self.calls.parts.push(Part { id, name, tasks, times, rounds, next_probe: self.next_probe });
+        self.next_probe = self.next_probe.map(|number| number + word(tasks.count_leaves()));
     }
 
-    fn in_line(&mut self, steps: Steps<'p>) -> Result<(), Error> {
-        for task in steps.tasks() {
+    fn in_line(&mut self, tasks: Steps<'p>) -> Result<(), Error> {
+        for task in tasks.tasks() {
             match task {
                 Task::Loop(inner, body) => {
                     self.time_loop(inner, body)?;
@@ -220,39 +220,39 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
                 Task::Distinct(distinct) => self.distinct(distinct)?,
                 Task::Barrier => self.barrier(),
             }
-            self.mark_next();
+            self.probe_next();
         }
         Ok(())
     }
 
-    fn mark_next(&mut self) {
-        if let Some(number) = self.next_mark {
-            self.mark(number);
-            self.next_mark = Some(number + 1);
+    fn probe_next(&mut self) {
+        if let Some(number) = self.next_probe {
+            self.probe(number);
+            self.next_probe = Some(number + 1);
         }
     }
 
-    fn mark(&mut self, number: u32) {
+    fn probe(&mut self, number: u32) {
         let number = self.b.ins().iconst(types::I32, i64::from(number));
-        self.call(self.assembly.imports.mark, &[self.run, self.worker, number]);
+        self.call(self.assembly.imports.probe, &[self.run, self.worker, number]);
     }
 
     fn time_loop(&mut self, inner: &TimeLoop, body: Steps<'p>) -> Result<(), Error> {
-        let steps = inner.steps;
-        if steps == 0 {
+        let count = inner.steps;
+        if count == 0 {
             return Ok(());
         }
         let from = self.b.ins().iconst(types::I64, 0);
-        let to = self.b.ins().iconst(types::I64, steps as i64);
+        let to = self.b.ins().iconst(types::I64, count as i64);
         let rounds = Counted::begin(&mut self.b, from, to, false, &[]);
         let now = if inner.reverse {
-            let last = self.b.ins().iconst(types::I64, steps as i64 - 1);
+            let last = self.b.ins().iconst(types::I64, count as i64 - 1);
             self.b.ins().isub(last, rounds.index)
         } else {
             rounds.index
         };
         self.times.push((inner.time, now));
-        let around = self.round.replace((rounds.index, steps));
+        let around = self.round.replace((rounds.index, count));
         self.schedule(body)?;
         self.round = around;
         self.times.pop();
@@ -443,8 +443,8 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
     }
 
     /// Computes the shares of all cut kernels once, before the loops.
-    fn all_shares(&mut self, steps: Steps<'_>) {
-        for task in steps.tasks() {
+    fn all_shares(&mut self, tasks: Steps<'_>) {
+        for task in tasks.tasks() {
             match task {
                 Task::Kernel(kernel, split @ Split::Axis(axis)) => {
                     let grain = split.grain(kernel.is_vector_axis(axis), self.program.column_grain);

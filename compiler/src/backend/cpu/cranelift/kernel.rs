@@ -13,9 +13,9 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::Module;
 
 use super::assembly::{Assembly, WideLoop};
+use super::builder::{Bounds, KernelBuilder, LANES, Values, Variable, Vectors};
 use super::calls::KernelCall;
 use super::counted::Counted;
-use super::emitter::{Bounds, Emitter, LANES, Values, Variable, Vectors};
 use super::facts::{constants, cost, readonly, streams};
 use super::math::Functions;
 use crate::kernel::{For, Stmt};
@@ -49,7 +49,7 @@ pub(super) fn build<M: Module>(
         Split::Axis(axis) => Some((axis, params[2], params[3])),
         _ => None,
     };
-    let mut emitter = Emitter {
+    let mut builder = KernelBuilder {
         b,
         program,
         kernel: call.kernel,
@@ -68,14 +68,14 @@ pub(super) fn build<M: Module>(
         functions: Functions { log, pow },
         share,
     };
-    call.kernel.body.iter().for_each(|stmt| emitter.statement(stmt));
-    emitter.b.ins().return_(&[]);
-    emitter.b.seal_all_blocks();
-    emitter.b.finalize(emitter.module.target_config());
-    emitter.loops
+    call.kernel.body.iter().for_each(|stmt| builder.statement(stmt));
+    builder.b.ins().return_(&[]);
+    builder.b.seal_all_blocks();
+    builder.b.finalize(builder.module.target_config());
+    builder.loops
 }
 
-impl Emitter<'_, '_> {
+impl KernelBuilder<'_, '_> {
     fn statement(&mut self, stmt: &Stmt) {
         match stmt {
             Stmt::Let { var, expr } => self.define(*var, expr),
@@ -114,7 +114,7 @@ impl Emitter<'_, '_> {
         let step = (copies * LANES) as i64;
         let quad = LANES as i64;
         let mut folds: Vec<Value> = start.to_vec();
-        let (mut low, mut whole) = self.whole_steps(bounds, step);
+        let (mut low, mut whole) = self.whole_rounds(bounds, step);
         if extent >= step {
             let accumulators = start.iter().flat_map(|&value| vec![value; copies]).collect();
             self.vectors = Some(Vectors { axis: inner.axis, copies });
@@ -124,7 +124,7 @@ impl Emitter<'_, '_> {
             folds = joined.map(|(fold, sums)| self.join(fold, sums)).collect();
         }
         if extent % step >= quad {
-            (low, whole) = self.whole_steps(low, quad);
+            (low, whole) = self.whole_rounds(low, quad);
             self.vectors = Some(Vectors { axis: inner.axis, copies: 1 });
             folds = self.section(inner, whole, quad, folds);
             self.vectors = None;
@@ -139,8 +139,8 @@ impl Emitter<'_, '_> {
         folds
     }
 
-    /// What is left of a range after whole steps, and the whole steps.
-    fn whole_steps(&mut self, bounds: Bounds, step: i64) -> (Bounds, Bounds) {
+    /// What is left of a range after whole rounds, and the whole rounds.
+    fn whole_rounds(&mut self, bounds: Bounds, step: i64) -> (Bounds, Bounds) {
         match bounds {
             Bounds::Fixed(low, high) => {
                 let middle = low + (high - low) / step * step;

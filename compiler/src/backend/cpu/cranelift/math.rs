@@ -32,7 +32,7 @@ impl Math<'_, '_> {
             Scalar::Log => self.per_lane(self.functions.log, args, uniform),
             Scalar::Pow => self.per_lane(self.functions.pow, args, uniform),
             _ => elementary::map(self, op, args)
-                .unwrap_or_else(|| panic!("internal error: nobody computes {op}")),
+                .unwrap_or_else(|| panic!("internal error: no code computes {op}")),
         }
     }
 

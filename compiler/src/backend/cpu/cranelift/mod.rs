@@ -7,10 +7,10 @@
 //! bits are the same.
 
 mod assembly;
+mod builder;
 mod calls;
 mod counted;
 mod elements;
-mod emitter;
 mod entry;
 mod facts;
 mod kernel;
@@ -58,9 +58,9 @@ pub fn compile_with_text(program: &Program, library: &Library) -> Result<Native,
     build(target::isa(&[]).map_err(Error::Unsupported)?, program, library, wanted)
 }
 
-/// [`compile`], with calls of [`Library::mark`] between the steps of the schedule; see [`abi`].
-pub fn compile_with_marks(program: &Program, library: &Library) -> Result<Native, Error> {
-    let wanted = Wanted { marks: true, ..Wanted::default() };
+/// [`compile`], with calls of [`Library::probe`] between the steps of the schedule; see [`abi`].
+pub fn compile_with_probes(program: &Program, library: &Library) -> Result<Native, Error> {
+    let wanted = Wanted { probes: true, ..Wanted::default() };
     build(target::isa(&[]).map_err(Error::Unsupported)?, program, library, wanted)
 }
 

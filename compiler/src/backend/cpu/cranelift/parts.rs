@@ -1,26 +1,25 @@
-//! How a long schedule is cut into functions: to give registers to values takes longer than in proportion to the length of
-//! a function.
+//! How a long schedule is divided into functions: register allocation takes longer than in proportion to a function's length.
 
 use crate::plan::Steps;
 
 /// Leaves of a schedule that one function has at most. Models of some layers have fewer in all.
 const LEAVES: usize = 512;
 
-/// Steps in runs of at most [`LEAVES`] leaves. A loop that has more is a run of its own, and its body is cut in turn.
-pub(super) fn divide(steps: Steps<'_>) -> Vec<Steps<'_>> {
-    if steps.is_empty() {
-        return vec![steps];
+/// Tasks in parts of at most [`LEAVES`] leaves. A loop that has more is a part of its own, and its body is divided too.
+pub(super) fn divide(tasks: Steps<'_>) -> Vec<Steps<'_>> {
+    if tasks.is_empty() {
+        return vec![tasks];
     }
-    let mut runs = vec![];
+    let mut parts = vec![];
     let (mut start, mut count) = (0, 0);
-    for at in 0..steps.len() {
-        let more = steps.slice(at..at + 1).count_leaves();
+    for at in 0..tasks.len() {
+        let more = tasks.slice(at..at + 1).count_leaves();
         if at > start && count + more > LEAVES {
-            runs.push(steps.slice(start..at));
+            parts.push(tasks.slice(start..at));
             (start, count) = (at, 0);
         }
         count += more;
     }
-    runs.push(steps.slice(start..steps.len()));
-    runs
+    parts.push(tasks.slice(start..tasks.len()));
+    parts
 }

@@ -10,7 +10,7 @@ use cranelift_codegen::isa::CallConv;
 use cranelift_module::Linkage;
 
 use super::assembly::{WideLoop, declare};
-use super::emitter::{Bounds, Emitter, LANES};
+use super::builder::{Bounds, KernelBuilder, LANES};
 use super::facts::cost;
 use crate::backend::cpu::x86::{self, Body, Frame, Operation, Place};
 use crate::backend::elementary::{self, Binary, Lanes as _, Unary};
@@ -243,7 +243,7 @@ impl<'k> Builder<'k, '_> {
     }
 }
 
-impl Emitter<'_, '_> {
+impl KernelBuilder<'_, '_> {
     /// A vector loop as a call of a function with wider vectors, where there are such and the loop suits them; returns
     /// its folds.
     pub fn wide_loop(&mut self, inner: &For, bounds: Bounds) -> Option<Vec<Value>> {

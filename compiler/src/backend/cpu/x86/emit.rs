@@ -46,10 +46,10 @@ const BASES: [General; 10] = [
 ];
 const CHANGEABLE: usize = 4;
 
-/// Where what is asked for ahead ends, in iterations.
+/// Where prefetching for the stores of a round ends, in iterations.
 const AHEAD: General = General::R11;
 
-/// Iterations from what is stored to what is asked for: a line that another core has read is given up by it meanwhile.
+/// Iterations from what is stored to what is prefetched: time for another core that has read the line to give it up.
 const WRITTEN_AHEAD: i32 = 256;
 
 /// Registers that are left to single instructions: numbers from memory, masks.
@@ -116,7 +116,7 @@ struct Emitter<'b> {
 
 /// Which iterations a copy of the body computes.
 #[derive(Clone, Copy)]
-enum Lanes {
+enum Covered {
     /// A whole vector, so many after the first one of the round.
     All(usize),
     /// Those that are left.
@@ -174,7 +174,7 @@ impl Emitter<'_> {
             self.a.at_most(AHEAD, FRAME, self.frame.stored() as i32);
         }
         for copy in 0..self.copies {
-            self.copy(Lanes::All(copy));
+            self.copy(Covered::All(copy));
         }
         self.a.address(ITERATION, ITERATION, round);
         self.a.address(ROUND, ITERATION, round);
@@ -186,7 +186,7 @@ impl Emitter<'_> {
         let start = self.a.here();
         self.a.difference(ROUND, END, ITERATION);
         self.a.present(ROUND, self.mask, 4 * lanes);
-        self.copy(Lanes::Present);
+        self.copy(Covered::Present);
         self.a.address(ITERATION, ITERATION, lanes as i32);
         self.a.compare_general(ITERATION, END);
         self.a.jump_back(When::Less, start);
@@ -206,7 +206,7 @@ impl Emitter<'_> {
     }
 
     /// The body for one vector.
-    fn copy(&mut self, lanes: Lanes) {
+    fn copy(&mut self, lanes: Covered) {
         for (index, &operation) in self.body.operations.iter().enumerate() {
             self.operation(self.registers.results[index], operation, lanes);
         }
@@ -214,11 +214,11 @@ impl Emitter<'_> {
             let value = self.register(value, 0);
             let code = code_of_fold(kind);
             match lanes {
-                Lanes::All(copy) => {
+                Covered::All(copy) => {
                     let total = self.registers.total(fold, copy);
                     self.a.binary(code, total, value, Source::Register(total));
                 }
-                Lanes::Present => {
+                Covered::Present => {
                     let total = self.registers.total(fold, 0);
                     self.a.fold_present(code, total, value, total, self.mask, self.scratch[1]);
                 }
@@ -226,32 +226,32 @@ impl Emitter<'_> {
         }
     }
 
-    fn operation(&mut self, to: u8, operation: Operation, lanes: Lanes) {
+    fn operation(&mut self, to: u8, operation: Operation, lanes: Covered) {
         match operation {
             Operation::Load(place) => {
                 let memory = self.element(place, lanes);
                 match lanes {
-                    Lanes::All(_) => self.a.load(to, memory),
-                    Lanes::Present => self.a.load_present(to, memory, self.mask),
+                    Covered::All(_) => self.a.load(to, memory),
+                    Covered::Present => self.a.load_present(to, memory, self.mask),
                 }
             }
             Operation::Store(place, value) => {
                 let value = self.register(value, 0);
                 let memory = self.element(place, lanes);
                 match lanes {
-                    Lanes::All(copy) => {
+                    Covered::All(copy) => {
                         self.a.store(memory, value);
                         let back = (self.copies - copy) * self.a.width.lanes() * 4;
                         let ahead = Memory::Element(BASES[place.base], AHEAD, place.offset - back as i32);
                         self.a.prefetch_for_writing(ahead);
                     }
-                    Lanes::Present => self.a.store_present(memory, value, self.mask),
+                    Covered::Present => self.a.store_present(memory, value, self.mask),
                 }
             }
             Operation::Iteration => {
                 let first = match lanes {
-                    Lanes::All(copy) => copy * self.a.width.lanes(),
-                    Lanes::Present => 0,
+                    Covered::All(copy) => copy * self.a.width.lanes(),
+                    Covered::Present => 0,
                 };
                 self.a.address(ROUND, ITERATION, first as i32);
                 self.a.spread(to, ROUND);
@@ -366,10 +366,10 @@ impl Emitter<'_> {
         }
     }
 
-    fn element(&self, place: Place, lanes: Lanes) -> Memory {
+    fn element(&self, place: Place, lanes: Covered) -> Memory {
         let ahead = match lanes {
-            Lanes::All(copy) => copy * self.a.width.lanes() * 4,
-            Lanes::Present => 0,
+            Covered::All(copy) => copy * self.a.width.lanes() * 4,
+            Covered::Present => 0,
         };
         Memory::Element(BASES[place.base], ITERATION, place.offset + ahead as i32)
     }

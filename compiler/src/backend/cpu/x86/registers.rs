@@ -11,7 +11,7 @@ use super::body::{Body, Operation, Value};
 
 /// An assignment of registers.
 pub struct Registers {
-    /// Of each operation's result; one for each operation, also for those that have none or whose result nobody reads.
+    /// Of each operation's result; one for each operation, also for those that have none or whose result is not read.
     pub results: Vec<u8>,
     /// Of the constants and parameters that have one.
     pub uniform: HashMap<Value, u8>,

@@ -154,7 +154,7 @@ fn every_vector_register_is_read_back_where_it_was_written() {
 #[test]
 fn every_address_is_read_back_as_it_was_written() {
     let general = |number: u8| Register::RAX + u32::from(number);
-    // The stack pointer is no index and no base.
+    // The stack pointer is neither an index nor a base.
     let numbers = || (0..16).filter(|&number| number != 4).map(General);
     for width in [Width::Avx2, Width::Avx512] {
         for (base, index) in numbers().flat_map(|base| numbers().map(move |index| (base, index))) {

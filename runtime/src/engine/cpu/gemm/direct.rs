@@ -6,7 +6,7 @@
 //! [`Isa::direct`]: super::micro::Isa::direct
 
 use super::cache::{LINE, far_enough, prefetch};
-use super::product::{Product, cut, in_order};
+use super::product::{Product, in_order, pieces};
 
 /// The most rows of A for which B is streamed.
 pub const MAX_ROWS: usize = 4;
@@ -32,7 +32,7 @@ fn multiply_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
 #[inline(always)]
 pub unsafe fn run<const FUSED: bool>(p: &Product, b: *const f32, apart: usize) {
     let columns = COLUMNS.min(SUMS / p.m / LINE * LINE);
-    for columns in cut(0..p.n, columns) {
+    for columns in pieces(0..p.n, columns) {
         let (b, c) = (b.wrapping_add(columns.start), p.c.wrapping_add(columns.start));
         // SAFETY: these columns of B and C start here; the rest is the caller's promise.
         unsafe { sum_rows::<FUSED>(p, columns.len(), b, apart, c) };
@@ -47,7 +47,7 @@ unsafe fn sum_rows<const FUSED: bool>(p: &Product, width: usize, b: *const f32, 
     let ahead = if p.from_end { 0 } else { far_enough(apart) };
     let mut sums = Sums([0.0; SUMS]);
     let sums = &mut sums.0[..p.m * width];
-    for block in cut(0..p.k, p.k_block) {
+    for block in pieces(0..p.k, p.k_block) {
         sums.fill(0.0);
         for step in block.clone() {
             let k = in_order(p.from_end, step, p.k);

@@ -12,7 +12,7 @@ use super::scratch;
 /// # Safety
 /// `ids` must hold `len` numbers below `rows`, `places` have room for as many and `distinct` for the lesser of the two;
 /// `count` must be valid; `ranks` and `present` must have room for `rows` numbers each or both be null; none may overlap
-/// another, and no one else may touch them until the call returns.
+/// another, and nothing else may touch them until the call returns.
 pub unsafe extern "C" fn distinct(
     shape: *const DistinctShape,
     ids: *const u32,

@@ -1,7 +1,7 @@
 //! Products of few rows of A and B's columns as they lie, one after the other: each element of C is the scalar product of
 //! two runs of memory. B is read once, from one end to the other, and neither packed nor transposed.
 //!
-//! The order of a sum is a function of `k` alone: element `i` is added in lane `i % LANES`, and the lanes' sums by halves. What
+//! The order of a sum is a function of `k` alone: element `i` is added to partial sum `i % PARTIAL_SUMS`, and these by halves. What
 //! is here are plain loops that every instruction set compiles for itself (see [`super::micro::Isa::dots`]); AVX-512 has its
 //! own.
 
@@ -11,8 +11,8 @@ use super::product::{Product, in_order};
 /// The most rows of A for which B is read as it lies.
 pub const MAX_ROWS: usize = 4;
 
-/// Lanes of a sum: four of the widest vectors, so that no addition waits for the one before.
-pub const LANES: usize = 64;
+/// Partial sums of a sum: four of the widest vectors, so that no addition waits for the one before.
+pub const PARTIAL_SUMS: usize = 64;
 
 /// Elements of B that are asked for before they are read.
 const AHEAD: usize = 512;
@@ -59,16 +59,16 @@ unsafe fn rows<const FUSED: bool, const ROWS: usize>(p: &Product, b: *const f32,
 /// The scalar products of `b` with each of `a`, all of one length.
 #[inline(always)]
 fn dots<const FUSED: bool, const ROWS: usize>(a: [&[f32]; ROWS], b: &[f32]) -> [f32; ROWS] {
-    let mut sums = [[0.0f32; LANES]; ROWS];
-    let whole = b.len() / LANES * LANES;
-    for start in (0..whole).step_by(LANES) {
-        for line in (0..LANES).step_by(LINE) {
+    let mut sums = [[0.0f32; PARTIAL_SUMS]; ROWS];
+    let whole = b.len() / PARTIAL_SUMS * PARTIAL_SUMS;
+    for start in (0..whole).step_by(PARTIAL_SUMS) {
+        for line in (0..PARTIAL_SUMS).step_by(LINE) {
             prefetch(b.as_ptr().wrapping_add(start + line + AHEAD));
         }
-        let b: &[f32; LANES] = chunk(b, start);
+        let b: &[f32; PARTIAL_SUMS] = chunk(b, start);
         for (sums, a) in sums.iter_mut().zip(a) {
-            let a: &[f32; LANES] = chunk(a, start);
-            for lane in 0..LANES {
+            let a: &[f32; PARTIAL_SUMS] = chunk(a, start);
+            for lane in 0..PARTIAL_SUMS {
                 sums[lane] = multiply_add::<FUSED>(a[lane], b[lane], sums[lane]);
             }
         }
@@ -76,7 +76,7 @@ fn dots<const FUSED: bool, const ROWS: usize>(a: [&[f32]; ROWS], b: &[f32]) -> [
     let rest = &b[whole..];
     for (sums, a) in sums.iter_mut().zip(a) {
         let a = &a[whole..];
-        for line in 0..LANES / LINE {
+        for line in 0..PARTIAL_SUMS / LINE {
             // Lines one by one, so that the sums stay in registers.
             if let (Some(a), Some(b)) = (line_of(a, line), line_of(rest, line)) {
                 for lane in 0..LINE {
@@ -103,21 +103,21 @@ fn line_of(values: &[f32], line: usize) -> Option<&[f32; LINE]> {
 }
 
 #[inline(always)]
-fn chunk(values: &[f32], start: usize) -> &[f32; LANES] {
-    values[start..start + LANES].try_into().unwrap_or(&[0.0; LANES])
+fn chunk(values: &[f32], start: usize) -> &[f32; PARTIAL_SUMS] {
+    values[start..start + PARTIAL_SUMS].try_into().unwrap_or(&[0.0; PARTIAL_SUMS])
 }
 
-/// The sum of all lanes, by halves.
+/// The sum of the partial sums, by halves.
 #[inline(always)]
-fn total(mut lanes: [f32; LANES]) -> f32 {
-    let mut half = LANES / 2;
+fn total(mut sums: [f32; PARTIAL_SUMS]) -> f32 {
+    let mut half = PARTIAL_SUMS / 2;
     while half > 0 {
         for lane in 0..half {
-            lanes[lane] += lanes[lane + half];
+            sums[lane] += sums[lane + half];
         }
         half /= 2;
     }
-    lanes[0]
+    sums[0]
 }
 
 #[inline(always)]

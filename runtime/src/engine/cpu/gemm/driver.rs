@@ -5,7 +5,7 @@ use std::ops::Range;
 use lstmc_compiler::kernel::PANEL;
 
 use super::micro::{Isa, Operands, Tile};
-use super::product::{Layout, Left, Product, cut};
+use super::product::{Layout, Left, Product, pieces};
 use super::right_block::RightBlock;
 use super::work_stealing::Taking;
 use super::{fused_sums, packing, scratch};
@@ -32,7 +32,7 @@ pub fn reads_as_it_lies(left_step: usize) -> bool {
     !left_step.is_multiple_of(CROWDED)
 }
 
-/// `len` cut into equal parts of at most `max`, each a multiple of `unit` but the last.
+/// `len` in equal parts of at most `max`, each a multiple of `unit` but the last.
 fn part(len: usize, max: usize, unit: usize) -> usize {
     let parts = len.div_ceil(max).max(1);
     len.div_ceil(parts).next_multiple_of(unit).max(unit)
@@ -58,8 +58,8 @@ pub fn tiles(rows: Range<usize>, max: usize) -> impl Iterator<Item = Range<usize
 /// Computes `p`; if there is something to take, the columns that it gives.
 ///
 /// # Safety
-/// The pointers of `p` must be valid for its extents, C must overlap neither A nor B, and the CPU must have `isa`. Nobody
-/// may write the columns meanwhile that this worker takes, or any if it takes none.
+/// The pointers of `p` must be valid for its extents, C must overlap neither A nor B, and the CPU must have `isa`. No
+/// other worker may meanwhile write the columns that this worker takes, or any if it takes none.
 pub unsafe fn product(isa: &Isa, operands: Operands, p: &Product, taking: Option<&Taking>) {
     if p.k == 0 {
         // SAFETY: as the caller promised.
@@ -69,8 +69,8 @@ pub unsafe fn product(isa: &Isa, operands: Operands, p: &Product, taking: Option
     let words = operands.words(p.k);
     let plan = Plan::new(isa, operands, (p.m, p.n, words), p.a.step, p.b.layout());
     scratch::with(plan.left_len + plan.right_len, |memory| {
-        for rows in cut(0..p.m, plan.rows) {
-            for span in cut(0..words, plan.span) {
+        for rows in pieces(0..p.m, plan.rows) {
+            for span in pieces(0..words, plan.span) {
                 let left = Blocks {
                     at: memory,
                     k: span.clone(),
@@ -193,8 +193,8 @@ impl Blocks {
     }
 
     unsafe fn pack(&self, isa: &Isa, operands: Operands, p: &Product, plan: &Plan) {
-        for k in cut(self.k.clone(), plan.k_block) {
-            for block in cut(self.rows.clone(), plan.row_block) {
+        for k in pieces(self.k.clone(), plan.k_block) {
+            for block in pieces(self.rows.clone(), plan.row_block) {
                 for rows in tiles(block, plan.height) {
                     let to = self.tile(p, &rows, &k).at.cast_mut();
                     let k = operands.elements(&k, p.k);
@@ -218,18 +218,18 @@ unsafe fn sweep(
     taking: Option<&Taking>,
 ) {
     debug_assert!(taking.is_none() || !plan.pack_left, "columns can be taken in one pass only");
-    let mut all = cut(0..p.n, plan.column_block);
+    let mut all = pieces(0..p.n, plan.column_block);
     let mut next = || match taking {
         Some(taking) => taking.next(plan.column_block),
         None => all.next(),
     };
     while let Some(columns) = next() {
-        for k in cut(left.k.clone(), plan.k_block) {
+        for k in pieces(left.k.clone(), plan.k_block) {
             let next = if k.end < left.k.end { (k.end, columns.start) } else { (left.k.start, columns.end) };
             // SAFETY: the scratch has room for the block; B holds its elements.
             let mut right = unsafe { RightBlock::new(isa, operands, p, &columns, &k, next, memory) };
-            for rows in cut(left.rows.clone(), plan.row_block) {
-                // SAFETY: the block lies within C, and nobody else writes these columns; A and B hold what it needs.
+            for rows in pieces(left.rows.clone(), plan.row_block) {
+                // SAFETY: the block lies within C, and no other worker writes these columns; A and B hold what it needs.
                 unsafe { block(isa, operands, p, left, [&rows, &columns, &k], &right) };
                 right.now_in_panels();
             }
@@ -252,7 +252,7 @@ unsafe fn block(
     let mut column = 0;
     while column < columns.len() {
         let rest = columns.len() - column;
-        // The last panel of a wide tile may have columns that nobody wants.
+        // The last panel of a wide tile may have columns that are not wanted.
         let panels = if rest.div_ceil(PANEL) >= wide { wide } else { 1 };
         let width = (panels * PANEL).min(rest);
         let last = column + width == columns.len();

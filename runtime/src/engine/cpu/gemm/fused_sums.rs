@@ -1,4 +1,4 @@
-//! Sums that ride on a product: of what is in a cache because the product has just read or written it.
+//! Sums that a product makes beside its result: of what is in a cache because the product has just read or written it.
 
 use std::ops::Range;
 

@@ -2,7 +2,7 @@
 //!
 //! [`gemm`], [`pack`] and [`scatter`] have the signatures of [`lstmc_compiler::backend::cpu::abi::Library`]; every worker
 //! calls them and computes only its own rows or columns, so that they need no synchronisation of their own. In large
-//! products a worker that is done takes columns from the others: [`Claims`]. [`distinct`] is done by one worker alone.
+//! products a worker that is done takes columns from the others: [`WorkQueues`]. [`distinct`] is done by one worker alone.
 //!
 //! The form is that of Goto and van de Geijn, "Anatomy of high-performance matrix multiplication" (2008): a register
 //! tile over panels of [`PANEL`] columns of B, blocked so that a panel stays in the first cache and rows of A in the
@@ -10,10 +10,10 @@
 //! layouts, and `direct`, `dots` and `stream` the products of so few rows that B is better streamed, as it lies or packed.
 //!
 //! **Determinism.** An element of C is computed by the same operations in the same order whatever the number of workers,
-//! the split and the element's place in a tile: the contraction is cut into blocks that depend on `k` alone
+//! the split and the element's place in a tile: the contraction is divided into blocks that depend on `k` alone
 //! (`driver::k_block`); within a block the products are added in order of `k`, starting from zero; the blocks' sums are
 //! added in order. An NN that reads B from its end goes through all this backwards. Nor does packing B change a bit,
-//! except in the form NT of up to [`dots::MAX_ROWS`] rows, whose sums by an unpacked B are in lanes.
+//! except in the form NT of up to [`dots::MAX_ROWS`] rows, whose sums by an unpacked B are in partial sums.
 //!
 //! **Precision.** Products in `bf16` ([`Precision`]) have their operands rounded as they are packed. An instruction set
 //! that multiplies pairs of `bf16` ([`micro::Pairs`]) has them packed two to a word, and the same blocking goes over
@@ -51,7 +51,7 @@ pub use scatter::scatter;
 
 use micro::{Isa, Operands};
 use product::{Layout, Left, Panels, Product, Right};
-pub use work_stealing::Claims;
+pub use work_stealing::WorkQueues;
 
 /// The worker's range of `extent` under `cut`, where `by` is the cut that divides this extent.
 fn range(extent: usize, cut: Cut, by: Cut, worker: u32, workers: u32) -> Range<usize> {
@@ -69,10 +69,10 @@ fn range(extent: usize, cut: Cut, by: Cut, worker: u32, workers: u32) -> Range<u
 ///
 /// # Safety
 /// The places must be valid for the elements that `shape` says, or null where they may be; C and the sums must overlap
-/// neither each other nor A or B; and no one else may write what is read or touch what is written here until the call
-/// returns, or on all workers has returned if there are claims. `worker < workers`.
+/// neither each other nor A or B; and nothing else may write what is read or touch what is written here until the call
+/// returns, or on all workers has returned if there are queues. `worker < workers`.
 ///
-/// The claims must be null or [`Claims`] for so many workers, each of which calls this once for each product of a run, in
+/// The queues must be null or [`WorkQueues`] for so many workers, each of which calls this once for each product of a run, in
 /// the same order and with the same shapes, places and counts in the prefix.
 pub unsafe extern "C" fn gemm(shape: *const GemmShape, places: *const GemmPlaces, worker: u32, workers: u32) {
     // SAFETY: the caller passes a valid shape and places, and a valid prefix if any.
@@ -133,17 +133,17 @@ fn words_of(operands: Operands) -> Format {
 }
 
 /// Whether a product of `all` rows, of which a worker has `m`, reads B once, from one end to the other, and not in blocks;
-/// `nt` is its form, and `rides` says whether sums ride on it.
+/// `nt` is its form, and `fused_sums` says whether it makes sums beside.
 fn streams(
     precision: Precision,
     packed: Option<Format>,
     nt: bool,
-    rides: bool,
+    fused_sums: bool,
     (all, m): (usize, usize),
 ) -> bool {
     match packed {
         // Sums come with tiles, of however few rows.
-        _ if precision == Precision::Bf16 || rides => false,
+        _ if precision == Precision::Bf16 || fused_sums => false,
         Some(_) => m <= stream::MAX_ROWS,
         // By all rows, not the worker's: the order of the sums must not depend on the cut.
         None if nt => all <= dots::MAX_ROWS,
@@ -216,7 +216,7 @@ pub fn scratch_bytes(program: &Program) -> u64 {
             false => driver::scratch(isa, operands, (m, n, gemm.k), left_step, right),
         }
     };
-    // Fewer rows may be cut into fewer and larger blocks.
+    // Fewer rows may be in fewer and larger blocks.
     let of = |gemm: &Gemm, split: Split| {
         let rows = if gemm.form == Form::TN { gemm.k } else { gemm.m };
         let least = if gemm.prefix.is_some() { 1 } else { rows };
@@ -269,21 +269,21 @@ fn steals(shape: &GemmShape, workers: u32) -> bool {
 unsafe fn gemm_on(
     isa: &'static Isa,
     shape: &GemmShape,
-    &GemmPlaces { a, b, c, right_sums, squares, claims, .. }: &GemmPlaces,
+    &GemmPlaces { a, b, c, right_sums, squares, queues, .. }: &GemmPlaces,
     worker: u32,
     workers: u32,
 ) {
     let rows = range(shape.m as usize, shape.cut, Cut::Rows, worker, workers);
-    // SAFETY: null or claims, as the caller promised.
-    let claims = unsafe { claims.cast::<Claims>().as_ref() }.filter(|_| steals(shape, workers));
-    let columns = match claims {
+    // SAFETY: null or queues, as the caller promised.
+    let queues = unsafe { queues.cast::<WorkQueues>().as_ref() }.filter(|_| steals(shape, workers));
+    let columns = match queues {
         Some(_) => 0..shape.n as usize,
         None => range(shape.n as usize, shape.cut, Cut::Columns, worker, workers),
     };
     if rows.is_empty() || columns.is_empty() {
         return;
     }
-    let rides = !right_sums.is_null() || !squares.is_null();
+    let fused_sums = !right_sums.is_null() || !squares.is_null();
     let (k, first) = (shape.k as usize, columns.start);
     let precision = Precision::from(shape.precision);
     let operands = Operands::of(isa, precision);
@@ -309,7 +309,7 @@ unsafe fn gemm_on(
     };
     let rows = (shape.m as usize, product.m);
     let streams =
-        k > 0 && streams(precision, shape.packed.format(), shape.form == abi::Form::NT, rides, rows);
+        k > 0 && streams(precision, shape.packed.format(), shape.form == abi::Form::NT, fused_sums, rows);
     // SAFETY: the product's pointers are valid for its extents by the caller's promise.
     unsafe {
         match product.b {
@@ -320,7 +320,7 @@ unsafe fn gemm_on(
             }
             Right::Reduced(panels) if streams => (isa.stream)(&product, panels),
             _ => {
-                let taking = claims.map(|claims| claims.enter(worker as usize, product.n));
+                let taking = queues.map(|queues| queues.enter(worker as usize, product.n));
                 driver::product(isa, operands, &product, taking.as_ref());
             }
         }

@@ -113,7 +113,7 @@ pub fn in_order(from_end: bool, step: usize, count: usize) -> usize {
 }
 
 /// `range` in pieces of `len`, the last one shorter where they do not fit.
-pub fn cut(range: Range<usize>, len: usize) -> impl Iterator<Item = Range<usize>> {
+pub fn pieces(range: Range<usize>, len: usize) -> impl Iterator<Item = Range<usize>> {
     let end = range.end;
     range.step_by(len).map(move |start| start..(start + len).min(end))
 }

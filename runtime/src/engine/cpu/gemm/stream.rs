@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use lstmc_compiler::kernel::{Format, PANEL, bf16_value, int8_value};
 
-use super::product::{Panel, Panels, Product, cut};
+use super::product::{Panel, Panels, Product, pieces};
 
 /// The most rows of A for which panels are streamed.
 pub const MAX_ROWS: usize = 4;
@@ -53,7 +53,7 @@ pub unsafe fn row(format: Format, panel: Panel, p: usize) -> [f32; PANEL] {
 pub unsafe fn run<const FUSED: bool>(p: &Product, b: Panels) {
     for column in (0..p.n).step_by(PANEL) {
         let panel = b.panel(column / PANEL);
-        for block in cut(0..p.k, p.k_block) {
+        for block in pieces(0..p.k, p.k_block) {
             // SAFETY: the panel has the block's rows; the rest is the caller's promise.
             unsafe {
                 match b.format {

@@ -1,13 +1,14 @@
 //! Work stealing: columns of a product that its workers take from each other.
 //!
-//! A worker that loses its core for a while lets the others wait at the next barrier. So a large product is not cut once
-//! and for all: each worker takes blocks from the front of its own columns, and when these are gone from the back of
-//! others'. Who computes a column is a matter of timing then, and what is computed is not: see the module's "Determinism".
+//! A worker that loses its core for a while makes the others wait at the next barrier. So a large product is not divided
+//! beforehand: each worker takes blocks from the front of its own columns, and when these are gone from the back of
+//! others'. So which worker computes a column depends on timing, and what is computed does not: see the module's "Determinism".
 //!
 //! All workers of a run come to the same products in the same order, and each counts those it has come to: the count is
-//! the product's number. Independent products have no barrier between them, so that no one can set the ranges anew for
-//! all: whoever finds a range of an earlier product first puts the whole range of his own there. Nothing is lost by that,
-//! because nobody goes on to the next product before he has found each range empty, or of a later product.
+//! the product's number. Independent products have no barrier between them, so that no worker can set the ranges
+//! anew for all: the first worker that finds a range of an earlier product puts the whole range of its own product there.
+//! Nothing is lost by that, because a worker goes on to the next product only when it has found each range empty, or of a
+//! later product.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -21,12 +22,12 @@ const LEAST: usize = 4;
 const MOST_OF_OTHERS: usize = 8;
 
 /// What is left to be taken in the products of one run, by each worker's own range.
-pub struct Claims(Box<[Slot]>);
+pub struct WorkQueues(Box<[Queue]>);
 
 /// Of one worker, on cache lines of its own (processors fetch them in pairs).
 #[derive(Default)]
 #[repr(align(128))]
-struct Slot {
+struct Queue {
     /// A [`Rest`] as a word.
     rest: AtomicU64,
     /// How many products this worker has come to. Only the worker itself uses it.
@@ -53,10 +54,10 @@ impl Rest {
     }
 }
 
-impl Claims {
+impl WorkQueues {
     /// For workers `0..workers` that are about to run together.
-    pub fn new(workers: usize) -> Claims {
-        Claims((0..workers).map(|_| Slot::default()).collect())
+    pub fn new(workers: usize) -> WorkQueues {
+        WorkQueues((0..workers).map(|_| Queue::default()).collect())
     }
 
     /// `worker` comes to the next product, of `n` columns. Has to take until there is nothing left.
@@ -66,22 +67,22 @@ impl Claims {
         let products = &self.0[worker].products;
         let product = products.load(Relaxed).wrapping_add(1);
         products.store(product, Relaxed);
-        Taking { claims: self, worker, product, n }
+        Taking { queues: self, worker, product, n }
     }
 }
 
 /// A worker at a product.
 pub struct Taking<'a> {
-    claims: &'a Claims,
+    queues: &'a WorkQueues,
     worker: usize,
     product: u32,
     n: usize,
 }
 
 impl Taking<'_> {
-    /// Columns, at most so many, that no one else has taken or will take; none if all are taken.
+    /// Columns, at most so many, that no other worker has taken or will take; none if all are taken.
     pub fn next(&self, most: usize) -> Option<Range<usize>> {
-        let workers = self.claims.0.len();
+        let workers = self.queues.0.len();
         let panels = (0..workers).find_map(|i| self.take((self.worker + i) % workers, most / PANEL))?;
         Some(panels.start * PANEL..(panels.end * PANEL).min(self.n))
     }
@@ -90,10 +91,10 @@ impl Taking<'_> {
     fn take(&self, of: usize, most: usize) -> Option<Range<usize>> {
         // The words say who computes what, and no more: what is read was written before a barrier, and what is written is
         // read after one. All threads see one word's changes in the same order, however relaxed.
-        let word = &self.claims.0[of].rest;
+        let word = &self.queues.0[of].rest;
         let mut found = word.load(Relaxed);
         loop {
-            let (taken, rest) = self.cut(self.now(Rest::of_word(found), of)?, of, most)?;
+            let (taken, rest) = self.split_off(self.now(Rest::of_word(found), of)?, of, most)?;
             match word.compare_exchange_weak(found, rest.word(), Relaxed, Relaxed) {
                 Ok(_) => return Some(taken),
                 Err(other) => found = other,
@@ -108,14 +109,14 @@ impl Taking<'_> {
             0 => Some(rest),
             1.. => None,
             _ => {
-                let all = share(self.n.div_ceil(PANEL), of, self.claims.0.len(), 1);
+                let all = share(self.n.div_ceil(PANEL), of, self.queues.0.len(), 1);
                 Some(Rest { product: self.product, front: all.start as u16, back: all.end as u16 })
             }
         }
     }
 
     /// The next panels, and what is left without them: half of what there is, so that the last blocks are small.
-    fn cut(&self, rest: Rest, of: usize, most: usize) -> Option<(Range<usize>, Rest)> {
+    fn split_off(&self, rest: Rest, of: usize, most: usize) -> Option<(Range<usize>, Rest)> {
         let Rest { front, back, .. } = rest;
         let left = usize::from(back - front);
         let own = of == self.worker;
@@ -145,7 +146,12 @@ mod tests {
     }
 
     /// Comes to `products` products on as many threads, with no barrier between them; every column is taken once.
-    fn all_are_taken_once(claims: &Claims, workers: usize, products: usize, delay: impl Fn(usize) + Sync) {
+    fn all_are_taken_once(
+        queues: &WorkQueues,
+        workers: usize,
+        products: usize,
+        delay: impl Fn(usize) + Sync,
+    ) {
         let taken: Vec<Vec<AtomicU8>> =
             (0..products).map(|product| (0..columns(product)).map(|_| AtomicU8::new(0)).collect()).collect();
         thread::scope(|scope| {
@@ -153,7 +159,7 @@ mod tests {
                 let (taken, delay) = (&taken, &delay);
                 scope.spawn(move || {
                     for taken in taken {
-                        let taking = claims.enter(worker, taken.len());
+                        let taking = queues.enter(worker, taken.len());
                         while let Some(columns) = taking.next(256) {
                             assert!(columns.start.is_multiple_of(PANEL) && columns.len() <= 256);
                             taken[columns].iter().for_each(|count| {
@@ -174,7 +180,7 @@ mod tests {
     #[test]
     fn every_column_is_taken_once() {
         for workers in [1, 2, 3, 5] {
-            all_are_taken_once(&Claims::new(workers), workers, 2000, |_| {});
+            all_are_taken_once(&WorkQueues::new(workers), workers, 2000, |_| {});
         }
     }
 
@@ -186,35 +192,35 @@ mod tests {
                     thread::sleep(Duration::from_micros(200));
                 }
             };
-            all_are_taken_once(&Claims::new(2), 2, 300, delay);
+            all_are_taken_once(&WorkQueues::new(2), 2, 300, delay);
         }
     }
 
     #[test]
     fn the_number_of_products_may_wrap_around() {
-        let claims = Claims::new(2);
-        for slot in &claims.0 {
-            slot.products.store(u32::MAX - 100, Relaxed);
-            slot.rest.store(Rest { product: u32::MAX - 100, front: 0, back: 0 }.word(), Relaxed);
+        let queues = WorkQueues::new(2);
+        for queue in &queues.0 {
+            queue.products.store(u32::MAX - 100, Relaxed);
+            queue.rest.store(Rest { product: u32::MAX - 100, front: 0, back: 0 }.word(), Relaxed);
         }
-        all_are_taken_once(&claims, 2, 300, |_| {});
+        all_are_taken_once(&queues, 2, 300, |_| {});
     }
 
     #[test]
     fn own_columns_come_first_and_in_order_and_those_of_others_from_the_end() {
-        let claims = Claims::new(2);
+        let queues = WorkQueues::new(2);
         // 60 panels and a part of one: 30 of the first worker and 31 of the second.
-        let second = claims.enter(1, 965);
+        let second = queues.enter(1, 965);
         let blocks: Vec<_> = std::iter::from_fn(|| second.next(256)).collect();
         let starts = [480, 736, 864, 928, 352, 224, 96, 32, 0];
         let ends = [736, 864, 928, 965, 480, 352, 224, 96, 32];
         let expected: Vec<_> = starts.into_iter().zip(ends).map(|(start, end)| start..end).collect();
         assert_eq!(blocks, expected);
         // It goes on, and the first one comes to what has been done, and to what has been begun.
-        let next = claims.enter(1, 100);
+        let next = queues.enter(1, 100);
         assert_eq!(next.next(256), Some(48..100));
-        assert_eq!(claims.enter(0, 965).next(256), None);
-        let late = claims.enter(0, 100);
+        assert_eq!(queues.enter(0, 965).next(256), None);
+        let late = queues.enter(0, 100);
         assert_eq!((late.next(256), late.next(256)), (Some(0..48), None));
         assert_eq!(next.next(256), None);
     }

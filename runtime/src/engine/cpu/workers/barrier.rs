@@ -13,14 +13,14 @@ const YIELDS: u32 = 20;
 
 /// One worker's count of arrivals, on cache lines of its own (processors fetch them in pairs).
 #[repr(align(128))]
-struct Slot(AtomicU32);
+struct Arrivals(AtomicU32);
 
 /// Where workers wait for each other, any number of times.
 ///
 /// Each worker counts its own arrivals and reads the others' counts, so that two workers exchange one cache line each. A
 /// worker that has waited long sleeps, so that a machine with more workers than cores gets on.
 pub struct Barrier {
-    slots: Box<[Slot]>,
+    arrivals: Box<[Arrivals]>,
     spins: u32,
     poisoned: AtomicBool,
     sleepers: AtomicU32,
@@ -33,7 +33,7 @@ impl Barrier {
     pub fn new(workers: usize) -> Barrier {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         Barrier {
-            slots: (0..workers).map(|_| Slot(AtomicU32::new(0))).collect(),
+            arrivals: (0..workers).map(|_| Arrivals(AtomicU32::new(0))).collect(),
             // With fewer cores than workers the one waited for may need this one's core.
             spins: if workers <= cores { SPINS } else { 0 },
             poisoned: AtomicBool::new(false),
@@ -48,8 +48,8 @@ impl Barrier {
     ///
     /// `worker` is the caller's number; no two threads may wait under the same one.
     pub fn wait(&self, worker: u32) -> bool {
-        if self.slots.len() > 1 {
-            let Some(own) = self.slots.get(worker as usize) else { return false };
+        if self.arrivals.len() > 1 {
+            let Some(own) = self.arrivals.get(worker as usize) else { return false };
             let target = own.0.load(Ordering::Relaxed).wrapping_add(1);
             // The arrival must be visible before the sleepers are counted: see `sleep`.
             own.0.store(target, Ordering::SeqCst);
@@ -75,8 +75,8 @@ impl Barrier {
     /// Whether every worker has arrived `target` times, or none will be waited for.
     fn done(&self, target: u32) -> bool {
         // A worker can be ahead by one; the difference is right even after the count has wrapped around.
-        let arrived = |slot: &Slot| slot.0.load(Ordering::SeqCst).wrapping_sub(target) as i32 >= 0;
-        self.slots.iter().all(arrived) || self.poisoned.load(Ordering::SeqCst)
+        let arrived = |one: &Arrivals| one.0.load(Ordering::SeqCst).wrapping_sub(target) as i32 >= 0;
+        self.arrivals.iter().all(arrived) || self.poisoned.load(Ordering::SeqCst)
     }
 
     fn await_arrivals(&self, target: u32) {
@@ -97,8 +97,8 @@ impl Barrier {
 
     fn sleep(&self, target: u32) {
         let mut held = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        // Whoever arrives after this line wakes the sleepers; whoever arrived before it is seen by `done`. He who wakes
-        // takes the lock, so that he cannot do it between `done` and the wait.
+        // A worker that arrives after this line wakes the sleepers; one that arrived before it is seen by `done`. To wake
+        // takes the lock, so it cannot happen between `done` and the wait.
         self.sleepers.fetch_add(1, Ordering::SeqCst);
         while !self.done(target) {
             held = self.wake.wait(held).unwrap_or_else(PoisonError::into_inner);

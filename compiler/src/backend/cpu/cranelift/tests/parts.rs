@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::support::{Host, execute_steps, library, plan};
 use super::{TOLERANCE, agree, fill, module};
-use crate::backend::cpu::cranelift::{compile_with_marks, compile_with_text};
+use crate::backend::cpu::cranelift::{compile_with_probes, compile_with_text};
 use crate::kernel::{Machine, Module};
 
 /// More than one part holds.
@@ -90,15 +90,15 @@ fn no_function_calls_all_of_a_long_schedule() {
 }
 
 #[test]
-fn marks_are_numbered_through_all_parts() {
+fn probes_are_numbered_through_all_parts() {
     let module = long();
     let program = plan(&module, 1);
     let host = Host::new(1, 0, 0);
-    let native = compile_with_marks(&program, &library()).unwrap();
+    let native = compile_with_probes(&program, &library()).unwrap();
     execute_steps(&native, &program, &mut Machine::new(&module), &host, 1);
-    let marks = host.marks.into_inner().unwrap();
+    let probes = host.probes.into_inner().unwrap();
     for (number, leaf) in program.leaves().iter().enumerate() {
-        let passed = marks.iter().filter(|mark| mark.1 as usize == number).count();
+        let passed = probes.iter().filter(|probe| probe.1 as usize == number).count();
         let rounds = if leaf.in_loop { 3 } else { 1 };
         assert_eq!(passed, rounds, "leaf {number}");
     }

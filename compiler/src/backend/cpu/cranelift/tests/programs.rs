@@ -1,11 +1,11 @@
-//! Whole programs on the host's threads: the prologue, steps, marks, and what is kept of the text.
+//! Whole programs on the host's threads: the prologue, steps, probes, and what is kept of the text.
 
 use std::sync::atomic::Ordering;
 
 use super::support::{Host, execute_steps, library, plan};
 use super::{RECURRENT, TOLERANCE, agree, fill, module};
 use crate::backend::cpu::cranelift::{
-    Native, compile, compile_with_marks, compile_with_text, supported, target,
+    Native, compile, compile_with_probes, compile_with_text, supported, target,
 };
 use crate::kernel::{Machine, run};
 use crate::plan::{Steps, Task};
@@ -105,7 +105,7 @@ fn passed(steps: Steps<'_>, next: &mut u32) -> Vec<u32> {
 }
 
 #[test]
-fn each_worker_marks_each_leaf_in_order() {
+fn each_worker_passes_each_probe_in_order() {
     let module = module(RECURRENT);
     for workers in 1..=2 {
         let program = plan(&module, workers);
@@ -117,11 +117,12 @@ fn each_worker_marks_each_leaf_in_order() {
         let run = |native: Native| {
             let host = Host::new(workers, 0, 0);
             execute_steps(&native, &program, &mut Machine::new(&module), &host, 2);
-            host.marks.into_inner().unwrap()
+            host.probes.into_inner().unwrap()
         };
-        let marks = run(compile_with_marks(&program, &library()).unwrap());
+        let probes = run(compile_with_probes(&program, &library()).unwrap());
         for worker in 0..workers as u32 {
-            let own: Vec<u32> = marks.iter().filter(|mark| mark.0 == worker).map(|mark| mark.1).collect();
+            let own: Vec<u32> =
+                probes.iter().filter(|probe| probe.0 == worker).map(|probe| probe.1).collect();
             assert_eq!(own, step.repeat(2), "worker {worker} of {workers}");
         }
         assert_eq!(run(compile(&program, &library()).unwrap()), []);

@@ -68,8 +68,8 @@ pub struct Host {
     /// `begin_step` ends the run here.
     last_step: u64,
     pub finished: AtomicU64,
-    /// (worker, number) of each mark.
-    pub marks: Mutex<Vec<(u32, u32)>>,
+    /// (worker, number) of each probe.
+    pub probes: Mutex<Vec<(u32, u32)>>,
 }
 
 impl Host {
@@ -81,7 +81,7 @@ impl Host {
             now: AtomicU64::new(first_step),
             last_step: u64::MAX,
             finished: AtomicU64::new(0),
-            marks: Mutex::new(Vec::new()),
+            probes: Mutex::new(Vec::new()),
         }
     }
 
@@ -137,7 +137,7 @@ pub fn execute_steps(
         workers: program.workers as u32,
         prepared: 0,
         host: std::ptr::from_ref(host).cast_mut().cast::<c_void>(),
-        claims: claims(),
+        queues: queues(),
     };
     let run = &raw mut run as usize;
     let entry = native.entry();
@@ -177,7 +177,7 @@ fn copy_out(program: &Program, machine: &mut Machine<f32>, arena: *const u8) {
 }
 
 pub fn library() -> Library {
-    Library { gemm, pack, scatter, distinct, barrier, begin_step, end_step, random_key, mark }
+    Library { gemm, pack, scatter, distinct, barrier, begin_step, end_step, random_key, probe }
 }
 
 fn ranges(m: u32, n: u32, cut: Cut, worker: u32, workers: u32) -> (Range<usize>, Range<usize>) {
@@ -195,10 +195,10 @@ fn bf16_place(k: usize, l: usize, j: usize) -> usize {
     2 * (j / PANEL * PANEL * k.div_ceil(2) + l / 2 * PANEL + j % PANEL) + l % 2
 }
 
-/// What products have to find as their claims.
-fn claims() -> *const c_void {
-    static CLAIMS: u8 = 0;
-    (&raw const CLAIMS).cast()
+/// What products have to find as their queues.
+fn queues() -> *const c_void {
+    static QUEUES: u8 = 0;
+    (&raw const QUEUES).cast()
 }
 
 unsafe extern "C" fn gemm(shape: *const GemmShape, places: *const GemmPlaces, worker: u32, workers: u32) {
@@ -225,8 +225,8 @@ unsafe fn part_of_gemm(shape: &GemmShape, places: &GemmPlaces, worker: u32, work
     // SAFETY: as the caller says.
     unsafe {
         let s = *shape;
-        let GemmPlaces { a, b, c, prefix, right_sums, squares, claims: passed } = *places;
-        assert_eq!(passed, claims());
+        let GemmPlaces { a, b, c, prefix, right_sums, squares, queues: passed } = *places;
+        assert_eq!(passed, queues());
         let (rows, columns) = ranges(s.m, s.n, s.cut, worker, workers);
         let k = s.k as usize;
         if !right_sums.is_null() && rows.start == 0 && !rows.is_empty() {
@@ -391,7 +391,7 @@ unsafe extern "C" fn random_key(run: *mut Run, stream: u32) -> u32 {
     scalar::random_key(host.seed, host.now.load(Ordering::SeqCst), stream)
 }
 
-unsafe extern "C" fn mark(run: *mut Run, worker: u32, number: u32) {
+unsafe extern "C" fn probe(run: *mut Run, worker: u32, number: u32) {
     // SAFETY: called by compiled code with its run.
-    unsafe { host(run) }.marks.lock().unwrap().push((worker, number));
+    unsafe { host(run) }.probes.lock().unwrap().push((worker, number));
 }

@@ -5,15 +5,15 @@ use std::arch::x86_64::*;
 
 use crate::engine::cpu::gemm::cache::{far_enough, prefetch};
 use crate::engine::cpu::gemm::direct::{COLUMNS, SUMS};
-use crate::engine::cpu::gemm::dots::LANES;
-use crate::engine::cpu::gemm::product::{Product, cut, in_order};
+use crate::engine::cpu::gemm::dots::PARTIAL_SUMS;
+use crate::engine::cpu::gemm::product::{Product, in_order, pieces};
 
 /// Numbers of a vector.
 const WIDTH: usize = 16;
 /// Vectors of a row that are added in one round: so few rounds that the processor knows when the last one comes.
 const SIDE_BY_SIDE: usize = 8;
-/// Vectors of the lanes of a scalar product.
-const VECTORS: usize = LANES / WIDTH;
+/// Vectors of the partial sums of a scalar product.
+const VECTORS: usize = PARTIAL_SUMS / WIDTH;
 /// The most elements of a column of B that are asked for before they are read: two such runs are in the first-level cache at a
 /// time.
 const AHEAD: usize = 2048;
@@ -45,10 +45,10 @@ unsafe fn sum_rows<const ROWS: usize>(p: &Product, b: *const f32, apart: usize) 
     let sums = sums.as_chunks_mut::<ROWS>().0;
     // A row that was read a moment ago need not be asked for.
     let ahead = if p.from_end { None } else { Some(far_enough(apart)) };
-    for columns in cut(0..p.n, COLUMNS.min(WIDTH * sums.len())) {
+    for columns in pieces(0..p.n, COLUMNS.min(WIDTH * sums.len())) {
         let b = b.wrapping_add(columns.start);
         let sums = &mut sums[..columns.len().div_ceil(WIDTH)];
-        for block in cut(0..p.k, p.k_block) {
+        for block in pieces(0..p.k, p.k_block) {
             sums.fill([_mm512_setzero_ps(); ROWS]);
             let rows = Rows::of(p, b, apart, block.start);
             // SAFETY: A and B have these rows, of so many columns.
@@ -213,7 +213,7 @@ unsafe fn columns<const ROWS: usize>(p: &Product, b: *const f32, apart: usize) {
     }
 }
 
-/// The lanes of the scalar products of a column of B with each row of A.
+/// The partial sums of the scalar products of a column of B with each row of A.
 #[inline]
 #[target_feature(enable = "avx512f")]
 unsafe fn products<const ROWS: usize>(
@@ -223,7 +223,7 @@ unsafe fn products<const ROWS: usize>(
 ) -> [[__m512; VECTORS]; ROWS] {
     let mut sums = [[_mm512_setzero_ps(); VECTORS]; ROWS];
     let mut k = 0;
-    while k + LANES <= p.k {
+    while k + PARTIAL_SUMS <= p.k {
         for vector in 0..VECTORS {
             let k = k + WIDTH * vector;
             if let Some(ahead) = ahead {
@@ -238,7 +238,7 @@ unsafe fn products<const ROWS: usize>(
                 }
             }
         }
-        k += LANES;
+        k += PARTIAL_SUMS;
     }
     if k < p.k {
         for vector in 0..VECTORS {
@@ -257,7 +257,7 @@ unsafe fn products<const ROWS: usize>(
     sums
 }
 
-/// The sum of all lanes, by halves.
+/// The sum of the partial sums, by halves.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn total(&[a, b, c, d]: &[__m512; VECTORS]) -> f32 {

@@ -6,7 +6,7 @@ use std::ops::Range;
 use lstmc_compiler::kernel::{Format, PANEL};
 
 use crate::engine::cpu::gemm::product::Panels;
-use crate::engine::cpu::gemm::product::{Product, cut};
+use crate::engine::cpu::gemm::product::{Product, pieces};
 
 const F32: u32 = 0;
 const BF16: u32 = 1;
@@ -77,7 +77,7 @@ unsafe fn group<const ROWS: usize, const PANELS: usize, const FORMAT: u32>(
             *scales = unsafe { _mm512_loadu_ps(b.panel(first + i).scales) };
         }
     }
-    for block in cut(0..p.k, p.k_block) {
+    for block in pieces(0..p.k, p.k_block) {
         // SAFETY: as the caller promised.
         unsafe { columns::<ROWS, PANELS, FORMAT>(p, b, first, block, &scales) };
     }

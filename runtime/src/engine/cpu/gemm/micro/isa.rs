@@ -52,23 +52,24 @@ pub(super) fn thirds<const N: usize>(a: *const f32, a_apart: usize) -> [*const f
 /// Computes a [`Tile`] of a fixed number of rows and panels, in one of two [`Forms`].
 pub type TileFn = unsafe fn(&Tile);
 
-/// `to[p * apart + i] = from[i * row + p]` for `i < rows <= 16` and `p < k`: `(from, row, rows, k, to, apart)`, where
-/// `apart >= rows`. If `apart` is 16, elements from `rows` on become zero; otherwise up to [`crate::engine::cpu::gemm::packing::OVERRUN`]
+/// `to[p * apart + i] = from[i * row + p]` for `i < rows <= 16` and `p < k`, where `apart >= rows`. If `apart` is 16, elements from `rows` on become zero; otherwise up to [`crate::engine::cpu::gemm::packing::OVERRUN`]
 /// elements after the last are overwritten.
-pub type InterleaveFn = unsafe fn(*const f32, usize, usize, usize, *mut f32, usize);
+pub type InterleaveFn =
+    unsafe fn(from: *const f32, row: usize, rows: usize, k: usize, to: *mut f32, apart: usize);
 
 /// [`crate::engine::cpu::gemm::direct::run`] or [`crate::engine::cpu::gemm::dots::run`] on one instruction set.
-pub type DirectFn = unsafe fn(&Product, *const f32, usize);
+pub type DirectFn = unsafe fn(product: &Product, b: *const f32, apart: usize);
 
 /// [`crate::engine::cpu::gemm::stream::run`] on one instruction set.
-pub type StreamFn = unsafe fn(&Product, Panels);
+pub type StreamFn = unsafe fn(product: &Product, b: Panels);
 
 /// [`crate::engine::cpu::gemm::fused_sums::squares`] on one instruction set.
-pub type SquaresFn = unsafe fn(*const f32, usize, usize, usize, *mut f32, bool);
+pub type SquaresFn =
+    unsafe fn(c: *const f32, c_row: usize, rows: usize, width: usize, to: *mut f32, add: bool);
 
-/// Numbers in [`crate::engine::cpu::gemm::packing::Layout::Pairs`] from rows of `f32`: `(from, apart, width, k, to)`, of `k` rows of `width`
+/// Numbers in [`crate::engine::cpu::gemm::packing::Layout::Pairs`] from rows of `f32`, of `k` rows of `width`
 /// numbers that lie `apart` from one to the next. The last pair of an odd `k` is with zero.
-pub type PairFn = unsafe fn(*const f32, usize, usize, usize, *mut f32);
+pub type PairFn = unsafe fn(from: *const f32, apart: usize, width: usize, k: usize, to: *mut f32);
 
 /// The tiles of one height.
 pub struct Height {
@@ -145,7 +146,7 @@ impl Tiles {
 
     /// Panels to take at once for `m` rows.
     pub fn panels(&self, m: usize) -> usize {
-        // Of the tiles that `m` is cut into, which differ by one, the higher one.
+        // Of the tiles that make up `m`, which differ by one, the higher one.
         let height = m.div_ceil(m.div_ceil(self.rows()).max(1));
         self.heights[height.max(1) - 1].panels
     }

@@ -7,7 +7,7 @@ use lstmc_compiler::backend::cpu::abi::{Cut::AnyColumns, GemmPlaces, GemmShape, 
 use lstmc_compiler::kernel::Precision::F32;
 
 use super::super::micro::{self, Isa};
-use super::super::{Claims, steals};
+use super::super::{WorkQueues, steals};
 use super::super::{gemm, gemm_on};
 use super::{Case, Columns, NN, NT, Rows, TN, bits, places};
 
@@ -30,11 +30,11 @@ fn cases() -> Vec<Case> {
 }
 
 /// Places in `results`.
-fn of(a: &[f32], b: &[f32], results: &mut Results, claims: Option<&Claims>) -> GemmPlaces {
+fn of(a: &[f32], b: &[f32], results: &mut Results, queues: Option<&WorkQueues>) -> GemmPlaces {
     GemmPlaces {
         right_sums: results.sums.as_mut_ptr(),
         squares: results.squares.as_mut_ptr(),
-        claims: claims.map_or(std::ptr::null(), |claims| std::ptr::from_ref(claims).cast()),
+        queues: queues.map_or(std::ptr::null(), |queues| std::ptr::from_ref(queues).cast()),
         ..places(a, b, &mut results.c)
     }
 }
@@ -61,7 +61,7 @@ unsafe impl Sync for Shared {}
 
 impl Shared {
     fn run(&self, isa: &'static Isa, worker: u32, workers: u32) {
-        // SAFETY: the operands have the lengths that the shape asks for; the claims are for these workers.
+        // SAFETY: the operands have the lengths that the shape asks for; the queues are for these workers.
         unsafe { gemm_on(isa, &self.0, &self.1, worker, workers) };
     }
 }
@@ -82,16 +82,16 @@ fn who_takes_which_columns_changes_no_bit() {
                 assert_eq!(bits(&found.squares), bits(&expected.squares), "{label}: squares");
             };
             for workers in [2, 3] {
-                let claims = Claims::new(workers as usize);
+                let queues = WorkQueues::new(workers as usize);
                 for round in 0..3 {
                     let mut found = untouched.clone();
-                    let product = Shared(shape, of(&a, &b, &mut found, Some(&claims)));
+                    let product = Shared(shape, of(&a, &b, &mut found, Some(&queues)));
                     at_once(workers, |worker| product.run(isa, worker, workers));
                     same(&found, &format!("{workers} workers, round {round}"));
                 }
                 // A worker that is alone does everything, and what it did is not done again.
                 let mut found = untouched.clone();
-                let product = Shared(shape, of(&a, &b, &mut found, Some(&claims)));
+                let product = Shared(shape, of(&a, &b, &mut found, Some(&queues)));
                 product.run(isa, 1, workers);
                 same(&found, "one of several");
                 (0..workers)
@@ -111,24 +111,24 @@ fn products_of_the_first_rows_share_columns_too() {
         let shape = case.shape(None, AnyColumns);
         let rows = if case.form == TN { case.k } else { case.m };
         for count in [1, rows as u32 - 1, rows as u32] {
-            let run = |workers, claims: Option<&Claims>| {
+            let run = |workers, queues: Option<&WorkQueues>| {
                 let mut found = c.clone();
-                let claims = claims.map_or(std::ptr::null(), |claims| std::ptr::from_ref(claims).cast());
+                let queues = queues.map_or(std::ptr::null(), |queues| std::ptr::from_ref(queues).cast());
                 let product =
-                    Shared(shape, GemmPlaces { prefix: &count, claims, ..places(&a, &b, &mut found) });
+                    Shared(shape, GemmPlaces { prefix: &count, queues, ..places(&a, &b, &mut found) });
                 at_once(workers, |worker| {
                     let Shared(shape, places) = &product;
-                    // SAFETY: the operands have the lengths that the shape asks for; the claims are for these workers.
+                    // SAFETY: the operands have the lengths that the shape asks for; the queues are for these workers.
                     unsafe { gemm(shape, places, worker, workers) };
                 });
                 bits(&found)
             };
             let expected = run(1, None);
             for workers in [2, 3] {
-                let claims = Claims::new(workers as usize);
+                let queues = WorkQueues::new(workers as usize);
                 for _ in 0..3 {
                     assert_eq!(
-                        run(workers, Some(&claims)),
+                        run(workers, Some(&queues)),
                         expected,
                         "{case:?}: {count} rows, {workers} workers"
                     );

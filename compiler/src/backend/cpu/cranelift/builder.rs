@@ -50,7 +50,7 @@ pub(super) struct Vectors {
 }
 
 /// A kernel's function while it is generated.
-pub(super) struct Emitter<'e, 'f> {
+pub(super) struct KernelBuilder<'e, 'f> {
     pub b: FunctionBuilder<'f>,
     pub program: &'e Program,
     pub kernel: &'e Kernel,
@@ -85,7 +85,7 @@ pub(super) enum Bounds {
     Share(Value, Value),
 }
 
-impl<'f> Emitter<'_, 'f> {
+impl<'f> KernelBuilder<'_, 'f> {
     pub fn math(&mut self) -> Math<'_, 'f> {
         Math { b: &mut self.b, fma: self.fma, functions: self.functions }
     }
@@ -117,14 +117,14 @@ impl<'f> Emitter<'_, 'f> {
 
     pub fn real(&self, var: Var) -> &Values {
         match self.vars.get(&var) {
-            Some(Variable::Real(lanes)) => lanes,
+            Some(Variable::Real(values)) => values,
             _ => panic!("internal error: kernel {:?}: {var:?} is not a real", self.kernel.name),
         }
     }
 
     pub fn id(&self, var: Var) -> &Values {
         match self.vars.get(&var) {
-            Some(Variable::Id(lanes)) => lanes,
+            Some(Variable::Id(values)) => values,
             _ => panic!("internal error: kernel {:?}: {var:?} is not an id", self.kernel.name),
         }
     }
