@@ -5,5 +5,6 @@
 
 pub mod cpu;
 mod elementary;
+pub mod ptx;
 #[cfg(test)]
 mod suite;

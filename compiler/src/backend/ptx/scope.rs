@@ -1,0 +1,215 @@
+//! Where code stands: which CTA runs it, what its indices are, and where buffers lie.
+
+use std::collections::HashMap;
+
+use super::lanes;
+use super::text::{Operand, Pred, Reg, Wide, Writer};
+use crate::kernel::{Address, BufferId, Index, Time};
+
+/// Threads of a CTA, in every entry.
+pub(super) const THREADS: usize = 256;
+
+/// Threads of a warp.
+pub(super) const WARP: usize = 32;
+
+/// The parameters of every entry: the arena, and the numbers of the run and its step (see [`super::Control`]).
+pub(super) const PARAMETERS: [(&str, &str); 2] = [("u64", "arena"), ("u64", "control")];
+
+/// The round of the innermost time loop.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Round {
+    /// Its number, and the numbers of the first and the last round that are run.
+    pub now: Reg,
+    pub first: u32,
+    pub last: u32,
+}
+
+/// An entry while it is written.
+#[derive(Debug)]
+pub(super) struct Scope<'a> {
+    pub w: Writer,
+    /// Byte offset of each buffer in the arena.
+    offsets: &'a [usize],
+    arena: Wide,
+    control: Wide,
+    /// This CTA's number, how many there are, and this thread's number in it.
+    pub cta: Reg,
+    pub ctas: Reg,
+    pub thread: Reg,
+    times: HashMap<Time, Reg>,
+    /// Of the time loops around, innermost last.
+    rounds: Vec<Round>,
+    bases: HashMap<BufferId, Wide>,
+    keys: HashMap<u32, Reg>,
+}
+
+impl<'a> Scope<'a> {
+    pub fn new(offsets: &'a [usize]) -> Self {
+        let mut w = Writer::default();
+        let [arena, control] = ["arena", "control"].map(|name| {
+            let to = w.wide();
+            w.line(format_args!("ld.param.u64 {to}, [{name}]"));
+            w.line(format_args!("cvta.to.global.u64 {to}, {to}"));
+            to
+        });
+        let [cta, ctas, thread] = ["ctaid", "nctaid", "tid"].map(|name| {
+            let to = w.reg();
+            w.line(format_args!("mov.u32 {to}, %{name}.x"));
+            to
+        });
+        let (times, rounds, bases, keys) = (HashMap::new(), vec![], HashMap::new(), HashMap::new());
+        w.close_head();
+        Self { w, offsets, arena, control, cta, ctas, thread, times, rounds, bases, keys }
+    }
+
+    /// The first byte of a buffer, in the arena.
+    pub fn offset(&self, buffer: BufferId) -> usize {
+        self.offsets[buffer.0 as usize]
+    }
+
+    /// What `body` writes is in a round of a time loop.
+    pub fn in_round<T>(&mut self, time: Time, round: Round, body: impl FnOnce(&mut Self) -> T) -> T {
+        self.times.insert(time, round.now);
+        self.rounds.push(round);
+        let result = body(self);
+        self.rounds.pop();
+        result
+    }
+
+    /// The round of the innermost time loop around, if there is one.
+    pub fn round(&self) -> Option<Round> {
+        self.rounds.last().copied()
+    }
+
+    /// `for (i = start; i < end; i += step) body(i)`, on unsigned numbers.
+    pub fn each(
+        &mut self,
+        start: impl Into<Operand>,
+        end: impl Into<Operand>,
+        step: impl Into<Operand>,
+        body: impl FnOnce(&mut Self, Reg),
+    ) {
+        let (end, step) = (end.into(), step.into());
+        let i = self.w.op("mov.b32", [start.into()]);
+        let (again, done) = (self.w.label(), self.w.label());
+        self.w.place(again);
+        let over = self.w.compare("setp.ge.u32", i, end);
+        self.w.go_if(over, done);
+        body(self, i);
+        self.w.assign(i, "add.u32", [i.into(), step]);
+        self.w.go(again);
+        self.w.place(done);
+    }
+
+    /// `body` where the predicate holds.
+    pub fn when(&mut self, holds: Pred, body: impl FnOnce(&mut Self)) {
+        let end = self.w.label();
+        self.w.go_unless(holds, end);
+        body(self);
+        self.w.place(end);
+    }
+
+    /// The address of a buffer.
+    pub fn buffer(&mut self, buffer: BufferId) -> Wide {
+        let (arena, offset) = (self.arena, self.offset(buffer));
+        let w = &mut self.w;
+        *self.bases.entry(buffer).or_insert_with(|| {
+            w.first(|w| {
+                let to = w.wide();
+                w.line(format_args!("add.s64 {to}, {arena}, {offset}"));
+                to
+            })
+        })
+    }
+
+    /// An address in the control block.
+    pub fn control(&mut self, offset: usize) -> Wide {
+        let to = self.w.wide();
+        self.w.line(format_args!("add.s64 {to}, {}, {offset}", self.control));
+        to
+    }
+
+    /// The key of a stream of random numbers at this step.
+    pub fn random_key(&mut self, stream: u32) -> Reg {
+        let control = self.control;
+        let w = &mut self.w;
+        *self.keys.entry(stream).or_insert_with(|| {
+            w.first(|w| {
+                let [seed, step] = [0, 8].map(|offset| {
+                    let to = w.wide();
+                    w.line(format_args!("ld.global.u64 {to}, [{control}+{offset}]"));
+                    to
+                });
+                lanes::random_key(w, seed, step, stream)
+            })
+        })
+    }
+
+    /// `offset` plus each index times its stride; axes and ids are found by `find`.
+    pub fn flat(
+        &mut self,
+        offset: u32,
+        terms: &[(Index, usize)],
+        find: &impl Fn(Index) -> Option<Reg>,
+    ) -> Operand {
+        let mut sum: Operand = offset.into();
+        for &(index, stride) in terms {
+            let value = match index {
+                Index::Time(time) => self.times.get(&time).copied(),
+                _ => find(index),
+            };
+            let value = value.unwrap_or_else(|| panic!("internal error: {index} has no register"));
+            let stride = stride as u32;
+            sum = match (stride, sum) {
+                (0, _) => sum,
+                (1, Operand::Const(0)) => value.into(),
+                (1, _) => self.w.add(value, sum).into(),
+                (_, Operand::Const(0)) => self.w.mul(value, stride).into(),
+                _ => self.w.mad(value, stride, sum).into(),
+            };
+        }
+        sum
+    }
+
+    /// The address of an element, in brackets.
+    pub fn element(&mut self, at: &Address, find: &impl Fn(Index) -> Option<Reg>) -> String {
+        let base = self.buffer(at.buffer);
+        // A distance that fits an instruction stays out of the registers.
+        let bytes = at.offset * 4;
+        let (fixed, offset) = if bytes < 1 << 31 { (bytes, 0) } else { (0, at.offset as u32) };
+        match self.flat(offset, &at.terms, find) {
+            Operand::Const(elements) => {
+                let to = self.w.wide();
+                self.w.line(format_args!("add.s64 {to}, {base}, {}", elements as u64 * 4));
+                format!("[{to}+{fixed}]")
+            }
+            Operand::Reg(elements) => {
+                let to = self.w.wide();
+                self.w.line(format_args!("mad.wide.u32 {to}, {elements}, 4, {base}"));
+                format!("[{to}+{fixed}]")
+            }
+        }
+    }
+
+    /// The address of an element that varies with time only, as a register.
+    pub fn pointer(&mut self, at: &Address) -> Wide {
+        let base = self.buffer(at.buffer);
+        let elements = self.flat(0, &at.terms, &|_| None);
+        let to = self.w.wide();
+        match elements {
+            Operand::Const(_) => self.w.line(format_args!("add.s64 {to}, {base}, {}", at.offset * 4)),
+            Operand::Reg(elements) => {
+                self.w.line(format_args!("mad.wide.u32 {to}, {elements}, 4, {base}"));
+                self.w.line(format_args!("add.s64 {to}, {to}, {}", at.offset * 4));
+            }
+        }
+        to
+    }
+
+    /// The number of this thread among those of all CTAs, and how many there are.
+    pub fn thread_of_all(&mut self) -> (Reg, Reg) {
+        let (cta, ctas, thread) = (self.cta, self.ctas, self.thread);
+        let own = self.w.mad(cta, THREADS as u32, thread);
+        (own, self.w.mul(ctas, THREADS as u32))
+    }
+}

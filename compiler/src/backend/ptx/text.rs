@@ -1,0 +1,246 @@
+//! PTX text, an instruction at a time: fresh registers, labels, loops, and the frame of an entry.
+//!
+//! Registers are untyped (`.b32`, `.b64`, `.b16`, predicates), as PTX allows for every instruction used here, so that a real
+//! and its bits are one register. Rounding is always spelled out (`add.rn.f32`): the assembler may contract what says nothing.
+
+use std::fmt::{self, Display, Formatter, Write};
+
+/// A register of 32 bits: a real, an index or an id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Reg(u32);
+
+/// A register of 64 bits: an address or a double.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Wide(u32);
+
+/// A predicate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pred(u32);
+
+/// A label.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Label(u32);
+
+/// A register or a constant of 32 bits.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Operand {
+    Reg(Reg),
+    Const(u32),
+}
+
+impl Display for Reg {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "%r{}", self.0)
+    }
+}
+
+impl Display for Wide {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "%d{}", self.0)
+    }
+}
+
+impl Display for Pred {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "%p{}", self.0)
+    }
+}
+
+impl Display for Label {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "L{}", self.0)
+    }
+}
+
+impl Display for Operand {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Operand::Reg(reg) => write!(f, "{reg}"),
+            Operand::Const(value) => write!(f, "{value}"),
+        }
+    }
+}
+
+impl From<Reg> for Operand {
+    fn from(reg: Reg) -> Self {
+        Operand::Reg(reg)
+    }
+}
+
+impl From<u32> for Operand {
+    fn from(value: u32) -> Self {
+        Operand::Const(value)
+    }
+}
+
+/// The body of an entry while it is written.
+#[derive(Debug, Default)]
+pub(super) struct Writer {
+    /// What comes first, and is known everywhere.
+    head: String,
+    lines: String,
+    registers: u32,
+    wide: u32,
+    predicates: u32,
+    labels: u32,
+    shared_bytes: usize,
+}
+
+impl Writer {
+    pub fn reg(&mut self) -> Reg {
+        self.registers += 1;
+        Reg(self.registers - 1)
+    }
+
+    pub fn wide(&mut self) -> Wide {
+        self.wide += 1;
+        Wide(self.wide - 1)
+    }
+
+    pub fn pred(&mut self) -> Pred {
+        self.predicates += 1;
+        Pred(self.predicates - 1)
+    }
+
+    pub fn label(&mut self) -> Label {
+        self.labels += 1;
+        Label(self.labels - 1)
+    }
+
+    pub fn place(&mut self, label: Label) {
+        let _ = writeln!(self.lines, "{label}:");
+    }
+
+    /// One instruction, without its semicolon.
+    pub fn line(&mut self, text: impl Display) {
+        let _ = writeln!(self.lines, "\t{text};");
+    }
+
+    /// Instructions that stand before everything else.
+    pub fn first<T>(&mut self, write: impl FnOnce(&mut Self) -> T) -> T {
+        let body = std::mem::take(&mut self.lines);
+        let result = write(self);
+        let first = std::mem::replace(&mut self.lines, body);
+        self.head.push_str(&first);
+        result
+    }
+
+    /// What has been written so far comes first.
+    pub fn close_head(&mut self) {
+        self.head = std::mem::take(&mut self.lines);
+    }
+
+    pub fn note(&mut self, text: impl Display) {
+        let _ = writeln!(self.lines, "\t// {text}");
+    }
+
+    /// `name result, operands..`, of 32 bits.
+    pub fn op<const N: usize>(&mut self, name: &str, operands: [Operand; N]) -> Reg {
+        let to = self.reg();
+        self.assign(to, name, operands);
+        to
+    }
+
+    /// As [`Writer::op`] into a register that is there already.
+    pub fn assign<const N: usize>(&mut self, to: Reg, name: &str, operands: [Operand; N]) {
+        let list: Vec<String> = operands.iter().map(Operand::to_string).collect();
+        self.line(format_args!("{name} {to}, {}", list.join(", ")));
+    }
+
+    pub fn add(&mut self, a: impl Into<Operand>, b: impl Into<Operand>) -> Reg {
+        self.op("add.u32", [a.into(), b.into()])
+    }
+
+    pub fn mul(&mut self, a: impl Into<Operand>, b: impl Into<Operand>) -> Reg {
+        self.op("mul.lo.u32", [a.into(), b.into()])
+    }
+
+    pub fn mad(&mut self, a: impl Into<Operand>, b: impl Into<Operand>, c: impl Into<Operand>) -> Reg {
+        self.op("mad.lo.u32", [a.into(), b.into(), c.into()])
+    }
+
+    /// The bits in a register.
+    pub fn bits(&mut self, bits: u32) -> Reg {
+        self.op("mov.b32", [bits.into()])
+    }
+
+    pub fn real(&mut self, value: f32) -> Reg {
+        let to = self.reg();
+        self.line(format_args!("mov.b32 {to}, 0x{:08X}", value.to_bits()));
+        to
+    }
+
+    /// `name predicate, a, b`
+    pub fn compare(&mut self, name: &str, a: impl Into<Operand>, b: impl Into<Operand>) -> Pred {
+        let to = self.pred();
+        self.line(format_args!("{name} {to}, {}, {}", a.into(), b.into()));
+        to
+    }
+
+    pub fn both(&mut self, a: Pred, b: Pred) -> Pred {
+        let to = self.pred();
+        self.line(format_args!("and.pred {to}, {a}, {b}"));
+        to
+    }
+
+    /// `answers[0]` where the predicate holds, else `answers[1]`.
+    pub fn choose(&mut self, holds: Pred, answers: [Operand; 2]) -> Reg {
+        let to = self.reg();
+        self.line(format_args!("selp.b32 {to}, {}, {}, {holds}", answers[0], answers[1]));
+        to
+    }
+
+    pub fn go(&mut self, to: Label) {
+        self.line(format_args!("bra {to}"));
+    }
+
+    pub fn go_if(&mut self, holds: Pred, to: Label) {
+        self.line(format_args!("@{holds} bra {to}"));
+    }
+
+    pub fn go_unless(&mut self, holds: Pred, to: Label) {
+        self.line(format_args!("@!{holds} bra {to}"));
+    }
+
+    /// Bytes of shared memory that are free for this use, as an offset. Uses that are never alive at once may have the same.
+    pub fn shared(&mut self, bytes: usize) {
+        self.shared_bytes = self.shared_bytes.max(bytes);
+    }
+
+    /// The address of the entry's shared memory.
+    pub fn shared_base(&mut self) -> Reg {
+        let to = self.reg();
+        self.line(format_args!("mov.u32 {to}, scratch"));
+        to
+    }
+
+    /// Every thread of the CTA waits until all have come here; what they wrote is seen by all.
+    pub fn sync(&mut self) {
+        self.line("bar.sync 0");
+    }
+
+    /// The entry as text, for CTAs of `threads`.
+    pub fn entry(&self, name: &str, threads: usize, parameters: &[(&str, &str)]) -> String {
+        let mut text = String::new();
+        let parameters: Vec<String> =
+            parameters.iter().map(|(kind, name)| format!("\t.param .{kind} {name}")).collect();
+        let _ = writeln!(text, ".visible .entry {name}(\n{}\n)", parameters.join(",\n"));
+        let _ = writeln!(text, ".reqntid {threads}, 1, 1\n{{");
+        for (count, kind, name) in
+            [(self.registers, "b32", "r"), (self.wide, "b64", "d"), (self.predicates, "pred", "p")]
+        {
+            if count > 0 {
+                let _ = writeln!(text, "\t.reg .{kind} %{name}<{count}>;");
+            }
+        }
+        if self.shared_bytes > 0 {
+            let _ = writeln!(text, "\t.shared .align 16 .b8 scratch[{}];", self.shared_bytes);
+        }
+        let _ = write!(text, "{}{}\tret;\n}}\n", self.head, self.lines);
+        text
+    }
+
+    pub fn shared_bytes(&self) -> usize {
+        self.shared_bytes
+    }
+}

@@ -1,0 +1,83 @@
+//! Every kernel of every shipped model, assembled by NVIDIA's `ptxas` for each architecture.
+//!
+//! Skipped aloud where there is no `ptxas`, on the path or named by `LSTMC_PTXAS`.
+
+#[path = "support/mod.rs"]
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use lstmc_compiler::backend::ptx::{self, Architecture, Ptx};
+use lstmc_compiler::graph::Purpose;
+use lstmc_compiler::kernel::{self, Numbers, passes};
+use lstmc_compiler::model::Model;
+use lstmc_compiler::target::Target;
+use lstmc_compiler::{pipeline, plan};
+use support::random_models::checked;
+
+fn ptxas() -> Option<PathBuf> {
+    let named = std::env::var_os("LSTMC_PTXAS").map(PathBuf::from);
+    let path = named.unwrap_or_else(|| PathBuf::from("ptxas"));
+    let answers = Command::new(&path).arg("--version").output().is_ok_and(|output| output.status.success());
+    answers.then_some(path)
+}
+
+fn shipped() -> Vec<(String, Model)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models");
+    let mut found = vec![];
+    for folder in [root.clone(), root.join("cells")] {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "lstm") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                found.push((
+                    path.file_stem().unwrap().to_string_lossy().into(),
+                    checked(&text, 10_000).unwrap(),
+                ));
+            }
+        }
+    }
+    found
+}
+
+fn compile(model: &Model, purpose: Purpose, architecture: Architecture) -> Ptx {
+    let target = Target::cpu(1);
+    let graph = pipeline::graph_of(model, purpose, &target, &mut |_, _| {});
+    let module = passes::preamble(passes::collapse(kernel::lower(&graph, Numbers::default(), &target)));
+    let program = plan::plan(module, &target);
+    ptx::compile(&program.module, &program.offsets, architecture)
+}
+
+#[test]
+fn shipped_models_assemble() {
+    let Some(ptxas) = ptxas() else {
+        eprintln!("skipped: no ptxas on the path, and none is named by LSTMC_PTXAS");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    for (name, model) in shipped() {
+        for purpose in [Purpose::Train, Purpose::Evaluate, Purpose::Generate { tokens: 10 }] {
+            for architecture in [Architecture::SM_80, Architecture::SM_90] {
+                let path = folder.path().join("module.ptx");
+                std::fs::write(&path, compile(&model, purpose, architecture).text).unwrap();
+                if let Some(to) = std::env::var_os("LSTMC_KEEP") {
+                    std::fs::copy(
+                        &path,
+                        Path::new(&to).join(format!("{name}-{purpose:?}-{}.ptx", architecture.sm)),
+                    )
+                    .unwrap();
+                }
+                let arch = format!("-arch=sm_{}", architecture.sm);
+                let output =
+                    Command::new(&ptxas).args(["-v", &arch, "-o", "/dev/null"]).arg(&path).output().unwrap();
+                let log = String::from_utf8_lossy(&output.stderr);
+                assert!(output.status.success(), "{name}, {purpose:?}: {log}");
+                let spills = log
+                    .lines()
+                    .filter(|line| line.contains("spill") && !line.contains("0 bytes spill stores"));
+                assert_eq!(spills.collect::<Vec<_>>(), Vec::<&str>::new(), "{name}, {purpose:?}");
+            }
+        }
+    }
+}
