@@ -21,6 +21,10 @@
 //! Each stage imports only earlier stages, [`diag`], [`scalar`] and [`target`]; `grad` and `opt` do not know each other; back ends
 //! see `kernel` and `plan`. `tests/architecture.rs` keeps this true.
 
+// Tests that are shared with those outside the crate name it as they do.
+#[cfg(test)]
+extern crate self as lstmc_compiler;
+
 pub mod diag;
 pub mod scalar;
 

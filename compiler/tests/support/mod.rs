@@ -7,6 +7,7 @@
 pub mod differences;
 pub mod executors;
 pub mod files;
+pub mod gpu;
 pub mod random_graphs;
 pub mod random_models;
 pub mod simulator;

@@ -60,6 +60,10 @@ pub struct Launch {
 pub struct Control;
 
 impl Control {
+    /// Where the run's seed and the update's number lie, in bytes.
+    pub const SEED: usize = 0;
+    pub const STEP: usize = 8;
+
     /// Every counter has a line of its own.
     pub const LINE: usize = 128;
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::lanes;
+use super::{Control, lanes};
 use super::text::{Operand, Pred, Reg, Wide, Writer};
 use crate::kernel::{Address, BufferId, Index, Time};
 
@@ -135,7 +135,7 @@ impl<'a> Scope<'a> {
         let w = &mut self.w;
         *self.keys.entry(stream).or_insert_with(|| {
             w.first(|w| {
-                let [seed, step] = [0, 8].map(|offset| {
+                let [seed, step] = [Control::SEED, Control::STEP].map(|offset| {
                     let to = w.wide();
                     w.line(format_args!("ld.global.u64 {to}, [{control}+{offset}]"));
                     to
