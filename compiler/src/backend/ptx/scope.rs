@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::{Control, lanes};
 use super::text::{Operand, Pred, Reg, Wide, Writer};
+use super::{Control, lanes};
 use crate::kernel::{Address, BufferId, Index, Time};
 
 /// Threads of a CTA, in every entry.
