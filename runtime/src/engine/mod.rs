@@ -5,6 +5,7 @@
 //! nothing of where the numbers lie.
 
 pub mod cpu;
+mod layout;
 
 use std::borrow::Cow;
 use std::fmt::Debug;

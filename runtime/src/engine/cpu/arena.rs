@@ -4,16 +4,15 @@
 //! touched only from `begin_step` and `end_step`, when every worker but the caller waits at a barrier.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::ops::Range;
 use std::ptr::NonNull;
 use std::slice;
 
-use lstmc_compiler::graph::Elem;
-use lstmc_compiler::kernel::{Buffer, BufferKind, InputRole, OutputRole};
+use lstmc_compiler::kernel::{InputRole, OutputRole};
 use lstmc_compiler::plan::Program;
 
 use super::pages::Pages;
+use crate::engine::layout::{Layout, row_width};
 use crate::engine::{StepInputs, StepOutputs, Tensor, TensorKind};
 use crate::error::{Error, Result};
 use crate::memory;
@@ -25,30 +24,9 @@ pub const ALIGNMENT: usize = 64;
 #[derive(Debug)]
 pub struct Arena {
     memory: Memory,
-    buffers: Vec<Located>,
-    tensors: Vec<Tensor>,
-    /// Where each tensor lies.
-    places: Vec<Place>,
-    by_name: HashMap<String, usize>,
+    layout: Layout,
     /// Whether the program's prologue has run on the parameters as they are.
     prepared: bool,
-}
-
-/// A buffer, and where it lies.
-#[derive(Debug)]
-struct Located {
-    kind: BufferKind,
-    elem: Elem,
-    shape: Vec<usize>,
-    /// In 4-byte words.
-    words: Range<usize>,
-}
-
-/// Where a tensor lies: some columns of a buffer's last axis.
-#[derive(Clone, Debug, PartialEq)]
-struct Place {
-    buffer: usize,
-    columns: Range<usize>,
 }
 
 impl Arena {
@@ -79,30 +57,8 @@ impl Arena {
     }
 
     fn in_memory(program: &Program, memory: Memory) -> Self {
-        let name = &program.module.name;
-        let buffers = &program.module.buffers;
-        assert_eq!(buffers.len(), program.offsets.len(), "each buffer has its offset");
-        let located: Vec<Located> = buffers
-            .iter()
-            .zip(&program.offsets)
-            .map(|(buffer, &offset)| {
-                let words = offset / 4..offset / 4 + buffer.len();
-                assert!(
-                    offset % ALIGNMENT == 0 && words.end * 4 <= program.arena_bytes,
-                    "{} lies in the arena of {name}",
-                    buffer.name
-                );
-                let Buffer { kind, elem, shape, .. } = buffer.clone();
-                Located { kind, elem, shape, words }
-            })
-            .collect();
-        let (tensors, places): (Vec<_>, Vec<_>) = tensors(program).into_iter().unzip();
-        let by_name = tensors
-            .iter()
-            .enumerate()
-            .map(|(i, tensor): (usize, &Tensor)| (tensor.name.clone(), i))
-            .collect();
-        Self { memory, buffers: located, tensors, places, by_name, prepared: false }
+        assert!(program.offsets.iter().all(|offset| offset % ALIGNMENT == 0), "buffers start at whole lines");
+        Self { memory, layout: Layout::of(program), prepared: false }
     }
 
     pub fn bytes(&self) -> usize {
@@ -111,11 +67,7 @@ impl Arena {
 
     /// Parameters, optimizer state and carried state, in the program's order.
     pub fn tensors(&self) -> &[Tensor] {
-        &self.tensors
-    }
-
-    fn index(&self, name: &str) -> Result<usize> {
-        self.by_name.get(name).copied().ok_or_else(|| Error::MissingBuffer(name.into()))
+        self.layout.tensors()
     }
 
     /// A tensor's values as little-endian bytes, row by row: a view of the arena where the tensor is all of a buffer.
@@ -123,14 +75,13 @@ impl Arena {
     /// # Errors
     /// No tensor has this name.
     pub fn bytes_of(&self, name: &str) -> Result<Cow<'_, [u8]>> {
-        let index = self.index(name)?;
-        let Place { buffer, columns } = &self.places[index];
-        let buffer = &self.buffers[*buffer];
-        if cfg!(target_endian = "little") && columns.len() == row_width(&buffer.shape) {
+        let index = self.layout.index(name)?;
+        let (buffer, whole) = self.layout.buffer(index);
+        if cfg!(target_endian = "little") && whole {
             return Ok(Cow::Borrowed(self.memory.bytes(buffer.words.clone())));
         }
-        let mut bytes = Vec::with_capacity(self.tensors[index].len() * 4);
-        let values = self.rows(index).flat_map(|row| self.memory.reals(row));
+        let mut bytes = Vec::with_capacity(self.tensors()[index].len() * 4);
+        let values = self.layout.rows(index).flat_map(|row| self.memory.reals(row));
         bytes.extend(values.flat_map(|value| value.to_le_bytes()));
         Ok(Cow::Owned(bytes))
     }
@@ -140,7 +91,7 @@ impl Arena {
     /// # Errors
     /// No tensor has this name.
     pub fn fill(&mut self, name: &str, values: &mut dyn Iterator<Item = f32>) -> Result<()> {
-        let rows = self.rows(self.index(name)?);
+        let rows = self.layout.rows(self.layout.index(name)?);
         self.prepared = false;
         for row in rows {
             for (to, from) in self.memory.reals_mut(row).iter_mut().zip(&mut *values) {
@@ -155,17 +106,17 @@ impl Arena {
     /// # Errors
     /// A parameter that the other program does not have, or not with this shape.
     pub fn copy_params_from(&mut self, other: &Arena) -> Result<()> {
-        let params = self.tensors.iter().enumerate().filter(|(_, tensor)| tensor.kind == TensorKind::Param);
+        let params = self.tensors().iter().enumerate().filter(|(_, tensor)| tensor.kind == TensorKind::Param);
         let pairs: Vec<(usize, usize)> = params
             .map(|(to, tensor)| {
-                let from = other.index(&tensor.name)?;
-                let same = other.tensors[from].len() == tensor.len();
+                let from = other.layout.index(&tensor.name)?;
+                let same = other.tensors()[from].len() == tensor.len();
                 same.then_some((to, from)).ok_or_else(|| Error::MissingBuffer(tensor.name.clone()))
             })
             .collect::<Result<_>>()?;
         self.prepared = false;
         for (to, from) in pairs {
-            for (to, from) in self.rows(to).zip(other.rows(from)) {
+            for (to, from) in self.layout.rows(to).zip(other.layout.rows(from)) {
                 self.memory.reals_mut(to).copy_from_slice(other.memory.reals(from));
             }
         }
@@ -173,22 +124,13 @@ impl Arena {
     }
 
     fn reset(&mut self, which: impl Fn(TensorKind) -> bool) {
-        for index in 0..self.tensors.len() {
-            let kind = self.tensors[index].kind;
+        for index in 0..self.tensors().len() {
+            let kind = self.tensors()[index].kind;
             let (TensorKind::OptimizerState(start) | TensorKind::Carried(start)) = kind else { continue };
             if which(kind) {
-                self.rows(index).for_each(|row| self.memory.reals_mut(row).fill(start as f32));
+                self.layout.rows(index).for_each(|row| self.memory.reals_mut(row).fill(start as f32));
             }
         }
-    }
-
-    /// The word ranges of the rows of tensor number `index`.
-    fn rows(&self, index: usize) -> impl Iterator<Item = Range<usize>> + use<> {
-        let Place { buffer, columns } = self.places[index].clone();
-        let buffer = &self.buffers[buffer];
-        let (first, width) = (buffer.words.start, row_width(&buffer.shape));
-        let rows = buffer.words.len().checked_div(width).unwrap_or(0);
-        (0..rows).map(move |row| first + row * width + columns.start..first + row * width + columns.end)
     }
 
     /// The steps and rows of the tokens' buffer.
@@ -196,25 +138,12 @@ impl Arena {
     /// # Errors
     /// The program reads no tokens.
     pub fn batch_shape(&self) -> Result<[usize; 2]> {
-        let shape = &self.input(&InputRole::Tokens, "tokens")?.shape;
-        shape.as_slice().try_into().map_err(|_| Error::MissingBuffer("tokens of steps and rows".into()))
+        self.layout.batch_shape()
     }
 
     fn number(&self, role: &OutputRole, what: &str) -> Result<f32> {
-        let words = self.output(role, what)?.words.clone();
+        let words = self.layout.output(role, what)?.words.clone();
         self.memory.reals(words).first().copied().ok_or_else(|| Error::MissingBuffer(what.into()))
-    }
-
-    fn input(&self, role: &InputRole, what: &str) -> Result<&Located> {
-        let found =
-            self.buffers.iter().find(|buffer| matches!(&buffer.kind, BufferKind::Input(r) if r == role));
-        found.ok_or_else(|| Error::MissingBuffer(what.into()))
-    }
-
-    fn output(&self, role: &OutputRole, what: &str) -> Result<&Located> {
-        let found =
-            self.buffers.iter().find(|buffer| matches!(&buffer.kind, BufferKind::Output(r) if r == role));
-        found.filter(|buffer| buffer.elem == Elem::Real).ok_or_else(|| Error::MissingBuffer(what.into()))
     }
 
     /// Whether a run may rely on what the prologue of an earlier one has left: no parameter has been written since.
@@ -229,14 +158,15 @@ impl Arena {
 
 impl StepInputs for Arena {
     fn batch_mut(&mut self) -> Result<(&mut [u32], &mut [u32])> {
-        let tokens = self.input(&InputRole::Tokens, "tokens")?.words.clone();
-        let targets = self.input(&InputRole::Targets, "targets").map_or(0..0, |buffer| buffer.words.clone());
+        let tokens = self.layout.input(&InputRole::Tokens, "tokens")?.words.clone();
+        let targets =
+            self.layout.input(&InputRole::Targets, "targets").map_or(0..0, |buffer| buffer.words.clone());
         Ok(self.memory.ids_mut(tokens, targets))
     }
 
     fn set_rate_and_step(&mut self, rate: f32, step: u64) {
         for (role, value) in [(InputRole::Rate, rate), (InputRole::Step, step as f32)] {
-            if let Ok(words) = self.input(&role, "").map(|buffer| buffer.words.clone()) {
+            if let Ok(words) = self.layout.input(&role, "").map(|buffer| buffer.words.clone()) {
                 self.memory.reals_mut(words).fill(value);
             }
         }
@@ -257,69 +187,15 @@ impl StepOutputs for Arena {
     }
 
     fn outcomes(&self) -> Result<(&[f32], &[f32])> {
-        let losses = self.output(&OutputRole::Loss, "loss")?.words.clone();
-        let hits = self.output(&OutputRole::Hits, "hits")?.words.clone();
+        let losses = self.layout.output(&OutputRole::Loss, "loss")?.words.clone();
+        let hits = self.layout.output(&OutputRole::Hits, "hits")?.words.clone();
         Ok((self.memory.reals(losses), self.memory.reals(hits)))
     }
 
     fn probabilities(&self) -> Result<(&[f32], usize)> {
-        let buffer = self.output(&OutputRole::Probabilities, "probabilities")?;
+        let buffer = self.layout.output(&OutputRole::Probabilities, "probabilities")?;
         Ok((self.memory.reals(buffer.words.clone()), row_width(&buffer.shape)))
     }
-}
-
-/// The length of the last axis; a number is a row of one.
-fn row_width(shape: &[usize]) -> usize {
-    shape.last().copied().unwrap_or(1)
-}
-
-/// The long-lived tensors of a program. A parameter buffer, and the optimizer state shaped like it, is split into the
-/// model's own parameters, so that what is saved does not depend on how they were merged.
-fn tensors(program: &Program) -> Vec<(Tensor, Place)> {
-    let buffers = &program.module.buffers;
-    let parts = |name: &str| {
-        buffers.iter().find(|buffer| buffer.name == name).and_then(|buffer| match &buffer.kind {
-            BufferKind::Input(InputRole::Param { parts }) => Some(parts.as_slice()),
-            _ => None,
-        })
-    };
-    let mut tensors = Vec::new();
-    for (index, buffer) in buffers.iter().enumerate() {
-        let split = |parts: &[lstmc_compiler::kernel::Part], kind, label: &dyn Fn(&str) -> String| {
-            let tensor = |part: &lstmc_compiler::kernel::Part| {
-                let mut shape = buffer.shape.clone();
-                if let Some(last) = shape.last_mut() {
-                    *last = part.len;
-                }
-                let columns = part.start..part.start + part.len;
-                assert!(columns.end <= row_width(&buffer.shape), "{} lies in {}", part.name, buffer.name);
-                (Tensor { name: label(&part.name), shape, kind }, Place { buffer: index, columns })
-            };
-            parts.iter().map(tensor).collect::<Vec<_>>()
-        };
-        match &buffer.kind {
-            BufferKind::Input(InputRole::Param { parts }) => {
-                tensors.extend(split(parts, TensorKind::Param, &|part| part.to_owned()));
-            }
-            BufferKind::Input(InputRole::OptimizerState { param, start }) => {
-                let prefix = format!("{param}/");
-                let state = buffer.name.strip_prefix(&prefix).unwrap_or(&buffer.name);
-                let label = |part: &str| format!("optimizer/{part}/{state}");
-                let parts = parts(param).unwrap_or(&[]);
-                tensors.extend(split(parts, TensorKind::OptimizerState(*start), &label));
-            }
-            BufferKind::Input(InputRole::Carried { start }) => {
-                let (name, shape) = (format!("carried/{}", buffer.name), buffer.shape.clone());
-                let columns = 0..row_width(&buffer.shape);
-                tensors.push((
-                    Tensor { name, shape, kind: TensorKind::Carried(*start) },
-                    Place { buffer: index, columns },
-                ));
-            }
-            _ => {}
-        }
-    }
-    tensors
 }
 
 /// An owned, zeroed block, seen as 4-byte words.
@@ -362,7 +238,7 @@ impl Memory {
     fn reals(&self, words: Range<usize>) -> &[f32] {
         self.check(&words);
         // SAFETY: the range lies in the block, which is initialised and aligned; any bits are an f32; `&self` means
-        // that nothing writes meanwhile (compiled code runs only while the arena is lent to the session).
+        // that nobody writes meanwhile (compiled code runs only while the arena is lent to the session).
         unsafe { slice::from_raw_parts(self.base.as_ptr().add(words.start).cast(), words.len()) }
     }
 
@@ -374,7 +250,7 @@ impl Memory {
 
     fn reals_mut(&mut self, words: Range<usize>) -> &mut [f32] {
         self.check(&words);
-        // SAFETY: as in `reals`, and `&mut self` means that nothing else reads or writes meanwhile.
+        // SAFETY: as in `reals`, and `&mut self` means that nobody else reads or writes meanwhile.
         unsafe { slice::from_raw_parts_mut(self.base.as_ptr().add(words.start).cast(), words.len()) }
     }
 
@@ -398,7 +274,7 @@ impl Memory {
 mod tests {
     use super::*;
     use crate::testing::{buffer, program};
-    use lstmc_compiler::kernel::Part;
+    use lstmc_compiler::kernel::{BufferKind, Part};
 
     impl Arena {
         fn write(&mut self, name: &str, values: &[f32]) -> Result<()> {
