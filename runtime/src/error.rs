@@ -10,6 +10,9 @@ pub enum Error {
     #[error(transparent)]
     Backend(#[from] lstmc_compiler::backend::cpu::cranelift::Error),
 
+    #[error(transparent)]
+    Device(crate::engine::cuda::DeviceError),
+
     #[error("cannot find {what} {path:?}")]
     MissingText { what: &'static str, path: PathBuf },
 

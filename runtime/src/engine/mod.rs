@@ -5,6 +5,7 @@
 //! nothing of where the numbers lie.
 
 pub mod cpu;
+pub mod cuda;
 mod layout;
 
 use std::borrow::Cow;

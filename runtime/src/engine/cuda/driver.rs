@@ -1,0 +1,335 @@
+//! NVIDIA's driver, loaded when the first GPU is asked for: all that is unsafe about a GPU.
+//!
+//! A [`Gpu`] keeps what it has made (context, stream, memory, module, graph) until it is dropped; no pointer leaves it but as
+//! the number that [`super::Device`] hands out. All its work is in one stream, so in order.
+
+use std::ffi::{CString, c_int, c_uint, c_void};
+
+use cudarc::driver::result::{self, DriverError};
+use cudarc::driver::sys;
+use lstmc_compiler::backend::ptx::{Launch, Ptx};
+
+use super::{Device, DeviceError};
+
+/// The oldest driver whose functions are all there: CUDA 11.4.
+const OLDEST_DRIVER: i32 = 11040;
+
+/// The lowest compute capability that the code is for.
+const LOWEST_CAPABILITY: u32 = 80;
+
+/// One NVIDIA GPU.
+#[derive(Debug)]
+pub struct Gpu {
+    device: sys::CUdevice,
+    context: sys::CUcontext,
+    stream: sys::CUstream,
+    /// `90` for compute capability 9.0.
+    pub capability: u32,
+    pub multiprocessors: usize,
+    pub name: String,
+    allocations: Vec<sys::CUdeviceptr>,
+    program: Option<Loaded>,
+}
+
+// SAFETY: the handles belong to this value alone, and every method makes its context current before it uses them.
+unsafe impl Send for Gpu {}
+
+/// A program on the GPU.
+#[derive(Debug)]
+struct Loaded {
+    module: sys::CUmodule,
+    prologue: Vec<Ready>,
+    step: Vec<Ready>,
+    /// The step as one graph, where the driver can capture it.
+    graph: Option<sys::CUgraphExec>,
+    arena: u64,
+    control: u64,
+}
+
+#[derive(Debug)]
+struct Ready {
+    function: sys::CUfunction,
+    launch: Launch,
+}
+
+fn failed(what: &'static str) -> impl Fn(DriverError) -> DeviceError {
+    move |error| {
+        let reason = error
+            .error_string()
+            .map_or_else(|_| format!("{:?}", error.0), |text| text.to_string_lossy().into_owned());
+        DeviceError::Driver { what, reason }
+    }
+}
+
+/// How many GPUs the driver finds.
+///
+/// # Errors
+/// There is no driver, it is too old, or it finds none.
+pub fn gpus() -> Result<usize, DeviceError> {
+    // SAFETY: it opens and closes a library.
+    if !unsafe { sys::is_culib_present() } {
+        return Err(DeviceError::NoDriver);
+    }
+    let mut version: c_int = 0;
+    // SAFETY: the driver is there, every version of it has this function, and the pointer is to a number that lives as long.
+    unsafe { sys::cuDriverGetVersion(&raw mut version) }
+        .result()
+        .map_err(failed("asking for the driver's version"))?;
+    if version < OLDEST_DRIVER {
+        return Err(DeviceError::OldDriver { found: version, needed: OLDEST_DRIVER });
+    }
+    let reason = |error: DriverError| {
+        let reason = error
+            .error_string()
+            .map_or_else(|_| format!("{:?}", error.0), |text| text.to_string_lossy().into_owned());
+        DeviceError::NoGpu { reason }
+    };
+    result::init().map_err(reason)?;
+    match result::device::get_count().map_err(reason)? {
+        count if count > 0 => Ok(count as usize),
+        _ => Err(DeviceError::NoGpu { reason: "it counts 0".into() }),
+    }
+}
+
+impl Gpu {
+    /// GPU number `index` of this machine.
+    ///
+    /// # Errors
+    /// There is none, it is too old, or the driver refuses it.
+    pub fn open(index: usize) -> Result<Self, DeviceError> {
+        let count = gpus()?;
+        if index >= count {
+            return Err(DeviceError::NoSuchGpu { wanted: index, count });
+        }
+        let device = result::device::get(index as c_int).map_err(failed("opening the GPU"))?;
+        let name = result::device::get_name(device).map_err(failed("asking for the GPU's name"))?;
+        let attribute = |attribute| {
+            // SAFETY: `device` is one that the driver has given.
+            unsafe { result::device::get_attribute(device, attribute) }
+                .map_err(failed("asking what the GPU can do"))
+        };
+        let major = attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
+        let minor = attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
+        let multiprocessors =
+            attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)? as usize;
+        let capability = (10 * major + minor) as u32;
+        if capability < LOWEST_CAPABILITY {
+            return Err(DeviceError::OldGpu { name, capability });
+        }
+        // SAFETY: `device` is one that the driver has given; the context is released when this value is dropped.
+        let context = unsafe { result::primary_ctx::retain(device) }.map_err(failed("opening the GPU"))?;
+        let mut gpu = Self {
+            device,
+            context,
+            stream: std::ptr::null_mut(),
+            capability,
+            multiprocessors,
+            name,
+            allocations: vec![],
+            program: None,
+        };
+        gpu.enter()?;
+        gpu.stream = result::stream::create(result::stream::StreamKind::NonBlocking)
+            .map_err(failed("opening a stream"))?;
+        Ok(gpu)
+    }
+
+    /// Makes the context current in this thread.
+    fn enter(&self) -> Result<(), DeviceError> {
+        // SAFETY: the context is retained as long as this value lives.
+        unsafe { result::ctx::set_current(self.context) }.map_err(failed("using the GPU"))
+    }
+
+    fn wait(&self) -> Result<(), DeviceError> {
+        // SAFETY: the stream is this value's own.
+        unsafe { result::stream::synchronize(self.stream) }.map_err(failed("running a step on the GPU"))
+    }
+
+    fn module(&self, text: &str) -> Result<sys::CUmodule, DeviceError> {
+        let image = CString::new(text)
+            .map_err(|_| DeviceError::Refused { log: "the text has a zero byte".into() })?;
+        let mut log = vec![0_u8; 16 << 10];
+        let mut options = [
+            sys::CUjit_option::CU_JIT_ERROR_LOG_BUFFER,
+            sys::CUjit_option::CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES,
+        ];
+        let mut values: [*mut c_void; 2] =
+            [log.as_mut_ptr().cast(), std::ptr::without_provenance_mut(log.len())];
+        let mut module = std::ptr::null_mut();
+        // SAFETY: the image is text that ends with a zero; the log is as long as the second value says; two options and two
+        // values; all of them live until the call returns.
+        let loaded = unsafe {
+            sys::cuModuleLoadDataEx(
+                &raw mut module,
+                image.as_ptr().cast(),
+                2,
+                options.as_mut_ptr(),
+                values.as_mut_ptr(),
+            )
+        };
+        loaded.result().map_err(|error| {
+            let end = log.iter().position(|&byte| byte == 0).unwrap_or(log.len());
+            let log = String::from_utf8_lossy(&log[..end]).trim().to_owned();
+            let name = error
+                .error_string()
+                .map_or_else(|_| String::new(), |text| text.to_string_lossy().into_owned());
+            DeviceError::Refused { log: if log.is_empty() { name } else { log } }
+        })?;
+        Ok(module)
+    }
+
+    /// The functions of launches. All CTAs of a cooperative one must fit the GPU at once.
+    fn ready(&self, module: sys::CUmodule, launches: &[Launch]) -> Result<Vec<Ready>, DeviceError> {
+        let ready = |launch: &Launch| {
+            let name = CString::new(launch.entry.as_str())
+                .map_err(|_| DeviceError::Refused { log: format!("the entry {:?}", launch.entry) })?;
+            // SAFETY: the module was loaded and is kept.
+            let function = unsafe { result::module::get_function(module, name) }
+                .map_err(failed("looking a kernel up"))?;
+            if launch.cooperative {
+                // SAFETY: the function is one of a module that is kept.
+                let each = unsafe {
+                    result::occupancy::max_active_block_per_multiprocessor(
+                        function,
+                        launch.threads as c_int,
+                        0,
+                    )
+                };
+                let each = each.map_err(failed("asking how many CTAs fit"))?;
+                if (each.max(0) as usize) * self.multiprocessors < launch.ctas {
+                    let reason =
+                        format!("{} CTAs of {} do not fit {} at once", launch.ctas, launch.entry, self.name);
+                    return Err(DeviceError::Driver { what: "loading the program", reason });
+                }
+            }
+            Ok(Ready { function, launch: launch.clone() })
+        };
+        launches.iter().map(ready).collect()
+    }
+
+    fn start(&self, ready: &[Ready], arena: u64, control: u64) -> Result<(), DeviceError> {
+        for Ready { function, launch } in ready {
+            let (mut arena, mut control) = (arena, control);
+            let mut parameters: [*mut c_void; 2] = [(&raw mut arena).cast(), (&raw mut control).cast()];
+            let grid = (launch.ctas as c_uint, 1, 1);
+            let block = (launch.threads as c_uint, 1, 1);
+            let start =
+                if launch.cooperative { result::launch_cooperative_kernel } else { result::launch_kernel };
+            // SAFETY: the function belongs to a module that is kept; it takes two addresses, of memory that is kept, which the
+            // driver copies before it returns; it stays inside both, as the plan says.
+            unsafe { start(*function, grid, block, 0, self.stream, &mut parameters) }
+                .map_err(failed("starting a kernel"))?;
+        }
+        Ok(())
+    }
+
+    /// The step as a graph; none where the driver cannot capture it.
+    fn capture(&self, step: &[Ready], arena: u64, control: u64) -> Option<sys::CUgraphExec> {
+        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        // SAFETY: the stream is this value's own and idle.
+        unsafe { result::stream::begin_capture(self.stream, mode) }.ok()?;
+        let started = self.start(step, arena, control);
+        // SAFETY: the capture was begun above; it is ended whether or not something went wrong in it.
+        let graph = unsafe { result::stream::end_capture(self.stream) }.ok()?;
+        if graph.is_null() {
+            return None;
+        }
+        // SAFETY: the graph was just made; no flags.
+        let ready = unsafe { result::graph::instantiate(graph, sys::CUgraphInstantiate_flags(0)) };
+        // SAFETY: the graph is not used again, the instance does not need it.
+        let _ = unsafe { result::graph::destroy(graph) };
+        started.ok().and(ready.ok())
+    }
+}
+
+impl Device for Gpu {
+    fn allocate(&mut self, bytes: usize) -> Result<u64, DeviceError> {
+        self.enter()?;
+        let bytes = bytes.max(256);
+        let (free, _) = result::mem_get_info().map_err(failed("asking for the GPU's memory"))?;
+        if bytes > free {
+            return Err(DeviceError::Memory { needed: bytes as u64, free: free as u64 });
+        }
+        // SAFETY: the address is kept and freed once, when this value is dropped.
+        let at = unsafe { result::malloc_sync(bytes) }
+            .map_err(|_| DeviceError::Memory { needed: bytes as u64, free: free as u64 })?;
+        self.allocations.push(at);
+        // SAFETY: the memory was just allocated with this many bytes.
+        unsafe { result::memset_d8_sync(at, 0, bytes) }.map_err(failed("clearing the GPU's memory"))?;
+        Ok(at)
+    }
+
+    fn load(&mut self, program: &Ptx, arena: u64, control: u64) -> Result<(), DeviceError> {
+        self.enter()?;
+        let module = self.module(&program.text)?;
+        let (prologue, step) = (self.ready(module, &program.prologue)?, self.ready(module, &program.step)?);
+        let graph = self.capture(&step, arena, control);
+        self.program = Some(Loaded { module, prologue, step, graph, arena, control });
+        Ok(())
+    }
+
+    fn upload(&mut self, to: u64, bytes: &[u8]) -> Result<(), DeviceError> {
+        self.enter()?;
+        // SAFETY: `to` is an address in memory that `allocate` gave, with room for the bytes; a copy from pageable memory has
+        // read it when the call returns.
+        unsafe { result::memcpy_htod_async(to, bytes, self.stream) }.map_err(failed("copying to the GPU"))
+    }
+
+    fn download(&self, from: u64, bytes: &mut [u8]) -> Result<(), DeviceError> {
+        self.enter()?;
+        // SAFETY: `from` is an address in memory that `allocate` gave, with as many bytes behind it; they have been copied when
+        // the stream has been waited for, below.
+        unsafe { result::memcpy_dtoh_async(bytes, from, self.stream) }
+            .map_err(failed("copying from the GPU"))?;
+        self.wait()
+    }
+
+    fn prologue(&mut self) -> Result<(), DeviceError> {
+        self.enter()?;
+        match &self.program {
+            Some(program) => self.start(&program.prologue, program.arena, program.control),
+            None => Ok(()),
+        }
+    }
+
+    fn step(&mut self) -> Result<(), DeviceError> {
+        self.enter()?;
+        match &self.program {
+            Some(Loaded { graph: Some(graph), .. }) => {
+                // SAFETY: graph and stream are this value's own.
+                unsafe { result::graph::launch(*graph, self.stream) }
+                    .map_err(failed("starting a step on the GPU"))
+            }
+            Some(program) => self.start(&program.step, program.arena, program.control),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Gpu {
+    fn drop(&mut self) {
+        if self.enter().is_err() {
+            return;
+        }
+        // What fails here cannot be mended, and the process gives everything back when it ends.
+        let _ = self.wait();
+        if let Some(program) = self.program.take() {
+            if let Some(graph) = program.graph {
+                // SAFETY: nothing runs any more, and the graph is not used again.
+                let _ = unsafe { result::graph::exec_destroy(graph) };
+            }
+            // SAFETY: as above, for the module and its functions.
+            let _ = unsafe { result::module::unload(program.module) };
+        }
+        for at in self.allocations.drain(..) {
+            // SAFETY: it came from `malloc_sync` and is freed once.
+            let _ = unsafe { result::free_sync(at) };
+        }
+        if !self.stream.is_null() {
+            // SAFETY: the stream is this value's own and idle.
+            let _ = unsafe { result::stream::destroy(self.stream) };
+        }
+        // SAFETY: it was retained once, in `open`.
+        let _ = unsafe { result::primary_ctx::release(self.device) };
+    }
+}
