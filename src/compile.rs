@@ -150,7 +150,7 @@ fn native(program: Program, started: Instant) -> Result<Compiled> {
 /// The kernels of a model for one purpose.
 fn kernels(model: &Model, purpose: Purpose, weights: Format, target: &Target) -> Module {
     let graph = pipeline::graph_of(model, purpose, target, &mut |_, _| {});
-    pipeline::kernels_of(&graph, pipeline::numbers_of(model, purpose, weights), target, &mut |_, _| {})
+    pipeline::kernels_of(&graph, pipeline::numbers_of(model, purpose, weights, target), target, &mut |_, _| {})
 }
 
 /// What training runs: the step, and the program that the model is measured with.
@@ -316,7 +316,7 @@ fn kernels_after(
     let mut text = None;
     pipeline::kernels_of(
         &graph,
-        pipeline::numbers_of(model, purpose, weights),
+        pipeline::numbers_of(model, purpose, weights, target),
         target,
         &mut |pass, module| {
             if pass == wanted {

@@ -76,7 +76,7 @@ pub fn measure(text: &str, vocabulary: usize, workers: usize) -> Result<Times> {
     let graph = timed(&mut times.passes, || {
         pipeline::graph_of(&model, Purpose::Train, &Target::cpu(1), &mut |_, _| {})
     });
-    let numbers = pipeline::numbers_of(&model, Purpose::Train, Format::F32);
+    let numbers = pipeline::numbers_of(&model, Purpose::Train, Format::F32, &Target::cpu(1));
     let program = timed(&mut times.plan, || {
         pipeline::plan_of(
             pipeline::kernels_of(&graph, numbers, &Target::cpu(1), &mut |_, _| {}),

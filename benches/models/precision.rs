@@ -21,7 +21,7 @@ pub fn report(cases: &[&Case]) -> Result<()> {
         let mut model = compile::front_end(&compile::source(case.model)?, case.vocabulary)?;
         let mut sides = Vec::new();
         for precision in [Precision::F32, Precision::Bf16] {
-            model.train.precision = precision;
+            model.train.precision = Some(precision);
             sides.push(trainings(&model)?);
         }
         for (index, threads) in THREADS.iter().enumerate() {

@@ -8,6 +8,7 @@
 //! fuse                                                             kernels, whatever the target
 //! precision column_sums collapse preamble split_k fused_sums       for a CPU
 //!        prepack alternate vectorise
+//! precision column_sums collapse preamble                          for an NVIDIA GPU
 //! plan                                                             then a back end, which the caller chooses
 //! ```
 //!
@@ -18,7 +19,7 @@ use crate::graph::{self, Graph, Purpose};
 use crate::kernel::{self, Format, Module, Numbers, passes};
 use crate::model::{Model, Precision};
 use crate::plan::{self, Program};
-use crate::target::Target;
+use crate::target::{Processor, Target};
 use crate::{grad, opt};
 
 /// Every pass after which [`graph_of`] shows the graph, in order.
@@ -122,9 +123,12 @@ impl Stage<'_> {
 }
 
 /// The numbers of a model's program: `weights` is the format of weights that no step changes, and training multiplies as
-/// the model says.
-pub fn numbers_of(model: &Model, purpose: Purpose, weights: Format) -> Numbers {
-    let products = if purpose == Purpose::Train { model.train.precision } else { Precision::F32 };
+/// the model says, or as the target does where it says nothing.
+pub fn numbers_of(model: &Model, purpose: Purpose, weights: Format, target: &Target) -> Numbers {
+    let products = match purpose {
+        Purpose::Train => model.train.precision.unwrap_or(target.precision),
+        _ => Precision::F32,
+    };
     Numbers { weights, products }
 }
 
@@ -137,7 +141,10 @@ pub fn kernels_of(
 ) -> Module {
     let mut kernels = Kernels { module: kernel::lower(graph, &target.fusion), see };
     kernels.show("fuse");
-    kernels.cpu(numbers, target);
+    match target.processor {
+        Processor::Cpu => kernels.cpu(numbers, target),
+        Processor::Nvidia(_) => kernels.nvidia(numbers, target),
+    }
     kernels.module
 }
 
@@ -157,6 +164,13 @@ impl Kernels<'_> {
         self.pass("prepack", |module| passes::prepack(module, numbers.weights, target));
         self.pass("alternate", |module| passes::alternate(module, target));
         self.pass("vectorise", |module| passes::vectorise(module, target));
+    }
+
+    fn nvidia(&mut self, numbers: Numbers, target: &Target) {
+        self.pass("precision", |module| passes::precision(module, numbers.products, target));
+        self.pass("column_sums", |module| passes::column_sums(module, target));
+        self.pass("collapse", passes::collapse);
+        self.pass("preamble", passes::preamble);
     }
 
     fn pass(&mut self, name: &str, run: impl FnOnce(Module) -> Module) {
@@ -211,5 +225,5 @@ pub fn program_of(model: &Model, purpose: Purpose, target: &Target) -> Program {
 /// [`program_of`] with weights in a format, as in [`numbers_of`].
 pub fn program_in(model: &Model, purpose: Purpose, weights: Format, target: &Target) -> Program {
     let graph = graph_of(model, purpose, target, &mut |_, _| {});
-    plan_of(kernels_of(&graph, numbers_of(model, purpose, weights), target, &mut |_, _| {}), target)
+    plan_of(kernels_of(&graph, numbers_of(model, purpose, weights, target), target, &mut |_, _| {}), target)
 }

@@ -11,6 +11,8 @@
 //! other fields [`Target::few_rows`], [`Target::split_k`], [`Target::fused_sums`], [`Target::column_sums`] and
 //! [`Target::fusion`] decide such an order too: another target may give other bits.
 
+use crate::model::Precision;
+
 /// Columns of a panel of a packed weight, and of the parts that a contraction is cut into; the same on every CPU, so that
 /// memory plans are too.
 pub const PANEL: usize = 16;
@@ -21,9 +23,39 @@ pub const COLUMN_GRAIN: usize = PANEL;
 /// On a CPU, buffers start at multiples of this many bytes: a cache line, and the widest vector.
 pub const ALIGNMENT: usize = 64;
 
+/// What machine code is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Processor {
+    /// The processor that this runs on.
+    Cpu,
+    Nvidia(Nvidia),
+}
+
+/// An NVIDIA GPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Nvidia {
+    /// Its compute capability: `90` for `sm_90`.
+    pub sm: u32,
+    /// Streaming multiprocessors: CTAs that wait for each other are one on each at most.
+    pub multiprocessors: usize,
+}
+
+impl Nvidia {
+    /// An A100.
+    pub const SM_80: Self = Self { sm: 80, multiprocessors: 108 };
+    /// An H100.
+    pub const SM_90: Self = Self { sm: 90, multiprocessors: 132 };
+}
+
 /// A machine as the stages see it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Target {
+    /// Which list of kernel passes and which back end there are for it.
+    pub processor: Processor,
+    /// How products are computed where the model does not say.
+    pub precision: Precision,
+    /// Whether it multiplies tf32 faster than f32.
+    pub tf32: bool,
     /// How many workers a plan is cut for, at least 1. It decides who computes what, and no result.
     pub workers: usize,
     /// Elements of the narrowest vector. With 1, no loop is marked to run in lanes.
@@ -133,6 +165,9 @@ impl Target {
     /// A processor with vectors and caches, and this many workers; 1 if it is 0.
     pub fn cpu(workers: usize) -> Self {
         Self {
+            processor: Processor::Cpu,
+            precision: Precision::F32,
+            tf32: false,
             workers: workers.max(1),
             lanes: 4,
             column_grain: COLUMN_GRAIN,
@@ -147,6 +182,30 @@ impl Target {
             alternate: Some(Alternate { largest: 4 << 20 }),
             memory: Memory { alignment: ALIGNMENT, small: 256 << 10, rest: 4 },
             partition: Partition { many_each: 4, shared_weight: 8 << 20, work_worth_a_barrier: 100_000 },
+        }
+    }
+
+    /// An NVIDIA GPU. Its work is shared out launch by launch, so that a plan is for one worker.
+    pub fn nvidia(nvidia: Nvidia) -> Self {
+        Self {
+            processor: Processor::Nvidia(nvidia),
+            precision: Precision::Tf32,
+            tf32: true,
+            workers: 1,
+            lanes: 1,
+            column_grain: 1,
+            // The tensor cores multiply 16 rows at a time, however few there are.
+            few_rows: 0,
+            distinct_rows: Some(DistinctRows { min_ids: 64, min_width: 64, all_rows: 2, rows_a_run: 16 }),
+            sparse_rows: Some(2),
+            fusion: Fusion { few_outer: 8, max_levels: 8 },
+            column_sums: Some(1 << 12),
+            fused_sums: None,
+            split_k: None,
+            prepack: None,
+            alternate: None,
+            memory: Memory { alignment: 256, small: 0, rest: 0 },
+            partition: Partition { many_each: 1, shared_weight: 0, work_worth_a_barrier: 0 },
         }
     }
 

@@ -450,7 +450,7 @@ fn evaluation_leaves_training_what_it_needs() {
         let host = training(name, 10_000, 2);
         let model = checked(&text(name), 10_000).unwrap_or_else(|errors| panic!("{errors}"));
         let graph = pipeline::graph_of(&model, Purpose::Evaluate, &Target::cpu(1), &mut |_, _| {});
-        let numbers = pipeline::numbers_of(&model, Purpose::Evaluate, Format::F32);
+        let numbers = pipeline::numbers_of(&model, Purpose::Evaluate, Format::F32, &Target::cpu(1));
         let (guest, shared) = pipeline::plan_beside(
             pipeline::kernels_of(&graph, numbers, &Target::cpu(1), &mut |_, _| {}),
             &host,

@@ -6,19 +6,25 @@ mod support;
 
 use std::path::Path;
 
-use lstmc_compiler::backend::ptx::{self, Architecture};
+use lstmc_compiler::backend::ptx;
 use lstmc_compiler::graph::{Graph, OutputRole, Purpose};
-use lstmc_compiler::kernel::{self, BufferKind, Machine, Module, Numbers, passes};
+use lstmc_compiler::kernel::{self, BufferKind, Format, Machine, Module, Numbers, Precision};
 use lstmc_compiler::model::Model;
-use lstmc_compiler::target::Target;
-use lstmc_compiler::{pipeline, plan};
+use lstmc_compiler::pipeline;
+use lstmc_compiler::target::{Nvidia, Target};
 use support::executors::SEED;
 use support::gpu;
 use support::random_models::checked;
 use support::tensors::{Feed, Start, feed, inputs, start};
 
 /// Relative, by the norm of a tensor: what sums in `f32` lose against double precision (`docs/gpu.md`).
-const F32: f64 = 1e-5;
+const F32: (Precision, f64) = (Precision::F32, 1e-5);
+
+/// What rounding operands to 10 bits of fraction loses.
+const TF32: (Precision, f64) = (Precision::Tf32, 1e-3);
+
+/// What rounding operands to 7 bits of fraction loses.
+const BF16: (Precision, f64) = (Precision::Bf16, 1.5e-2);
 
 const SCHEDULES: u64 = 8;
 
@@ -113,11 +119,12 @@ fn apart(expected: &Left, found: &Left, tolerance: f64) -> Option<String> {
     })
 }
 
-fn check(name: &str, model: &Model, purpose: Purpose, tolerance: f64) {
-    let target = Target::cpu(1);
-    let graph = pipeline::graph_of(model, purpose, &target, &mut |_, _| {});
-    let module = passes::preamble(passes::collapse(kernel::lower(&graph, Numbers::default(), &target)));
-    let program = plan::plan(module, &target);
+fn check(name: &str, model: &Model, purpose: Purpose, (products, tolerance): (Precision, f64)) {
+    let target = |multiprocessors| Target::nvidia(Nvidia { multiprocessors, ..Nvidia::SM_80 });
+    let graph = pipeline::graph_of(model, purpose, &target(1), &mut |_, _| {});
+    let numbers = Numbers { weights: Format::F32, products };
+    let module = pipeline::kernels_of(&graph, numbers, &target(1), &mut |_, _| {});
+    let program = pipeline::plan_of(module, &target(1));
     let feed = feed(&graph, model.vocab as u32, 0.25, 1);
     let mut expected = machine::<f64>(&graph, &program.module, &feed);
     kernel::run(&program.module, &mut expected, SEED, feed.step).unwrap();
@@ -125,15 +132,14 @@ fn check(name: &str, model: &Model, purpose: Purpose, tolerance: f64) {
     let mut first: Option<Left> = None;
     for schedule in 0..SCHEDULES {
         let multiprocessors = [1, 2, 3, 5][schedule as usize % 4];
-        let architecture = Architecture { multiprocessors, ..Architecture::SM_80 };
-        let ptx = ptx::compile(&program.module, &program.offsets, architecture);
+        let ptx = ptx::compile(&program, Nvidia { multiprocessors, ..Nvidia::SM_80 });
         let mut machine = machine::<f32>(&graph, &program.module, &feed);
         let steps = feed.step..feed.step + 1;
-        gpu::run(&program.module, &program.offsets, &ptx, &mut machine, SEED, steps, schedule)
+        gpu::run(&program, &ptx, &mut machine, SEED, steps, schedule)
             .unwrap_or_else(|fault| panic!("{name}, {purpose:?}, schedule {schedule}: {fault}"));
         let found = left(&graph, &program.module, &machine);
         if let Some(difference) = apart(&expected, &found, tolerance) {
-            panic!("{name}, {purpose:?}, schedule {schedule}: {difference}");
+            panic!("{name}, {purpose:?}, {products:?}, schedule {schedule}: {difference}");
         }
         let first = first.get_or_insert_with(|| found.clone());
         assert_eq!(*first, found, "{name}, {purpose:?}, schedule {schedule}: other bits");
@@ -152,5 +158,13 @@ fn shipped_models_are_evaluated_and_write() {
     for (name, model) in shipped() {
         check(&name, &model, Purpose::Evaluate, F32);
         check(&name, &model, Purpose::Generate { tokens: 10 }, F32);
+    }
+}
+
+#[test]
+fn shipped_models_train_on_tensor_cores() {
+    for (name, model) in shipped() {
+        check(&name, &model, Purpose::Train, TF32);
+        check(&name, &model, Purpose::Train, BF16);
     }
 }

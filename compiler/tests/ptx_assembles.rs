@@ -8,12 +8,11 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use lstmc_compiler::backend::ptx::{self, Architecture, Ptx};
+use lstmc_compiler::backend::ptx::{self, Ptx};
 use lstmc_compiler::graph::Purpose;
-use lstmc_compiler::kernel::{self, Numbers, passes};
 use lstmc_compiler::model::Model;
-use lstmc_compiler::target::Target;
-use lstmc_compiler::{pipeline, plan};
+use lstmc_compiler::pipeline;
+use lstmc_compiler::target::{Nvidia, Target};
 use support::random_models::checked;
 
 fn ptxas() -> Option<PathBuf> {
@@ -41,12 +40,8 @@ fn shipped() -> Vec<(String, Model)> {
     found
 }
 
-fn compile(model: &Model, purpose: Purpose, architecture: Architecture) -> Ptx {
-    let target = Target::cpu(1);
-    let graph = pipeline::graph_of(model, purpose, &target, &mut |_, _| {});
-    let module = passes::preamble(passes::collapse(kernel::lower(&graph, Numbers::default(), &target)));
-    let program = plan::plan(module, &target);
-    ptx::compile(&program.module, &program.offsets, architecture)
+fn compile(model: &Model, purpose: Purpose, nvidia: Nvidia) -> Ptx {
+    ptx::compile(&pipeline::program_of(model, purpose, &Target::nvidia(nvidia)), nvidia)
 }
 
 #[test]
@@ -58,17 +53,17 @@ fn shipped_models_assemble() {
     let folder = tempfile::tempdir().unwrap();
     for (name, model) in shipped() {
         for purpose in [Purpose::Train, Purpose::Evaluate, Purpose::Generate { tokens: 10 }] {
-            for architecture in [Architecture::SM_80, Architecture::SM_90] {
+            for nvidia in [Nvidia::SM_80, Nvidia::SM_90] {
                 let path = folder.path().join("module.ptx");
-                std::fs::write(&path, compile(&model, purpose, architecture).text).unwrap();
+                std::fs::write(&path, compile(&model, purpose, nvidia).text).unwrap();
                 if let Some(to) = std::env::var_os("LSTMC_KEEP") {
                     std::fs::copy(
                         &path,
-                        Path::new(&to).join(format!("{name}-{purpose:?}-{}.ptx", architecture.sm)),
+                        Path::new(&to).join(format!("{name}-{purpose:?}-{}.ptx", nvidia.sm)),
                     )
                     .unwrap();
                 }
-                let arch = format!("-arch=sm_{}", architecture.sm);
+                let arch = format!("-arch=sm_{}", nvidia.sm);
                 let output =
                     Command::new(&ptxas).args(["-v", &arch, "-o", "/dev/null"]).arg(&path).output().unwrap();
                 let log = String::from_utf8_lossy(&output.stderr);

@@ -75,10 +75,10 @@ impl Numbers {
 }
 
 impl From<Precision> for Format {
-    /// The format that operands are rounded to.
+    /// The format that operands are rounded to in memory.
     fn from(precision: Precision) -> Self {
         match precision {
-            Precision::F32 => Format::F32,
+            Precision::F32 | Precision::Tf32 => Format::F32,
             Precision::Bf16 => Format::Bf16,
         }
     }

@@ -192,6 +192,7 @@ pub enum Expr {
 /// As they lie in memory: NN has A `[m, k]` and B `[k, n]`; NT has A `[m, k]` and B `[n, k]`; TN has A `[k, m]` and
 /// B `[k, n]`.
 ///
+/// With [`Precision::Tf32`] the machine may round the elements of A and B to 10 bits of fraction; the interpreter does not.
 /// With [`Precision::Bf16`] the elements of A and B are rounded to [`Format::Bf16`] first. A product of two such numbers
 /// is an `f32`, and sums are `f32`; in what order they are added up, and whether subnormal sums are kept, is the
 /// machine's affair, so that results agree between machines within the rounding of `f32` sums only.

@@ -363,7 +363,11 @@ impl<'a> Words<'a> {
     fn gemm(&mut self) -> Result<Gemm, String> {
         let form = self.form()?;
         let [m, n, k] = self.extents()?;
-        let precision = if self.accept("bf16") { Precision::Bf16 } else { Precision::F32 };
+        let precision = match () {
+            () if self.accept("bf16") => Precision::Bf16,
+            () if self.accept("tf32") => Precision::Tf32,
+            () => Precision::F32,
+        };
         let parts = if self.accept("parts") { self.number()? } else { 1 };
         self.expect(":")?;
         let c = self.matrix()?;

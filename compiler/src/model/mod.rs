@@ -132,7 +132,8 @@ pub struct Train {
     /// Global-norm clipping of all gradients (Pascanu et al. 2013), if any.
     pub clip: Option<f64>,
     pub schedule: Schedule,
-    pub precision: Precision,
+    /// What the model says, if it does; else the machine's own.
+    pub precision: Option<Precision>,
     pub report: Vec<Metric>,
 }
 
@@ -142,6 +143,8 @@ pub struct Train {
 pub enum Precision {
     #[default]
     F32,
+    /// An `f32` with 10 bits of fraction, on machines that multiply these faster; `f32` on others.
+    Tf32,
     /// The upper half of an `f32`.
     Bf16,
 }
@@ -150,6 +153,7 @@ impl Precision {
     pub fn name(self) -> &'static str {
         match self {
             Precision::F32 => "f32",
+            Precision::Tf32 => "tf32",
             Precision::Bf16 => "bf16",
         }
     }

@@ -2,7 +2,7 @@
 
 use super::{
     BatchKind, Batches, Body, Expr, ExprId, ExprOp, Init, Layer, Length, Loss, Metric, Model, Optimizer,
-    Precision, Schedule, Source, Start, State, Targets, TokenKind, Tokens, Train,
+    Schedule, Source, Start, State, Targets, TokenKind, Tokens, Train,
 };
 use crate::scalar::Scalar;
 use crate::syntax::number;
@@ -64,8 +64,8 @@ fn print_train(out: &mut String, train: &Train) {
     if let Schedule::Decay { factor, after } = train.schedule {
         line(out, &format!("schedule: decay({}, after: {after})", number(factor)));
     }
-    if train.precision != Precision::F32 {
-        line(out, &format!("precision: {}", train.precision.name()));
+    if let Some(precision) = train.precision {
+        line(out, &format!("precision: {}", precision.name()));
     }
     match train.length {
         Length::Epochs(count) => line(out, &format!("epochs: {count}")),

@@ -38,7 +38,7 @@ pub(super) fn read<'a>(block: &'a Settings, errors: &mut Vec<Diagnostic>) -> Tra
             length: length?,
             clip: clip.map_or(Some(None), |clip| clip.map(Some))?,
             schedule: schedule.unwrap_or(Some(Schedule::Constant))?,
-            precision: precision.unwrap_or(Some(Precision::F32))?,
+            precision: precision.map_or(Some(None), |precision| precision.map(Some))?,
             report,
         })
     })();
@@ -86,7 +86,8 @@ fn read_init(expr: &Expr, errors: &mut Vec<Diagnostic>) -> Option<InitSpec> {
 }
 
 fn read_precision(expr: &Expr, errors: &mut Vec<Diagnostic>) -> Option<Precision> {
-    match word("precision", expr, &["f32", "bf16"], errors)? {
+    match word("precision", expr, &["f32", "tf32", "bf16"], errors)? {
+        "tf32" => Some(Precision::Tf32),
         "bf16" => Some(Precision::Bf16),
         _ => Some(Precision::F32),
     }

@@ -3,23 +3,24 @@
 use std::ops::Range;
 
 use lstmc_compiler::backend::ptx::{Control, Launch, Ptx};
-use lstmc_compiler::kernel::{self, BufferKind, Elem, Module};
+use lstmc_compiler::kernel::{self, BufferKind, Elem};
+use lstmc_compiler::plan::Program;
 use ptx_vm::{Arg, Fault, Machine};
 
-/// Runs steps of a module whose buffers lie at these offsets of an arena, on the buffers of `machine`; `schedule` decides in
+/// Runs steps of a program on the buffers of `machine`; `schedule` decides in
 /// what order warps get on. Temporaries have no value before the first step.
 ///
 /// # Errors
 /// The text is refused, or a launch is stopped.
 pub fn run(
-    module: &Module,
-    offsets: &[usize],
+    program: &Program,
     ptx: &Ptx,
     machine: &mut kernel::Machine<f32>,
     seed: u64,
     steps: Range<u64>,
     schedule: u64,
 ) -> Result<(), String> {
+    let Program { module, offsets, .. } = program;
     let text = ptx_vm::Module::parse(&ptx.text).map_err(|error| error.to_string())?;
     let mut gpu = Machine::new();
     let place = |index: usize| (offsets[index], 4 * module.buffers[index].len());

@@ -81,7 +81,33 @@ macro_rules! word {
 }
 
 word!(Form { NN, NT, TN });
-word!(Precision { F32, Bf16 });
+
+/// How a product rounds its operands.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    F32,
+    Bf16,
+}
+
+impl From<kernel::Precision> for Precision {
+    /// A CPU multiplies `tf32` in `f32`.
+    fn from(precision: kernel::Precision) -> Self {
+        match precision {
+            kernel::Precision::F32 | kernel::Precision::Tf32 => Precision::F32,
+            kernel::Precision::Bf16 => Precision::Bf16,
+        }
+    }
+}
+
+impl From<Precision> for kernel::Precision {
+    fn from(word: Precision) -> Self {
+        match word {
+            Precision::F32 => kernel::Precision::F32,
+            Precision::Bf16 => kernel::Precision::Bf16,
+        }
+    }
+}
 word!(Format { F32, Bf16, Int8 });
 word!(Gather { Table, Add, Combine });
 

@@ -26,6 +26,8 @@ mod tests;
 use std::fmt::Write;
 
 use crate::kernel::{Form, Item, Module};
+use crate::plan::Program;
+use crate::target::Nvidia;
 use scope::{PARAMETERS, Scope, THREADS};
 use time::GridBarrier;
 
@@ -72,35 +74,22 @@ impl Control {
     }
 }
 
-/// What text is written for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Architecture {
-    /// `80` for `sm_80`.
-    pub sm: u32,
-    /// Streaming multiprocessors: a cooperative launch has one CTA on each at most.
-    pub multiprocessors: usize,
+/// The lowest version of PTX that has what is written.
+fn version(nvidia: Nvidia) -> &'static str {
+    if nvidia.sm >= 90 { "8.0" } else { "7.1" }
 }
 
-impl Architecture {
-    pub const SM_80: Self = Self { sm: 80, multiprocessors: 108 };
-    pub const SM_90: Self = Self { sm: 90, multiprocessors: 132 };
-
-    /// The lowest version of PTX that has what is written.
-    fn version(self) -> &'static str {
-        if self.sm >= 90 { "8.0" } else { "7.1" }
-    }
-}
-
-/// Compiles a module whose buffers lie at these byte offsets of the arena.
-pub fn compile(module: &Module, offsets: &[usize], architecture: Architecture) -> Ptx {
+/// Compiles a program for a GPU. Of its schedule only the order is used: a launch is shared out over the whole machine.
+pub fn compile(program: &Program, nvidia: Nvidia) -> Ptx {
+    let Program { module, offsets, .. } = program;
     let mut compiler =
-        Compiler { module, offsets, architecture, text: String::new(), entries: 0, counters: 0 };
+        Compiler { module, offsets, nvidia, text: String::new(), entries: 0, counters: 0 };
     let _ = writeln!(
         compiler.text,
         "// {}\n.version {}\n.target sm_{}\n.address_size 64",
         module.name,
-        architecture.version(),
-        architecture.sm
+        version(nvidia),
+        nvidia.sm
     );
     let prologue = compiler.launches(&module.prologue);
     let step = compiler.launches(&module.items);
@@ -111,7 +100,7 @@ pub fn compile(module: &Module, offsets: &[usize], architecture: Architecture) -
 struct Compiler<'a> {
     module: &'a Module,
     offsets: &'a [usize],
-    architecture: Architecture,
+    nvidia: Nvidia,
     text: String,
     entries: usize,
     counters: usize,
@@ -135,7 +124,7 @@ impl Compiler<'_> {
         let mut scope = Scope::new(self.offsets);
         let work = write_part(&mut scope, item, part, self.module);
         // More CTAs than fit at once only wait.
-        let ctas = work.clamp(1, 8 * self.architecture.multiprocessors);
+        let ctas = work.clamp(1, 8 * self.nvidia.multiprocessors);
         self.entry(&scope, &name(item), ctas, false)
     }
 
@@ -144,7 +133,7 @@ impl Compiler<'_> {
         let barrier = GridBarrier::new(&mut scope, Control::counter(self.counters));
         self.counters += 1;
         let work = self.in_loop(&mut scope, item, barrier);
-        let ctas = work.clamp(1, self.architecture.multiprocessors);
+        let ctas = work.clamp(1, self.nvidia.multiprocessors);
         self.entry(&scope, "time_loop", ctas, true)
     }
 

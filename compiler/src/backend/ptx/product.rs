@@ -36,6 +36,7 @@ impl Math {
     fn of(precision: Precision) -> Self {
         match precision {
             Precision::F32 => Math::F32,
+            Precision::Tf32 => Math::Tf32,
             Precision::Bf16 => Math::Bf16,
         }
     }

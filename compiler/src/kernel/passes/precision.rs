@@ -3,8 +3,12 @@
 use crate::kernel::{Item, Module, Precision};
 use crate::target::Target;
 
-/// The module with the products that gain from it in this precision.
+/// The module with the products that gain from it in this precision. A target without tf32 multiplies in f32.
 pub fn precision(mut module: Module, precision: Precision, target: &Target) -> Module {
+    let precision = match precision {
+        Precision::Tf32 if !target.tf32 => Precision::F32,
+        other => other,
+    };
     each(&mut module.prologue, precision, target.few_rows);
     each(&mut module.items, precision, target.few_rows);
     module

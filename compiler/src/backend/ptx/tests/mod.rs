@@ -5,9 +5,11 @@ mod gpu;
 
 use std::ops::Range;
 
-use super::{Architecture, compile};
+use super::compile;
 use crate::backend::suite::{self, Executor};
 use crate::kernel::{Machine, Module};
+use crate::plan;
+use crate::target::{Nvidia, Target};
 
 /// A GPU of so many multiprocessors, under a schedule.
 #[derive(Debug)]
@@ -18,15 +20,16 @@ struct Gpu {
 
 impl Executor for Gpu {
     fn run(&self, module: &Module, machine: &mut Machine<f32>, seed: u64, steps: Range<u64>) {
-        let architecture = Architecture { multiprocessors: self.multiprocessors, ..Architecture::SM_80 };
-        let mut offsets = vec![];
-        let mut end = 0_usize;
-        for buffer in &module.buffers {
-            offsets.push(end);
-            end = (end + buffer.len() * 4).next_multiple_of(64);
+        let nvidia = Nvidia { multiprocessors: self.multiprocessors, ..Nvidia::SM_80 };
+        let mut program = plan::plan(module.clone(), &Target::nvidia(nvidia));
+        // The suite looks at temporaries too: none may lie where another one does.
+        program.arena_bytes = 0;
+        for (offset, buffer) in program.offsets.iter_mut().zip(&module.buffers) {
+            *offset = program.arena_bytes;
+            program.arena_bytes = (*offset + buffer.len() * 4).next_multiple_of(64);
         }
-        let ptx = compile(module, &offsets, architecture);
-        gpu::run(module, &offsets, &ptx, machine, seed, steps, self.schedule)
+        let ptx = compile(&program, nvidia);
+        gpu::run(&program, &ptx, machine, seed, steps, self.schedule)
             .unwrap_or_else(|error| panic!("{error}\n{}", ptx.text));
     }
 }

@@ -184,7 +184,7 @@ impl Operands {
     /// Of products in this precision.
     pub fn of(isa: &'static Isa, precision: Precision) -> Self {
         match (precision, &isa.pairs) {
-            (Precision::F32, _) => Operands::Numbers,
+            (Precision::F32 | Precision::Tf32, _) => Operands::Numbers,
             (Precision::Bf16, Some(pairs)) => Operands::Pairs(pairs),
             (Precision::Bf16, None) => Operands::Rounded,
         }
