@@ -64,6 +64,11 @@ impl Clock {
         }
     }
 
+    /// Warps of a CTA.
+    pub fn count(&self) -> u32 {
+        self.own.len() as u32
+    }
+
     pub fn tick(&mut self) {
         self.own[(self.me - self.first) as usize] += 1;
     }

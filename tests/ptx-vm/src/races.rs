@@ -184,6 +184,17 @@ impl Log {
         Ok(())
     }
 
+    /// A CTA other than this one whose access is not known.
+    pub fn unknown_visitor(&self, cta: u32, known: &Clock) -> Option<u32> {
+        let current = self.words.iter().filter(|word| word.stamp == self.stamp);
+        let traces = current.flat_map(|word| {
+            let more = &self.more[word.more as usize];
+            [&word.write, &word.read].into_iter().chain(more)
+        });
+        let mut others = traces.filter(|trace| trace.clock != 0 && trace.cta != cta);
+        others.find(|trace| trace.clock > known.knows(trace.warp)).map(|trace| trace.cta)
+    }
+
     /// `same` says that the memory has the written value already.
     #[inline]
     pub fn write(&mut self, index: usize, bytes: u8, same: bool, access: &Access) -> Result<(), Halt> {

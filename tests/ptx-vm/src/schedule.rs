@@ -148,7 +148,7 @@ impl Run<'_> {
         let bytes = kernel.static_shared + self.launch.shared_bytes;
         let mut shared = self.free_shared.pop().unwrap_or_else(|| Space::new(bytes));
         shared.restart();
-        self.world.ctas[cta as usize] = Some(Cta { shared });
+        self.world.ctas[cta as usize] = Some(Cta { shared, visited: false });
         self.barriers.insert(cta, Barriers::default());
         let threads: u32 = self.launch.block.iter().product();
         let count = self.warps_of_cta;

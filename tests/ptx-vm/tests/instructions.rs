@@ -203,7 +203,8 @@ fn reals_of_64_bits() {
 
 #[test]
 fn approximations_are_near_and_not_exact() {
-    let cases: [(&str, fn(f64) -> f64, f64); 8] = [
+    type Case = (&'static str, fn(f64) -> f64, f64);
+    let cases: [Case; 8] = [
         ("ex2.approx.f32", f64::exp2, 1.2e-7),
         ("lg2.approx.f32", f64::log2, 1.2e-7),
         ("rcp.approx.f32", |x| 1.0 / x, 1.2e-7),

@@ -1,5 +1,7 @@
 //! Comparisons and predicates.
 
+use std::cmp::Ordering;
+
 use super::{Alu, lift1, lift2, lift3};
 use crate::regs::Lane;
 
@@ -33,12 +35,12 @@ fn integers<T: Lane + Ord>(name: &str, third: Option<&str>) -> Option<Alu> {
 fn reals<T: Lane + PartialOrd>(name: &str, third: Option<&str>) -> Option<Alu> {
     match name {
         "eq" => with_third(third, |a: T, b: T| a == b),
-        "ne" => with_third(third, |a: T, b: T| a < b || a > b),
+        "ne" => with_third(third, |a: T, b: T| a.partial_cmp(&b).is_some_and(Ordering::is_ne)),
         "lt" => with_third(third, |a: T, b: T| a < b),
         "le" => with_third(third, |a: T, b: T| a <= b),
         "gt" => with_third(third, |a: T, b: T| a > b),
         "ge" => with_third(third, |a: T, b: T| a >= b),
-        "equ" => with_third(third, |a: T, b: T| !(a < b || a > b)),
+        "equ" => with_third(third, |a: T, b: T| a.partial_cmp(&b).is_none_or(Ordering::is_eq)),
         "neu" => with_third(third, |a: T, b: T| a != b),
         "ltu" => with_third(third, |a: T, b: T| !(a >= b)),
         "leu" => with_third(third, |a: T, b: T| !(a > b)),

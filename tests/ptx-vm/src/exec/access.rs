@@ -48,14 +48,14 @@ impl World<'_> {
     /// Where `len` bytes at an address lie.
     #[inline]
     fn locate(
-        &self,
-        cta: u32,
+        &mut self,
+        warp: &Warp,
         space: Space,
         address: u64,
         len: usize,
         hint: &mut usize,
     ) -> Result<(Spot, usize), Halt> {
-        if address % len as u64 != 0 {
+        if !address.is_multiple_of(len as u64) {
             let reason = format!("{len} bytes at {address:#x}, which is no multiple of {len}");
             return Err(Halt::new(FaultKind::Misaligned, reason));
         }
@@ -64,6 +64,7 @@ impl World<'_> {
             *hint = index;
             return Ok((Spot::Global(index), at));
         }
+        let cta = warp.cta;
         let mut owner = cta;
         let (window, at) = (address / WINDOW, (address % WINDOW).wrapping_sub(SHARED));
         if let Some(rank) = window.checked_sub(1) {
@@ -74,7 +75,11 @@ impl World<'_> {
                 return Err(Halt::new(FaultKind::OutOfBounds, reason));
             }
         }
-        let Some(there) = &self.ctas[owner as usize] else {
+        if owner != cta && !self.has_begun(warp, owner) {
+            let reason = format!("nothing says that CTA {owner}, whose shared memory it is, has begun");
+            return Err(Halt::new(FaultKind::Race, reason));
+        }
+        let Some(there) = &mut self.ctas[owner as usize] else {
             let reason = format!("shared memory of CTA {owner}, which is not running");
             return Err(Halt::new(FaultKind::OutOfBounds, reason));
         };
@@ -82,7 +87,14 @@ impl World<'_> {
         if at > size || at + len as u64 > size {
             return Err(outside(address, len, Some(size)));
         }
+        there.visited |= owner != cta;
         Ok((Spot::Shared(owner), at as usize))
+    }
+
+    /// Whether something that another CTA has done is ordered before now.
+    fn has_begun(&self, warp: &Warp, cta: u32) -> bool {
+        let count = warp.clock.count();
+        (cta * count..(cta + 1) * count).any(|other| warp.clock.knows(other) > 0)
     }
 
     #[inline]
@@ -124,7 +136,7 @@ impl World<'_> {
         let mut hint = 0;
         for lane in lanes(mask) {
             let address = Self::address(&warp.regs, &load.address, lane);
-            let found = self.locate(warp.cta, load.address.space, address, len, &mut hint);
+            let found = self.locate(warp, load.address.space, address, len, &mut hint);
             let (spot, at) = found.map_err(|halt| halt.at(lane))?;
             let space = self.space(spot);
             space
@@ -147,7 +159,7 @@ impl World<'_> {
         let mut hint = 0;
         for lane in lanes(mask) {
             let address = Self::address(&warp.regs, &store.address, lane);
-            let found = self.locate(warp.cta, store.address.space, address, len, &mut hint);
+            let found = self.locate(warp, store.address.space, address, len, &mut hint);
             let (spot, at) = found.map_err(|halt| halt.at(lane))?;
             if let Spot::Global(index) = spot
                 && self.memory.allocations[index].constant
@@ -213,7 +225,7 @@ impl World<'_> {
                 continue;
             }
             let address = Self::address(&warp.regs, &atom.address, lane);
-            let found = self.locate(warp.cta, atom.address.space, address, len, &mut hint);
+            let found = self.locate(warp, atom.address.space, address, len, &mut hint);
             let (spot, at) = found.map_err(|halt| halt.at(lane))?;
             let operand = warp.regs.bits(atom.class, atom.operand, lane);
             let second = atom.second.map_or(0, |slot| warp.regs.bits(atom.class, slot, lane));
@@ -259,7 +271,7 @@ impl World<'_> {
             let mut start = || -> Result<usize, Halt> {
                 let source = Self::address(&warp.regs, from, lane);
                 if taken > 0 {
-                    if source % len as u64 != 0 {
+                    if !source.is_multiple_of(len as u64) {
                         return Err(Halt::new(
                             FaultKind::Misaligned,
                             format!("cp.async of {len} bytes from {source:#x}"),
@@ -272,7 +284,7 @@ impl World<'_> {
                     bytes[..taken].copy_from_slice(&space.bytes[at..at + taken]);
                 }
                 let destination = Self::address(&warp.regs, to, lane);
-                let (spot, at) = self.locate(warp.cta, to.space, destination, len, &mut 0)?;
+                let (spot, at) = self.locate(warp, to.space, destination, len, &mut 0)?;
                 self.space(spot).begin_write(at, len, &access)?;
                 Ok(at)
             };
@@ -314,7 +326,7 @@ impl World<'_> {
                 let lane = 8 * number + row;
                 let from = Self::address(&warp.regs, address, lane);
                 let (spot, at) =
-                    self.locate(warp.cta, Space::Shared, from, 16, &mut 0).map_err(|halt| halt.at(lane))?;
+                    self.locate(warp, Space::Shared, from, 16, &mut 0).map_err(|halt| halt.at(lane))?;
                 let access = access(warp, place, lane, line, &Order::default());
                 let space = self.space(spot);
                 space.read(at, 16, &access).map_err(|halt| halt.at(lane))?;

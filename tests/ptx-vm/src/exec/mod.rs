@@ -36,6 +36,8 @@ pub(crate) enum Event {
 /// A CTA that is running.
 pub(crate) struct Cta {
     pub shared: Space,
+    /// Whether other CTAs have accessed it.
+    pub visited: bool,
 }
 
 /// What warps act on.

@@ -19,6 +19,8 @@ struct Barrier {
 pub(super) struct Barriers {
     barriers: [Barrier; 16],
     exited: u32,
+    /// What those that have exited knew.
+    known: Option<Clock>,
 }
 
 /// Of a cluster.
@@ -54,7 +56,7 @@ impl Run<'_> {
         let Some(barrier) = barriers.barriers.get_mut(id as usize) else {
             return Err(wrong(format!("barrier {id}, and there are 16")));
         };
-        if threads == 0 || threads % 32 != 0 {
+        if threads == 0 || !threads.is_multiple_of(32) {
             return Err(wrong(format!("a barrier of {threads} threads, which is no multiple of 32")));
         }
         if threads > all - 32 * exited {
@@ -158,6 +160,20 @@ impl Run<'_> {
                 if barrier.arrived > 0 && barrier.threads > left {
                     return Err(wrong(format!("exits while others of the CTA wait for it at barrier {id}")));
                 }
+            }
+            match &mut barriers.known {
+                None => barriers.known = Some(warp.clock.clone()),
+                Some(known) => warp.clock.gather(known),
+            }
+            if left == 0
+                && let Some(cta) = &self.world.ctas[warp.cta as usize]
+                && cta.visited
+                && let Some(known) = &barriers.known
+                && let Some(visitor) = cta.shared.log.unknown_visitor(warp.cta, known)
+            {
+                let reason =
+                    format!("exits, and nothing says that CTA {visitor} is done with its shared memory");
+                return Err(Halt::new(FaultKind::Race, reason));
             }
         }
         let cluster = self.place(warp.cta).cluster;
