@@ -55,20 +55,30 @@ impl Display for Fault {
 
 impl std::error::Error for Fault {}
 
-/// A fault while it is not yet known whose.
+/// A fault while it is not yet known whose. A pointer, as every access may give one and hardly any does.
 #[derive(Clone, Debug)]
-pub(crate) struct Halt {
+pub(crate) struct Halt(Box<Details>);
+
+#[derive(Clone, Debug)]
+pub(crate) struct Details {
     pub kind: FaultKind,
     pub lane: Option<usize>,
     pub reason: String,
 }
 
 impl Halt {
+    #[cold]
     pub fn new(kind: FaultKind, reason: impl Into<String>) -> Self {
-        Self { kind, lane: None, reason: reason.into() }
+        Self(Box::new(Details { kind, lane: None, reason: reason.into() }))
     }
 
-    pub fn at(self, lane: usize) -> Self {
-        Self { lane: Some(lane), ..self }
+    #[cold]
+    pub fn at(mut self, lane: usize) -> Self {
+        self.0.lane = Some(lane);
+        self
+    }
+
+    pub fn details(&self) -> &Details {
+        &self.0
     }
 }

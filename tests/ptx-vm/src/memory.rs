@@ -65,8 +65,9 @@ impl Memory {
     }
 
     fn host(&mut self, address: u64, len: usize) -> (&mut Space, usize) {
-        let (index, at) =
-            self.find(address, len, 0).unwrap_or_else(|halt| panic!("the host's access: {}", halt.reason));
+        let (index, at) = self
+            .find(address, len, 0)
+            .unwrap_or_else(|halt| panic!("the host's access: {}", halt.details().reason));
         (&mut self.allocations[index].space, at)
     }
 
@@ -82,8 +83,9 @@ impl Memory {
     }
 
     pub fn read(&self, address: u64, len: usize) -> &[u8] {
-        let (index, at) =
-            self.find(address, len, 0).unwrap_or_else(|halt| panic!("the host's access: {}", halt.reason));
+        let (index, at) = self
+            .find(address, len, 0)
+            .unwrap_or_else(|halt| panic!("the host's access: {}", halt.details().reason));
         &self.allocations[index].space.bytes[at..at + len]
     }
 

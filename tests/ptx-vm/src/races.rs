@@ -15,23 +15,47 @@ use crate::clocks::{Clock, Place, Scope, covers};
 use crate::fault::{FaultKind, Halt};
 
 /// A lane of [`Trace`] that stands for several.
-const SEVERAL: u8 = 255;
+const SEVERAL: u32 = 255;
 
-/// An access.
+/// An access, packed: a word of memory has two.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Trace {
     /// 0 where there has been none.
     clock: u32,
     warp: u32,
-    cta: u32,
     pub line: u32,
-    lane: u8,
-    /// Which bytes of the word.
-    bytes: u8,
-    strong: Option<Scope>,
+    /// From below: the lane in 8 bits, which bytes of the word in 4, and the scope of a strong access plus 1 in 2.
+    packed: u32,
 }
 
-const NONE: Trace = Trace { clock: 0, warp: 0, cta: 0, line: 0, lane: 0, bytes: 0, strong: None };
+const NONE: Trace = Trace { clock: 0, warp: 0, line: 0, packed: 0 };
+
+impl Trace {
+    fn lane(&self) -> u32 {
+        self.packed & 0xff
+    }
+
+    fn bytes(&self) -> u32 {
+        self.packed >> 8 & 0xf
+    }
+
+    fn strong(&self) -> Option<Scope> {
+        match self.packed >> 12 {
+            0 => None,
+            1 => Some(Scope::Cta),
+            2 => Some(Scope::Cluster),
+            _ => Some(Scope::Gpu),
+        }
+    }
+
+    /// Of one warp at one time: more bytes, perhaps by another lane, strong if both are.
+    fn join(&mut self, other: &Trace) {
+        let lane = if self.lane() == other.lane() { self.lane() } else { SEVERAL };
+        let strong = (self.packed >> 12).min(other.packed >> 12);
+        self.packed = lane | (self.bytes() | other.bytes()) << 8 | strong << 12;
+        self.line = other.line;
+    }
+}
 
 /// Who accesses memory now.
 #[derive(Clone, Copy, Debug)]
@@ -39,45 +63,47 @@ pub(crate) struct Access<'c> {
     pub clock: &'c Clock,
     pub now: u32,
     pub place: Place,
-    pub lane: u8,
+    pub lane: u32,
     pub line: u32,
     pub strong: Option<Scope>,
     pub coherent: bool,
 }
 
 impl Access<'_> {
-    fn trace(&self, bytes: u8) -> Trace {
-        Trace {
-            clock: self.now,
-            warp: self.clock.me,
-            cta: self.place.cta,
-            line: self.line,
-            lane: self.lane,
-            bytes,
-            strong: self.strong,
-        }
+    #[inline]
+    fn trace(&self, bytes: u32) -> Trace {
+        let strong = self.strong.map_or(0, |scope| scope as u32 + 1);
+        let packed = self.lane | bytes << 8 | strong << 12;
+        Trace { clock: self.now, warp: self.clock.me, line: self.line, packed }
     }
 
+    #[inline]
     fn after(&self, other: &Trace) -> bool {
         if other.warp == self.clock.me {
-            return other.clock < self.now || other.lane == self.lane;
+            return other.clock < self.now || other.lane() == self.lane;
         }
         other.clock <= self.clock.knows(other.warp)
     }
 
+    fn cta_of(&self, other: &Trace) -> u32 {
+        other.warp / self.clock.count()
+    }
+
     fn both_strong(&self, other: &Trace) -> bool {
-        match (self.strong, other.strong) {
+        match (self.strong, other.strong()) {
             (Some(a), Some(b)) => {
                 let scope = a.min(b);
-                scope == Scope::Gpu || covers(scope, self.place, Place { cta: other.cta, ..self.place })
+                let cta = self.cta_of(other);
+                scope == Scope::Gpu || covers(scope, self.place, Place { cta, ..self.place })
             }
             _ => false,
         }
     }
 
     /// Whether an access to these bytes conflicts with an earlier one.
-    fn races(&self, other: &Trace, bytes: u8) -> bool {
-        other.bytes & bytes != 0 && !self.after(other) && !self.both_strong(other)
+    #[inline]
+    fn races(&self, other: &Trace, bytes: u32) -> bool {
+        other.bytes() & bytes != 0 && !self.after(other) && !self.both_strong(other)
     }
 }
 
@@ -106,11 +132,12 @@ pub(crate) struct Log {
     more: Vec<Vec<Trace>>,
 }
 
-fn race(what: &str, bytes: u8, other: &Trace, access: &Access) -> Halt {
-    let how = match (access.clock.me == other.warp, access.place.cta == other.cta) {
-        (true, _) => format!("by lane {} of the same warp, with no bar.warp.sync between", other.lane),
+#[cold]
+fn race(what: &str, bytes: u32, other: &Trace, access: &Access) -> Halt {
+    let how = match (access.clock.me == other.warp, access.place.cta == access.cta_of(other)) {
+        (true, _) => format!("by lane {} of the same warp, with no bar.warp.sync between", other.lane()),
         (_, true) => format!("by warp {} (of all) of the same CTA, with no barrier between", other.warp),
-        _ => format!("by CTA {}, with no release and acquire between", other.cta),
+        _ => format!("by CTA {}, with no release and acquire between", access.cta_of(other)),
     };
     let mask = if bytes == 15 { String::new() } else { format!(" (bytes {bytes:04b} of the word)") };
     Halt::new(FaultKind::Race, format!("{what} at line {}{mask} {how}", other.line))
@@ -137,7 +164,7 @@ impl Log {
     }
 
     #[inline]
-    pub fn read(&mut self, index: usize, bytes: u8, access: &Access) -> Result<(), Halt> {
+    pub fn read(&mut self, index: usize, bytes: u32, access: &Access) -> Result<(), Halt> {
         let word = self.word(index);
         if word.write.clock != 0 {
             if access.races(&word.write, bytes) {
@@ -152,10 +179,7 @@ impl Log {
         word.non_coherent |= !access.coherent;
         let read = &mut word.read;
         if read.warp == access.clock.me && read.clock == access.now {
-            read.bytes |= bytes;
-            read.line = access.line;
-            read.lane = if read.lane == access.lane { read.lane } else { SEVERAL };
-            read.strong = if access.strong.is_none() { None } else { read.strong };
+            read.join(&access.trace(bytes));
             return Ok(());
         }
         let earlier = std::mem::replace(read, access.trace(bytes));
@@ -175,8 +199,9 @@ impl Log {
             list.dedup_by(|later, first| {
                 let same = later.warp == first.warp;
                 if same {
-                    first.bytes |= later.bytes;
-                    first.strong = first.strong.and(later.strong);
+                    let line = first.line;
+                    first.join(later);
+                    first.line = line;
                 }
                 same
             });
@@ -191,13 +216,13 @@ impl Log {
             let more = &self.more[word.more as usize];
             [&word.write, &word.read].into_iter().chain(more)
         });
-        let mut others = traces.filter(|trace| trace.clock != 0 && trace.cta != cta);
-        others.find(|trace| trace.clock > known.knows(trace.warp)).map(|trace| trace.cta)
+        let mut others = traces.filter(|trace| trace.clock != 0 && trace.warp / known.count() != cta);
+        others.find(|trace| trace.clock > known.knows(trace.warp)).map(|trace| trace.warp / known.count())
     }
 
     /// `same` says that the memory has the written value already.
     #[inline]
-    pub fn write(&mut self, index: usize, bytes: u8, same: bool, access: &Access) -> Result<(), Halt> {
+    pub fn write(&mut self, index: usize, bytes: u32, same: bool, access: &Access) -> Result<(), Halt> {
         let word = self.word(index);
         let write = word.write;
         if write.clock != 0 && access.races(&write, bytes) {
@@ -217,10 +242,7 @@ impl Log {
         let joined = write.clock == access.now && write.warp == access.clock.me;
         word.write = access.trace(bytes);
         if joined {
-            word.write.bytes |= write.bytes;
-            if write.lane != access.lane {
-                word.write.lane = SEVERAL;
-            }
+            word.write.join(&Trace { line: access.line, ..write });
         }
         word.read = NONE;
         if word.more != 0 {

@@ -300,6 +300,7 @@ impl Run<'_> {
 
     fn fault(&self, warp: &Warp, halt: Halt) -> Fault {
         let kernel = self.world.kernel;
+        let halt = halt.details();
         // A barrier's warp has gone on by one when it is found to be wrong.
         let pc = match halt.kind {
             FaultKind::Barrier if halt.lane.is_none() => warp.pc.saturating_sub(1),
@@ -308,7 +309,14 @@ impl Run<'_> {
         let line = kernel.code.get(pc as usize).map_or(0, |instruction| instruction.line as usize);
         let text = self.module.lines.get(line.wrapping_sub(1)).cloned().unwrap_or_default();
         let thread = Some((warp.cta, 32 * warp.index + halt.lane.unwrap_or(0) as u32));
-        Fault { kind: halt.kind, kernel: kernel.name.clone(), line, text, thread, reason: halt.reason }
+        Fault {
+            kind: halt.kind,
+            kernel: kernel.name.clone(),
+            line,
+            text,
+            thread,
+            reason: halt.reason.clone(),
+        }
     }
 
     fn hang(&self, what: &str) -> Fault {

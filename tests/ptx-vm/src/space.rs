@@ -10,6 +10,14 @@ pub(crate) const WRITTEN: u8 = 1;
 /// Bytes that a `cp.async` is on its way to.
 pub(crate) const ARRIVING: u8 = 2;
 
+#[inline]
+fn chunk<const N: usize>(bytes: &[u8], at: usize) -> &[u8; N] {
+    match bytes[at..].first_chunk() {
+        Some(found) => found,
+        None => unreachable!("checked to lie inside"),
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Space {
     pub bytes: Vec<u8>,
@@ -19,7 +27,7 @@ pub(crate) struct Space {
 
 /// Which of a word's bytes an access has that starts in it.
 #[inline]
-fn part(at: usize, len: usize) -> u8 {
+fn part(at: usize, len: usize) -> u32 {
     if len >= 4 { 15 } else { ((1 << len) - 1) << (at & 3) }
 }
 
@@ -58,6 +66,35 @@ impl Space {
         for word in 0..len.div_ceil(4) {
             self.log.read(at / 4 + word, part(at, len), access)?;
         }
+        Ok(())
+    }
+
+    /// Reads `N` bytes, which lie in here and are aligned.
+    #[inline]
+    pub fn take<const N: usize>(&mut self, at: usize, access: &Access) -> Result<[u8; N], Halt> {
+        let state: &[u8; N] = chunk(&self.state, at);
+        if *state != [WRITTEN; N] {
+            return Err(unreadable(state));
+        }
+        for word in 0..N.div_ceil(4) {
+            self.log.read(at / 4 + word, part(at, N), access)?;
+        }
+        Ok(*chunk(&self.bytes, at))
+    }
+
+    /// Writes `N` bytes, which lie in here and are aligned.
+    #[inline]
+    pub fn give<const N: usize>(&mut self, at: usize, value: &[u8; N], access: &Access) -> Result<(), Halt> {
+        let state: &[u8; N] = chunk(&self.state, at);
+        if *state != [WRITTEN; N] && *state != [UNWRITTEN; N] {
+            return self.write(at, value, access);
+        }
+        let same = chunk::<N>(&self.bytes, at) == value;
+        for word in 0..N.div_ceil(4) {
+            self.log.write(at / 4 + word, part(at, N), same, access)?;
+        }
+        self.state[at..at + N].copy_from_slice(&[WRITTEN; N]);
+        self.bytes[at..at + N].copy_from_slice(value);
         Ok(())
     }
 

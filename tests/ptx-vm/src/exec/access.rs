@@ -29,7 +29,7 @@ fn access<'w>(warp: &'w Warp, place: Place, lane: usize, line: u32, order: &Orde
         clock: &warp.clock,
         now: warp.clock.now(),
         place,
-        lane: lane as u8,
+        lane: lane as u32,
         line,
         strong: order.strong,
         coherent: !order.non_coherent,
@@ -55,7 +55,7 @@ impl World<'_> {
         len: usize,
         hint: &mut usize,
     ) -> Result<(Spot, usize), Halt> {
-        if !address.is_multiple_of(len as u64) {
+        if address & (len as u64 - 1) != 0 {
             let reason = format!("{len} bytes at {address:#x}, which is no multiple of {len}");
             return Err(Halt::new(FaultKind::Misaligned, reason));
         }
@@ -130,22 +130,58 @@ impl World<'_> {
         Ok(())
     }
 
+    /// The one piece of memory that an access most likely lies in, with the address that it begins at, and how long it is.
+    fn likely(&mut self, warp: &Warp, address: &Address, mask: u32) -> Option<(&mut space::Space, u64, u64)> {
+        if address.space == Space::Shared {
+            let cta = self.ctas[warp.cta as usize].as_mut()?;
+            let len = cta.shared.bytes.len() as u64;
+            return Some((&mut cta.shared, SHARED, len));
+        }
+        if address.space == Space::Cluster {
+            return None;
+        }
+        let (index, _) = self.memory.find(Self::address(&warp.regs, address, first(mask)), 1, 0).ok()?;
+        let there = &mut self.memory.allocations[index];
+        Some((&mut there.space, there.base, there.len as u64)).filter(|_| !there.constant)
+    }
+
     pub(super) fn load(&mut self, warp: &mut Warp, load: &Move, mask: u32) -> Result<(), Halt> {
+        match load.bytes * load.regs.len() {
+            1 => self.load_of::<1>(warp, load, mask),
+            2 => self.load_of::<2>(warp, load, mask),
+            4 => self.load_of::<4>(warp, load, mask),
+            8 => self.load_of::<8>(warp, load, mask),
+            16 => self.load_of::<16>(warp, load, mask),
+            _ => self.load_of::<32>(warp, load, mask),
+        }
+    }
+
+    fn load_of<const N: usize>(&mut self, warp: &mut Warp, load: &Move, mask: u32) -> Result<(), Halt> {
         let (line, place) = (self.line(warp), self.place(warp.cta));
-        let len = load.bytes * load.regs.len();
-        let mut hint = 0;
-        for lane in lanes(mask) {
-            let address = Self::address(&warp.regs, &load.address, lane);
-            let found = self.locate(warp, load.address.space, address, len, &mut hint);
-            let (spot, at) = found.map_err(|halt| halt.at(lane))?;
-            let space = self.space(spot);
-            space
-                .read(at, len, &access(warp, place, lane, line, &load.order))
-                .map_err(|halt| halt.at(lane))?;
-            for (i, &(class, slot)) in load.regs.iter().enumerate() {
-                let bytes = &space.bytes[at + i * load.bytes..][..load.bytes];
-                warp.regs.set_bits(class, slot, lane, extend(bytes, load.signed));
+        let mut left = mask;
+        if load.order.strong.is_none()
+            && let Some((space, base, size)) = self.likely(warp, &load.address, mask)
+        {
+            for lane in lanes(mask) {
+                let at = Self::address(&warp.regs, &load.address, lane).wrapping_sub(base);
+                if at & (N as u64 - 1) != 0 || at > size || at + N as u64 > size {
+                    continue;
+                }
+                let at = at as usize;
+                let access = access(warp, place, lane, line, &load.order);
+                let bytes = space.take::<N>(at, &access).map_err(|halt| halt.at(lane))?;
+                fill(&mut warp.regs, load, lane, &bytes);
+                left &= !(1 << lane);
             }
+        }
+        let mut hint = 0;
+        for lane in lanes(left) {
+            let address = Self::address(&warp.regs, &load.address, lane);
+            let found = self.locate(warp, load.address.space, address, N, &mut hint);
+            let (spot, at) = found.map_err(|halt| halt.at(lane))?;
+            let access = access(warp, place, lane, line, &load.order);
+            let bytes = self.space(spot).take::<N>(at, &access).map_err(|halt| halt.at(lane))?;
+            fill(&mut warp.regs, load, lane, &bytes);
             if let Some(scope) = load.order.strong {
                 self.acquired(warp, spot, at, scope, load.order.acquire);
             }
@@ -154,25 +190,46 @@ impl World<'_> {
     }
 
     pub(super) fn store(&mut self, warp: &mut Warp, store: &Move, mask: u32) -> Result<(), Halt> {
+        match store.bytes * store.regs.len() {
+            1 => self.store_of::<1>(warp, store, mask),
+            2 => self.store_of::<2>(warp, store, mask),
+            4 => self.store_of::<4>(warp, store, mask),
+            8 => self.store_of::<8>(warp, store, mask),
+            16 => self.store_of::<16>(warp, store, mask),
+            _ => self.store_of::<32>(warp, store, mask),
+        }
+    }
+
+    fn store_of<const N: usize>(&mut self, warp: &mut Warp, store: &Move, mask: u32) -> Result<(), Halt> {
         let (line, place) = (self.line(warp), self.place(warp.cta));
-        let len = store.bytes * store.regs.len();
+        let mut left = mask;
+        if store.order.strong.is_none()
+            && let Some((space, base, size)) = self.likely(warp, &store.address, mask)
+        {
+            for lane in lanes(mask) {
+                let at = Self::address(&warp.regs, &store.address, lane).wrapping_sub(base);
+                if at & (N as u64 - 1) != 0 || at > size || at + N as u64 > size {
+                    continue;
+                }
+                let bytes = gather::<N>(&warp.regs, store, lane);
+                let access = access(warp, place, lane, line, &store.order);
+                space.give::<N>(at as usize, &bytes, &access).map_err(|halt| halt.at(lane))?;
+                left &= !(1 << lane);
+            }
+        }
         let mut hint = 0;
-        for lane in lanes(mask) {
+        for lane in lanes(left) {
             let address = Self::address(&warp.regs, &store.address, lane);
-            let found = self.locate(warp, store.address.space, address, len, &mut hint);
+            let found = self.locate(warp, store.address.space, address, N, &mut hint);
             let (spot, at) = found.map_err(|halt| halt.at(lane))?;
             if let Spot::Global(index) = spot
                 && self.memory.allocations[index].constant
             {
                 return Err(Halt::new(FaultKind::OutOfBounds, "writes constant memory").at(lane));
             }
-            let mut bytes = [0; 32];
-            for (i, &(class, slot)) in store.regs.iter().enumerate() {
-                let value = warp.regs.bits(class, slot, lane).to_le_bytes();
-                bytes[i * store.bytes..][..store.bytes].copy_from_slice(&value[..store.bytes]);
-            }
+            let bytes = gather::<N>(&warp.regs, store, lane);
             let access = access(warp, place, lane, line, &store.order);
-            self.space(spot).write(at, &bytes[..len], &access).map_err(|halt| halt.at(lane))?;
+            self.space(spot).give::<N>(at, &bytes, &access).map_err(|halt| halt.at(lane))?;
             if let Some(scope) = store.order.strong {
                 let key = self.key(spot, at);
                 self.released.remove(&key);
@@ -271,7 +328,7 @@ impl World<'_> {
             let mut start = || -> Result<usize, Halt> {
                 let source = Self::address(&warp.regs, from, lane);
                 if taken > 0 {
-                    if !source.is_multiple_of(len as u64) {
+                    if source & (len as u64 - 1) != 0 {
                         return Err(Halt::new(
                             FaultKind::Misaligned,
                             format!("cp.async of {len} bytes from {source:#x}"),
@@ -348,6 +405,24 @@ impl World<'_> {
     }
 }
 
+/// Into the registers of a load.
+#[inline]
+fn fill<const N: usize>(regs: &mut Regs, load: &Move, lane: usize, bytes: &[u8; N]) {
+    for (&(class, slot), bytes) in load.regs.iter().zip(bytes.chunks_exact(load.bytes)) {
+        regs.set_bits(class, slot, lane, extend(bytes, load.signed));
+    }
+}
+
+/// From the registers of a store.
+#[inline]
+fn gather<const N: usize>(regs: &Regs, store: &Move, lane: usize) -> [u8; N] {
+    let mut bytes = [0; N];
+    for (&(class, slot), to) in store.regs.iter().zip(bytes.chunks_exact_mut(store.bytes)) {
+        to.copy_from_slice(&regs.bits(class, slot, lane).to_le_bytes()[..store.bytes]);
+    }
+    bytes
+}
+
 #[cold]
 fn outside(address: u64, len: usize, size: Option<u64>) -> Halt {
     let reason = match size {
@@ -361,6 +436,11 @@ fn outside(address: u64, len: usize, size: Option<u64>) -> Halt {
 
 #[inline]
 fn extend(bytes: &[u8], signed: bool) -> u64 {
+    if let &[a, b, c, d] = bytes
+        && !signed
+    {
+        return u32::from_le_bytes([a, b, c, d]).into();
+    }
     let mut whole = [0; 8];
     whole[..bytes.len()].copy_from_slice(bytes);
     let value = u64::from_le_bytes(whole);

@@ -17,39 +17,42 @@ use crate::module::Tile;
 use crate::regs::{LANES, Regs};
 
 pub(super) fn product(regs: &mut Regs, tile: Tile, d: &[u32; 4], a: &[u32], b: &[u32], c: &[u32; 4]) {
-    let mut left = [[0f32; 16]; 16];
-    let mut right = [[0f32; 16]; 8];
+    let mut left = [[0f64; 16]; 16];
+    // By rows too.
+    let mut right = [[0f64; 8]; 16];
     let word = |slot: u32, lane: usize| regs.words[slot as usize][lane];
     for lane in 0..LANES {
         let (g, t) = (lane / 4, lane % 4);
         match tile {
             Tile::Tf32 { .. } => {
                 for (w, &slot) in a.iter().enumerate() {
-                    left[g + 8 * (w % 2)][t + 4 * (w / 2)] = as_tf32(word(slot, lane));
+                    left[g + 8 * (w % 2)][t + 4 * (w / 2)] = as_tf32(word(slot, lane)).into();
                 }
                 for (w, &slot) in b.iter().enumerate() {
-                    right[g][t + 4 * w] = as_tf32(word(slot, lane));
+                    right[t + 4 * w][g] = as_tf32(word(slot, lane)).into();
                 }
             }
             Tile::Bf16 { .. } => {
-                let halves = |word: u32| [from_bf16(word as u16), from_bf16((word >> 16) as u16)];
+                let halves =
+                    |word: u32| [word as u16, (word >> 16) as u16].map(|half| f64::from(from_bf16(half)));
                 for (w, &slot) in a.iter().enumerate() {
                     let at = 2 * t + 8 * (w / 2);
                     left[g + 8 * (w % 2)][at..at + 2].copy_from_slice(&halves(word(slot, lane)));
                 }
                 for (w, &slot) in b.iter().enumerate() {
                     let at = 2 * t + 8 * w;
-                    right[g][at..at + 2].copy_from_slice(&halves(word(slot, lane)));
+                    [right[at][g], right[at + 1][g]] = halves(word(slot, lane));
                 }
             }
         }
     }
     let (Tile::Tf32 { depth } | Tile::Bf16 { depth }) = tile;
     let mut sums = [[0f64; 8]; 16];
-    for (row, sums) in sums.iter_mut().enumerate() {
-        for (column, sum) in sums.iter_mut().enumerate() {
-            let pairs = left[row][..depth].iter().zip(&right[column][..depth]);
-            *sum = pairs.fold(0.0, |sum, (&x, &y)| sum + f64::from(x) * f64::from(y));
+    for (left, sums) in left.iter().zip(&mut sums) {
+        for (x, right) in left[..depth].iter().zip(&right) {
+            for (sum, y) in sums.iter_mut().zip(right) {
+                *sum += x * y;
+            }
         }
     }
     for lane in 0..LANES {
