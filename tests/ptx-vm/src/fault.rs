@@ -21,6 +21,8 @@ pub enum FaultKind {
     /// Nobody can go on, or nobody gets on.
     Deadlock,
     FloatAtomic,
+    /// An operand of a tf32 product has more bits than tf32.
+    Unrounded,
     /// `trap`
     Trap,
     /// Whatever else has no defined result.

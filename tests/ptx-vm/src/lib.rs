@@ -19,6 +19,7 @@ mod alu;
 mod clocks;
 mod exec;
 mod fault;
+mod lint;
 mod lower;
 mod machine;
 mod memory;
@@ -32,6 +33,7 @@ mod syntax;
 mod text;
 
 pub use fault::{Fault, FaultKind};
+pub use lint::{Finding, Lint, Rule, lint};
 pub use machine::{Arg, Launch, Machine, Stats};
 pub use module::{Module, Resources};
 pub use text::ParseError;

@@ -85,6 +85,8 @@ pub struct Machine {
     variables: HashMap<(u64, usize), u64>,
     /// Instructions of all warps after which a launch in which nobody writes, meets at a barrier or exits is hung.
     pub patience: u64,
+    /// Operands of tf32 products that nobody has rounded are cut, as on a GPU, and no fault.
+    pub cuts_tf32: bool,
     /// The most shared memory of a CTA, static and dynamic.
     pub shared_limit: usize,
 }
@@ -95,6 +97,7 @@ impl Default for Machine {
             memory: Memory::default(),
             variables: HashMap::new(),
             patience: 20_000_000,
+            cuts_tf32: false,
             shared_limit: 227 * 1024,
         }
     }
@@ -178,7 +181,8 @@ impl Machine {
         self.fits(kernel, launch).map_err(refuse)?;
         let parameters = parameters(kernel, launch.parameters).map_err(refuse)?;
         let variables = self.variables(module);
-        schedule::run(&mut self.memory, module, kernel, launch, parameters, &variables, self.patience)
+        let limits = schedule::Limits { patience: self.patience, cuts_tf32: self.cuts_tf32 };
+        schedule::run(&mut self.memory, module, kernel, launch, parameters, &variables, limits)
     }
 
     fn fits(&self, kernel: &Kernel, launch: &Launch) -> Result<(), String> {

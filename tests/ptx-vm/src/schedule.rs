@@ -23,6 +23,13 @@ use barriers::{Barriers, ClusterBarrier};
 /// The turns after which another CTA may be left behind.
 const SEASON: u64 = 256;
 
+/// What a machine lets a launch do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub patience: u64,
+    pub cuts_tf32: bool,
+}
+
 struct Run<'m> {
     world: World<'m>,
     module: &'m Module,
@@ -52,7 +59,7 @@ pub(crate) fn run(
     launch: &Launch,
     parameters: Vec<u8>,
     variables: &[u64],
-    patience: u64,
+    limits: Limits,
 ) -> Result<Stats, Fault> {
     memory.restart();
     let mut rng = Rng::new(launch.seed);
@@ -72,6 +79,7 @@ pub(crate) fn run(
         cluster_of,
         clusters,
         released: HashMap::new(),
+        cuts_tf32: limits.cuts_tf32,
         counts: vec![0; kernel.opcodes.len()],
         instructions: 0,
         progress: 0,
@@ -98,7 +106,7 @@ pub(crate) fn run(
     for _ in 0..at_once {
         run.begin_cluster();
     }
-    run.all(patience)?;
+    run.all(limits.patience)?;
     let counts = kernel.opcodes.iter().cloned().zip(run.world.counts).filter(|(_, count)| *count > 0);
     let mut opcodes = BTreeMap::new();
     for (name, count) in counts {

@@ -230,6 +230,13 @@ fn module_is_right(text: &str) {
 }
 
 #[test]
+fn an_operand_that_is_not_rounded() {
+    let more = tiles::TF32
+        .replace("cvt.rna.tf32.f32 %a0, %f0;", "add.f32 %f0, %f0, 0f3A000000;\n cvt.rna.tf32.f32 %a0, %f0;");
+    caught(&more, tiles::tf32, "cvt.rna.tf32.f32 %a0, %f0;", "mov.b32 %a0, %f0;", &[FaultKind::Unrounded]);
+}
+
+#[test]
 fn float_atomics() {
     let float = "red.global.add.f32 [%d5], %f2;";
     caught(programs::ADD, programs::add, "st.global.f32 [%d5], %f2;", float, &[FaultKind::FloatAtomic]);

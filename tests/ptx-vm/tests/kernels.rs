@@ -70,16 +70,17 @@ fn products_are_those_of_a_plain_loop() {
 }
 
 #[test]
-fn operands_of_tf32_are_cut_not_rounded() {
+fn operands_of_tf32_have_to_be_rounded_or_are_cut() {
     let module = module(&tiles::TF32.replace("cvt.rna.tf32.f32", "mov.b32"));
     let mut machine = Machine::new();
     let a = machine.upload_f32(&[1.0 + 0.9 / 1024.0; 128]);
     let b = machine.upload_f32(&[1.0; 64]);
     let c = machine.upload_f32(&[0.0; 128]);
     let parameters = [Arg::U64(a), Arg::U64(b), Arg::U64(c)];
-    machine
-        .launch(&module, &Launch { kernel: "tf32", parameters: &parameters, ..Launch::default() })
-        .unwrap();
+    let launch = Launch { kernel: "tf32", parameters: &parameters, ..Launch::default() };
+    assert_eq!(machine.launch(&module, &launch).unwrap_err().kind, FaultKind::Unrounded);
+    machine.cuts_tf32 = true;
+    machine.launch(&module, &launch).unwrap();
     assert_eq!(machine.read_f32(c, 1), [8.0]);
 }
 

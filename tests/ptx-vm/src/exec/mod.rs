@@ -51,6 +51,7 @@ pub(crate) struct World<'m> {
     pub cluster_of: Vec<u32>,
     pub clusters: Vec<Vec<u32>>,
     pub released: HashMap<u64, Released>,
+    pub cuts_tf32: bool,
     /// How often each opcode has been executed by a warp.
     pub counts: Vec<u64>,
     pub instructions: u64,
@@ -153,6 +154,9 @@ impl World<'_> {
             }
             Op::Product { tile, d, a, b, c } => {
                 self.together(warp, mask, "mma")?;
+                if !self.cuts_tf32 {
+                    tensor::rounded(&warp.regs, *tile, [a, b])?;
+                }
                 tensor::product(&mut warp.regs, *tile, d, a, b, c);
             }
             &Op::Barrier { id, threads, wait } => {

@@ -8,13 +8,32 @@
 //! | B, word w | row t + 4 w, column g | rows 2t + 8 w and the next, column g |
 //! | C and D, word w | row g + 8 (w / 2), column 2t + w % 2 | the same |
 //!
-//! Of a tf32 operand the tensor cores see 10 bits of fraction; the rest is dropped here as there. Products are exact;
+//! Of a tf32 operand the tensor cores see 10 bits of fraction. One that has more has not been rounded, which is a fault;
+//! where a machine `cuts_tf32`, the rest is dropped as on a GPU. Products are exact;
 //! they and C are summed in `f64` by ascending depth and rounded once. A GPU sums in another order with fewer bits
 //! to spare, so that nothing may depend on the last bit.
 
 use crate::alu::round::{NAN, as_tf32, from_bf16};
+use crate::fault::{FaultKind, Halt};
 use crate::module::Tile;
 use crate::regs::{LANES, Regs};
+
+/// Whether operands of tf32 have no bits that would be dropped.
+pub(super) fn rounded(regs: &Regs, tile: Tile, operands: [&[u32]; 2]) -> Result<(), Halt> {
+    if !matches!(tile, Tile::Tf32 { .. }) {
+        return Ok(());
+    }
+    for &slot in operands.into_iter().flatten() {
+        let words = &regs.words[slot as usize];
+        if let Some(lane) =
+            words.iter().position(|&word| word & 0x1fff != 0 && !f32::from_bits(word).is_nan())
+        {
+            let reason = format!("{:#010x} is no tf32: it has not been rounded by cvt.rna", words[lane]);
+            return Err(Halt::new(FaultKind::Unrounded, reason).at(lane));
+        }
+    }
+    Ok(())
+}
 
 pub(super) fn product(regs: &mut Regs, tile: Tile, d: &[u32; 4], a: &[u32], b: &[u32], c: &[u32; 4]) {
     let mut left = [[0f64; 16]; 16];
