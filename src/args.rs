@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use lstmc_compiler::kernel::Format;
+use lstmc_compiler::target::Nvidia;
 
 use crate::profile::Order;
 
@@ -103,6 +104,9 @@ pub struct Train {
     /// All random numbers are a function of this [default: 0, or the resumed run's].
     #[arg(long, value_name = "N", conflicts_with = "resume", value_parser = whole::<u64, 0>)]
     pub seed: Option<u64>,
+    /// What to run on: cpu, cuda, or one of several GPUs as cuda:1.
+    #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = Device::parse)]
+    pub device: Device,
     /// Worker threads [default: as many as the processor has cores].
     #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<u16>,
@@ -126,9 +130,42 @@ pub struct Trained {
     /// The folder that the texts are in [default: where training found them].
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// What to run on: cpu, cuda, or one of several GPUs as cuda:1.
+    #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = Device::parse)]
+    pub device: Device,
     /// Worker threads [default: as many as the processor has cores].
     #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<u16>,
+}
+
+/// What a program runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Device {
+    Cpu,
+    /// The NVIDIA GPU of this number.
+    Cuda(usize),
+}
+
+impl Device {
+    fn parse(text: &str) -> Result<Self, String> {
+        let number = |text: &str| text.parse().ok().map(Device::Cuda);
+        let found = match text {
+            "cpu" => Some(Device::Cpu),
+            "cuda" => Some(Device::Cuda(0)),
+            _ => text.strip_prefix("cuda:").and_then(number),
+        };
+        found.ok_or_else(|| "a device is cpu, cuda, or cuda:N with the number of a GPU".into())
+    }
+}
+
+impl std::fmt::Display for Device {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Device::Cpu => write!(f, "cpu"),
+            Device::Cuda(0) => write!(f, "cuda"),
+            Device::Cuda(number) => write!(f, "cuda:{number}"),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -226,6 +263,9 @@ pub struct Generate {
     /// What to round the weights to: fewer bits are read faster.
     #[arg(long, value_enum, default_value = "f32")]
     pub weights: Weights,
+    /// What to run on: cpu, cuda, or one of several GPUs as cuda:1.
+    #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = Device::parse)]
+    pub device: Device,
     /// Say on stderr how long the tokens took, prompt included, compiling and loading left out.
     #[arg(long)]
     pub stats: bool,
@@ -269,6 +309,27 @@ pub enum Stage {
     Plan,
     Clif,
     Asm,
+    Ptx,
+}
+
+/// A GPU that PTX is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Architecture {
+    /// A100.
+    #[value(name = "sm_80")]
+    Sm80,
+    /// H100 and H200.
+    #[value(name = "sm_90")]
+    Sm90,
+}
+
+impl From<Architecture> for Nvidia {
+    fn from(architecture: Architecture) -> Self {
+        match architecture {
+            Architecture::Sm80 => Nvidia::SM_80,
+            Architecture::Sm90 => Nvidia::SM_90,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -300,6 +361,9 @@ pub struct Emit {
     /// How many tokens are read and written; for --purpose generate.
     #[arg(long, value_name = "N", default_value_t = LENGTH, value_parser = whole::<usize, 0>)]
     pub length: usize,
+    /// The GPU that --stage ptx is for [default: sm_90]; with it the other stages show what is made for that GPU.
+    #[arg(long, value_enum)]
+    pub target: Option<Architecture>,
     /// Worker threads that the plan is for.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = threads)]
     pub threads: u16,
@@ -415,6 +479,9 @@ mod tests {
             "generate r --prompt a --greedy --top-k 3",
             "emit a.lstm",
             "check a.lstm --vocab 0",
+            "train a.lstm --device gpu",
+            "train a.lstm --device cuda:x",
+            "emit a.lstm --stage ptx --target sm_70",
         ] {
             let parsed = parse(["lstmc"].into_iter().chain(line.split_whitespace()));
             assert_eq!(parsed.map(|_| ()).map_err(|error| error.exit_code()), Err(2), "{line}");

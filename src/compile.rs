@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail};
 use lstmc_compiler::backend::cpu::cranelift;
+use lstmc_compiler::backend::ptx;
 use lstmc_compiler::diag::{Diagnostics, SourceId, SourceMap};
 use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::kernel::{Format, Module};
@@ -12,10 +13,11 @@ use lstmc_compiler::model::{self, Data, Model};
 use lstmc_compiler::pipeline::{self, KERNEL_PASSES, PASSES};
 use lstmc_compiler::plan::Program;
 use lstmc_compiler::syntax::{self, ast};
-use lstmc_compiler::target::Target;
+use lstmc_compiler::target::{Nvidia, Processor, Target};
 use lstmc_runtime::engine::cpu::{self, Executable, Pair, Session, workers};
+use lstmc_runtime::engine::cuda::{self, DeviceError, Gpu};
 
-use crate::args::Stage;
+use crate::args::{Device, Stage};
 use crate::show;
 
 /// Diagnostics as text, to be printed as it is.
@@ -121,6 +123,64 @@ impl Threads {
     }
 }
 
+/// A GPU cannot be used: the command ends as if it had been misused.
+#[derive(Debug)]
+pub struct Unusable {
+    device: Device,
+    error: DeviceError,
+}
+
+impl std::fmt::Display for Unusable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "--device {}: {}", self.device, self.error)
+    }
+}
+
+impl std::error::Error for Unusable {}
+
+/// An open GPU, and the target that it is.
+///
+/// # Errors
+/// [`Unusable`].
+pub fn gpu(number: usize) -> Result<(Gpu, Target)> {
+    let unusable = |error| Unusable { device: Device::Cuda(number), error };
+    let gpu = Gpu::open(number).map_err(unusable)?;
+    let target = Target::nvidia(Nvidia { sm: gpu.capability, multiprocessors: gpu.multiprocessors });
+    Ok((gpu, target))
+}
+
+/// A program on a GPU, ready to run.
+///
+/// # Errors
+/// [`Unusable`].
+pub fn on_gpu(model: &Model, purpose: Purpose, number: usize) -> Result<OnGpu> {
+    let started = Instant::now();
+    let (gpu, target) = gpu(number)?;
+    let program = pipeline::program_of(model, purpose, &target);
+    let ptx = ptx::compile(&program, Nvidia { sm: gpu.capability, multiprocessors: gpu.multiprocessors });
+    let memory = program.arena_bytes as u64;
+    let session =
+        cuda::Session::new(Box::new(gpu), &program, &ptx).map_err(|error| on_device(number, error))?;
+    Ok(OnGpu { session, memory, time: started.elapsed() })
+}
+
+/// A program on a GPU.
+pub struct OnGpu {
+    pub session: cuda::Session,
+    /// Bytes on the GPU.
+    pub memory: u64,
+    /// How long compiling took, here and by the driver.
+    pub time: Duration,
+}
+
+/// An error of a GPU with the option that asked for it.
+fn on_device(number: usize, error: lstmc_runtime::Error) -> anyhow::Error {
+    match error {
+        lstmc_runtime::Error::Device(error) => Unusable { device: Device::Cuda(number), error }.into(),
+        other => other.into(),
+    }
+}
+
 /// The plan of a model for one purpose; `weights` as for [`compile`].
 pub fn program(model: &Model, purpose: Purpose, weights: Format, threads: Threads) -> Program {
     let target = threads.target();
@@ -150,7 +210,12 @@ fn native(program: Program, started: Instant) -> Result<Compiled> {
 /// The kernels of a model for one purpose.
 fn kernels(model: &Model, purpose: Purpose, weights: Format, target: &Target) -> Module {
     let graph = pipeline::graph_of(model, purpose, target, &mut |_, _| {});
-    pipeline::kernels_of(&graph, pipeline::numbers_of(model, purpose, weights, target), target, &mut |_, _| {})
+    pipeline::kernels_of(
+        &graph,
+        pipeline::numbers_of(model, purpose, weights, target),
+        target,
+        &mut |_, _| {},
+    )
 }
 
 /// What training runs: the step, and the program that the model is measured with.
@@ -235,7 +300,7 @@ pub struct Request<'a> {
     pub dump_after: Option<&'a str>,
     /// As for [`compile`].
     pub weights: Format,
-    pub workers: usize,
+    pub target: &'a Target,
 }
 
 impl Request<'_> {
@@ -255,6 +320,15 @@ impl Request<'_> {
         if self.stage == Stage::Grad && self.purpose != Purpose::Train {
             bail!("--stage grad goes with --purpose train: only training has gradients");
         }
+        let is_gpu = self.target.processor != Processor::Cpu;
+        if is_gpu && matches!(self.stage, Stage::Clif | Stage::Asm) {
+            bail!(
+                "--target goes with the stages up to plan, and with ptx: clif and asm are for this processor"
+            );
+        }
+        if is_gpu && self.weights != Format::F32 {
+            bail!("--weights {} is for processors: a GPU has its weights in f32", self.weights);
+        }
         if self.weights != Format::F32 && self.purpose == Purpose::Train {
             bail!("--weights goes with --purpose evaluate or generate: training has its weights in f32");
         }
@@ -268,10 +342,9 @@ impl Request<'_> {
 /// There is no such pass or stage for this purpose.
 pub fn emit(model: &Model, request: Request<'_>) -> Result<String> {
     request.check()?;
-    let Request { stage, purpose, dump_after, weights, workers } = request;
-    let target = Target::cpu(workers);
-    let program = || pipeline::program_in(model, purpose, weights, &target);
-    let graph_after = |pass| graph_after(model, purpose, &target, pass);
+    let Request { stage, purpose, dump_after, weights, target } = request;
+    let program = || pipeline::program_in(model, purpose, weights, target);
+    let graph_after = |pass| graph_after(model, purpose, target, pass);
     Ok(match stage {
         Stage::Tokens | Stage::Ast => bail!("this stage comes before the model"),
         Stage::Model => model::print(model),
@@ -279,14 +352,18 @@ pub fn emit(model: &Model, request: Request<'_>) -> Result<String> {
         Stage::Grad => graph_after(dump_after.unwrap_or("update"))?,
         Stage::Opt => match dump_after {
             Some(pass) => graph_after(pass)?,
-            None => pipeline::graph_of(model, purpose, &target, &mut |_, _| {}).to_string(),
+            None => pipeline::graph_of(model, purpose, target, &mut |_, _| {}).to_string(),
         },
         Stage::Kernel => match dump_after {
-            Some(pass) => kernels_after(model, purpose, weights, &target, pass)?,
+            Some(pass) => kernels_after(model, purpose, weights, target, pass)?,
             None => program().module.to_string(),
         },
         Stage::Plan => program().to_string(),
         Stage::Clif => cranelift::compile_with_text(&program(), &cpu::library())?.clif().to_string(),
+        Stage::Ptx => match target.processor {
+            Processor::Nvidia(nvidia) => ptx::compile(&program(), nvidia).text,
+            Processor::Cpu => bail!("--stage ptx is for a GPU"),
+        },
         Stage::Asm => cranelift::compile_with_text(&program(), &cpu::library())?.asm().to_string(),
     })
 }

@@ -23,7 +23,7 @@ use anyhow::Result;
 use lstmc_compiler::diag::is_command;
 
 use crate::args::Command;
-use crate::compile::Refused;
+use crate::compile::{Refused, Unusable};
 
 fn main() -> ExitCode {
     let command = match args::parse(std::env::args_os()) {
@@ -47,7 +47,8 @@ fn main() -> ExitCode {
                     terminal::say(&format!("error: {error:#}{advice}"));
                 }
             }
-            ExitCode::FAILURE
+            // A device that cannot be used is a wrong option.
+            if error.is::<Unusable>() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
 }

@@ -9,12 +9,13 @@ use lstmc_compiler::kernel::Format;
 use lstmc_compiler::model::{Data, Model};
 use lstmc_runtime::Error;
 use lstmc_runtime::checkpoint::{Checkpoint, Take};
-use lstmc_runtime::engine::cpu::{Session, workers};
+use lstmc_runtime::engine::Engine;
+use lstmc_runtime::engine::cpu::workers;
 use lstmc_runtime::reading::Reading;
 use lstmc_runtime::run_dir::{RunDir, Settings};
 use lstmc_runtime::text::{Corpus, Paths, Record, Role, Tokenizer, Vocabulary, encode_file, read_text};
 
-use crate::args::{ModelFile, Split, Trained};
+use crate::args::{Device, ModelFile, Split, Trained};
 use crate::compile::{self, Source, Threads};
 use crate::{changes, find, show, terminal};
 
@@ -179,11 +180,23 @@ impl Opened {
     ///
     /// # Errors
     /// A checkpoint of another model; too little memory.
-    pub fn session(&self, purpose: Purpose, weights: Format, threads: Threads) -> Result<Session> {
-        let mut session = compile::compile(&self.model, purpose, weights, threads)?.session()?;
-        self.checkpoint.restore(&self.path, &mut session, Take::Parameters)?;
+    pub fn engine(
+        &self,
+        purpose: Purpose,
+        weights: Format,
+        device: Device,
+        threads: Threads,
+    ) -> Result<Box<dyn Engine>> {
+        let mut engine: Box<dyn Engine> = match device {
+            Device::Cpu => Box::new(compile::compile(&self.model, purpose, weights, threads)?.session()?),
+            Device::Cuda(_) if weights != Format::F32 => {
+                bail!("--weights {weights} is for --device cpu: a GPU has its weights in f32")
+            }
+            Device::Cuda(number) => Box::new(compile::on_gpu(&self.model, purpose, number)?.session),
+        };
+        self.checkpoint.restore(&self.path, engine.as_mut(), Take::Parameters)?;
         self.note.take().iter().for_each(|note| terminal::say(note));
-        Ok(session)
+        Ok(engine)
     }
 
     /// The ids of a split, and which one it is: without `split` the last that the model has.

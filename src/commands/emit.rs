@@ -4,8 +4,9 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use lstmc_compiler::graph::Purpose;
+use lstmc_compiler::target::{Nvidia, Target};
 
-use crate::args::{Emit, Use};
+use crate::args::{Emit, Stage, Use};
 use crate::compile::{self, Request};
 use crate::project::{self, Project};
 use crate::terminal;
@@ -18,7 +19,12 @@ pub fn run(args: &Emit) -> Result<ExitCode> {
     };
     let (dump_after, workers) = (args.dump_after.as_deref(), usize::from(args.threads));
     let weights = args.weights.into();
-    let request = Request { stage: args.stage, purpose, dump_after, weights, workers };
+    let gpu = match (args.target, args.stage) {
+        (None, Stage::Ptx) => Some(Nvidia::SM_90),
+        (target, _) => target.map(Nvidia::from),
+    };
+    let target = gpu.map_or_else(|| Target::cpu(workers), Target::nvidia);
+    let request = Request { stage: args.stage, purpose, dump_after, weights, target: &target };
     request.check()?;
     // The first stages need no vocabulary, so no text.
     let early = Project::read(&args.file.model, args.file.data.as_deref())?.source.emit_source(args.stage);

@@ -19,9 +19,9 @@ pub fn run(args: &Eval) -> Result<ExitCode> {
     let monitor = terminal::interruptible()?;
     let mut measured: Vec<(Format, Totals)> = Vec::new();
     for weights in args.weights.iter().map(|&weights| Format::from(weights)) {
-        let mut session =
-            opened.session(Purpose::Evaluate, weights, project::threads(args.trained.threads))?;
-        let Some(totals) = evaluate(&mut session, &ids, &reading, &monitor)? else {
+        let threads = project::threads(args.trained.threads);
+        let mut engine = opened.engine(Purpose::Evaluate, weights, args.trained.device, threads)?;
+        let Some(totals) = evaluate(engine.as_mut(), &ids, &reading, &monitor)? else {
             return Ok(ExitCode::from(terminal::INTERRUPTED));
         };
         let loss = totals.mean_loss();

@@ -27,7 +27,8 @@ pub fn run(args: &Generate) -> Result<ExitCode> {
         Sampler { temperature: args.temperature, top_k, top_p: args.top_p, seed: args.seed }
     };
     let purpose = Purpose::Generate { tokens: prompt.len().saturating_add(args.length) };
-    let mut session = opened.session(purpose, args.weights.into(), project::threads(args.threads))?;
+    let threads = project::threads(args.threads);
+    let mut engine = opened.engine(purpose, args.weights.into(), args.device, threads)?;
     let monitor = terminal::interruptible()?;
     let words: Vec<String> = prompt.iter().map(|&id| vocabulary.show(id)).collect();
     let mut out = std::io::stdout();
@@ -55,7 +56,7 @@ pub fn run(args: &Generate) -> Result<ExitCode> {
     };
     let request = Request { prompt: &prompt, length: args.length, sampler, reserve: vocabulary.reserved() };
     let begun = Instant::now();
-    let result = generate(&mut session, request, &monitor, &mut write);
+    let result = generate(engine.as_mut(), request, &monitor, &mut write);
     let elapsed = begun.elapsed();
     if let Some(error) = write_failed {
         return unread(error);

@@ -21,10 +21,10 @@ pub fn run(args: &Predict) -> Result<ExitCode> {
     opened.model.data.batches.rows = 1;
     let (split, ids) = opened.text(args.split)?;
     let reading = project::reading(&opened.model, split, &ids)?;
-    let mut session =
-        opened.session(Purpose::Evaluate, Format::F32, project::threads(args.trained.threads))?;
+    let threads = project::threads(args.trained.threads);
+    let mut engine = opened.engine(Purpose::Evaluate, Format::F32, args.trained.device, threads)?;
     let monitor = terminal::interruptible()?;
-    let found = predict(&mut session, &ids, &reading, args.count as usize, &monitor)?;
+    let found = predict(engine.as_mut(), &ids, &reading, args.count as usize, &monitor)?;
     let table = table(&found, &ids, &opened.project.tokenizer(), &opened.vocabulary);
     let hits = found.iter().filter(|one| one.actual == one.predicted).count();
     terminal::print(&format!("{table}{hits} of {} right\n", found.len()))?;

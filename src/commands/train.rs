@@ -4,16 +4,17 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::model::{Length, Model};
 use lstmc_runtime::batches::Batcher;
 use lstmc_runtime::checkpoint::Checkpoint;
 use lstmc_runtime::engine::Trainee;
-use lstmc_runtime::engine::cpu::Pair;
+use lstmc_runtime::engine::cuda;
 use lstmc_runtime::memory;
 use lstmc_runtime::run_dir::RunDir;
 use lstmc_runtime::train::{Inputs, Outcome, Recipe, Trainer, initialise};
 
-use crate::args::{Split, Train};
+use crate::args::{Device, Split, Train};
 use crate::commands::check::parameters;
 use crate::compile::Threads;
 use crate::progress::{Facts, Output, Plan, watch};
@@ -34,8 +35,10 @@ pub fn run(args: &Train) -> Result<ExitCode> {
         terminal::say(&format!("warning: {short}; training goes on without"));
     }
 
-    let threads = project::threads(args.threads);
-    let built = build(&model, *seed, threads)?;
+    let built = match args.device {
+        Device::Cpu => build(&model, *seed, project::threads(args.threads))?,
+        Device::Cuda(number) => build_on_gpu(&model, *seed, number)?,
+    };
     let run = match run {
         Some(run) => run,
         None => start.create(args)?,
@@ -50,7 +53,7 @@ pub fn run(args: &Train) -> Result<ExitCode> {
         vocabulary: &vocabulary,
         monitor: &monitor,
     };
-    let mut trainer = Trainer::new(recipe, inputs, Box::new(built.programs))?;
+    let mut trainer = Trainer::new(recipe, inputs, built.programs)?;
     if args.resume.is_some() {
         match &start.checkpoint {
             Some(path) => trainer.resume(path, &Checkpoint::read(path)?)?,
@@ -96,7 +99,7 @@ fn with_length(mut model: Model, args: &Train) -> Result<Model> {
 }
 
 struct Built {
-    programs: Pair,
+    programs: Box<dyn Trainee>,
     memory: u64,
     threads: usize,
     time: Duration,
@@ -115,7 +118,17 @@ fn build(model: &Model, seed: u64, threads: Threads) -> Result<Built> {
     }
     let mut programs = training.programs()?;
     initialise(model, seed, programs.train())?;
-    Ok(Built { programs, memory, threads, time })
+    Ok(Built { programs: Box::new(programs), memory, threads, time })
+}
+
+/// The same on a GPU; `memory` is the GPU's.
+fn build_on_gpu(model: &Model, seed: u64, number: usize) -> Result<Built> {
+    let train = compile::on_gpu(model, Purpose::Train, number)?;
+    let evaluate = compile::on_gpu(model, Purpose::Evaluate, number)?;
+    let (memory, time) = (train.memory + evaluate.memory, train.time + evaluate.time);
+    let mut programs = cuda::Pair { train: train.session, evaluate: evaluate.session };
+    initialise(model, seed, programs.train())?;
+    Ok(Built { programs: Box::new(programs), memory, threads: 1, time })
 }
 
 fn finish(outcome: Result<Outcome>, output: &Output<'_>, run: &RunDir) -> Result<ExitCode> {

@@ -82,8 +82,7 @@ fn version(nvidia: Nvidia) -> &'static str {
 /// Compiles a program for a GPU. Of its schedule only the order is used: a launch is shared out over the whole machine.
 pub fn compile(program: &Program, nvidia: Nvidia) -> Ptx {
     let Program { module, offsets, .. } = program;
-    let mut compiler =
-        Compiler { module, offsets, nvidia, text: String::new(), entries: 0, counters: 0 };
+    let mut compiler = Compiler { module, offsets, nvidia, text: String::new(), entries: 0, counters: 0 };
     let _ = writeln!(
         compiler.text,
         "// {}\n.version {}\n.target sm_{}\n.address_size 64",
