@@ -6,7 +6,7 @@ mod programs;
 
 use common::{SEEDS, broken, module};
 use programs::{Outcome, grid, tiles};
-use ptx_vm::{FaultKind, Module};
+use ptx_vm::{FaultKind, Launch, Machine, Module};
 
 /// One change gives this fault under every schedule.
 fn caught(text: &str, run: fn(&Module, u64) -> Outcome, from: &str, to: &str, kinds: &[FaultKind]) {
@@ -234,6 +234,47 @@ fn an_operand_that_is_not_rounded() {
     let more = tiles::TF32
         .replace("cvt.rna.tf32.f32 %a0, %f0;", "add.f32 %f0, %f0, 0f3A000000;\n cvt.rna.tf32.f32 %a0, %f0;");
     caught(&more, tiles::tf32, "cvt.rna.tf32.f32 %a0, %f0;", "mov.b32 %a0, %f0;", &[FaultKind::Unrounded]);
+}
+
+/// Runs a kernel of its own on two warps in each of two CTAs of a cluster, under every schedule.
+fn all_fault(body: &str, kinds: &[FaultKind]) {
+    let module = module(&format!(
+        ".visible .entry k() {{
+            .reg .pred %p, %q; .reg .b32 %t, %c, %n, %r, %x, %y;
+            .shared .align 4 .b8 room[4];
+            mov.u32 %t, %tid.x; mov.u32 %c, %cluster_ctarank; mov.u32 %n, 0;
+            setp.ne.u32 %p, %t, 0; @%p bra filled; st.shared.u32 [room], 1; filled: bar.sync 0;
+            {body}
+        }}"
+    ));
+    for seed in 0..32 {
+        let launch = Launch {
+            kernel: "k",
+            grid: [2, 1, 1],
+            block: [64, 1, 1],
+            cluster: [2, 1, 1],
+            seed,
+            ..Launch::default()
+        };
+        let fault = Machine::new().launch(&module, &launch).expect_err(body);
+        assert!(kinds.contains(&fault.kind), "seed {seed}: {fault}");
+    }
+}
+
+#[test]
+fn whoever_comes_first() {
+    // Of two readers the last writes: the other one has no order with that.
+    let readers = "ld.shared.u32 %x, [room]; setp.ne.u32 %p, %t, 32; @%p ret; st.shared.u32 [room], 2;";
+    all_fault(readers, &[FaultKind::Race]);
+    // Warps that leave long after, or before, others wait for them.
+    let late = "setp.lt.u32 %p, %t, 32; @%p bra wait; more: add.u32 %n, %n, 1; setp.lt.u32 %q, %n, 5000; @%q bra more; ret; \
+                wait: bar.sync 0;";
+    all_fault(late, &[FaultKind::Barrier]);
+    // A CTA that leaves while its neighbour may still read, which may be long before.
+    let visited = "barrier.cluster.arrive.aligned; barrier.cluster.wait.aligned; setp.ne.u32 %p, %c, 0; @%p bra leave; \
+                   mov.u32 %r, room; mapa.shared::cluster.u32 %r, %r, 1; ld.shared::cluster.u32 %x, [%r]; ret; \
+                   leave: add.u32 %n, %n, 1; setp.lt.u32 %q, %n, 5000; @%q bra leave; ret;";
+    all_fault(visited, &[FaultKind::Race, FaultKind::OutOfBounds]);
 }
 
 #[test]

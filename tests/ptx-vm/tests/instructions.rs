@@ -181,7 +181,9 @@ fn reals_of_32_bits() {
         assert_eq!(word(body), 0x7fff_ffff, "{body}");
     }
     assert_eq!(word("min.f32 %x, 0f00000000, 0f80000000;"), 0x8000_0000);
+    assert_eq!(word("min.f32 %x, 0f80000000, 0f00000000;"), 0x8000_0000);
     assert_eq!(word("max.f32 %x, 0f80000000, 0f00000000;"), 0);
+    assert_eq!(word("max.f32 %x, 0f00000000, 0f80000000;"), 0);
 }
 
 #[test]
@@ -454,6 +456,10 @@ fn memory_is_checked() {
             FaultKind::Race,
         ),
         ("st.shared.b32 [%a], 1; xor.b32 %c, %a, 16; ld.shared.b32 %x, [%c];", FaultKind::Race),
+        (
+            "ld.param.u64 %out, [out]; mad.wide.u32 %to, %l, 4, %out; st.global.b32 [%to], 1; ld.global.nc.b32 %x, [%to];",
+            FaultKind::Race,
+        ),
     ] {
         let fault = lanes(&format!("{own} {body}")).unwrap_err();
         assert_eq!(fault.kind, expected, "{body}: {fault}");

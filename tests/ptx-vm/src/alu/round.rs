@@ -104,6 +104,17 @@ mod tests {
     }
 
     #[test]
+    fn a_sum_just_below_the_middle_is_not_rounded_twice() {
+        // 2^24 + 3 - 2^-46, which f64 rounds to the middle of two reals.
+        let found = fused(1.0 + f32::EPSILON, 1.0 - f32::EPSILON, 16_777_218.0);
+        assert_eq!(found, 16_777_218.0);
+        assert_eq!(
+            (f64::from(1.0 + f32::EPSILON) * f64::from(1.0 - f32::EPSILON) + 16_777_218.0) as f32,
+            16_777_220.0
+        );
+    }
+
+    #[test]
     fn halves_go_there_and_back() {
         for bits in 0..=u16::MAX {
             let there = from_f16(bits);
