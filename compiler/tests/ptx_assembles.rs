@@ -15,11 +15,18 @@ use lstmc_compiler::pipeline;
 use lstmc_compiler::target::{Nvidia, Target};
 use support::random_models::checked;
 
+/// An assembler that is named has to be there; one on the path need not.
 fn ptxas() -> Option<PathBuf> {
-    let named = std::env::var_os("LSTMC_PTXAS").map(PathBuf::from);
-    let path = named.unwrap_or_else(|| PathBuf::from("ptxas"));
-    let answers = Command::new(&path).arg("--version").output().is_ok_and(|output| output.status.success());
-    answers.then_some(path)
+    let answers = |path: &Path| {
+        Command::new(path).arg("--version").output().is_ok_and(|output| output.status.success())
+    };
+    match std::env::var_os("LSTMC_PTXAS").map(PathBuf::from) {
+        Some(named) => {
+            assert!(answers(&named), "{} does not run", named.display());
+            Some(named)
+        }
+        None => Some(PathBuf::from("ptxas")).filter(|path| answers(path)),
+    }
 }
 
 fn shipped() -> Vec<(String, Model)> {
@@ -55,24 +62,31 @@ fn shipped_models_assemble() {
         for purpose in [Purpose::Train, Purpose::Evaluate, Purpose::Generate { tokens: 10 }] {
             for nvidia in [Nvidia::SM_80, Nvidia::SM_90] {
                 let path = folder.path().join("module.ptx");
-                std::fs::write(&path, compile(&model, purpose, nvidia).text).unwrap();
-                if let Some(to) = std::env::var_os("LSTMC_KEEP") {
-                    std::fs::copy(
-                        &path,
-                        Path::new(&to).join(format!("{name}-{purpose:?}-{}.ptx", nvidia.sm)),
-                    )
-                    .unwrap();
-                }
+                let compiled = compile(&model, purpose, nvidia);
+                std::fs::write(&path, &compiled.text).unwrap();
                 let arch = format!("-arch=sm_{}", nvidia.sm);
                 let output =
                     Command::new(&ptxas).args(["-v", &arch, "-o", "/dev/null"]).arg(&path).output().unwrap();
                 let log = String::from_utf8_lossy(&output.stderr);
                 assert!(output.status.success(), "{name}, {purpose:?}: {log}");
-                let spills = log
-                    .lines()
-                    .filter(|line| line.contains("spill") && !line.contains("0 bytes spill stores"));
-                assert_eq!(spills.collect::<Vec<_>>(), Vec::<&str>::new(), "{name}, {purpose:?}");
+                spills_nothing(&log, &format!("{name}, {purpose:?}"));
+                let on_tensor_cores = compiled.text.matches("mma.sync").count();
+                assert_eq!(on_tensor_cores > 0, purpose == Purpose::Train, "{name}, {purpose:?}");
             }
+        }
+    }
+}
+
+/// No kernel keeps a register in memory, and none has more registers than let its CTA of 256 threads run.
+fn spills_nothing(log: &str, what: &str) {
+    for line in log.lines() {
+        assert!(
+            !line.contains("spill") || line.contains("0 bytes spill stores, 0 bytes spill loads"),
+            "{what}: {line}"
+        );
+        if let Some((before, _)) = line.split_once(" registers") {
+            let registers: usize = before.rsplit(' ').next().and_then(|number| number.parse().ok()).unwrap();
+            assert!(registers <= 255, "{what}: {line}");
         }
     }
 }

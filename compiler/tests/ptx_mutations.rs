@@ -1,0 +1,263 @@
+//! Broken kernels: what the PTX machine and the lint would let pass, they do not guard. Each mutation changes the text of a
+//! training step in one way that `ptxas` takes, and must be caught: by the lint, by a fault, by results that are wrong, or by bits that
+//! depend on the schedule.
+
+#[path = "support/mod.rs"]
+mod support;
+
+use lstmc_compiler::backend::ptx::{self, Ptx};
+use lstmc_compiler::graph::Purpose;
+use lstmc_compiler::kernel::{self, BufferKind, Machine, Module};
+use lstmc_compiler::model::Model;
+use lstmc_compiler::pipeline;
+use lstmc_compiler::plan::Program;
+use lstmc_compiler::target::{Nvidia, Target};
+use ptx_vm::{Lint, lint};
+use support::executors::SEED;
+use support::gpu;
+use support::random_models::checked;
+use support::tensors::{Feed, Start, feed, inputs, start};
+
+const GPU: Nvidia = Nvidia { sm: 80, multiprocessors: 3 };
+
+const SCHEDULES: u64 = 6;
+
+/// With distinct rows, dropout, two cells, folds over rows and over columns, and products of every form.
+fn model(precision: &str) -> Model {
+    let text = format!(
+        "data {{ train: \"t\" tokens: words batches: stream(rows: 5, steps: 4) }}\n\
+         model {{ tokens -> embedding(17) -> dropout(0.3) -> lstm(35) -> gru(18) -> dense(vocab) -> softmax }}\n\
+         train {{ loss: cross_entropy optimizer: sgd(rate: 0.5) clip: norm(1) precision: {precision} epochs: 1 }}\n"
+    );
+    checked(&text, 50).unwrap()
+}
+
+struct Case {
+    program: Program,
+    ptx: Ptx,
+    feed: Feed,
+    before: Machine<f32>,
+    expected: Machine<f64>,
+    tolerance: f64,
+}
+
+fn filled<R: lstmc_compiler::scalar::Real>(
+    graph: &lstmc_compiler::graph::Graph,
+    module: &Module,
+    feed: &Feed,
+) -> Machine<R> {
+    use lstmc_compiler::graph::interp::Tensor;
+    let mut machine = Machine::<R>::new(module);
+    for (name, value) in inputs(graph, &start(graph, Start::Halves), feed) {
+        match value {
+            Tensor::Real(x) => {
+                let to = machine.get_mut(&name).unwrap();
+                to.iter_mut().zip(&x).for_each(|(to, &x)| *to = R::of(x));
+            }
+            Tensor::Id(x) => machine.ids_mut(&name).unwrap().iter_mut().zip(&x).for_each(|(to, &x)| *to = x),
+        }
+    }
+    machine
+}
+
+impl Case {
+    fn of(precision: &str, tolerance: f64) -> Self {
+        let model = model(precision);
+        let target = Target::nvidia(GPU);
+        let graph = pipeline::graph_of(&model, Purpose::Train, &target, &mut |_, _| {});
+        let program = pipeline::program_of(&model, Purpose::Train, &target);
+        let feed = feed(&graph, 50, 0.5, 1);
+        let mut expected = filled::<f64>(&graph, &program.module, &feed);
+        kernel::run(&program.module, &mut expected, SEED, feed.step).unwrap();
+        let ptx = ptx::compile(&program, GPU);
+        let before = filled::<f32>(&graph, &program.module, &feed);
+        Self { program, ptx, feed, before, expected, tolerance }
+    }
+
+    /// How a text is found out, if it is.
+    fn caught(&self, text: String) -> Option<String> {
+        let findings = lint(&text, Lint::default()).map_err(|error| error.to_string());
+        match findings {
+            Err(error) => return Some(format!("parser: {error}")),
+            Ok(findings) if !findings.is_empty() => return Some(format!("lint: {}", findings[0])),
+            Ok(_) => {}
+        }
+        let ptx = Ptx { text, ..self.ptx.clone() };
+        let mut first: Option<Machine<f32>> = None;
+        for schedule in 0..SCHEDULES {
+            let mut machine = self.before.clone();
+            let steps = self.feed.step..self.feed.step + 1;
+            if let Err(fault) = gpu::run(&self.program, &ptx, &mut machine, SEED, steps, schedule) {
+                return Some(format!("machine: {fault}"));
+            }
+            if let Some(name) = self.wrong(&machine) {
+                return Some(format!("results: {name}"));
+            }
+            let lasting = |machine: &Machine<f32>| -> Vec<Vec<u32>> {
+                let bits = |values: &[f32]| values.iter().map(|x| x.to_bits()).collect();
+                self.lasting().filter_map(|name| machine.get(name)).map(bits).collect()
+            };
+            if lasting(first.get_or_insert_with(|| machine.clone())) != lasting(&machine) {
+                return Some("bits that depend on the schedule".into());
+            }
+        }
+        None
+    }
+
+    fn lasting(&self) -> impl Iterator<Item = &str> {
+        let stays = |kind: &BufferKind| matches!(kind, BufferKind::Input(_) | BufferKind::Output(_));
+        let buffers = self.program.module.buffers.iter();
+        buffers.filter(move |buffer| stays(&buffer.kind)).map(|buffer| buffer.name.as_str())
+    }
+
+    fn wrong(&self, machine: &Machine<f32>) -> Option<String> {
+        self.lasting().find_map(|name| {
+            let (found, expected) = (machine.get(name)?, self.expected.get(name)?);
+            let norm = expected.iter().map(|x| x * x).sum::<f64>().sqrt();
+            let error =
+                expected.iter().zip(found).map(|(a, &b)| (a - f64::from(b)).powi(2)).sum::<f64>().sqrt();
+            (error.is_nan() || error > self.tolerance * norm.max(1e-3))
+                .then(|| format!("{name}: {error:e} of {norm:e}"))
+        })
+    }
+}
+
+/// The text with the `place`th occurrence replaced.
+fn nth(text: &str, place: usize, from: &str, to: &str) -> String {
+    let (at, _) =
+        text.match_indices(from).nth(place).unwrap_or_else(|| panic!("fewer than {place} of {from:?}"));
+    format!("{}{to}{}", &text[..at], &text[at + from.len()..])
+}
+
+/// The text of the first entry whose name has this in it, changed.
+fn in_entry(text: &str, name: &str, change: impl Fn(&str) -> String) -> String {
+    let start = text.match_indices(".visible .entry").map(|(at, _)| at);
+    let start =
+        start.into_iter().find(|&at| text[at..].lines().next().is_some_and(|line| line.contains(name)));
+    let start = start.unwrap_or_else(|| panic!("no entry is named {name}"));
+    let end = text[start..].find("\n}\n").map_or(text.len(), |len| start + len);
+    format!("{}{}{}", &text[..start], change(&text[start..end]), &text[end..])
+}
+
+/// Every line that begins so, changed.
+fn lines(text: &str, begin: &str, change: impl Fn(&str) -> String) -> String {
+    let line = |line: &str| if line.trim_start().starts_with(begin) { change(line) } else { line.to_owned() };
+    text.lines().map(line).collect::<Vec<_>>().join("\n") + "\n"
+}
+
+/// The operands of an instruction exchanged.
+fn exchanged(line: &str, a: usize, b: usize) -> String {
+    let (head, rest) = line.split_at(line.find('%').unwrap_or(line.len()));
+    let mut operands: Vec<&str> = rest.trim_end_matches(';').split(", ").collect();
+    operands.swap(a, b);
+    format!("{head}{};", operands.join(", "))
+}
+
+type Mutation = (&'static str, &'static str, fn(&str) -> String);
+
+/// The name of the mutation, the precision that it is for, and what it does.
+const MUTATIONS: &[Mutation] = &[
+    ("no barrier before a tile is written", "f32", |t| {
+        in_entry(t, "product", |e| nth(e, 0, "bar.sync 0;", ""))
+    }),
+    ("no barrier before a tile is read", "f32", |t| in_entry(t, "product", |e| nth(e, 1, "bar.sync 0;", ""))),
+    ("no barrier before a row's warps are folded", "f32", |t| {
+        in_entry(t, "distinct", |e| nth(e, 0, "bar.warp.sync 0xffffffff;", ""))
+            .replace("ld.shared.b32", "ld.shared.b32")
+            .replacen("bar.sync 0;", "", 3)
+    }),
+    ("relaxed for release", "f32", |t| t.replace("red.release.gpu", "red.relaxed.gpu")),
+    ("relaxed for acquire", "f32", |t| t.replace("ld.acquire.gpu", "ld.relaxed.gpu")),
+    ("a barrier whose leader does not wait for its CTA", "f32", |t| {
+        in_entry(t, "time_loop", |e| {
+            let red = e.find("red.release").unwrap();
+            let sync = e[..red].rfind("bar.sync 0;").unwrap();
+            format!("{}{}", &e[..sync], &e[sync + "bar.sync 0;".len()..])
+        })
+    }),
+    ("a barrier whose CTA does not wait for its leader", "f32", |t| {
+        in_entry(t, "time_loop", |e| {
+            let trap = e.find("trap;").unwrap();
+            let sync = trap + e[trap..].find("bar.sync 0;").unwrap();
+            format!("{}{}", &e[..sync], &e[sync + "bar.sync 0;".len()..])
+        })
+    }),
+    ("a barrier that counts twice", "f32", |t| {
+        t.replace(".global.add.u32 [%d2], 1;", ".global.add.u32 [%d2], 2;")
+    }),
+    ("a spin without end", "f32", |t| t.replace("\ttrap;\n", "")),
+    ("cvt.rna forgotten", "tf32", |t| {
+        lines(t, "cvt.rna.tf32.f32", |l| l.replace("cvt.rna.tf32.f32", "mov.b32"))
+    }),
+    ("a fragment's halves swapped", "tf32", |t| {
+        lines(t, "mma.sync", |l| {
+            let open = l.match_indices('{').nth(1).unwrap().0;
+            let close = open + l[open..].find('}').unwrap();
+            let mut parts: Vec<&str> = l[open + 1..close].split(", ").collect();
+            parts.swap(1, 2);
+            format!("{}{{{}{}", &l[..open], parts.join(", "), &l[close..])
+        })
+    }),
+    ("neighbours in a word of bf16 swapped", "bf16", |t| {
+        // Of one operand only: of both it would be the same product.
+        let at = t.find("cvt.rn.bf16x2.f32").unwrap();
+        let end = at + t[at..].find('\n').unwrap();
+        format!("{}{}{}", &t[..at], exchanged(&t[at..end], 1, 2), &t[end..])
+    }),
+    ("a fold that leaves out half a warp", "f32", |t| {
+        t.replace(", 16, 31, 0xffffffff;", ", 8, 31, 0xffffffff;")
+    }),
+    ("a fold that not all lanes take part in", "f32", |t| t.replace("31, 0xffffffff;", "31, 0x0000ffff;")),
+    ("a guard left out", "f32", |t| {
+        in_entry(t, "product", |e| {
+            lines(e, "@", |l| match l.split_once(' ') {
+                Some((_, rest)) if l.contains("ld.global") => format!("\t{rest}"),
+                _ => l.to_owned(),
+            })
+        })
+    }),
+    ("a loop one round too long", "f32", |t| {
+        in_entry(t, "time_loop", |e| e.replace("setp.ge.u32", "setp.gt.u32"))
+    }),
+    ("a sum that forgets what came before", "f32", |t| {
+        lines(t, "fma.rn.f32", |l| l.to_owned()).replacen("add.rn.f32", "max.f32", 40)
+    }),
+    ("swapped operands of a difference", "f32", |t| lines(t, "sub.rn.f32", |l| exchanged(l, 1, 2))),
+    ("an approximate division", "f32", |t| t.replace("div.rn.f32", "div.approx.f32")),
+    ("an atomic sum of reals", "f32", |t| {
+        in_entry(t, "add_rows", |e| {
+            let at = e.rfind("st.global.b32 [").unwrap();
+            format!("{}red.global.add.f32 [{}", &e[..at], &e[at + "st.global.b32 [".len()..])
+        })
+    }),
+    ("another stream of random numbers", "f32", |t| t.replace("0x9E3779B97F4A7C15", "0x9E3779B97F4A7C17")),
+    ("gates that are exchanged", "f32", |t| {
+        in_entry(t, "time_loop", |e| {
+            // The second and the third quarter of what the product gave.
+            let (a, b) = (format!("+{}]", 4 * 35), format!("+{}]", 8 * 35));
+            e.replace(&a, "+A]").replace(&b, &a).replace("+A]", &b)
+        })
+    }),
+];
+
+#[test]
+fn every_mutation_is_caught() {
+    let cases = [("f32", 1e-5), ("tf32", 1e-3), ("bf16", 1.5e-2)]
+        .map(|(name, tolerance)| (name, Case::of(name, tolerance)));
+    let case = |name: &str| &cases.iter().find(|(own, _)| *own == name).unwrap().1;
+    for (precision, case) in &cases {
+        assert_eq!(case.caught(case.ptx.text.clone()), None, "{precision}, without any mutation");
+    }
+    let mut survivors = vec![];
+    for (name, precision, mutate) in MUTATIONS {
+        let case = case(precision);
+        let text = mutate(&case.ptx.text);
+        assert!(text != case.ptx.text, "{name}: it changes nothing");
+        match case.caught(text) {
+            Some(how) => println!("{name}: {}", how.lines().next().unwrap_or_default()),
+            None => survivors.push(*name),
+        }
+    }
+    assert_eq!(survivors, Vec::<&str>::new());
+    assert!(MUTATIONS.len() >= 15);
+}

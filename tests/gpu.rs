@@ -1,0 +1,221 @@
+//! The engine on GPUs, with the PTX machine as its device: whole trainings through the same interface as on a CPU, the same
+//! losses within rounding, and runs that move between the two.
+
+#[path = "../compiler/tests/support/mod.rs"]
+mod support;
+
+use lstmc_compiler::backend::ptx::{self, Launch, Ptx};
+use lstmc_compiler::graph::Purpose;
+use lstmc_compiler::model::{Model, Precision};
+use lstmc_compiler::pipeline;
+use lstmc_compiler::target::{Nvidia, Target};
+use lstmc_runtime::Result as RunResult;
+use lstmc_runtime::engine::cpu::{Executable, Session};
+use lstmc_runtime::engine::cuda::{self, Device, DeviceError};
+use lstmc_runtime::engine::{Control, Driver, Engine, StepInputs, StepOutputs, Trainee};
+use lstmc_runtime::train::initialise;
+use ptx_vm::{Arg, Machine};
+use support::random_models::checked;
+
+const GPU: Nvidia = Nvidia { sm: 80, multiprocessors: 3 };
+
+/// The PTX machine as a device.
+#[derive(Debug, Default)]
+struct Simulated {
+    machine: Machine,
+    program: Option<(ptx_vm::Module, Vec<Launch>, Vec<Launch>, [u64; 2])>,
+    launches: u64,
+}
+
+impl Simulated {
+    fn start(&mut self, prologue: bool) -> Result<(), DeviceError> {
+        let (module, first, step, [arena, control]) = self.program.as_ref().expect("a program was loaded");
+        for launch in if prologue { first } else { step } {
+            self.launches += 1;
+            let launched = self.machine.launch(
+                module,
+                &ptx_vm::Launch {
+                    kernel: &launch.entry,
+                    grid: [launch.ctas as u32, 1, 1],
+                    block: [launch.threads as u32, 1, 1],
+                    cooperative: launch.cooperative,
+                    parameters: &[Arg::U64(*arena), Arg::U64(*control)],
+                    seed: self.launches,
+                    ..Default::default()
+                },
+            );
+            launched.map_err(|fault| DeviceError::Driver { what: "a launch", reason: fault.to_string() })?;
+        }
+        Ok(())
+    }
+}
+
+impl Device for Simulated {
+    fn allocate(&mut self, bytes: usize) -> Result<u64, DeviceError> {
+        let at = self.machine.alloc(bytes);
+        self.machine.write(at, &vec![0; bytes]);
+        Ok(at)
+    }
+
+    fn load(&mut self, program: &Ptx, arena: u64, control: u64) -> Result<(), DeviceError> {
+        let module = ptx_vm::Module::parse(&program.text);
+        let module = module.map_err(|error| DeviceError::Refused { log: error.to_string() })?;
+        self.program = Some((module, program.prologue.clone(), program.step.clone(), [arena, control]));
+        Ok(())
+    }
+
+    fn upload(&mut self, to: u64, bytes: &[u8]) -> Result<(), DeviceError> {
+        self.machine.write(to, bytes);
+        Ok(())
+    }
+
+    fn download(&self, from: u64, bytes: &mut [u8]) -> Result<(), DeviceError> {
+        bytes.copy_from_slice(self.machine.read(from, bytes.len()));
+        Ok(())
+    }
+
+    fn prologue(&mut self) -> Result<(), DeviceError> {
+        self.start(true)
+    }
+
+    fn step(&mut self) -> Result<(), DeviceError> {
+        self.start(false)
+    }
+}
+
+/// Two layers, a vocabulary of 11, clipping, dropout and Adam: state of all kinds.
+const MODEL: &str = r#"
+data { train: "t" tokens: words batches: stream(rows: 2, steps: 3) }
+model { tokens -> embedding(5) -> dropout(0.3) -> lstm(6) -> gru(4) -> dense(vocab) -> softmax }
+train { loss: cross_entropy optimizer: adam(rate: 0.05) clip: norm(1) precision: f32 epochs: 1 }
+"#;
+
+fn model() -> Model {
+    checked(MODEL, 11).unwrap()
+}
+
+fn on_gpu(model: &Model, purpose: Purpose) -> cuda::Session {
+    let program = pipeline::program_of(model, purpose, &Target::nvidia(GPU));
+    cuda::Session::new(Box::new(Simulated::default()), &program, &ptx::compile(&program, GPU)).unwrap()
+}
+
+fn on_cpu(model: &Model, purpose: Purpose) -> Session {
+    let program = pipeline::program_of(model, purpose, &Target::cpu(2));
+    Session::new(Executable::compile(program).unwrap()).unwrap()
+}
+
+/// Feeds batches that differ, starts anew in the third round, and keeps the losses.
+#[derive(Default)]
+struct Steps {
+    first: u64,
+    losses: Vec<f32>,
+}
+
+impl Driver for Steps {
+    fn begin(&mut self, round: u64, inputs: &mut dyn StepInputs) -> RunResult<Control> {
+        let update = self.first + round + 1;
+        let (tokens, targets) = inputs.batch_mut()?;
+        tokens.iter_mut().enumerate().for_each(|(i, id)| *id = (i as u32 * 7 + update as u32 * 3) % 11);
+        targets.iter_mut().enumerate().for_each(|(i, id)| *id = (i as u32 * 5 + update as u32) % 11);
+        if update == 3 {
+            inputs.reset_carried();
+        }
+        inputs.set_rate_and_step(0.05, update);
+        Ok(Control::Step(update))
+    }
+
+    fn end(&mut self, _: u64, outputs: &dyn StepOutputs) -> RunResult<()> {
+        self.losses.push(outputs.loss()?);
+        Ok(())
+    }
+}
+
+fn steps(engine: &mut dyn Engine, first: u64, count: u64) -> Vec<f32> {
+    let mut driver = Steps { first, losses: vec![] };
+    assert_eq!(engine.run(count, 9, &mut driver).unwrap(), count);
+    driver.losses
+}
+
+/// Rounding of sums of some dozen numbers, over a few updates.
+fn close(a: &[f32], b: &[f32]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 1e-4 * a.abs().max(1.0))
+}
+
+/// All tensors of one engine into another.
+fn move_over(from: &dyn Engine, to: &mut dyn Engine) {
+    for tensor in from.tensors() {
+        to.write(&tensor.name, &from.read(&tensor.name).unwrap()).unwrap();
+    }
+}
+
+#[test]
+fn a_training_has_the_losses_of_a_cpu() {
+    let model = model();
+    let (mut gpu, mut cpu) = (on_gpu(&model, Purpose::Train), on_cpu(&model, Purpose::Train));
+    initialise(&model, 4, &mut gpu).unwrap();
+    initialise(&model, 4, &mut cpu).unwrap();
+    let (found, expected) = (steps(&mut gpu, 0, 4), steps(&mut cpu, 0, 4));
+    assert!(close(&expected, &found), "{found:?}, not {expected:?}");
+    for tensor in cpu.tensors() {
+        let (found, expected) = (gpu.read(&tensor.name).unwrap(), cpu.read(&tensor.name).unwrap());
+        assert!(close(&expected, &found), "{}", tensor.name);
+    }
+}
+
+#[test]
+fn a_run_moves_from_gpu_to_cpu_and_back() {
+    let model = model();
+    let (mut gpu, mut cpu) = (on_gpu(&model, Purpose::Train), on_cpu(&model, Purpose::Train));
+    initialise(&model, 4, &mut cpu).unwrap();
+    let expected = steps(&mut cpu, 0, 5);
+    let mut cpu = on_cpu(&model, Purpose::Train);
+    initialise(&model, 4, &mut cpu).unwrap();
+    let mut found = steps(&mut cpu, 0, 2);
+    move_over(&cpu, &mut gpu);
+    found.extend(steps(&mut gpu, 2, 2));
+    move_over(&gpu, &mut cpu);
+    found.extend(steps(&mut cpu, 4, 1));
+    assert!(close(&expected, &found), "{found:?}, not {expected:?}");
+}
+
+#[test]
+fn the_same_steps_leave_the_same_bits() {
+    let model = model();
+    let run = || {
+        let mut gpu = on_gpu(&model, Purpose::Train);
+        initialise(&model, 4, &mut gpu).unwrap();
+        let losses = steps(&mut gpu, 0, 2);
+        (losses, gpu.read("lstm_1.W_i").unwrap())
+    };
+    assert_eq!(run(), run());
+}
+
+#[test]
+fn a_trained_model_is_measured_with_its_parameters() {
+    let model = model();
+    let (train, evaluate) = (on_gpu(&model, Purpose::Train), on_gpu(&model, Purpose::Evaluate));
+    let mut pair = cuda::Pair { train, evaluate };
+    initialise(&model, 4, pair.train()).unwrap();
+    steps(pair.train(), 0, 1);
+    let trained = pair.trained().read("dense_1.W").unwrap();
+    let mut seen = vec![];
+    pair.measure(&mut |engine| {
+        seen = engine.read("dense_1.W")?;
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(seen, trained);
+}
+
+#[test]
+fn a_model_that_says_nothing_is_multiplied_on_tensor_cores() {
+    let said = |precision: Option<Precision>| {
+        let model = Model { train: lstmc_compiler::model::Train { precision, ..model().train }, ..model() };
+        let program = pipeline::program_of(&model, Purpose::Train, &Target::nvidia(GPU));
+        let text = ptx::compile(&program, GPU).text;
+        ["tf32.tf32.f32", "bf16.bf16.f32"].map(|operands| text.contains(operands))
+    };
+    assert_eq!(said(None), [true, false]);
+    assert_eq!(said(Some(Precision::F32)), [false, false]);
+    assert_eq!(said(Some(Precision::Bf16)), [false, true]);
+}
