@@ -264,7 +264,8 @@ fn all_fault(body: &str, kinds: &[FaultKind]) {
 #[test]
 fn whoever_comes_first() {
     // Of two readers the last writes: the other one has no order with that.
-    let readers = "ld.shared.u32 %x, [room]; setp.ne.u32 %p, %t, 32; @%p ret; st.shared.u32 [room], 2;";
+    let readers = "and.b32 %y, %t, 31; setp.ne.u32 %p, %y, 0; @%p ret; ld.shared.u32 %x, [room]; \
+                   setp.eq.u32 %p, %t, 0; @%p ret; st.shared.u32 [room], 2;";
     all_fault(readers, &[FaultKind::Race]);
     // Warps that leave long after, or before, others wait for them.
     let late = "setp.lt.u32 %p, %t, 32; @%p bra wait; more: add.u32 %n, %n, 1; setp.lt.u32 %q, %n, 5000; @%q bra more; ret; \

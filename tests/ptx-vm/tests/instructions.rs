@@ -457,7 +457,7 @@ fn memory_is_checked() {
         ),
         ("st.shared.b32 [%a], 1; xor.b32 %c, %a, 16; ld.shared.b32 %x, [%c];", FaultKind::Race),
         (
-            "ld.param.u64 %out, [out]; mad.wide.u32 %to, %l, 4, %out; st.global.b32 [%to], 1; ld.global.nc.b32 %x, [%to];",
+            "ld.param.u64 %out, [out]; mad.wide.u32 %to, %l, 4, %out; st.global.b32 [%to], 1; ld.global.nc.b32 %x, [%to]; ret;",
             FaultKind::Race,
         ),
     ] {
