@@ -20,10 +20,11 @@ const SHARED_BY_BACKENDS: [&str; 2] = ["elementary", "suite"];
 
 /// Folders whose files import each other in no circle; what two need is below both. A folder's `mod.rs` has the types that
 /// all of them use, and does not count.
-const WITHOUT_CIRCLES: [&str; 11] = [
+const WITHOUT_CIRCLES: [&str; 13] = [
     "compiler/src/backend/cpu",
     "compiler/src/backend/cpu/cranelift",
     "compiler/src/backend/cpu/x86",
+    "compiler/src/backend/ptx",
     "compiler/src/diag",
     "compiler/src/kernel",
     "compiler/src/kernel/lower",
@@ -32,10 +33,11 @@ const WITHOUT_CIRCLES: [&str; 11] = [
     "compiler/src/model",
     "compiler/src/syntax",
     "runtime/src/engine/cpu/gemm",
+    "runtime/src/engine/cuda",
 ];
 
 /// Files, and folders that end in `/`, which may say `unsafe`.
-const UNSAFE: [&str; 11] = [
+const UNSAFE: [&str; 12] = [
     "benches/kernels.rs",
     "compiler/src/backend/cpu/abi.rs",
     "compiler/src/backend/cpu/cranelift/mod.rs",
@@ -45,6 +47,7 @@ const UNSAFE: [&str; 11] = [
     "runtime/src/engine/cpu/machine.rs",
     "runtime/src/engine/cpu/session.rs",
     "runtime/src/engine/cpu/workers/",
+    "runtime/src/engine/cuda/driver.rs",
     "runtime/src/testing.rs",
     "runtime/src/train/tests.rs",
 ];
@@ -213,6 +216,7 @@ fn may_import(stage: &str, other: &str) -> bool {
     }
     match stage {
         "pipeline" | "lib" => true,
+        "target" => other == "scalar",
         "backend" => SEEN_BY_BACKENDS.contains(&other),
         _ => matches!((rank(stage), rank(other)), (Some(own), Some(its)) if its < own),
     }

@@ -105,6 +105,28 @@ impl FromStr for Scalar {
     }
 }
 
+/// What the operands of matrix products are rounded to while training. All else is `f32`: parameters, the sums
+/// inside products, and every other operation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    #[default]
+    F32,
+    /// An `f32` with 10 bits of fraction, on machines that multiply these faster; `f32` on others.
+    Tf32,
+    /// The upper half of an `f32`.
+    Bf16,
+}
+
+impl Precision {
+    pub fn name(self) -> &'static str {
+        match self {
+            Precision::F32 => "f32",
+            Precision::Tf32 => "tf32",
+            Precision::Bf16 => "bf16",
+        }
+    }
+}
+
 /// The two precisions that the interpreters run in.
 pub trait Real: Copy + PartialOrd + std::fmt::Debug + Send + Sync + 'static + ndarray::NdFloat {
     fn of(value: f64) -> Self;

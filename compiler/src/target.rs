@@ -11,7 +11,7 @@
 //! other fields [`Target::few_rows`], [`Target::split_k`], [`Target::fused_sums`], [`Target::column_sums`] and
 //! [`Target::fusion`] decide such an order too: another target may give other bits.
 
-use crate::model::Precision;
+use crate::scalar::Precision;
 
 /// Columns of a panel of a packed weight, and of the parts that a contraction is cut into; the same on every CPU, so that
 /// memory plans are too.

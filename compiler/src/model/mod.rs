@@ -36,6 +36,7 @@ pub use prelude::prelude;
 pub use print::print;
 
 use crate::diag::Span;
+pub use crate::scalar::Precision;
 use crate::scalar::Scalar;
 
 /// A checked model file, ready to be lowered.
@@ -135,28 +136,6 @@ pub struct Train {
     /// What the model says, if it does; else the machine's own.
     pub precision: Option<Precision>,
     pub report: Vec<Metric>,
-}
-
-/// The format that the operands of matrix products are rounded to while training. All else is `f32`: parameters, the sums
-/// inside products, and every other operation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Precision {
-    #[default]
-    F32,
-    /// An `f32` with 10 bits of fraction, on machines that multiply these faster; `f32` on others.
-    Tf32,
-    /// The upper half of an `f32`.
-    Bf16,
-}
-
-impl Precision {
-    pub fn name(self) -> &'static str {
-        match self {
-            Precision::F32 => "f32",
-            Precision::Tf32 => "tf32",
-            Precision::Bf16 => "bf16",
-        }
-    }
 }
 
 /// Cross-entropy of the output against the targets, averaged over the rows.

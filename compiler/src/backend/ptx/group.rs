@@ -1,6 +1,6 @@
 //! Threads that do one iteration together: how they are numbered, wait for each other and fold.
 
-use super::nest::fold_in;
+use super::lanes::fold_in;
 use super::scope::{Scope, THREADS, WARP};
 use super::text::Reg;
 use crate::kernel::Reduce;
@@ -80,7 +80,7 @@ fn over_warp(scope: &mut Scope, kind: Reduce, part: Reg) -> Reg {
     while distance > 0 {
         let other = scope.w.reg();
         scope.w.line(format_args!("shfl.sync.bfly.b32 {other}, {so_far}, {distance}, 31, 0xffffffff"));
-        so_far = fold_in(scope, kind, so_far, other);
+        so_far = fold_in(&mut scope.w, kind, so_far, other);
         distance /= 2;
     }
     so_far
@@ -110,7 +110,7 @@ fn over_block(scope: &mut Scope, kinds: &[Reduce], of_warps: &[Reg]) -> Vec<Reg>
         for warp in 0..warps {
             let part = scope.w.reg();
             scope.w.line(format_args!("ld.shared.b32 {part}, [{base}+{}]", 4 * (warps * place + warp)));
-            so_far = Some(so_far.map_or(part, |so_far| fold_in(scope, kind, so_far, part)));
+            so_far = Some(so_far.map_or(part, |so_far| fold_in(&mut scope.w, kind, so_far, part)));
         }
         results.extend(so_far);
     }

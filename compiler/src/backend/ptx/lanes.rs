@@ -3,6 +3,7 @@
 
 use super::text::{Operand, Reg, Wide, Writer};
 use crate::backend::elementary::{self, Binary, Condition, Lanes, Unary};
+use crate::kernel::Reduce;
 use crate::scalar::Scalar;
 
 impl Lanes for Writer {
@@ -65,6 +66,14 @@ pub(super) fn map(w: &mut Writer, op: Scalar, args: &[Reg]) -> Reg {
         (Scalar::Log, &[a]) => log(w, a),
         (Scalar::Pow, &[a, b]) => pow(w, a, b),
         _ => elementary::map(w, op, args).unwrap_or_else(|| panic!("internal error: {op} in PTX")),
+    }
+}
+
+/// A fold's value with one more in it.
+pub(super) fn fold_in(w: &mut Writer, kind: Reduce, so_far: Reg, value: Reg) -> Reg {
+    match kind {
+        Reduce::Sum => w.binary(Binary::Add, so_far, value),
+        Reduce::Max => w.binary(Binary::Max, value, so_far),
     }
 }
 

@@ -14,7 +14,7 @@ use super::group::Group;
 use super::lanes;
 use super::scope::{Scope, THREADS};
 use super::text::{Operand, Reg};
-use crate::backend::elementary::{self, Binary, Lanes};
+use crate::backend::elementary;
 use crate::kernel::{
     Address, Axis, BufferId, Expr, Fold, For, Index, Kernel, Module, Reduce, Stmt, Var, each_stmt,
 };
@@ -277,7 +277,7 @@ impl Nest<'_, '_> {
         self.axes.insert(inner.axis, at);
         self.alone(&inner.body);
         for (fold, &so_far) in inner.folds.iter().zip(&folded) {
-            let sum = fold_in(self.scope, fold.kind, so_far, self.vars[&fold.value]);
+            let sum = lanes::fold_in(&mut self.scope.w, fold.kind, so_far, self.vars[&fold.value]);
             self.scope.w.assign(so_far, "mov.b32", [sum.into()]);
         }
         self.scope.w.assign(at, "add.u32", [at.into(), step]);
@@ -329,13 +329,5 @@ fn find(axes: &HashMap<Axis, Reg>, vars: &HashMap<Var, Reg>, index: Index) -> Op
         Index::Axis(axis) => axes.get(&axis).copied(),
         Index::Id(var) => vars.get(&var).copied(),
         Index::Time(_) => None,
-    }
-}
-
-/// A fold's value with one more in it.
-pub(super) fn fold_in(scope: &mut Scope, kind: Reduce, so_far: Reg, value: Reg) -> Reg {
-    match kind {
-        Reduce::Sum => scope.w.binary(Binary::Add, so_far, value),
-        Reduce::Max => scope.w.binary(Binary::Max, value, so_far),
     }
 }
