@@ -23,23 +23,31 @@ const GPU: Nvidia = Nvidia { sm: 80, multiprocessors: 3 };
 #[derive(Debug, Default)]
 struct Simulated {
     machine: Machine,
-    program: Option<(ptx_vm::Module, Vec<Launch>, Vec<Launch>, [u64; 2])>,
+    program: Option<Loaded>,
     launches: u64,
+}
+
+#[derive(Debug)]
+struct Loaded {
+    module: ptx_vm::Module,
+    prologue: Vec<Launch>,
+    step: Vec<Launch>,
+    parameters: [Arg; 2],
 }
 
 impl Simulated {
     fn start(&mut self, prologue: bool) -> Result<(), DeviceError> {
-        let (module, first, step, [arena, control]) = self.program.as_ref().expect("a program was loaded");
-        for launch in if prologue { first } else { step } {
+        let loaded = self.program.as_ref().expect("a program was loaded");
+        for launch in if prologue { &loaded.prologue } else { &loaded.step } {
             self.launches += 1;
             let launched = self.machine.launch(
-                module,
+                &loaded.module,
                 &ptx_vm::Launch {
                     kernel: &launch.entry,
                     grid: [launch.ctas as u32, 1, 1],
                     block: [launch.threads as u32, 1, 1],
                     cooperative: launch.cooperative,
-                    parameters: &[Arg::U64(*arena), Arg::U64(*control)],
+                    parameters: &loaded.parameters,
                     seed: self.launches,
                     ..Default::default()
                 },
@@ -60,7 +68,9 @@ impl Device for Simulated {
     fn load(&mut self, program: &Ptx, arena: u64, control: u64) -> Result<(), DeviceError> {
         let module = ptx_vm::Module::parse(&program.text);
         let module = module.map_err(|error| DeviceError::Refused { log: error.to_string() })?;
-        self.program = Some((module, program.prologue.clone(), program.step.clone(), [arena, control]));
+        let (prologue, step) = (program.prologue.clone(), program.step.clone());
+        let parameters = [Arg::U64(arena), Arg::U64(control)];
+        self.program = Some(Loaded { module, prologue, step, parameters });
         Ok(())
     }
 

@@ -42,14 +42,14 @@ impl Layout {
     pub fn of(program: &Program) -> Self {
         let buffers = &program.module.buffers;
         assert_eq!(buffers.len(), program.offsets.len(), "each buffer has its offset");
-        let buffer = |(buffer, &offset): (&Buffer, &usize)| {
+        let located = |(buffer, &offset): (&Buffer, &usize)| {
             let words = offset / 4..offset / 4 + buffer.len();
             let name = &program.module.name;
             assert!(words.end * 4 <= program.arena_bytes, "{} lies in the arena of {name}", buffer.name);
             let Buffer { kind, elem, shape, .. } = buffer.clone();
             Located { kind, elem, shape, words }
         };
-        let buffers = buffers.iter().zip(&program.offsets).map(buffer).collect();
+        let buffers = buffers.iter().zip(&program.offsets).map(located).collect();
         let (tensors, places): (Vec<_>, Vec<_>) = tensors(program).into_iter().unzip();
         let numbered =
             tensors.iter().enumerate().map(|(i, tensor): (usize, &Tensor)| (tensor.name.clone(), i));
@@ -70,7 +70,7 @@ impl Layout {
     }
 
     /// The buffer that tensor number `index` lies in, and whether it is all of it.
-    pub fn buffer(&self, index: usize) -> (&Located, bool) {
+    pub fn located(&self, index: usize) -> (&Located, bool) {
         let Place { buffer, columns } = &self.places[index];
         let buffer = &self.buffers[*buffer];
         (buffer, columns.len() == row_width(&buffer.shape))
@@ -99,7 +99,8 @@ impl Layout {
     /// # Errors
     /// The program has none.
     pub fn input(&self, role: &InputRole, what: &str) -> Result<&Located> {
-        let found = self.buffers.iter().find(|buffer| matches!(&buffer.kind, BufferKind::Input(r) if r == role));
+        let found =
+            self.buffers.iter().find(|buffer| matches!(&buffer.kind, BufferKind::Input(r) if r == role));
         found.ok_or_else(|| Error::MissingBuffer(what.into()))
     }
 
@@ -108,7 +109,8 @@ impl Layout {
     /// # Errors
     /// The program has none.
     pub fn output(&self, role: &OutputRole, what: &str) -> Result<&Located> {
-        let found = self.buffers.iter().find(|buffer| matches!(&buffer.kind, BufferKind::Output(r) if r == role));
+        let found =
+            self.buffers.iter().find(|buffer| matches!(&buffer.kind, BufferKind::Output(r) if r == role));
         found.filter(|buffer| buffer.elem == Elem::Real).ok_or_else(|| Error::MissingBuffer(what.into()))
     }
 }
@@ -129,7 +131,7 @@ fn tensors(program: &Program) -> Vec<(Tensor, Place)> {
         })
     };
     let mut tensors = Vec::new();
-    for (buffer, buffer) in buffers.iter().enumerate() {
+    for (index, buffer) in buffers.iter().enumerate() {
         let cut = |parts: &[Part], kind, label: &dyn Fn(&str) -> String| {
             let tensor = |part: &Part| {
                 let mut shape = buffer.shape.clone();
@@ -138,7 +140,7 @@ fn tensors(program: &Program) -> Vec<(Tensor, Place)> {
                 }
                 let columns = part.start..part.start + part.len;
                 assert!(columns.end <= row_width(&buffer.shape), "{} lies in {}", part.name, buffer.name);
-                (Tensor { name: label(&part.name), shape, kind }, Place { buffer, columns })
+                (Tensor { name: label(&part.name), shape, kind }, Place { buffer: index, columns })
             };
             parts.iter().map(tensor).collect::<Vec<_>>()
         };
@@ -158,7 +160,7 @@ fn tensors(program: &Program) -> Vec<(Tensor, Place)> {
                 let columns = 0..row_width(&buffer.shape);
                 tensors.push((
                     Tensor { name, shape, kind: TensorKind::Carried(*start) },
-                    Place { buffer, columns },
+                    Place { buffer: index, columns },
                 ));
             }
             _ => {}

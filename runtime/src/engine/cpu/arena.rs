@@ -76,7 +76,7 @@ impl Arena {
     /// No tensor has this name.
     pub fn bytes_of(&self, name: &str) -> Result<Cow<'_, [u8]>> {
         let index = self.layout.index(name)?;
-        let (buffer, whole) = self.layout.buffer(index);
+        let (buffer, whole) = self.layout.located(index);
         if cfg!(target_endian = "little") && whole {
             return Ok(Cow::Borrowed(self.memory.bytes(buffer.words.clone())));
         }

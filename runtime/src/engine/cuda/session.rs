@@ -122,19 +122,19 @@ impl Engine for Session {
 
     fn bytes(&self, name: &str) -> Result<Cow<'_, [u8]>> {
         let index = self.layout.index(name)?;
-        let (slot, _) = self.layout.slot(index);
-        let values = self.words(&slot.words)?;
+        let (located, _) = self.layout.located(index);
+        let values = self.words(&located.words)?;
         let rows = self
             .layout
             .rows(index)
-            .flat_map(|row| &values[row.start - slot.words.start..row.end - slot.words.start]);
+            .flat_map(|row| &values[row.start - located.words.start..row.end - located.words.start]);
         Ok(Cow::Owned(rows.flat_map(|value| value.to_le_bytes()).collect()))
     }
 
     fn fill(&mut self, name: &str, values: &mut dyn Iterator<Item = f32>) -> Result<()> {
         let index = self.layout.index(name)?;
-        let (slot, whole) = self.layout.slot(index);
-        let words = slot.words.clone();
+        let (located, whole) = self.layout.located(index);
+        let words = located.words.clone();
         let mut buffer = if whole { vec![0.0; words.len()] } else { self.words(&words)? };
         for row in self.layout.rows(index) {
             for (to, from) in

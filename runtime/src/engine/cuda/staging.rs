@@ -2,20 +2,20 @@
 
 use lstmc_compiler::kernel::{InputRole, OutputRole};
 
-use crate::engine::layout::{Layout, Slot, row_width};
+use crate::engine::layout::{Layout, Located, row_width};
 use crate::engine::{StepInputs, StepOutputs};
 use crate::error::{Error, Result};
 
 /// What goes to the device before a step, and what has come back after the last one.
 #[derive(Debug)]
 pub(super) struct Staging {
-    tokens: Option<Slot>,
-    targets: Option<Slot>,
-    rate: Option<Slot>,
-    step: Option<Slot>,
-    loss: Option<Slot>,
-    hits: Option<Slot>,
-    probabilities: Option<Slot>,
+    tokens: Option<Located>,
+    targets: Option<Located>,
+    rate: Option<Located>,
+    step: Option<Located>,
+    loss: Option<Located>,
+    hits: Option<Located>,
+    probabilities: Option<Located>,
     ids: Vec<u32>,
     target_ids: Vec<u32>,
     numbers: [f32; 2],
@@ -29,7 +29,7 @@ impl Staging {
         let input = |role| layout.input(&role, "").ok().cloned();
         let output = |role| layout.output(&role, "").ok().cloned();
         let (tokens, targets) = (input(InputRole::Tokens), input(InputRole::Targets));
-        let len = |slot: &Option<Slot>| slot.as_ref().map_or(0, |slot| slot.words.len());
+        let len = |located: &Option<Located>| located.as_ref().map_or(0, |located| located.words.len());
         Self {
             ids: vec![0; len(&tokens)],
             target_ids: vec![0; len(&targets)],
@@ -49,13 +49,13 @@ impl Staging {
     /// What goes to the device before a step: where it lies in the arena, in words, and its bits.
     pub fn inputs(&self) -> Vec<(usize, Vec<u8>)> {
         let ids = [(&self.tokens, &self.ids), (&self.targets, &self.target_ids)];
-        let ids = ids.into_iter().filter_map(|(slot, ids)| {
+        let ids = ids.into_iter().filter_map(|(located, ids)| {
             let bytes = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
-            slot.as_ref().map(|slot| (slot.words.start, bytes))
+            located.as_ref().map(|located| (located.words.start, bytes))
         });
         let numbers = [(&self.rate, self.numbers[0]), (&self.step, self.numbers[1])];
-        let numbers = numbers.into_iter().filter_map(|(slot, number)| {
-            slot.as_ref().map(|slot| (slot.words.start, number.to_le_bytes().to_vec()))
+        let numbers = numbers.into_iter().filter_map(|(located, number)| {
+            located.as_ref().map(|located| (located.words.start, number.to_le_bytes().to_vec()))
         });
         ids.chain(numbers).collect()
     }
@@ -65,10 +65,10 @@ impl Staging {
     /// # Errors
     /// Those of `read`.
     pub fn take_results(&mut self, read: impl Fn(&std::ops::Range<usize>) -> Result<Vec<f32>>) -> Result<()> {
-        let slots = [&self.loss, &self.hits, &self.probabilities];
-        for (slot, values) in slots.into_iter().zip(&mut self.results) {
-            if let Some(slot) = slot {
-                *values = read(&slot.words)?;
+        let buffers = [&self.loss, &self.hits, &self.probabilities];
+        for (located, values) in buffers.into_iter().zip(&mut self.results) {
+            if let Some(located) = located {
+                *values = read(&located.words)?;
             }
         }
         Ok(())
@@ -112,7 +112,7 @@ impl StepOutputs for Staging {
 
     fn probabilities(&self) -> Result<(&[f32], usize)> {
         let values = self.result(2, "probabilities")?;
-        let width = self.probabilities.as_ref().map_or(0, |slot| row_width(&slot.shape));
+        let width = self.probabilities.as_ref().map_or(0, |located| row_width(&located.shape));
         Ok((values, width))
     }
 }
