@@ -13,6 +13,7 @@
 //!   | kernel      fused loop nests and library calls over flat buffers           kernel::Module
 //!   | plan        one arena with static offsets, worker partition, barriers      plan::Program
 //!   v backend     cpu: machine code in memory, by Cranelift                      backend::cpu::cranelift::Native
+//!                 ptx: text for NVIDIA's driver, and the launches of a step      backend::ptx::Ptx
 //! ```
 //!
 //! [`pipeline`] alone holds the order of the stages and passes, and [`target::Target`] what they decide by. The crate does no file or device I/O, and knows no

@@ -161,11 +161,6 @@ const MUTATIONS: &[Mutation] = &[
         in_entry(t, "product", |e| nth(e, 0, "bar.sync 0;", ""))
     }),
     ("no barrier before a tile is read", "f32", |t| in_entry(t, "product", |e| nth(e, 1, "bar.sync 0;", ""))),
-    ("no barrier before a row's warps are folded", "f32", |t| {
-        in_entry(t, "distinct", |e| nth(e, 0, "bar.warp.sync 0xffffffff;", ""))
-            .replace("ld.shared.b32", "ld.shared.b32")
-            .replacen("bar.sync 0;", "", 3)
-    }),
     ("relaxed for release", "f32", |t| t.replace("red.release.gpu", "red.relaxed.gpu")),
     ("relaxed for acquire", "f32", |t| t.replace("ld.acquire.gpu", "ld.relaxed.gpu")),
     ("a barrier whose leader does not wait for its CTA", "f32", |t| {
@@ -219,9 +214,7 @@ const MUTATIONS: &[Mutation] = &[
     ("a loop one round too long", "f32", |t| {
         in_entry(t, "time_loop", |e| e.replace("setp.ge.u32", "setp.gt.u32"))
     }),
-    ("a sum that forgets what came before", "f32", |t| {
-        lines(t, "fma.rn.f32", |l| l.to_owned()).replacen("add.rn.f32", "max.f32", 40)
-    }),
+    ("a sum that forgets what came before", "f32", |t| t.replacen("add.rn.f32", "max.f32", 40)),
     ("swapped operands of a difference", "f32", |t| lines(t, "sub.rn.f32", |l| exchanged(l, 1, 2))),
     ("an approximate division", "f32", |t| t.replace("div.rn.f32", "div.approx.f32")),
     ("an atomic sum of reals", "f32", |t| {
