@@ -223,7 +223,7 @@ const MUTATIONS: &[Mutation] = &[
             format!("{}red.global.add.f32 [{}", &e[..at], &e[at + "st.global.b32 [".len()..])
         })
     }),
-    ("another stream of random numbers", "f32", |t| t.replace("0x9E3779B97F4A7C15", "0x9E3779B97F4A7C17")),
+    ("another stream of random numbers", "f32", |t| t.replace("0x9E3779B97F4A7C15", "0x9E3779B97F4B7C15")),
     ("gates that are exchanged", "f32", |t| {
         in_entry(t, "time_loop", |e| {
             // The second and the third quarter of what the product gave.

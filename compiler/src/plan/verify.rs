@@ -316,7 +316,7 @@ mod tests {
 
     #[test]
     fn buffers_lie_in_the_arena() {
-        rejects(&program(TEXT, [0, 256, 512, 800, 256]), "no multiple of 64");
+        rejects(&program(TEXT, [0, 256, 512, 800, 256]), "not a multiple of 64");
         rejects(&program(TEXT, [0, 256, 512, 768, 832]), "beyond the arena's 1024 bytes");
     }
 

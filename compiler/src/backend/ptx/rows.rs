@@ -56,11 +56,7 @@ pub(super) fn add_rows(scope: &mut Scope, scatter: &Scatter) -> usize {
         let row = if scatter.gather == Gather::Combine { place } else { id };
         let to = scope.w.mad(row, n, column);
         let sum = scope.w.real(0.0);
-        if scatter.gather == Gather::Add {
-            let from = element(scope, table, to);
-            scope.w.line(format_args!("@{within} ld.global.b32 {sum}, [{from}]"));
-        }
-        // At the first place that is not the first of its id nothing is to be done.
+        // At a place that is not the first of its id there is nothing to add.
         let is_first = first_place(scope, ids, place, id, |scope| {
             if scatter.gather == Gather::Combine {
                 let to = element(scope, table, to);
@@ -69,6 +65,11 @@ pub(super) fn add_rows(scope: &mut Scope, scatter: &Scatter) -> usize {
             scope.w.go(end);
         });
         scope.w.place(is_first);
+        if scatter.gather == Gather::Add {
+            // Read here, where no other CTA writes the row.
+            let from = element(scope, table, to);
+            scope.w.line(format_args!("@{within} ld.global.b32 {sum}, [{from}]"));
+        }
         matches_from(scope, ids, place, count, id, |scope, other| {
             let from = scope.w.mad(other, scatter.g.stride as u32, column);
             let from = element(scope, g, from);
