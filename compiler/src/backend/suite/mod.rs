@@ -3,8 +3,11 @@
 //! A back end's tests say how it runs a program, in one or more ways, all of which have to give the same bits:
 //! `suite::tests!(WAYS)`.
 
+pub mod axes;
+pub mod generated;
 pub mod products;
 pub mod programs;
+pub mod scalars;
 
 use std::fmt::Debug;
 use std::ops::Range;
@@ -15,6 +18,16 @@ use crate::kernel::{Machine, Module, parse, run, verify};
 pub trait Executor: Debug + Sync {
     /// Compiles a verified module and runs these steps on the machine's buffers of reals and ids.
     fn run(&self, module: &Module, machine: &mut Machine<f32>, seed: u64, steps: Range<u64>);
+
+    /// Whether programs may lay weights out for their products (`pack` items and `packed` operands).
+    fn packs(&self) -> bool {
+        false
+    }
+}
+
+/// The ways that take packed weights.
+fn packing<'w>(ways: &[&'w dyn Executor]) -> Vec<&'w dyn Executor> {
+    ways.iter().copied().filter(|way| way.packs()).collect()
 }
 
 /// A test for each program of the suite, with these ways to run it: `&[&dyn Executor]`.
@@ -28,7 +41,17 @@ macro_rules! tests {
             programs: random_numbers_are_those_of_the_interpreter;
             programs: random_numbers_change_from_step_to_step;
             programs: rows_are_gathered_and_elements_picked_by_id;
+            programs: the_prologue_runs_once;
+            programs: no_steps_do_nothing;
+            scalars: every_operation_means_what_eval_says;
+            scalars: approximations_stay_within_three_units_in_the_last_place;
+            axes: elements_do_not_depend_on_the_length_of_an_axis;
+            axes: loops_with_many_values_and_folds_agree;
+            generated: random_kernels_agree_with_the_interpreter;
+            products: every_form_sets_and_adds_all_rows_or_the_first;
             products: time_runs_forwards_and_backwards;
+            products: products_leave_out_a_round;
+            products: products_in_bf16_round_their_operands;
             products: rows_are_multiplied_once_for_each_distinct_id;
         }
     };

@@ -1,6 +1,6 @@
-//! Loop nests: row and column kernels, folds, ids, random numbers, steps.
+//! Loop nests: row and column kernels, folds, ids, random numbers; steps and the prologue.
 
-use super::{Executor, TOLERANCE, agree, fill, module};
+use super::{Executor, TOLERANCE, agree, fill, module, packing};
 use crate::kernel::{Machine, run};
 
 pub fn softmax_rows_of_any_width(ways: &[&dyn Executor]) {
@@ -232,4 +232,73 @@ pub fn rows_are_gathered_and_elements_picked_by_id(ways: &[&dyn Executor]) {
     fill(&mut machine, &["table"]);
     machine.ids_mut("tokens").unwrap().copy_from_slice(&[0, 8, 3, 3, 1, 7, 5, 0, 2, 8, 8, 4]);
     agree(ways, &module, &machine, &["rows", "picked", "hot", "column", "number"], 0.0);
+}
+
+/// Each step adds to a state what the prologue has made of a parameter.
+const PREPARED: &str = r#"module prepared {
+  buffer %0: f[20, 20] input "w" param parts "w" 0 20
+  buffer %1: f[20, 20] temp "w2"
+  buffer %2: f[640] packed "w^"
+  buffer %3: f[3, 20] input "x" carried start 0.0
+  buffer %4: f[3, 20] temp "y"
+  prologue {
+    kernel "half" axes 400 {
+      for a0 parallel vector {
+        v0 = load %0 + 1*a0
+        v1 = const 0.5
+        v2 = mul v0 v1
+        store %1 + 1*a0 = v2
+      }
+    }
+    pack nt 20x20: %2 = %1 stride 20
+  }
+  gemm nt 3x20x20: %4 stride 20 = %3 stride 20 @ packed %2 stride 0
+  kernel "add" axes 60 {
+    for a0 parallel vector {
+      v0 = load %3 + 1*a0
+      v1 = load %4 + 1*a0
+      v2 = add v0 v1
+      store %3 + 1*a0 = v2
+    }
+  }
+}
+"#;
+
+/// [`PREPARED`] with a weight that is not packed.
+fn prepared_plain() -> String {
+    let plain = PREPARED.replace("    pack nt 20x20: %2 = %1 stride 20\n", "");
+    plain
+        .replace("@ packed %2 stride 0", "@ %1 stride 20")
+        .replace("f[640] packed \"w^\"", "f[640] temp \"w^\"")
+}
+
+pub fn the_prologue_runs_once(ways: &[&dyn Executor]) {
+    for (text, ways) in [(prepared_plain(), ways), (PREPARED.to_owned(), &packing(ways)[..])] {
+        let module = module(&text);
+        let mut machine = Machine::new(&module);
+        fill(&mut machine, &["w", "x"]);
+        agree(ways, &module, &machine, &["x"], TOLERANCE);
+        // The interpreter runs it in each step, which changes nothing.
+        let mut expected = machine.clone();
+        (0..3).for_each(|step| run(&module, &mut expected, 0, step).unwrap());
+        for way in ways {
+            let mut found = machine.clone();
+            way.run(&module, &mut found, 0, 0..3);
+            for (found, expected) in found.get("x").unwrap().iter().zip(expected.get("x").unwrap()) {
+                let close = (found - expected).abs() < 1e-4 * expected.abs().max(1.0);
+                assert!(close, "{found}, not {expected}, {way:?}");
+            }
+        }
+    }
+}
+
+pub fn no_steps_do_nothing(ways: &[&dyn Executor]) {
+    let module = module(&prepared_plain());
+    let mut machine = Machine::new(&module);
+    fill(&mut machine, &["w", "x"]);
+    for way in ways {
+        let mut found = machine.clone();
+        way.run(&module, &mut found, 0, 0..0);
+        assert_eq!(found.get("x"), machine.get("x"), "{way:?}");
+    }
 }

@@ -1,17 +1,15 @@
 //! Compiled code against the kernel interpreter: the suite of all back ends, and what this one alone has.
 
 mod fused_sums;
-mod generated;
 mod parts;
 mod products;
 mod programs;
 mod scalars;
 mod support;
-mod wide;
 
 use std::ops::Range;
 
-use support::{Host, execute_steps, library, plan};
+use support::{Host, execute_steps, execute_without, library, plan};
 
 use super::compile;
 use crate::backend::suite::{self, Executor, TOLERANCE, bits, fill, module};
@@ -29,11 +27,56 @@ impl Executor for Workers {
         let host = Host::new(workers, seed, steps.start);
         execute_steps(&native, &program, machine, &host, steps.end - steps.start);
     }
+
+    fn packs(&self) -> bool {
+        true
+    }
+}
+
+/// Compiled code on two workers of a machine that lacks these features.
+#[derive(Clone, Copy, Debug)]
+struct Without(&'static [&'static str]);
+
+impl Executor for Without {
+    fn run(&self, module: &Module, machine: &mut Machine<f32>, seed: u64, steps: Range<u64>) {
+        let &Without(features) = self;
+        steps.for_each(|step| execute_without(features, module, machine, 2, seed, step));
+    }
+
+    fn packs(&self) -> bool {
+        true
+    }
 }
 
 const WAYS: &[&dyn Executor] = &[&Workers(1), &Workers(2), &Workers(3)];
 
+/// This machine, and on x86-64 older ones too. Without fused multiply-add bits differ.
+#[cfg(target_arch = "x86_64")]
+const MACHINES: &[&dyn Executor] = &[
+    &Without(&[]),
+    &Without(&["has_avx512f"]),
+    &Without(&["has_avx512f", "has_avx2"]),
+    &Without(&["has_fma"]),
+    &Without(&["has_fma", "has_avx2"]),
+];
+#[cfg(not(target_arch = "x86_64"))]
+const MACHINES: &[&dyn Executor] = &[&Without(&[])];
+
 suite::tests!(WAYS);
+
+#[test]
+fn exact_kernels_agree_on_older_machines() {
+    suite::generated::random_kernels_agree_with_the_interpreter(MACHINES);
+}
+
+/// Vectors of each width have their own limit of registers.
+#[test]
+fn loops_with_many_values_and_folds_agree_on_older_machines() {
+    for machine in MACHINES {
+        suite::axes::elements_do_not_depend_on_the_length_of_an_axis(&[*machine]);
+        suite::axes::loops_with_many_values_and_folds_agree(&[*machine]);
+    }
+}
 
 /// A recurrent layer forwards, then a loop backwards, with packed and plain products and a scatter.
 const RECURRENT: &str = r#"module recurrent {

@@ -34,19 +34,9 @@ fn products_are_cut_into_parts() {
     agree(&module, &machine, &["c"], TOLERANCE);
 }
 
-#[test]
-fn products_leave_out_a_round() {
-    let forth = "= %3 + 60*t0 stride 20 @ packed %5 stride 0";
-    let back = "= %7 + 60*t1 stride 20 @ packed %5 stride 0";
-    let text = RECURRENT
-        .replace(forth, &format!("{forth} after first"))
-        .replace(back, &format!("{back} before last"));
-    recurrent_agrees(&text, &["h", "dz", "dx", "dtable", "dr"]);
-}
-
 /// The order of a sum shows from which end B was read: 1e8 - 1e8 + 1 is 1, 1 - 1e8 + 1e8 is 0.
 #[test]
-fn products_turn_from_round_to_round() {
+fn products_alternate_from_round_to_round() {
     let text = r#"module alternating {
   buffer %0: f[1, 3] input "a" carried start 1.0
   buffer %1: f[3, 3] input "b" carried start 0.0

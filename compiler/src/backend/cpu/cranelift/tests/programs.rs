@@ -1,13 +1,13 @@
-//! Whole programs on the host's threads: the prologue, steps, probes, and what is kept of the text.
+//! Whole programs on the host's threads: steps, probes, and what is kept of the text.
 
 use std::sync::atomic::Ordering;
 
 use super::support::{Host, execute_steps, library, plan};
-use super::{RECURRENT, TOLERANCE, agree, fill, module};
+use super::{RECURRENT, module};
 use crate::backend::cpu::cranelift::{
     Native, compile, compile_with_probes, compile_with_text, supported, target,
 };
-use crate::kernel::{Machine, run};
+use crate::kernel::Machine;
 use crate::plan::{Steps, Task};
 
 #[test]
@@ -27,56 +27,6 @@ fn this_machine_is_supported() {
 fn processors_without_avx_are_refused() {
     let refused = target::isa(&["has_fma", "has_avx", "has_avx2", "has_avx512f"]).err();
     assert_eq!(refused.as_deref(), Some("this x86-64 processor has no AVX"));
-}
-
-/// Each step adds to a state what the prologue has made of a parameter.
-const PREPARED: &str = r#"module prepared {
-  buffer %0: f[20, 20] input "w" param parts "w" 0 20
-  buffer %1: f[20, 20] temp "w2"
-  buffer %2: f[640] packed "w^"
-  buffer %3: f[3, 20] input "x" carried start 0.0
-  buffer %4: f[3, 20] temp "y"
-  prologue {
-    kernel "half" axes 400 {
-      for a0 parallel vector {
-        v0 = load %0 + 1*a0
-        v1 = const 0.5
-        v2 = mul v0 v1
-        store %1 + 1*a0 = v2
-      }
-    }
-    pack nt 20x20: %2 = %1 stride 20
-  }
-  gemm nt 3x20x20: %4 stride 20 = %3 stride 20 @ packed %2 stride 0
-  kernel "add" axes 60 {
-    for a0 parallel vector {
-      v0 = load %3 + 1*a0
-      v1 = load %4 + 1*a0
-      v2 = add v0 v1
-      store %3 + 1*a0 = v2
-    }
-  }
-}
-"#;
-
-#[test]
-fn the_prologue_runs_once() {
-    let module = module(PREPARED);
-    let mut machine = Machine::new(&module);
-    fill(&mut machine, &["w", "x"]);
-    agree(&module, &machine, &["x"], TOLERANCE);
-    // The interpreter runs it in each step, which changes nothing.
-    let mut expected = machine.clone();
-    (0..3).for_each(|step| run(&module, &mut expected, 0, step).unwrap());
-    for workers in 1..=3 {
-        let program = plan(&module, workers);
-        let native = compile(&program, &library()).unwrap();
-        let mut found = machine.clone();
-        execute_steps(&native, &program, &mut found, &Host::new(workers, 0, 0), 3);
-        for (found, expected) in found.get("x").unwrap().iter().zip(expected.get("x").unwrap()) {
-            assert!((found - expected).abs() < 1e-4 * expected.abs().max(1.0), "{found}, not {expected}");
-        }
-    }
 }
 
 #[test]
@@ -127,17 +77,6 @@ fn each_worker_passes_each_probe_in_order() {
         }
         assert_eq!(run(compile(&program, &library()).unwrap()), []);
     }
-}
-
-#[test]
-fn no_steps_do_nothing() {
-    let module = module(RECURRENT);
-    let program = plan(&module, 1);
-    let native = compile(&program, &library()).unwrap();
-    let mut machine = Machine::new(&module);
-    let host = Host::new(1, 0, 0);
-    execute_steps(&native, &program, &mut machine, &host, 0);
-    assert_eq!(host.finished.load(Ordering::SeqCst), 0);
 }
 
 #[test]

@@ -90,14 +90,6 @@ impl Host {
     }
 }
 
-/// Machines to generate code for, by what they lack: this one, and on x86-64 older ones too.
-pub fn machines() -> Vec<&'static [&'static str]> {
-    if !cfg!(target_arch = "x86_64") {
-        return vec![&[]];
-    }
-    vec![&[], &["has_avx512f"], &["has_avx512f", "has_avx2"], &["has_fma"], &["has_fma", "has_avx2"]]
-}
-
 /// Compiles a module for these workers and runs one step, number `step`, on the machine's buffers.
 pub fn execute(module: &Module, machine: &mut Machine<f32>, workers: usize, seed: u64, step: u64) {
     execute_without(&[], module, machine, workers, seed, step);

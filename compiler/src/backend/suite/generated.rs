@@ -1,8 +1,9 @@
-//! Random small kernels of exact operations: compiled code and the interpreter agree on every bit.
+//! Random small kernels of exact operations: a back end and the interpreter agree on every bit.
 
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 
-use super::support::{execute_without, machines};
+use super::Executor;
 use crate::kernel::{Machine, Module, parse, run, verify};
 use crate::scalar::Scalar;
 
@@ -147,11 +148,12 @@ fn same(a: f32, b: f32) -> bool {
     a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan())
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+/// Kernels to try.
+const CASES: u32 = 96;
 
-    #[test]
-    fn compiled_kernels_agree_with_the_interpreter(recipe in recipes()) {
+pub fn random_kernels_agree_with_the_interpreter(ways: &[&dyn Executor]) {
+    let config = ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() };
+    let agrees = TestRunner::new(config).run(&recipes(), |recipe| {
         let module = write(&recipe);
         prop_assert_eq!(&parse(&module.to_string()).unwrap(), &module);
         let mut machine = Machine::<f32>::new(&module);
@@ -163,15 +165,16 @@ proptest! {
         ids.iter_mut().zip(&recipe.ids).for_each(|(to, &id)| *to = id);
         let mut expected = machine.clone();
         run(&module, &mut expected, 4, 9).unwrap();
-        let cases = machines().into_iter().enumerate().map(|(i, without)| (without, 1 + i % 3));
-        for (without, workers) in cases.chain((1..=3).map(|workers| (&[][..], workers))) {
+        for way in ways {
             let mut actual = machine.clone();
-            execute_without(without, &module, &mut actual, workers, 4, 9);
+            way.run(&module, &mut actual, 4, 9..10);
             for name in ["y", "z"] {
                 for (&a, &e) in actual.get(name).unwrap().iter().zip(expected.get(name).unwrap()) {
-                    prop_assert!(same(a, e), "{} is {}, not {}, with {} workers, without {:?}\n{}", name, a, e, workers, without, module);
+                    prop_assert!(same(a, e), "{} is {}, not {}, {:?}\n{}", name, a, e, way, module);
                 }
             }
         }
-    }
+        Ok(())
+    });
+    agrees.unwrap_or_else(|error| panic!("{error}"));
 }

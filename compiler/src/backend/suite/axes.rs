@@ -1,13 +1,11 @@
-//! Vector loops as functions of their own: any length, any number of values, pointers and folds.
+//! Loops along an axis: any length, any number of values, rows and folds.
 
-use super::support::execute;
-use super::{agree, bits, fill, module};
+use super::{Executor, agree, bits, fill, module};
 use crate::kernel::{Machine, Module};
 
-#[test]
-fn elements_do_not_depend_on_cuts_or_remainders() {
-    // The same element-wise function over arrays of every length; element i has the same bits in all of them. Short loops
-    // and those with logarithms or powers have Cranelift's vectors, the others wider ones.
+pub fn elements_do_not_depend_on_the_length_of_an_axis(ways: &[&dyn Executor]) {
+    // The same element-wise function over arrays of every length; element i has the same bits in all of them. Back ends
+    // may compile short loops otherwise than long ones, and those with logarithms or powers otherwise than others.
     for last in ["mul v2 v3", "log v3", "pow v3 v1"] {
         let mut longest: Vec<u32> = Vec::new();
         for length in (1..150).rev() {
@@ -30,15 +28,15 @@ fn elements_do_not_depend_on_cuts_or_remainders() {
 "#
             );
             let module = module(&text);
-            for workers in [1, 3] {
+            for way in ways {
                 let mut machine = Machine::new(&module);
                 fill(&mut machine, &["x"]);
-                execute(&module, &mut machine, workers, 0, 0);
+                way.run(&module, &mut machine, 0, 0..1);
                 let y = bits(machine.get("y").unwrap());
                 if longest.is_empty() {
                     longest.clone_from(&y);
                 }
-                assert_eq!(y, longest[..length], "length {length}, {workers} workers, {last}");
+                assert_eq!(y, longest[..length], "length {length}, {last}, {way:?}");
             }
         }
     }
@@ -84,14 +82,13 @@ fn crowded(count: usize, folds: usize, apart: bool) -> Module {
     module(&text)
 }
 
-#[test]
-fn loops_with_many_values_and_folds_fit_the_registers_or_stay_narrow() {
+pub fn loops_with_many_values_and_folds_agree(ways: &[&dyn Executor]) {
     let sizes = [(3, 0), (9, 2), (14, 14), (27, 1), (40, 3), (60, 40)];
     for ((count, folds), apart) in sizes.into_iter().flat_map(|size| [(size, false), (size, true)]) {
         let module = crowded(count, folds, apart);
         let mut machine = Machine::new(&module);
         fill(&mut machine, &["x", "scale"]);
         // Sums of 500 numbers, in another order than the interpreter's.
-        agree(&module, &machine, if folds == 0 { &["y"] } else { &["y", "totals"] }, 1e-4);
+        agree(ways, &module, &machine, if folds == 0 { &["y"] } else { &["y", "totals"] }, 1e-4);
     }
 }
