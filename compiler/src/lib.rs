@@ -20,7 +20,7 @@
 //! layer and no optimizer by name: those are source, in `compiler/prelude/*.lstm`.
 //!
 //! Each stage imports only earlier stages, [`diag`], [`scalar`] and [`target`]; `grad` and `opt` do not know each other; back ends
-//! see `kernel` and `plan`. `tests/architecture.rs` keeps this true.
+//! see `kernel` and `plan`. `tests/architecture/main.rs` keeps this true.
 
 // Tests that are shared with those outside the crate name it as they do.
 #[cfg(test)]

@@ -1,4 +1,8 @@
 //! Where a training step's time goes: the step's parts, how long each takes, and what was chosen for it.
+//!
+//! A step runs as it is and with probes: the same schedule, cuts and barriers, and a probe after each of its parts, barriers
+//! included, so that what a worker's parts take adds up to the step. Why a part is cut as it is is asked of `plan`, and what a
+//! product does with its right side of `gemm`: the functions that decide, so that a profile cannot say otherwise.
 
 mod print;
 mod rows;

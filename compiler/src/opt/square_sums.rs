@@ -3,7 +3,7 @@
 //! In which order they are added up decides the result's bits.
 //!
 //! Assumes any verified graph. Leaves, where the target's products make sums, each such sum over both axes as two, one along
-//! the rows of the other's result: of products outside loops that are large enough, and whose squares nobody else reads.
+//! the rows of the other's result: of products outside loops that are large enough, and whose squares nothing else reads.
 
 use std::collections::{HashMap, HashSet};
 

@@ -1,4 +1,12 @@
 //! How each item is cut among the workers.
+//!
+//! The cut is static, except that workers take columns of large products from each other where the plan allows it
+//! ([`Split::AnyColumns`]). A kernel is cut along its outer parallel axis, or one inside where that is too short to be shared
+//! evenly. A product inside a time loop is cut by rows of the batch, so that a worker keeps its rows through all steps and
+//! needs no barrier in the loop; if the rows are too few, or the weight too large for every worker to read, by columns. Other
+//! products are cut along the longer side of the result, but by columns if they sum squares down them, or if their right side
+//! has to be transposed and its columns can be shared evenly. A product in parts is cut by these, so that a worker reads the
+//! same rows of the weight in it, in the product by the transpose and in the update.
 
 use super::{Split, Steps, Task, share};
 use crate::kernel::{Axis, Form, Gemm, Item, Kernel, Precision, Stmt};

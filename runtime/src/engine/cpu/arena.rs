@@ -238,7 +238,7 @@ impl Memory {
     fn reals(&self, words: Range<usize>) -> &[f32] {
         self.check(&words);
         // SAFETY: the range lies in the block, which is initialised and aligned; any bits are an f32; `&self` means
-        // that nobody writes meanwhile (compiled code runs only while the arena is lent to the session).
+        // that nothing writes meanwhile (compiled code runs only while the arena is lent to the session).
         unsafe { slice::from_raw_parts(self.base.as_ptr().add(words.start).cast(), words.len()) }
     }
 
@@ -250,7 +250,7 @@ impl Memory {
 
     fn reals_mut(&mut self, words: Range<usize>) -> &mut [f32] {
         self.check(&words);
-        // SAFETY: as in `reals`, and `&mut self` means that nobody else reads or writes meanwhile.
+        // SAFETY: as in `reals`, and `&mut self` means that nothing else reads or writes meanwhile.
         unsafe { slice::from_raw_parts_mut(self.base.as_ptr().add(words.start).cast(), words.len()) }
     }
 

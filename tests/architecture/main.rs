@@ -1,6 +1,8 @@
 //! The rules of the house: who may import whom, which names the compiler may not know, where `unsafe` may be, and how
 //! long a file may get.
 
+mod page;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -57,6 +59,15 @@ const UNSAFE_IN_TESTS: [&str; 1] = ["runtime/src/generate.rs"];
 
 /// The most lines of a file.
 const LINES: usize = 600;
+
+/// Files of the command that use standard output and error.
+const PRINTS: [&str; 5] = [
+    "src/commands/generate.rs",
+    "src/main.rs",
+    "src/progress/bar.rs",
+    "src/progress/mod.rs",
+    "src/terminal.rs",
+];
 
 /// Names of the prelude that are plain words too.
 const PLAIN: [&str; 5] = ["dense", "last", "momentum", "scalar", "embedding"];
@@ -322,6 +333,42 @@ fn files_do_not_import_each_other_in_circles() {
 }
 
 #[test]
+fn a_graph_pass_knows_no_other_pass() {
+    let passes: BTreeSet<String> = fs::read_to_string(root().join("compiler/src/opt/mod.rs"))
+        .expect("the passes")
+        .lines()
+        .filter_map(|line| line.strip_prefix("pub use ")?.split("::").next().map(str::to_owned))
+        .filter(|name| name != "dead")
+        .collect();
+    assert!(["hoist", "simplify"].iter().all(|&pass| passes.contains(pass)), "{passes:?}");
+    for (pass, its) in module_imports("compiler/src/opt") {
+        let known: Vec<&String> = its.intersection(&passes).collect();
+        assert!(known.is_empty(), "{pass} knows {known:?}");
+    }
+}
+
+#[test]
+fn files_begin_by_saying_what_they_are() {
+    for folder in ["compiler/src", "runtime/src", "src"] {
+        for source in sources(folder) {
+            let tests = source.path.contains("/tests");
+            assert!(tests || source.text.starts_with("//! "), "{} has no header", source.path);
+        }
+    }
+}
+
+#[test]
+fn only_some_files_of_the_command_print() {
+    for source in sources("src") {
+        let code = code(without_tests(&source.text), false);
+        let macros = ["println!", "print!", "eprint!"].iter().any(|name| code.contains(name));
+        let prints = macros || words(&code).any(|word| ["stdout", "stderr"].contains(&word));
+        let may = PRINTS.contains(&source.path.as_str());
+        assert!(may || !prints, "{} prints", source.path);
+    }
+}
+
+#[test]
 fn the_compiler_never_names_the_runtime() {
     let manifest = fs::read_to_string(root().join("compiler/Cargo.toml")).expect("the compiler's manifest");
     assert!(!manifest.contains("lstmc-runtime"));
@@ -445,54 +492,6 @@ fn no_file_is_too_long() {
     for source in everything() {
         let lines = source.text.lines().count();
         assert!(lines <= LINES, "{} has {lines} lines; {LINES} is the most", source.path);
-    }
-}
-
-fn page() -> String {
-    fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md")
-}
-
-/// What stands between backquotes outside fenced blocks.
-fn quoted(page: &str) -> Vec<String> {
-    let prose: String = page.split("```").step_by(2).collect();
-    prose.split('`').skip(1).step_by(2).map(str::to_owned).collect()
-}
-
-#[test]
-fn the_page_names_files_that_exist() {
-    let mut files: Vec<String> = everything().into_iter().map(|source| source.path).collect();
-    for folder in ["compiler/prelude", "docs", "tests/pytorch", "benches/peers"] {
-        let entries = fs::read_dir(root().join(folder)).expect("a folder of the repository");
-        let name = |entry: fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
-        files.extend(entries.map(|entry| format!("{folder}/{}", name(entry.expect("an entry")))));
-    }
-    let is_file = |word: &String| {
-        [".rs", ".lstm", ".py", ".md"].iter().any(|ending| word.ends_with(ending))
-            && !word.contains(['*', '<', ' '])
-            && !word.starts_with('.')
-    };
-    let named: Vec<String> = quoted(&page()).into_iter().filter(is_file).collect();
-    assert!(named.len() > 40, "{named:?}");
-    let exists = |name: &String| {
-        root().join(name).exists() || files.iter().any(|path| path.ends_with(&format!("/{name}")))
-    };
-    let missing: Vec<&String> = named.iter().filter(|name| !exists(name)).collect();
-    assert!(missing.is_empty(), "ARCHITECTURE.md names {missing:?}");
-}
-
-#[test]
-fn the_page_names_every_function_of_the_library() {
-    let abi = fs::read_to_string(root().join("compiler/src/backend/cpu/abi.rs")).expect("the interface");
-    let library =
-        abi.split("pub struct Library {").nth(1).and_then(|rest| rest.split("\n}").next()).expect("it");
-    let page = page();
-    let paragraph = page.split("`Library` is what").nth(1).and_then(|rest| rest.split("\n\n").next());
-    let quoted = quoted(paragraph.expect("the paragraph about it"));
-    let fields: Vec<&str> =
-        library.lines().filter_map(|line| line.trim().strip_prefix("pub ")?.split(':').next()).collect();
-    assert!(fields.contains(&"gemm"), "{fields:?}");
-    for field in fields {
-        assert!(quoted.iter().any(|word| word == field), "ARCHITECTURE.md does not name `{field}`");
     }
 }
 
