@@ -58,9 +58,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut session = compile(&model, Purpose::Train)?;
     initialise(&model, SEED, &mut session)?;
     let batcher = Batcher::new(&model.data.batches, ids.len(), SEED)?;
-    let rounds = EPOCHS * batcher.per_epoch();
+    let steps = EPOCHS * batcher.per_epoch();
     let mut training = Training { ids: &ids, batcher, rate: model.optimizer.rate as f32, loss: 0.0 };
-    session.run(rounds, SEED, &mut training)?;
+    session.run(steps, SEED, &mut training)?;
 
     let mut writing = compile(&model, Purpose::Generate { tokens: LENGTH })?;
     writing.copy_params_from(&session)?;
@@ -100,23 +100,23 @@ struct Training<'a> {
 }
 
 impl Driver for Training<'_> {
-    fn begin(&mut self, round: u64, inputs: &mut dyn StepInputs) -> lstmc_runtime::Result<Control> {
-        let (epoch, step) = self.batcher.place(round);
+    fn begin(&mut self, step: u64, inputs: &mut dyn StepInputs) -> lstmc_runtime::Result<Control> {
+        let (epoch, place) = self.batcher.place(step);
         // Each epoch begins with fresh recurrent state; within one, a stream carries it from batch to batch.
-        if step == 0 {
+        if place == 0 {
             inputs.reset_carried();
         }
         let (tokens, targets) = inputs.batch_mut()?;
-        self.batcher.fill(self.ids, epoch, step, tokens, targets);
-        inputs.set_rate_and_step(self.rate, round + 1);
-        Ok(Control::Step(round + 1))
+        self.batcher.fill(self.ids, epoch, place, tokens, targets);
+        inputs.set_rate_and_step(self.rate, step + 1);
+        Ok(Control::Step(step + 1))
     }
 
-    fn end(&mut self, round: u64, outputs: &dyn StepOutputs) -> lstmc_runtime::Result<()> {
+    fn end(&mut self, step: u64, outputs: &dyn StepOutputs) -> lstmc_runtime::Result<()> {
         self.loss += outputs.loss()?;
         let per_epoch = self.batcher.per_epoch();
-        if (round + 1).is_multiple_of(10 * per_epoch) {
-            println!("epoch {:>2}  loss {:.3}", (round + 1) / per_epoch, self.loss / (10 * per_epoch) as f32);
+        if (step + 1).is_multiple_of(10 * per_epoch) {
+            println!("epoch {:>2}  loss {:.3}", (step + 1) / per_epoch, self.loss / (10 * per_epoch) as f32);
             self.loss = 0.0;
         }
         Ok(())

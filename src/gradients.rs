@@ -198,7 +198,7 @@ fn compare_all(
     places: &[(usize, usize)],
 ) -> Result<Vec<f64>> {
     let threads = thread::available_parallelism().map_or(1, usize::from).min(8);
-    let share = places.len().div_ceil(threads).max(1);
+    let chunk = places.len().div_ceil(threads).max(1);
     let compare_some = |places: &[(usize, usize)]| -> Result<Vec<f64>> {
         let mut inputs = inputs.clone();
         let mut error = |&(param, place): &(usize, usize)| {
@@ -214,11 +214,11 @@ fn compare_all(
         places.iter().map(&mut error).collect()
     };
     thread::scope(|scope| {
-        let shares = places.chunks(share).map(|places| scope.spawn(move || compare_some(places)));
-        let shares: Vec<_> = shares.collect();
+        let threads = places.chunks(chunk).map(|places| scope.spawn(move || compare_some(places)));
+        let threads: Vec<_> = threads.collect();
         let mut errors = vec![];
-        for share in shares {
-            errors.extend(share.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+        for thread in threads {
+            errors.extend(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
         }
         Ok(errors)
     })

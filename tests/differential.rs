@@ -46,8 +46,8 @@ struct Steps<'a> {
 }
 
 impl Driver for Steps<'_> {
-    fn begin(&mut self, round: u64, inputs: &mut dyn StepInputs) -> RunResult<Control> {
-        let feed = &self.feeds[round as usize];
+    fn begin(&mut self, step: u64, inputs: &mut dyn StepInputs) -> RunResult<Control> {
+        let feed = &self.feeds[step as usize];
         if let Ok((tokens, targets)) = inputs.batch_mut() {
             tokens.copy_from_slice(&feed.tokens);
             targets.copy_from_slice(&feed.targets);

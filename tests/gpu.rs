@@ -114,7 +114,7 @@ fn on_cpu(model: &Model, purpose: Purpose) -> Session {
     Session::new(Executable::compile(program).unwrap()).unwrap()
 }
 
-/// Feeds batches that differ, starts anew in the third round, and keeps the losses.
+/// Feeds batches that differ, starts anew in the third step, and keeps the losses.
 #[derive(Default)]
 struct Steps {
     first: u64,
@@ -122,8 +122,8 @@ struct Steps {
 }
 
 impl Driver for Steps {
-    fn begin(&mut self, round: u64, inputs: &mut dyn StepInputs) -> RunResult<Control> {
-        let update = self.first + round + 1;
+    fn begin(&mut self, step: u64, inputs: &mut dyn StepInputs) -> RunResult<Control> {
+        let update = self.first + step + 1;
         let (tokens, targets) = inputs.batch_mut()?;
         tokens.iter_mut().enumerate().for_each(|(i, id)| *id = (i as u32 * 7 + update as u32 * 3) % 11);
         targets.iter_mut().enumerate().for_each(|(i, id)| *id = (i as u32 * 5 + update as u32) % 11);

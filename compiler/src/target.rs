@@ -63,7 +63,7 @@ pub struct Target {
     /// Columns are cut at multiples of this many elements.
     pub column_grain: usize,
     /// A product of up to so many rows of A takes as long as reading B: it gains nothing from a B that is rounded, laid out or
-    /// shared out block by block.
+    /// copied block by block.
     pub few_rows: usize,
     pub distinct_rows: Option<DistinctRows>,
     /// From how many rows of a table for each row that is looked up on only those rows are updated.
@@ -185,7 +185,7 @@ impl Target {
         }
     }
 
-    /// An NVIDIA GPU. Its work is shared out launch by launch, so that a plan is for one worker.
+    /// An NVIDIA GPU. Each launch divides its work over the whole GPU, so that a plan is for one worker.
     pub fn nvidia(nvidia: Nvidia) -> Self {
         Self {
             processor: Processor::Nvidia(nvidia),

@@ -10,7 +10,7 @@ use lstmc_compiler::kernel::{
     BufferId, BufferKind, CpuGemm, Expr, Format, Gemm, InputRole, Kernel, Precision, Rounds, Stmt,
 };
 use lstmc_compiler::pipeline;
-use lstmc_compiler::plan::{Program, Steps, Task};
+use lstmc_compiler::plan::{Program, Schedule, Task};
 use lstmc_compiler::scalar::Scalar;
 use lstmc_compiler::target::Target;
 use support::random_models::checked;
@@ -53,10 +53,10 @@ struct Counts {
     others: usize,
 }
 
-/// Of these steps, with what is in their loops.
-fn counts(steps: Steps<'_>) -> Counts {
+/// Of a schedule, with what is in their loops.
+fn counts(schedule: Schedule<'_>) -> Counts {
     let mut counts = Counts::default();
-    for task in steps.tasks() {
+    for task in schedule.tasks() {
         match task {
             // The product of a row of ones by a matrix sums its rows.
             Task::Gemm(gemm, _) if gemm.m == 1 => counts.sums += 1,
@@ -86,7 +86,7 @@ fn loops(program: &Program) -> Vec<(bool, Counts)> {
         Task::Loop(inner, body) => Some((inner.reverse, counts(body))),
         _ => None,
     };
-    program.schedule_steps().tasks().filter_map(of).collect()
+    program.step_schedule().tasks().filter_map(of).collect()
 }
 
 /// One product and one kernel in each round, and no worker waits.
@@ -116,7 +116,7 @@ fn a_time_step_is_one_product_and_one_kernel() {
 fn a_training_step_has_the_products_of_its_equations() {
     let program = training("ptb-small.lstm", 10_000, 2);
     let lstms = 2 * (2 + 4);
-    let counts = counts(program.schedule_steps());
+    let counts = counts(program.step_schedule());
     assert_eq!((counts.gemms, counts.summing, counts.sums), (lstms + 3, 3, 0));
 }
 
@@ -129,15 +129,15 @@ fn looked_up_rows_are_multiplied_once() {
         Task::Gemm(gemm, _) if gemm.prefix.is_some() => Some((gemm.form, gemm.m, gemm.n, gemm.k)),
         _ => None,
     };
-    let products: Vec<_> = program.schedule_steps().tasks().filter_map(of).collect();
+    let products: Vec<_> = program.step_schedule().tasks().filter_map(of).collect();
     let expected = [(Form::NN, 600, 2000, 500), (Form::NT, 600, 500, 2000), (Form::TN, 500, 2000, 600)];
     assert!(products.len() == 3 && expected.iter().all(|one| products.contains(one)), "{products:?}");
-    assert_eq!(program.schedule_steps().tasks().filter(|task| matches!(task, Task::Distinct(_))).count(), 1);
+    assert_eq!(program.step_schedule().tasks().filter(|task| matches!(task, Task::Distinct(_))).count(), 1);
     let wide = |task: &Task<'_>| match *task {
         Task::Kernel(kernel, _) => kernel.axes.iter().product::<usize>() == 600 * 2000,
         _ => false,
     };
-    assert_eq!(program.schedule_steps().tasks().filter(wide).count(), 0);
+    assert_eq!(program.step_schedule().tasks().filter(wide).count(), 0);
 }
 
 /// The kernels outside loops that touch the `len` elements of the arena from byte `place` on.
@@ -148,7 +148,7 @@ fn kernels_over(program: &Program, place: usize, len: usize) -> Vec<&Kernel> {
         let end = start + program.module.buffer(id).len() * 4;
         start < range.end && range.start < end
     };
-    let kernels = program.schedule_steps().tasks().filter_map(|task| match task {
+    let kernels = program.step_schedule().tasks().filter_map(|task| match task {
         Task::Kernel(kernel, _) => Some(kernel),
         _ => None,
     });
@@ -181,13 +181,13 @@ fn exponentials(stmts: &[Stmt]) -> usize {
 fn the_loss_writes_its_gradient_over_the_logits() {
     for name in ["ptb-small.lstm", "ptb-medium.lstm", "ptb-large.lstm"] {
         let program = training(name, 10_000, 2);
-        let logits = program.schedule_steps().tasks().find_map(|task| match task {
+        let logits = program.step_schedule().tasks().find_map(|task| match task {
             Task::Gemm(gemm, _) if gemm.form == Form::NN && gemm.n == 10_000 => Some(gemm),
             _ => None,
         });
         let logits = logits.expect("a product makes the logits");
         let (place, len) = (program.offsets[logits.c.at.buffer.0 as usize], logits.m * logits.n);
-        let gradients = program.schedule_steps().tasks().filter_map(|task| match task {
+        let gradients = program.step_schedule().tasks().filter_map(|task| match task {
             Task::Gemm(gemm, _) if gemm.form == Form::NT && gemm.k == 10_000 => Some(gemm.a.at.buffer),
             _ => None,
         });
@@ -251,13 +251,13 @@ fn a_users_cell_gets_what_the_preludes_gets() {
         let own = of_source(&one_layer(OWN, "memory(48)"), 100, workers);
         assert_eq!(loops(&own), [(false, FUSED), (true, FUSED)]);
         assert_eq!(loops(&own), loops(&prelude));
-        assert_eq!(counts(own.schedule_steps()), counts(prelude.schedule_steps()));
+        assert_eq!(counts(own.step_schedule()), counts(prelude.step_schedule()));
         assert_eq!(own.arena_bytes, prelude.arena_bytes);
     }
 }
 
-fn products<'p>(steps: Steps<'p>, found: &mut Vec<&'p Gemm>) {
-    for task in steps.tasks() {
+fn products<'p>(schedule: Schedule<'p>, found: &mut Vec<&'p Gemm>) {
+    for task in schedule.tasks() {
         match task {
             Task::Gemm(gemm, _) => found.push(gemm),
             Task::Loop(_, body) => products(body, found),
@@ -274,7 +274,7 @@ fn products_leave_out_the_rounds_that_need_none() {
     for (batches, forwards) in [(windows, Rounds::AfterFirst), (STREAM, Rounds::All)] {
         let program = of_source(&one_layer("", "lstm(48)").replace(STREAM, batches), 100, 2);
         let mut found = vec![];
-        products(program.schedule_steps(), &mut found);
+        products(program.step_schedule(), &mut found);
         let recurrent = |form| {
             let mut of_form = found.iter().filter(|gemm| gemm.form == form && gemm.cpu.packed.is_some());
             of_form.next().map(|gemm| gemm.rounds)
@@ -295,7 +295,7 @@ fn products_of_few_rows_alternate() {
         let source = one_layer("", &format!("lstm({units})")).replace(STREAM, &batches);
         let program = of_source(&source, 100, 2);
         let mut found = vec![];
-        products(program.schedule_steps(), &mut found);
+        products(program.step_schedule(), &mut found);
         let both: Vec<_> = found.iter().filter(|gemm| gemm.cpu.alternating).collect();
         assert_eq!(both.len(), alternating, "{rows} rows of {length}, {units} units: {program}");
         if let [forth, back] = both[..] {
@@ -316,7 +316,7 @@ fn products_are_in_the_precision_of_training() {
     for (purpose, bf16) in [(Purpose::Train, true), (Purpose::Evaluate, false)] {
         let program = pipeline::program_of(&model, purpose, &Target::cpu(2));
         let mut found = vec![];
-        products(program.schedule_steps(), &mut found);
+        products(program.step_schedule(), &mut found);
         assert!(
             found.iter().any(|gemm| gemm.cpu.packed.is_some())
                 && found.iter().any(|gemm| gemm.cpu.packed.is_none())
@@ -333,7 +333,7 @@ fn products_are_in_the_precision_of_training() {
         &Target::cpu(2),
     );
     let mut found = vec![];
-    products(few.schedule_steps(), &mut found);
+    products(few.step_schedule(), &mut found);
     assert!(found.iter().any(|gemm| gemm.m == 4 && gemm.precision == Precision::F32), "{few}");
 }
 
@@ -341,7 +341,7 @@ fn products_are_in_the_precision_of_training() {
 #[test]
 fn ptb_large_is_no_longer_than_ptb_medium() {
     let [medium, large] = ["ptb-medium.lstm", "ptb-large.lstm"].map(|name| training(name, 10_000, 2));
-    let (items, other) = (counts(large.schedule_steps()), counts(medium.schedule_steps()));
+    let (items, other) = (counts(large.step_schedule()), counts(medium.step_schedule()));
     assert_eq!((items.gemms, items.kernels, items.others), (other.gemms, other.kernels, other.others));
     assert!(items.kernels < 60, "{items:?}");
 }
@@ -353,7 +353,7 @@ fn gradients_of_one_short_row_are_not_written() {
     for workers in [1, 2] {
         let program = training("aesop-deep.lstm", 112, workers);
         let is_gradient = |task: Task<'_>| matches!(task, Task::Gemm(gemm, _) if gemm.form == Form::TN);
-        assert!(!program.schedule_steps().tasks().any(is_gradient), "{program}");
+        assert!(!program.step_schedule().tasks().any(is_gradient), "{program}");
         let temporaries = program.module.buffers.iter().filter(|buffer| buffer.kind == BufferKind::Temp);
         let largest = temporaries.map(|buffer| buffer.len()).max();
         assert_eq!(largest, Some(2 * 3 * 4 * 512), "two parts of the gates of three steps: {program}");
@@ -362,7 +362,7 @@ fn gradients_of_one_short_row_are_not_written() {
     let of_rows = of_source(&one_layer("", "lstm(48)"), 100, 1);
     assert!(
         of_rows
-            .schedule_steps()
+            .step_schedule()
             .tasks()
             .any(|task| matches!(task, Task::Gemm(gemm, _) if gemm.form == Form::TN))
     );
@@ -374,7 +374,7 @@ fn gradients_of_one_short_row_are_not_written() {
 fn workers_keep_their_rows_of_the_weights() {
     let program = training("aesop.lstm", 112, 2);
     let mut found = vec![];
-    products(program.schedule_steps(), &mut found);
+    products(program.step_schedule(), &mut found);
     let forwards: Vec<usize> =
         found.iter().filter(|gemm| gemm.form == Form::NN).map(|gemm| gemm.cpu.parts).collect();
     assert_eq!(forwards, [2, 2], "of the layer and of the logits: {program}");
@@ -389,21 +389,21 @@ fn workers_keep_their_rows_of_the_weights() {
     let model = checked(&text("aesop.lstm"), 112).unwrap_or_else(|errors| panic!("{errors}"));
     let program = pipeline::program_of(&model, Purpose::Evaluate, &Target::cpu(2));
     let mut found = vec![];
-    products(program.schedule_steps(), &mut found);
+    products(program.step_schedule(), &mut found);
     assert!(found.iter().all(|gemm| gemm.cpu.parts == 1), "{program}");
 }
 
 /// Of a program, in how many places a weight is packed, and how many products read their weight packed.
 fn packed(program: &Program) -> (usize, usize) {
-    fn products(steps: Steps<'_>) -> usize {
-        let each = steps.tasks().map(|task| match task {
+    fn products(schedule: Schedule<'_>) -> usize {
+        let each = schedule.tasks().map(|task| match task {
             Task::Gemm(gemm, _) => usize::from(gemm.cpu.packed.is_some()),
             Task::Loop(_, body) => products(body),
             _ => 0,
         });
         each.sum()
     }
-    (counts(program.prologue_steps()).others, products(program.schedule_steps()))
+    (counts(program.prologue_schedule()).others, products(program.step_schedule()))
 }
 
 /// What writes words reads every weight packed, and packs it once in a run; training packs what its loops read, in each
@@ -417,10 +417,10 @@ fn weights_are_packed_once_in_a_run_where_they_stay_the_same() {
         assert_eq!(packed(&program), (3, 3), "{program}");
         // One token is not a loop: its row, the cell and the distribution, and nothing is copied.
         assert!(loops(&program).is_empty(), "{program}");
-        let Counts { kernels, others, .. } = counts(program.schedule_steps());
+        let Counts { kernels, others, .. } = counts(program.step_schedule());
         assert_eq!((kernels, others), (3, 0), "{program}");
         let train = of(Purpose::Train, format);
-        assert_eq!((packed(&train), counts(train.schedule_steps()).others), ((0, 2), 3), "{train}");
+        assert_eq!((packed(&train), counts(train.step_schedule()).others), ((0, 2), 3), "{train}");
     }
     assert_eq!(packed(&of(Purpose::Evaluate, Format::F32)), (1, 1));
     assert_eq!(packed(&of(Purpose::Evaluate, Format::Int8)), (3, 3));
@@ -435,7 +435,8 @@ fn evaluation_writes_no_tape() {
     let program = pipeline::program_of(&model, Purpose::Evaluate, &Target::cpu(1));
     assert_eq!(loops(&program), [(false, FUSED)]);
     let stacks = program.module.buffers.iter().filter(|buffer| {
-        buffer.kind == BufferKind::Temp && buffer.shape.first().is_some_and(|&steps| steps == 5 || steps == 6)
+        buffer.kind == BufferKind::Temp
+            && buffer.shape.first().is_some_and(|&rounds| rounds == 5 || rounds == 6)
     });
     let of_units = stacks.filter(|buffer| buffer.shape[1..] == [20, 48]).count();
     assert_eq!(of_units, 1, "{program}");
@@ -492,7 +493,7 @@ fn a_target_without_tactics_gets_plain_products() {
         let of = |target: &Target| {
             let program = pipeline::program_of(&model, Purpose::Train, target);
             let mut found = vec![];
-            products(program.schedule_steps(), &mut found);
+            products(program.step_schedule(), &mut found);
             let tactics = found.iter().filter(|gemm| gemm.cpu != CpuGemm::default()).count();
             let distinct = program.leaves().iter().any(|leaf| matches!(leaf.task, Task::Distinct(_)));
             let lanes = program.module.to_string().contains(" vector");

@@ -76,6 +76,6 @@ fn expressions_that_read_one_another_twice_grow_in_proportion() {
 #[test]
 fn a_thousand_layers_compile() {
     let program = compiled(&chain("dense(4, activation: tanh)", 1000), Purpose::Train, 2);
-    let products = program.schedule_steps().tasks().filter(|task| matches!(task, Task::Gemm(..))).count();
+    let products = program.step_schedule().tasks().filter(|task| matches!(task, Task::Gemm(..))).count();
     assert!(products >= 2000, "{products} products");
 }

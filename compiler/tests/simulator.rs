@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::kernel::{BufferKind, InputRole, Module, parse};
 use lstmc_compiler::pipeline;
-use lstmc_compiler::plan::{Program, Step, plan, verify};
+use lstmc_compiler::plan::{Program, Scheduled, plan, verify};
 use lstmc_compiler::target::Target;
 use proptest::prelude::*;
 use support::random_models::{checked, wide_models};
@@ -59,27 +59,27 @@ const TEXT: &str = r#"module m {
 }
 "#;
 
-fn barriers(steps: &[Step]) -> usize {
-    let count = |step: &Step| match step {
-        Step::Barrier => 1,
-        Step::Loop { body, .. } => barriers(body),
+fn barriers(schedule: &[Scheduled]) -> usize {
+    let count = |next: &Scheduled| match next {
+        Scheduled::Barrier => 1,
+        Scheduled::Loop { body, .. } => barriers(body),
         _ => 0,
     };
-    steps.iter().map(count).sum()
+    schedule.iter().map(count).sum()
 }
 
 /// Removes barrier number `index`.
-fn remove_barrier(steps: &mut Vec<Step>, index: &mut usize) {
+fn remove_barrier(schedule: &mut Vec<Scheduled>, index: &mut usize) {
     let mut place = 0;
-    while place < steps.len() {
-        match &mut steps[place] {
-            Step::Barrier if *index == 0 => {
-                steps.remove(place);
+    while place < schedule.len() {
+        match &mut schedule[place] {
+            Scheduled::Barrier if *index == 0 => {
+                schedule.remove(place);
                 *index = usize::MAX;
                 return;
             }
-            Step::Barrier => *index -= 1,
-            Step::Loop { body, .. } => remove_barrier(body, index),
+            Scheduled::Barrier => *index -= 1,
+            Scheduled::Loop { body, .. } => remove_barrier(body, index),
             _ => {}
         }
         if *index == usize::MAX {
@@ -172,7 +172,7 @@ fn some_ids(program: &Program, vocab: u32) -> HashMap<String, Vec<u32>> {
         .collect()
 }
 
-/// Steps of models in which workers keep rows or columns of what they compute.
+/// Training steps of models in which workers keep rows or columns of what they compute.
 #[test]
 fn rows_and_columns_are_whose_the_plan_says() {
     for (batches, chain) in [

@@ -163,20 +163,20 @@ struct Walk<'a> {
 }
 
 impl Driver for Walk<'_> {
-    fn begin(&mut self, round: u64, inputs: &mut dyn StepInputs) -> Result<Control> {
+    fn begin(&mut self, step: u64, inputs: &mut dyn StepInputs) -> Result<Control> {
         if self.monitor.stopped() || !self.more {
             return Ok(Control::Stop);
         }
-        if round == 0 || !self.reading.carries_state() {
+        if step == 0 || !self.reading.carries_state() {
             inputs.reset_carried();
         }
         let (tokens, targets) = inputs.batch_mut()?;
-        self.reading.fill(self.ids, round, tokens, targets)?;
-        Ok(Control::Step(round + 1))
+        self.reading.fill(self.ids, step, tokens, targets)?;
+        Ok(Control::Step(step + 1))
     }
 
-    fn end(&mut self, round: u64, outputs: &dyn StepOutputs) -> Result<()> {
-        self.more = (self.look)(round, outputs)?;
+    fn end(&mut self, step: u64, outputs: &dyn StepOutputs) -> Result<()> {
+        self.more = (self.look)(step, outputs)?;
         Ok(())
     }
 }
@@ -190,13 +190,13 @@ struct Single<'a> {
 }
 
 impl Driver for Single<'_> {
-    fn begin(&mut self, round: u64, inputs: &mut dyn StepInputs) -> Result<Control> {
+    fn begin(&mut self, step: u64, inputs: &mut dyn StepInputs) -> Result<Control> {
         inputs.reset_carried();
         load(self.batcher, self.ids, self.at.0, self.at.1, inputs)?;
-        Ok(Control::Step(round + 1))
+        Ok(Control::Step(step + 1))
     }
 
-    fn end(&mut self, _round: u64, outputs: &dyn StepOutputs) -> Result<()> {
+    fn end(&mut self, _: u64, outputs: &dyn StepOutputs) -> Result<()> {
         (self.look)(self.batcher, outputs)
     }
 }

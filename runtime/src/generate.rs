@@ -51,9 +51,9 @@ pub fn generate(
 struct Writer<'a> {
     window: usize,
     request: Request<'a>,
-    /// Rounds that only read the prompt.
+    /// Steps that only read the prompt.
     silent: u64,
-    /// What has been read or written; round `r` reads `window` tokens from `r`.
+    /// What has been read or written; step `s` reads `window` tokens from `s`.
     text: Vec<u32>,
     monitor: &'a Monitor,
     write: &'a mut (dyn FnMut(u32) -> Result<()> + Send),
@@ -61,17 +61,17 @@ struct Writer<'a> {
 }
 
 impl Driver for Writer<'_> {
-    fn begin(&mut self, round: u64, inputs: &mut dyn StepInputs) -> Result<Control> {
-        let from = round as usize;
+    fn begin(&mut self, step: u64, inputs: &mut dyn StepInputs) -> Result<Control> {
+        let from = step as usize;
         match self.text.get(from..from + self.window) {
             Some(tokens) if !self.monitor.stopped() => inputs.batch_mut()?.0.copy_from_slice(tokens),
             _ => return Ok(Control::Stop),
         }
-        Ok(Control::Step(round + 1))
+        Ok(Control::Step(step + 1))
     }
 
-    fn end(&mut self, round: u64, outputs: &dyn StepOutputs) -> Result<()> {
-        if round < self.silent {
+    fn end(&mut self, step: u64, outputs: &dyn StepOutputs) -> Result<()> {
+        if step < self.silent {
             return Ok(());
         }
         let (probabilities, vocab) = outputs.probabilities()?;
@@ -82,7 +82,7 @@ impl Driver for Writer<'_> {
         (self.write)(token)
     }
 
-    /// Each round reads the token that the one before has chosen.
+    /// Each step reads the token that the one before has chosen.
     fn waits(&self) -> bool {
         true
     }

@@ -359,35 +359,35 @@ struct Training<'a> {
 }
 
 impl Training<'_> {
-    /// The epoch and the step in it, both from 0, of a round.
-    fn at(&self, round: u64) -> (u64, u64) {
-        self.batches.place(self.first + round)
+    /// The epoch of a step, and its place in the epoch, both from 0.
+    fn at(&self, step: u64) -> (u64, u64) {
+        self.batches.place(self.first + step)
     }
 }
 
 impl Driver for Training<'_> {
-    fn begin(&mut self, round: u64, inputs: &mut dyn StepInputs) -> Result<Control> {
+    fn begin(&mut self, step: u64, inputs: &mut dyn StepInputs) -> Result<Control> {
         if self.inputs.monitor.stopped() {
             return Ok(Control::Stop);
         }
-        let (epoch, step) = self.at(round);
-        load(self.batches, self.inputs.train, epoch, step, inputs)?;
-        let update = self.first + round + 1;
+        let (epoch, place) = self.at(step);
+        load(self.batches, self.inputs.train, epoch, place, inputs)?;
+        let update = self.first + step + 1;
         inputs.set_rate_and_step(self.recipe.rate(epoch + 1) as f32, update);
         Ok(Control::Step(update))
     }
 
-    fn end(&mut self, round: u64, outputs: &dyn StepOutputs) -> Result<()> {
+    fn end(&mut self, step: u64, outputs: &dyn StepOutputs) -> Result<()> {
         let loss = f64::from(outputs.loss()?);
-        let (epoch, _) = self.at(round);
-        let step = self.first + round + 1;
+        let (epoch, _) = self.at(step);
+        let update = self.first + step + 1;
         if !loss.is_finite() {
-            return Err(Error::Diverged { loss, epoch: epoch + 1, step, clips: self.recipe.clips });
+            return Err(Error::Diverged { loss, epoch: epoch + 1, step: update, clips: self.recipe.clips });
         }
         let predictions = self.batches.predictions();
         self.totals.add(loss * predictions as f64, f64::from(outputs.hits()?), predictions);
         self.totals.seconds = self.before + self.started.elapsed().as_secs_f64();
-        self.inputs.monitor.publish(step, &self.totals);
+        self.inputs.monitor.publish(update, &self.totals);
         self.inputs.monitor.advance();
         Ok(())
     }

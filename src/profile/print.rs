@@ -96,14 +96,14 @@ fn table(profile: &Profile, order: Order) -> String {
         rows.into_iter().partition(|row| row.first() >= SMALL_ROW * whole);
     let mut out = line(["ms", "share", "rate", "peak", "cut", "way", "times", "what"]);
     for row in &shown {
-        let (rate, share) = rate(row, profile);
+        let (rate, of_peak) = rate(row, profile);
         let times = row.rounds.to_string();
-        let (ms, part) = time(row.first(), whole);
-        out += &line([&ms, &part, &rate, &share, &row.cut, row.way, &times, &row.name]);
+        let (ms, share) = time(row.first(), whole);
+        out += &line([&ms, &share, &rate, &of_peak, &row.cut, row.way, &times, &row.name]);
     }
     let mut rest = |seconds: f64, what: &str| {
-        let (ms, part) = time(seconds, whole);
-        out += &line([&ms, &part, "", "", "", "", "", what]);
+        let (ms, share) = time(seconds, whole);
+        out += &line([&ms, &share, "", "", "", "", "", what]);
     };
     if !small.is_empty() {
         let seconds = small.iter().map(|row| row.first()).sum();
@@ -123,7 +123,7 @@ fn line(cells: [&str; 8]) -> String {
     show::head(line.trim_end(), WIDTH) + "\n"
 }
 
-/// How fast a row is, and the share of what the machine can do.
+/// How fast a row is, and that as a share of what the machine can do.
 fn rate(row: &Row, profile: &Profile) -> (String, String) {
     let (work, limit, unit) = match row.memory_bound {
         true => (row.bytes, profile.bandwidth, "GB/s"),

@@ -54,7 +54,7 @@ pub struct Row {
 }
 
 impl Row {
-    /// Until the slowest worker has done its share, summed over the rounds.
+    /// Until the slowest worker is done, summed over the rounds.
     pub fn slowest(&self) -> f64 {
         self.seconds.iter().copied().fold(0.0, f64::max)
     }

@@ -132,7 +132,7 @@ impl Builder {
         inner.stacked.push(Stacked { value, result: fresh });
         results.push(fresh);
         self.loops.extend(place.map(|place| (fresh, place)));
-        let shape = [&[inner.steps], &ty.shape[..]].concat();
+        let shape = [&[inner.rounds], &ty.shape[..]].concat();
         self.graph.types.push(Type { elem: ty.elem, shape });
         fresh
     }
@@ -211,7 +211,7 @@ impl Builder {
         self.regions.push(vec![]);
     }
 
-    /// A body parameter that sees one step of `source`.
+    /// A body parameter that sees one index of `source`'s leading axis.
     pub fn slice(&mut self, source: Value) -> Sliced {
         let ty = self.graph.ty(source);
         let ty = Type { elem: ty.elem, shape: ty.shape[1..].to_vec() };
@@ -226,7 +226,7 @@ impl Builder {
     /// Ends the open body. `carried` is `(init, param, next)`; returns the carried values' last and the stacks.
     pub fn close_loop(
         &mut self,
-        steps: usize,
+        rounds: usize,
         reverse: bool,
         carried: &[(Value, Value, Value)],
         sliced: &[Sliced],
@@ -242,11 +242,11 @@ impl Builder {
             .iter()
             .map(|&value| {
                 let ty = self.graph.ty(value);
-                let ty = Type { elem: ty.elem, shape: [&[steps], &ty.shape[..]].concat() };
+                let ty = Type { elem: ty.elem, shape: [&[rounds], &ty.shape[..]].concat() };
                 Stacked { value, result: self.value(ty) }
             })
             .collect();
-        let inner = Loop { steps, reverse, carried, sliced: sliced.to_vec(), body, stacked };
+        let inner = Loop { rounds, reverse, carried, sliced: sliced.to_vec(), body, stacked };
         let lasts = inner.carried.iter().map(|c| c.last).collect();
         let stacks = inner.stacked.iter().map(|s| s.result).collect();
         let results = inner.results();

@@ -51,7 +51,7 @@ impl<R: Real> Tensor<R> {
     }
 
     /// One index of the leading axis.
-    fn step(&self, index: usize) -> Self {
+    fn at(&self, index: usize) -> Self {
         match self {
             Tensor::Real(x) => Tensor::Real(x.index_axis(Axis(0), index).to_owned()),
             Tensor::Id(ids) => Tensor::Id(ids.index_axis(Axis(0), index).to_owned()),
@@ -141,13 +141,13 @@ impl<R: Real> Machine<'_, R> {
             inner.carried.iter().map(|c| self.get(c.init).cloned()).collect::<Result<_, _>>()?;
         let mut stacks: Vec<Tensor<R>> =
             inner.stacked.iter().map(|s| Tensor::zeros(self.graph.ty(s.result))).collect();
-        for round in 0..inner.steps {
-            let t = if inner.reverse { inner.steps - 1 - round } else { round };
+        for round in 0..inner.rounds {
+            let t = if inner.reverse { inner.rounds - 1 - round } else { round };
             for (carried, now) in inner.carried.iter().zip(state) {
                 self.set(carried.param, now);
             }
             for sliced in &inner.sliced {
-                let now = self.get(sliced.source)?.step(t);
+                let now = self.get(sliced.source)?.at(t);
                 self.set(sliced.param, now);
             }
             self.region(&inner.body)?;

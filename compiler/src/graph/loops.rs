@@ -4,14 +4,14 @@ use std::collections::HashSet;
 
 use super::{Node, Value};
 
-/// `steps` rounds of `body`, over time forwards or backwards.
+/// `rounds` rounds of `body`, over time forwards or backwards.
 ///
 /// Round `t` reads each carried value and slice `t` of each sliced one; at its end each carried value takes its `next`,
-/// and each stacked value is stored at index `t`. Backwards means that `t` runs from `steps - 1` to 0; indices keep
+/// and each stacked value is stored at index `t`. Backwards means that `t` runs from `rounds - 1` to 0; indices keep
 /// their meaning. The body may read any value of the enclosing regions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Loop {
-    pub steps: usize,
+    pub rounds: usize,
     pub reverse: bool,
     pub carried: Vec<Carried>,
     pub sliced: Vec<Sliced>,
@@ -35,7 +35,7 @@ pub struct Carried {
 /// A value of which each round sees one index of the leading axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sliced {
-    /// Outside: `[steps, ..]`.
+    /// Outside: `[rounds, ..]`.
     pub source: Value,
     /// In the body: `[..]`.
     pub param: Value,
@@ -46,7 +46,7 @@ pub struct Sliced {
 pub struct Stacked {
     /// In the body, a carried or sliced `param` included: `[..]`.
     pub value: Value,
-    /// Outside, a result of the loop: `[steps, ..]`.
+    /// Outside, a result of the loop: `[rounds, ..]`.
     pub result: Value,
 }
 

@@ -176,7 +176,7 @@ impl<'a> Parser<'a> {
     }
 
     fn read_loop(&mut self, head: &mut Line<'a>, results: &[Value]) -> Result<Loop, String> {
-        let steps = head.size()?;
+        let rounds = head.size()?;
         let reverse = head.eat_keyword("reverse");
         head.symbol('{')?;
         let opening = self.line;
@@ -210,7 +210,7 @@ impl<'a> Parser<'a> {
         let (lasts, stacks) = results.split_at(carried.len());
         let carried = carried.iter().zip(lasts).map(|(c, &last)| Carried { last, ..*c }).collect();
         let stacked = stacked.iter().zip(stacks).map(|(&value, &result)| Stacked { value, result }).collect();
-        Ok(Loop { steps, reverse, carried, sliced, body, stacked })
+        Ok(Loop { rounds, reverse, carried, sliced, body, stacked })
     }
 
     /// `last`, which stands in the loop's head, is filled in when the loop has been read.

@@ -65,7 +65,7 @@ impl Display for Graph {
 }
 
 impl Graph {
-    /// The text of these nodes, indented by `depth` steps.
+    /// The text of these nodes, indented `depth` times.
     pub(super) fn write_nodes(&self, f: &mut impl Write, nodes: &[Node], depth: usize) -> fmt::Result {
         for node in nodes {
             let indent = "  ".repeat(depth);
@@ -85,7 +85,7 @@ impl Graph {
 
     fn write_loop(&self, f: &mut impl Write, inner: &Loop, depth: usize) -> fmt::Result {
         let indent = "  ".repeat(depth);
-        writeln!(f, " {}{} {{", inner.steps, if inner.reverse { " reverse" } else { "" })?;
+        writeln!(f, " {}{} {{", inner.rounds, if inner.reverse { " reverse" } else { "" })?;
         for carried in &inner.carried {
             let ty = self.ty(carried.param);
             writeln!(f, "{indent}  carry {}: {ty} = {} next {}", carried.param, carried.init, carried.next)?;

@@ -103,7 +103,7 @@ impl<'a> Rewriter<'a> {
             .collect();
         let stacked: Vec<_> = inner.stacked.iter().map(|s| self.get(s.value)).collect();
         let (mut lasts, stacks) =
-            self.new.close_loop(inner.steps, inner.reverse, &carried, &sliced, &stacked);
+            self.new.close_loop(inner.rounds, inner.reverse, &carried, &sliced, &stacked);
         lasts.extend(stacks);
         lasts
     }

@@ -184,8 +184,8 @@ impl<'a> Verifier<'a> {
         let head = match &node.op {
             Op::Loop(inner) => {
                 let (carried, sliced, body, stacked) = (vec![], vec![], vec![], vec![]);
-                let (steps, reverse) = (inner.steps, inner.reverse);
-                Op::Loop(Box::new(Loop { steps, reverse, carried, sliced, body, stacked }))
+                let (rounds, reverse) = (inner.rounds, inner.reverse);
+                Op::Loop(Box::new(Loop { rounds, reverse, carried, sliced, body, stacked }))
             }
             op => op.clone(),
         };
@@ -254,10 +254,10 @@ impl<'a> Verifier<'a> {
 
     fn sliced(&self, inner: &Loop, sliced: &Sliced) -> Result<(), String> {
         let (source, param) = (self.read(sliced.source)?, self.ty(sliced.param)?);
-        if *source != over_time(inner.steps, param) {
+        if *source != over_time(inner.rounds, param) {
             return Err(format!(
-                "slice {} of {}: {param} is not one of {} steps of {source}",
-                sliced.param, sliced.source, inner.steps
+                "slice {} of {}: {param} is not one of {} rounds of {source}",
+                sliced.param, sliced.source, inner.rounds
             ));
         }
         Ok(())
@@ -286,7 +286,7 @@ impl<'a> Verifier<'a> {
         if !value.is_real() {
             return Err(format!("stack {} is {value}: only reals are stacked", stacked.value));
         }
-        let (expected, result) = (over_time(inner.steps, value), self.ty(stacked.result)?);
+        let (expected, result) = (over_time(inner.rounds, value), self.ty(stacked.result)?);
         if *result == expected {
             Ok(())
         } else {
@@ -295,9 +295,9 @@ impl<'a> Verifier<'a> {
     }
 }
 
-/// The type of `steps` values of type `ty`.
-fn over_time(steps: usize, ty: &Type) -> Type {
-    Type { elem: ty.elem, shape: [&[steps], &ty.shape[..]].concat() }
+/// The type of `rounds` values of type `ty`.
+fn over_time(rounds: usize, ty: &Type) -> Type {
+    Type { elem: ty.elem, shape: [&[rounds], &ty.shape[..]].concat() }
 }
 
 /// Whether a buffer of this type, in eight bytes an element, can be addressed at all; later stages multiply sizes

@@ -131,10 +131,10 @@ impl<R: Real> Run<'_, R> {
     }
 
     fn time_loop(&mut self, inner: &TimeLoop) -> Result<(), String> {
-        for round in 0..inner.steps {
-            let now = if inner.reverse { inner.steps - 1 - round } else { round };
+        for round in 0..inner.rounds {
+            let now = if inner.reverse { inner.rounds - 1 - round } else { round };
             self.times.insert(inner.time, now);
-            self.round = (round, inner.steps);
+            self.round = (round, inner.rounds);
             self.items(&inner.items)?;
         }
         self.times.remove(&inner.time);

@@ -84,11 +84,11 @@ pub enum Item {
     Loop(TimeLoop),
 }
 
-/// The loop over time: `time` runs from 0 to `steps - 1`, or down if `reverse`.
+/// The loop over time: `time` runs from 0 to `rounds - 1`, or down if `reverse`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TimeLoop {
     pub time: Time,
-    pub steps: usize,
+    pub rounds: usize,
     pub reverse: bool,
     pub items: Vec<Item>,
 }
@@ -149,7 +149,7 @@ pub enum Stmt {
 #[derive(Clone, Debug, PartialEq)]
 pub struct For {
     pub axis: Axis,
-    /// Iterations are independent and may be shared out among workers.
+    /// Iterations are independent and may be divided among workers.
     pub parallel: bool,
     /// Several iterations may be computed at once in vector lanes: every address has stride 0 or 1 in the axis, and
     /// all loops inside, if any, are not vector loops.
@@ -300,7 +300,7 @@ impl Gemm {
 
     /// The range of the contraction that a part sums over.
     pub fn part(&self, part: usize) -> Range<usize> {
-        share(self.k, part, self.cpu.parts, PANEL)
+        chunk(self.k, part, self.cpu.parts, PANEL)
     }
 
     /// Floating-point operations of what is multiplied, a multiply-add counted as two.
@@ -311,7 +311,7 @@ impl Gemm {
 }
 
 /// Range number `index` of `count` into which `extent` is cut at multiples of `grain`. A function of its arguments alone.
-pub fn share(extent: usize, index: usize, count: usize, grain: usize) -> Range<usize> {
+pub fn chunk(extent: usize, index: usize, count: usize, grain: usize) -> Range<usize> {
     let units = extent.div_ceil(grain);
     let cut = |index: usize| (units * index / count * grain).min(extent);
     cut(index)..cut(index + 1)

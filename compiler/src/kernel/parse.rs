@@ -101,7 +101,7 @@ impl<'a> Lines<'a> {
     fn time_loop(&mut self, mut words: Words<'a>) -> Result<TimeLoop, String> {
         let time = Time(words.numbered('t')?);
         words.expect("in")?;
-        let steps = words.number()?;
+        let rounds = words.number()?;
         let reverse = words.accept("reverse");
         words.expect("{")?;
         words.end()?;
@@ -109,7 +109,7 @@ impl<'a> Lines<'a> {
         while let Some(words) = self.inside()? {
             items.push(self.item(words)?);
         }
-        Ok(TimeLoop { time, steps, reverse, items })
+        Ok(TimeLoop { time, rounds, reverse, items })
     }
 
     fn kernel(&mut self, mut words: Words<'a>) -> Result<Kernel, String> {

@@ -176,7 +176,7 @@ impl Item {
             Item::Distinct(distinct) => writeln!(f, "{indent}{distinct}"),
             Item::Loop(inner) => {
                 let reverse = if inner.reverse { " reverse" } else { "" };
-                writeln!(f, "{indent}loop {} in {}{reverse} {{", inner.time, inner.steps)?;
+                writeln!(f, "{indent}loop {} in {}{reverse} {{", inner.time, inner.rounds)?;
                 inner.items.iter().try_for_each(|item| item.write(f, depth + 1))?;
                 writeln!(f, "{indent}}}")
             }

@@ -1,9 +1,9 @@
-//! Hoisting: what a time loop computes from its inputs alone is computed for all steps at once, before the loop.
+//! Hoisting: what a time loop computes from its inputs alone is computed for all rounds at once, before the loop.
 //!
-//! The input projections `x_t @ W` of all steps become one large product. Products, lookups and what they read are
+//! The input projections `x_t @ W` of all rounds become one large product. Products, lookups and what they read are
 //! hoisted; cheap element-wise work stays in the loop, where it fuses with its neighbours instead of going through
-//! memory. A loop that carries nothing is dissolved altogether. What does not depend on the step at all leaves the
-//! loop as it is.
+//! memory. A loop that carries nothing is dissolved altogether. What is the same in every round leaves the loop without a
+//! time axis.
 
 use std::collections::{HashMap, HashSet};
 
@@ -22,35 +22,35 @@ fn hoist_loop(rewriter: &mut Rewriter, inner: &Loop) -> Vec<Value> {
     let chosen = choose(inner);
     let mut placed: HashMap<Value, Placed> = HashMap::new();
     for sliced in &inner.sliced {
-        placed.insert(sliced.param, Placed::Stepped(rewriter.get(sliced.source)));
+        placed.insert(sliced.param, Placed::Stacked(rewriter.get(sliced.source)));
     }
     for (node, _) in inner.body.iter().zip(&chosen).filter(|(_, chosen)| **chosen) {
         let place =
             |arg: &Value| placed.get(arg).copied().unwrap_or_else(|| Placed::Fixed(rewriter.get(*arg)));
         let args: Vec<Placed> = node.args.iter().map(place).collect();
-        let results = over_time::emit(&mut rewriter.new, &node.op, &args, inner.steps);
+        let results = over_time::emit(&mut rewriter.new, &node.op, &args, inner.rounds);
         placed.extend(node.results.iter().copied().zip(results));
     }
     let rest: Vec<Node> =
         inner.body.iter().zip(&chosen).filter(|(_, c)| !**c).map(|(node, _)| node.clone()).collect();
     if rest.is_empty() && inner.carried.is_empty() {
-        return inner.stacked.iter().map(|s| whole(rewriter, &placed, s.value, inner.steps)).collect();
+        return inner.stacked.iter().map(|s| whole(rewriter, &placed, s.value, inner.rounds)).collect();
     }
     rebuild(rewriter, inner, rest, &placed)
 }
 
 /// Which nodes of the body to hoist.
 fn choose(inner: &Loop) -> Vec<bool> {
-    let mut stepped: HashSet<Value> = inner.sliced.iter().map(|s| s.param).collect();
+    let mut varying: HashSet<Value> = inner.sliced.iter().map(|s| s.param).collect();
     let mut bound: HashSet<Value> = inner.carried.iter().map(|c| c.param).collect();
     let mut able = vec![false; inner.body.len()];
     for (index, node) in inner.body.iter().enumerate() {
-        let differs: Vec<bool> = node.args.iter().map(|arg| stepped.contains(arg)).collect();
+        let differs: Vec<bool> = node.args.iter().map(|arg| varying.contains(arg)).collect();
         let any = differs.contains(&true);
         able[index] = !node.args.iter().any(|arg| bound.contains(arg))
             && (!any || over_time::has_form(&node.op, &differs))
             && !matches!(node.op, Op::Random { .. });
-        let set = if !able[index] { &mut bound } else { &mut stepped };
+        let set = if !able[index] { &mut bound } else { &mut varying };
         if !able[index] || any {
             set.extend(node.results.iter().copied());
         }
@@ -62,7 +62,7 @@ fn choose(inner: &Loop) -> Vec<bool> {
     let mut chosen = vec![false; inner.body.len()];
     for index in (0..inner.body.len()).rev() {
         let node = &inner.body[index];
-        let fixed = !node.results.iter().any(|result| stepped.contains(result));
+        let fixed = !node.results.iter().any(|result| varying.contains(result));
         let worth = match node.op {
             Op::MatMul(_) | Op::Take => true,
             Op::Map(_) | Op::Reduce { .. } => fixed,
@@ -81,13 +81,13 @@ fn choose(inner: &Loop) -> Vec<bool> {
 }
 
 /// All rounds of a value of the body that lies outside.
-fn whole(rewriter: &mut Rewriter, placed: &HashMap<Value, Placed>, value: Value, steps: usize) -> Value {
+fn whole(rewriter: &mut Rewriter, placed: &HashMap<Value, Placed>, value: Value, rounds: usize) -> Value {
     match placed.get(&value) {
-        Some(Placed::Stepped(value)) => *value,
-        Some(Placed::Fixed(value)) => over_time::repeat(&mut rewriter.new, *value, steps),
+        Some(Placed::Stacked(value)) => *value,
+        Some(Placed::Fixed(value)) => over_time::repeat(&mut rewriter.new, *value, rounds),
         None => {
             let value = rewriter.get(value);
-            over_time::repeat(&mut rewriter.new, value, steps)
+            over_time::repeat(&mut rewriter.new, value, rounds)
         }
     }
 }
@@ -100,7 +100,7 @@ fn rebuild(
     placed: &HashMap<Value, Placed>,
 ) -> Vec<Value> {
     let mut kept = Loop { sliced: vec![], stacked: vec![], body: rest, ..inner.clone() };
-    let outside = |value: &Value| matches!(placed.get(value), Some(Placed::Stepped(_)));
+    let outside = |value: &Value| matches!(placed.get(value), Some(Placed::Stacked(_)));
     kept.stacked = inner.stacked.iter().filter(|s| !outside(&s.value)).copied().collect();
     let read: Vec<Value> = kept
         .body
@@ -120,7 +120,7 @@ fn rebuild(
     for value in read {
         match placed.get(&value) {
             Some(Placed::Fixed(fixed)) => rewriter.set(value, *fixed),
-            Some(Placed::Stepped(source)) if known.insert(value) => {
+            Some(Placed::Stacked(source)) if known.insert(value) => {
                 let slice = rewriter.new.slice(*source);
                 rewriter.set(value, slice.param);
                 slices.push(slice);
@@ -136,13 +136,13 @@ fn rebuild(
         .collect();
     let stacked: Vec<Value> = kept.stacked.iter().map(|s| rewriter.get(s.value)).collect();
     let (mut results, stacks) =
-        rewriter.new.close_loop(inner.steps, inner.reverse, &carried, &slices, &stacked);
+        rewriter.new.close_loop(inner.rounds, inner.reverse, &carried, &slices, &stacked);
     let stack_of: HashMap<Value, Value> =
         kept.stacked.iter().map(|stacked| stacked.result).zip(stacks).collect();
     for stacked in &inner.stacked {
         results.push(match stack_of.get(&stacked.result) {
             Some(&stack) => stack,
-            None => whole(rewriter, placed, stacked.value, inner.steps),
+            None => whole(rewriter, placed, stacked.value, inner.rounds),
         });
     }
     results

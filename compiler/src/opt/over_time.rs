@@ -9,12 +9,12 @@ use crate::graph::{Builder, Form, Node, Op, Value};
 pub(super) enum Placed {
     /// The same in every round: `[..]`.
     Fixed(Value),
-    /// All rounds: `[steps, ..]`.
-    Stepped(Value),
+    /// All rounds: `[rounds, ..]`.
+    Stacked(Value),
 }
 
 /// Whether `op` has a form for all rounds at once, given which operands differ from round to round.
-pub(super) fn has_form(op: &Op, stepped: &[bool]) -> bool {
+pub(super) fn has_form(op: &Op, varies: &[bool]) -> bool {
     match op {
         Op::Map(_)
         | Op::Stop
@@ -25,16 +25,16 @@ pub(super) fn has_form(op: &Op, stepped: &[bool]) -> bool {
         | Op::Reduce { .. }
         | Op::Split { .. }
         | Op::Concat { .. } => true,
-        Op::MatMul(Form::NN | Form::NT) => stepped == [true, false],
-        Op::Take => stepped == [false, true],
+        Op::MatMul(Form::NN | Form::NT) => varies == [true, false],
+        Op::Take => varies == [false, true],
         // Ids have no broadcast: they must differ from round to round themselves.
-        Op::Pick | Op::Spread { .. } => stepped[1],
+        Op::Pick | Op::Spread { .. } => varies[1],
         _ => false,
     }
 }
 
-/// Emits `node` for all rounds. If no operand is stepped the operation itself, once.
-pub(super) fn emit(builder: &mut Builder, op: &Op, args: &[Placed], steps: usize) -> Vec<Placed> {
+/// Emits `node` for all rounds. If no operand varies the operation itself, once.
+pub(super) fn emit(builder: &mut Builder, op: &Op, args: &[Placed], rounds: usize) -> Vec<Placed> {
     if args.iter().all(|arg| matches!(arg, Placed::Fixed(_))) {
         let args: Vec<Value> = args.iter().map(|arg| arg.value()).collect();
         return builder.emit(op.clone(), &args).into_iter().map(Placed::Fixed).collect();
@@ -43,7 +43,7 @@ pub(super) fn emit(builder: &mut Builder, op: &Op, args: &[Placed], steps: usize
     let op = match op {
         Op::Broadcast { axes, shape } => {
             let axes = [&[0], &shift(axes)[..]].concat();
-            Op::Broadcast { axes, shape: [&[steps], &shape[..]].concat() }
+            Op::Broadcast { axes, shape: [&[rounds], &shape[..]].concat() }
         }
         Op::Reduce { kind, axes } => Op::Reduce { kind: *kind, axes: shift(axes) },
         Op::Split { axis, sizes } => Op::Split { axis: axis + 1, sizes: sizes.clone() },
@@ -54,24 +54,24 @@ pub(super) fn emit(builder: &mut Builder, op: &Op, args: &[Placed], steps: usize
     let args: Vec<Value> = args
         .iter()
         .map(|arg| match *arg {
-            Placed::Fixed(value) if !keeps_fixed => repeat(builder, value, steps),
+            Placed::Fixed(value) if !keeps_fixed => repeat(builder, value, rounds),
             placed => placed.value(),
         })
         .collect();
-    builder.emit(op, &args).into_iter().map(Placed::Stepped).collect()
+    builder.emit(op, &args).into_iter().map(Placed::Stacked).collect()
 }
 
 /// A fixed value with a leading time axis.
-pub(super) fn repeat(builder: &mut Builder, value: Value, steps: usize) -> Value {
+pub(super) fn repeat(builder: &mut Builder, value: Value, rounds: usize) -> Value {
     let shape = builder.shape(value);
     let axes = (1..=shape.len()).collect();
-    builder.spread_to(value, axes, &[&[steps], &shape[..]].concat())
+    builder.spread_to(value, axes, &[&[rounds], &shape[..]].concat())
 }
 
 impl Placed {
     pub(super) fn value(self) -> Value {
         match self {
-            Placed::Fixed(value) | Placed::Stepped(value) => value,
+            Placed::Fixed(value) | Placed::Stacked(value) => value,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Sinking: what a time loop computes only for its outputs is computed for all steps at once, after the loop.
+//! Sinking: what a time loop computes only for its outputs is computed for all rounds at once, after the loop.
 //!
 //! A carried value that the body only adds to (every weight's gradient) becomes one sum over all rounds: `acc + a^T @ b`
 //! in each round is one product `A^T @ B` of the stacked operands. A product or reduction that is only stacked moves
@@ -157,8 +157,8 @@ impl<'a> Sink<'a> {
     /// Products and reductions are, since they read more than they give; element-wise work is where it costs no more
     /// stacks than it saves.
     fn is_worth(&self, node: &Node) -> bool {
-        let stepped: Vec<bool> = node.args.iter().map(|arg| self.is_inside(*arg)).collect();
-        if !over_time::has_form(&node.op, &stepped) {
+        let varies: Vec<bool> = node.args.iter().map(|arg| self.is_inside(*arg)).collect();
+        if !over_time::has_form(&node.op, &varies) {
             return false;
         }
         let available = |arg: &Value| {
@@ -207,7 +207,7 @@ impl<'a> Sink<'a> {
         }
         for Stacked { value, .. } in &self.inner.stacked {
             let placed = self.after(rewriter, *value);
-            results.push(self.stepped(rewriter, placed));
+            results.push(self.stacked(rewriter, placed));
         }
         results
     }
@@ -275,19 +275,19 @@ impl<'a> Sink<'a> {
             return placed;
         }
         if let Some(&stack) = self.stacks.get(&value) {
-            return Placed::Stepped(stack);
+            return Placed::Stacked(stack);
         }
         if !self.is_inside(value) {
             return Placed::Fixed(rewriter.get(value));
         }
         if let Some(&source) = self.sources.get(&value) {
-            return Placed::Stepped(rewriter.get(source));
+            return Placed::Stacked(rewriter.get(source));
         }
         let sunk = self.definers.get(&value).filter(|index| self.sunk.contains(index)).copied();
         if let Some(index) = sunk {
             let node = &self.inner.body[index];
             let args: Vec<Placed> = node.args.iter().map(|&arg| self.after(rewriter, arg)).collect();
-            let results = over_time::emit(&mut rewriter.new, &node.op, &args, self.inner.steps);
+            let results = over_time::emit(&mut rewriter.new, &node.op, &args, self.inner.rounds);
             self.placed.extend(node.results.iter().copied().zip(results));
         } else if let Some((node, _)) = self.concatenation(value)
             && let Op::Concat { axis } = node.op
@@ -296,16 +296,16 @@ impl<'a> Sink<'a> {
             let stack = self.stacks[&node.result()];
             let pieces = rewriter.new.emit(Op::Split { axis: axis + 1, sizes }, &[stack]);
             for (&arg, piece) in node.args.iter().zip(pieces) {
-                self.placed.insert(arg, Placed::Stepped(piece));
+                self.placed.insert(arg, Placed::Stacked(piece));
             }
         }
         self.placed[&value]
     }
 
-    fn stepped(&self, rewriter: &mut Rewriter, placed: Placed) -> Value {
+    fn stacked(&self, rewriter: &mut Rewriter, placed: Placed) -> Value {
         match placed {
-            Placed::Stepped(value) => value,
-            Placed::Fixed(value) => over_time::repeat(&mut rewriter.new, value, self.inner.steps),
+            Placed::Stacked(value) => value,
+            Placed::Fixed(value) => over_time::repeat(&mut rewriter.new, value, self.inner.rounds),
         }
     }
 
@@ -329,7 +329,7 @@ impl<'a> Sink<'a> {
                 Op::Scatter { .. } if !self.is_inside(node.args[0]) => {
                     let ids = rewriter.get(node.args[0]);
                     let placed = self.after(rewriter, node.args[1]);
-                    let all = self.stepped(rewriter, placed);
+                    let all = self.stacked(rewriter, placed);
                     let sum = rewriter.new.reduce(Reduce::Sum, all, vec![0]);
                     return rewriter.new.op(node.op.clone(), &[ids, sum]);
                 }
@@ -339,14 +339,14 @@ impl<'a> Sink<'a> {
                         .iter()
                         .map(|&arg| {
                             let placed = self.after(rewriter, arg);
-                            self.stepped(rewriter, placed)
+                            self.stacked(rewriter, placed)
                         })
                         .collect();
                     return rewriter.new.op(node.op.clone(), &args);
                 }
                 Op::Reduce { kind: Reduce::Sum, ref axes } => {
                     let placed = self.after(rewriter, node.args[0]);
-                    let x = self.stepped(rewriter, placed);
+                    let x = self.stacked(rewriter, placed);
                     let axes = std::iter::once(0).chain(axes.iter().map(|axis| axis + 1)).collect();
                     return rewriter.new.reduce(Reduce::Sum, x, axes);
                 }
@@ -354,7 +354,7 @@ impl<'a> Sink<'a> {
             }
         }
         let placed = self.after(rewriter, term);
-        let all = self.stepped(rewriter, placed);
+        let all = self.stacked(rewriter, placed);
         rewriter.new.reduce(Reduce::Sum, all, vec![0])
     }
 }

@@ -23,11 +23,11 @@ impl RowWise {
             terms.iter().find(|(index, _)| *index == Index::Axis(axis)).map(|&(_, stride)| stride)?;
         let block = access.extent(axis) * stride;
         let mut span = access.address.offset % block;
-        for &(index, step) in terms {
+        for &(index, other_stride) in terms {
             match index {
                 Index::Axis(other) if other == axis => {}
-                Index::Axis(_) | Index::Time(_) if step % block == 0 => {}
-                Index::Axis(other) => span += (access.extent(other) - 1) * step,
+                Index::Axis(_) | Index::Time(_) if other_stride % block == 0 => {}
+                Index::Axis(other) => span += (access.extent(other) - 1) * other_stride,
                 Index::Time(_) | Index::Id(_) => return None,
             }
         }
@@ -53,9 +53,9 @@ impl RoundPart {
         let is_time = |&&(index, _): &&(Index, usize)| matches!(index, Index::Time(_));
         let &(Index::Time(time), size) = at.terms.iter().find(is_time)? else { return None };
         let mut end = at.offset % size.max(1);
-        for &(index, step) in &at.terms {
+        for &(index, stride) in &at.terms {
             match index {
-                Index::Axis(axis) => end += (access.extent(axis).max(1) - 1) * step,
+                Index::Axis(axis) => end += (access.extent(axis).max(1) - 1) * stride,
                 Index::Time(other) if other == time => {}
                 Index::Time(_) | Index::Id(_) => return None,
             }

@@ -8,13 +8,18 @@
 use super::apart::{RoundPart, RowWise};
 use super::partition;
 use super::pending::{Pending, Touch};
-use super::{Split, Step, share};
+use super::{Scheduled, Split, worker_range};
 use crate::kernel::access::{Access, COLUMNS, DEPTH, PARTS, ROWS};
 use crate::kernel::{Axis, Item, Module, TimeLoop};
 use crate::target::Target;
 
 /// The schedule of these items, the prologue's or a step's: each with its cut, and the barriers.
-pub(super) fn schedule(module: &Module, items: &[Item], offsets: &[usize], target: &Target) -> Vec<Step> {
+pub(super) fn schedule(
+    module: &Module,
+    items: &[Item],
+    offsets: &[usize],
+    target: &Target,
+) -> Vec<Scheduled> {
     let scheduler = Scheduler { module, offsets, target, workers: target.workers };
     let mut pending = Pending::default();
     scheduler.walk(items, None, &mut pending, &mut vec![false; items.len()])
@@ -29,18 +34,18 @@ struct Scheduler<'a> {
 
 impl Scheduler<'_> {
     /// The body of a loop, which is walked again from what its end leaves.
-    fn body(&self, inner: &TimeLoop, pending: &mut Pending) -> Vec<Step> {
+    fn body(&self, inner: &TimeLoop, pending: &mut Pending) -> Vec<Scheduled> {
         let mut barrier_before = vec![false; inner.items.len()];
-        let steps = self.walk(&inner.items, Some(inner), pending, &mut barrier_before);
+        let scheduled = self.walk(&inner.items, Some(inner), pending, &mut barrier_before);
         if self.workers == 1 {
-            return steps;
+            return scheduled;
         }
         loop {
             let known = barrier_before.clone();
             pending.next_round(inner.time);
-            let steps = self.walk(&inner.items, Some(inner), pending, &mut barrier_before);
+            let scheduled = self.walk(&inner.items, Some(inner), pending, &mut barrier_before);
             if known == barrier_before {
-                return steps;
+                return scheduled;
             }
         }
     }
@@ -51,8 +56,8 @@ impl Scheduler<'_> {
         around: Option<&TimeLoop>,
         pending: &mut Pending,
         barrier_before: &mut [bool],
-    ) -> Vec<Step> {
-        let mut steps = vec![];
+    ) -> Vec<Scheduled> {
+        let mut scheduled = vec![];
         for (index, (item, barrier)) in items.iter().zip(barrier_before).enumerate() {
             if let Item::Loop(inner) = item {
                 // What the loop must wait for once is waited for before it, not in every round.
@@ -67,10 +72,10 @@ impl Scheduler<'_> {
                 }
                 let body = self.body(inner, pending);
                 // A body that begins with waiting does so in its first round too.
-                if *barrier && (inner.steps == 0 || body.first() != Some(&Step::Barrier)) {
-                    steps.push(Step::Barrier);
+                if *barrier && (inner.rounds == 0 || body.first() != Some(&Scheduled::Barrier)) {
+                    scheduled.push(Scheduled::Barrier);
                 }
-                steps.push(Step::Loop { index, body });
+                scheduled.push(Scheduled::Loop { index, body });
                 continue;
             }
             let split = partition::of(item, self.target, around.is_some());
@@ -78,12 +83,12 @@ impl Scheduler<'_> {
             *barrier |= self.must_wait(pending, &touches, around.is_some_and(|around| around.reverse));
             if *barrier {
                 pending.clear();
-                steps.push(Step::Barrier);
+                scheduled.push(Scheduled::Barrier);
             }
             touches.into_iter().for_each(|touch| pending.add(touch));
-            steps.push(Step::Item { index, split });
+            scheduled.push(Scheduled::Item { index, split });
         }
-        steps
+        scheduled
     }
 
     fn must_wait(&self, pending: &Pending, touches: &[Touch], reverse: bool) -> bool {
@@ -126,7 +131,7 @@ impl Scheduler<'_> {
 
     /// Where the workers' shares of an extent begin, and where the last one ends.
     fn ends(&self, extent: usize, grain: usize) -> Vec<usize> {
-        let ends = (0..self.workers).map(|worker| share(extent, worker, self.workers, grain).end);
+        let ends = (0..self.workers).map(|worker| worker_range(extent, worker, self.workers, grain).end);
         [0].into_iter().chain(ends).collect()
     }
 

@@ -72,7 +72,7 @@ fn bytes_of(buffer: &Buffer) -> usize {
 /// The byte offset of each buffer, and the size of the arena.
 pub(super) fn place(module: &Module, beside: &Beside, memory: &Memory) -> (Vec<usize>, usize) {
     let mut ranges = live_ranges(module);
-    let owner = share(module, &mut ranges);
+    let owner = reuse(module, &mut ranges);
     // What a buffer takes of the arena: whole lines.
     let bytes = |index: usize| bytes_of(&module.buffers[index]).next_multiple_of(memory.alignment);
     for (index, range) in ranges.iter_mut().enumerate() {
@@ -128,7 +128,7 @@ fn live_ranges(module: &Module) -> Vec<Option<LiveRange>> {
 }
 
 /// For each buffer the one whose place it takes: itself, or an operand that dies where it is first written.
-fn share(module: &Module, ranges: &mut [Option<LiveRange>]) -> Vec<usize> {
+fn reuse(module: &Module, ranges: &mut [Option<LiveRange>]) -> Vec<usize> {
     let mut owner: Vec<usize> = (0..module.buffers.len()).collect();
     for (index, item) in items(module) {
         let Item::Kernel(kernel) = item else { continue };
@@ -182,7 +182,7 @@ fn root(owner: &[usize], mut index: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use crate::kernel::parse;
-    use crate::plan::{Step, plan};
+    use crate::plan::{Scheduled, plan};
     use crate::target::Target;
 
     #[test]
@@ -221,7 +221,7 @@ mod tests {
 }
 ";
         let program = plan(parse(text).unwrap(), &Target::cpu(2));
-        let barriers = program.schedule.iter().filter(|step| matches!(step, Step::Barrier)).count();
+        let barriers = program.schedule.iter().filter(|next| matches!(next, Scheduled::Barrier)).count();
         assert_eq!(barriers, 1, "{program}");
     }
 }

@@ -18,11 +18,11 @@ mod space;
 mod verify;
 
 pub use in_place::may_share;
-pub use schedule::{Leaf, Step, Steps, Task};
+pub use schedule::{Leaf, Schedule, Scheduled, Task};
 pub use verify::verify;
 
-/// Worker number `index`'s range of an extent.
-pub use crate::kernel::share;
+/// Worker number `index`'s range of an extent that is cut among `count` workers.
+pub use crate::kernel::chunk as worker_range;
 use memory::Beside;
 
 use crate::kernel::{Axis, Module};
@@ -42,9 +42,9 @@ pub struct Program {
     pub offsets: Vec<usize>,
     pub arena_bytes: usize,
     /// What is done once before the steps of a run. All workers have finished it when the first step begins.
-    pub prologue: Vec<Step>,
+    pub prologue: Vec<Scheduled>,
     /// A step.
-    pub schedule: Vec<Step>,
+    pub schedule: Vec<Scheduled>,
 }
 
 /// How one step's work is cut among the workers.
@@ -52,7 +52,7 @@ pub struct Program {
 pub enum Split {
     /// Worker 0 does all.
     Whole,
-    /// A kernel's parallel axis, in ranges of [`share`].
+    /// A kernel's parallel axis, in ranges of [`worker_range`].
     Axis(Axis),
     /// Rows of C.
     Rows,
@@ -65,7 +65,7 @@ pub enum Split {
 }
 
 impl Split {
-    /// The grain of [`share`] for this cut, in a program whose columns are cut at `column_grain`. A vector axis is cut as
+    /// The grain of [`worker_range`] for this cut, in a program whose columns are cut at `column_grain`. A vector axis is cut as
     /// columns are, any other axis anywhere.
     pub fn grain(self, vector_axis: bool, column_grain: usize) -> usize {
         match self {
@@ -123,7 +123,7 @@ fn in_arena(module: Module, target: &Target, beside: &Beside) -> Program {
 /// Plans a module for all of a target's workers, or for one if it is so small that they would mostly wait for each other.
 pub fn plan_for(module: Module, target: &Target) -> Program {
     let program = plan(module, target);
-    match partition::helpful_workers(program.schedule_steps(), target) {
+    match partition::helpful_workers(program.step_schedule(), target) {
         helpful if helpful < program.workers => plan(program.module, &target.with_workers(helpful)),
         _ => program,
     }

@@ -8,7 +8,7 @@
 //! has to be transposed and its columns can be shared evenly. A product in parts is cut by these, so that a worker reads the
 //! same rows of the weight in it, in the product by the transpose and in the update.
 
-use super::{Split, Steps, Task, share};
+use super::{Schedule, Split, Task, worker_range};
 use crate::kernel::{Axis, Form, Gemm, Item, Kernel, Precision, Stmt};
 use crate::target::Target;
 
@@ -117,18 +117,18 @@ fn columns_of(gemm: &Gemm, target: &Target) -> Split {
 
 /// Whether no worker's share of `extent` is more than 3 % above the average.
 fn is_even(extent: usize, workers: usize, grain: usize) -> bool {
-    let shares = (0..workers).map(|worker| share(extent, worker, workers, grain).len());
+    let shares = (0..workers).map(|worker| worker_range(extent, worker, workers, grain).len());
     shares.max().is_some_and(|largest| 100 * workers * largest <= 103 * extent)
 }
 
 /// How many of a target's workers a program gains from: all of them, or one if it is too small to be cut.
-pub(super) fn helpful_workers(schedule: Steps<'_>, target: &Target) -> usize {
+pub(super) fn helpful_workers(schedule: Schedule<'_>, target: &Target) -> usize {
     let (work, barriers) = work_and_barriers(schedule);
     if work / barriers.max(1) < target.partition.work_worth_a_barrier { 1 } else { target.workers }
 }
 
 /// Floating-point operations of one run, roughly, and barriers passed.
-fn work_and_barriers(schedule: Steps<'_>) -> (usize, usize) {
+fn work_and_barriers(schedule: Schedule<'_>) -> (usize, usize) {
     let mut total = (0, 0);
     for task in schedule.tasks() {
         let (work, barriers) = match task {
@@ -140,7 +140,7 @@ fn work_and_barriers(schedule: Steps<'_>) -> (usize, usize) {
             Task::Barrier => (0, 1),
             Task::Loop(inner, body) => {
                 let (work, barriers) = work_and_barriers(body);
-                (work * inner.steps, barriers * inner.steps)
+                (work * inner.rounds, barriers * inner.rounds)
             }
         };
         total = (total.0 + work, total.1 + barriers);

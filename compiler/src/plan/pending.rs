@@ -48,8 +48,8 @@ pub(super) struct Pending {
     known: HashSet<Touch>,
     /// Those of items that worker 0 does, by number; no two of them need a barrier, however many there are.
     whole: Ranges<usize>,
-    /// The others.
-    shared: Ranges<usize>,
+    /// Those of items that are cut among workers.
+    cut: Ranges<usize>,
     /// Those of a part for each round of a loop.
     in_rounds: HashMap<Time, Vec<usize>>,
 }
@@ -60,7 +60,7 @@ impl Pending {
             return;
         }
         let number = self.touches.len();
-        let ranges = if touch.whole { &mut self.whole } else { &mut self.shared };
+        let ranges = if touch.whole { &mut self.whole } else { &mut self.cut };
         ranges.insert(touch.start..touch.end, number);
         if let Some(part) = touch.part {
             self.in_rounds.entry(part.time).or_default().push(number);
@@ -72,7 +72,7 @@ impl Pending {
     pub fn must_wait(&self, later: &Touch, reverse: bool) -> bool {
         let waits = |&number: &usize| self.touches[number].needs_barrier_before(later, reverse);
         let range = later.start..later.end;
-        self.shared.overlapping(range.clone()).any(waits)
+        self.cut.overlapping(range.clone()).any(waits)
             || (!later.whole && self.whole.overlapping(range).any(waits))
     }
 

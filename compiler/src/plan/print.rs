@@ -1,4 +1,4 @@
-//! Plan text: where each buffer lies, the prologue, if there is one, and the schedule, with each step's split. Kernels are
+//! Plan text: where each buffer lies, the prologue, if there is one, and the schedule, with each item's split. Kernels are
 //! named, not spelled out.
 //!
 //! ```text
@@ -19,7 +19,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::{Program, Split, Steps, Task};
+use super::{Program, Schedule, Split, Task};
 use crate::kernel::BufferId;
 
 impl Display for Program {
@@ -32,10 +32,10 @@ impl Display for Program {
         }
         if !self.prologue.is_empty() {
             writeln!(f, "  prologue {{")?;
-            write(f, self.prologue_steps(), 2)?;
+            write(f, self.prologue_schedule(), 2)?;
             writeln!(f, "  }}")?;
         }
-        write(f, self.schedule_steps(), 1)?;
+        write(f, self.step_schedule(), 1)?;
         writeln!(f, "}}")
     }
 }
@@ -53,9 +53,9 @@ impl Display for Split {
     }
 }
 
-fn write(f: &mut Formatter<'_>, steps: Steps<'_>, depth: usize) -> fmt::Result {
+fn write(f: &mut Formatter<'_>, schedule: Schedule<'_>, depth: usize) -> fmt::Result {
     let indent = "  ".repeat(depth);
-    for task in steps.tasks() {
+    for task in schedule.tasks() {
         match task {
             Task::Kernel(kernel, split) => {
                 write!(f, "{indent}kernel {:?} axes", kernel.name)?;
@@ -68,7 +68,7 @@ fn write(f: &mut Formatter<'_>, steps: Steps<'_>, depth: usize) -> fmt::Result {
             Task::Distinct(distinct) => writeln!(f, "{indent}{distinct} {}", Split::Whole)?,
             Task::Loop(inner, body) => {
                 let reverse = if inner.reverse { " reverse" } else { "" };
-                writeln!(f, "{indent}loop {} in {}{reverse} {{", inner.time, inner.steps)?;
+                writeln!(f, "{indent}loop {} in {}{reverse} {{", inner.time, inner.rounds)?;
                 write(f, body, depth + 1)?;
                 writeln!(f, "{indent}}}")?;
             }

@@ -1,5 +1,5 @@
-//! What each worker does, in order: steps, which refer to a module's items by index, and tasks, which are steps together
-//! with their items.
+//! What each worker does, in order: a schedule, which refers to a module's items by index, and its tasks, which have
+//! the items.
 //!
 //! An index counts in the list of items around it: a module's prologue, its items, or those of a time loop. Items are
 //! kept in the module alone. [`super::verify`] checks that a schedule has each item of its list once and in order; what
@@ -12,16 +12,16 @@ use crate::kernel::{Distinct, Gemm, Item, Kernel, Pack, Rounds, Scatter, TimeLoo
 
 /// What each worker does next.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Step {
+pub enum Scheduled {
     /// An item that is not a loop. Worker 0 does all of a [`Distinct`], which is [`Split::Whole`].
     Item { index: usize, split: Split },
     /// A time loop, and a round of it.
-    Loop { index: usize, body: Vec<Step> },
+    Loop { index: usize, body: Vec<Scheduled> },
     /// Every worker waits until all have come here.
     Barrier,
 }
 
-/// A step with its item.
+/// What is scheduled, with its item.
 #[derive(Clone, Copy, Debug)]
 pub enum Task<'p> {
     Kernel(&'p Kernel, Split),
@@ -30,53 +30,53 @@ pub enum Task<'p> {
     Scatter(&'p Scatter, Split),
     Distinct(&'p Distinct),
     /// A time loop and its body.
-    Loop(&'p TimeLoop, Steps<'p>),
+    Loop(&'p TimeLoop, Schedule<'p>),
     Barrier,
 }
 
-/// Steps and the list of items that they refer to.
+/// A schedule and the list of items that it refers to.
 #[derive(Clone, Copy, Debug)]
-pub struct Steps<'p> {
+pub struct Schedule<'p> {
     items: &'p [Item],
-    steps: &'p [Step],
+    scheduled: &'p [Scheduled],
 }
 
-impl<'p> Steps<'p> {
-    pub(super) fn new(items: &'p [Item], steps: &'p [Step]) -> Self {
-        Self { items, steps }
+impl<'p> Schedule<'p> {
+    pub(super) fn new(items: &'p [Item], scheduled: &'p [Scheduled]) -> Self {
+        Self { items, scheduled }
     }
 
     pub fn len(self) -> usize {
-        self.steps.len()
+        self.scheduled.len()
     }
 
     pub fn is_empty(self) -> bool {
-        self.steps.is_empty()
+        self.scheduled.is_empty()
     }
 
-    /// Some of them.
+    /// A part of it.
     pub fn slice(self, range: Range<usize>) -> Self {
-        Self { steps: &self.steps[range], ..self }
+        Self { scheduled: &self.scheduled[range], ..self }
     }
 
-    /// What they do, in order.
+    /// What is done, in order.
     pub fn tasks(self) -> impl Iterator<Item = Task<'p>> {
-        self.steps.iter().map(move |step| self.task(step))
+        self.scheduled.iter().map(move |scheduled| self.task(scheduled))
     }
 
-    /// How many [`leaves`](Program::leaves) they have.
+    /// How many [`leaves`](Program::leaves) it has.
     pub fn count_leaves(self) -> usize {
         let count = |task| match task {
-            Task::Loop(inner, _) if inner.steps == 0 => 0,
+            Task::Loop(inner, _) if inner.rounds == 0 => 0,
             Task::Loop(_, body) => body.count_leaves(),
             _ => 1,
         };
         self.tasks().map(count).sum()
     }
 
-    fn task(self, step: &'p Step) -> Task<'p> {
-        match *step {
-            Step::Item { index, split } => match &self.items[index] {
+    fn task(self, scheduled: &'p Scheduled) -> Task<'p> {
+        match *scheduled {
+            Scheduled::Item { index, split } => match &self.items[index] {
                 Item::Kernel(kernel) => Task::Kernel(kernel, split),
                 Item::Gemm(gemm) => Task::Gemm(gemm, split),
                 Item::Pack(pack) => Task::Pack(pack, split),
@@ -84,11 +84,11 @@ impl<'p> Steps<'p> {
                 Item::Distinct(distinct) => Task::Distinct(distinct),
                 Item::Loop(_) => unreachable!("internal error: a loop is scheduled as a single item"),
             },
-            Step::Loop { index, ref body } => match &self.items[index] {
-                Item::Loop(inner) => Task::Loop(inner, Steps::new(&inner.items, body)),
+            Scheduled::Loop { index, ref body } => match &self.items[index] {
+                Item::Loop(inner) => Task::Loop(inner, Schedule::new(&inner.items, body)),
                 _ => unreachable!("internal error: an item that is not a loop is scheduled as one"),
             },
-            Step::Barrier => Task::Barrier,
+            Scheduled::Barrier => Task::Barrier,
         }
     }
 }
@@ -104,23 +104,23 @@ pub struct Leaf<'p> {
 
 impl Program {
     /// What is done once before the steps of a run.
-    pub fn prologue_steps(&self) -> Steps<'_> {
-        Steps::new(&self.module.prologue, &self.prologue)
+    pub fn prologue_schedule(&self) -> Schedule<'_> {
+        Schedule::new(&self.module.prologue, &self.prologue)
     }
 
     /// What is done in each step of a run.
-    pub fn schedule_steps(&self) -> Steps<'_> {
-        Steps::new(&self.module.items, &self.schedule)
+    pub fn step_schedule(&self) -> Schedule<'_> {
+        Schedule::new(&self.module.items, &self.schedule)
     }
 
     /// The tasks of the schedule that are not loops, in order, without those of loops of no rounds. A leaf's number is its
     /// place here.
     pub fn leaves(&self) -> Vec<Leaf<'_>> {
-        fn collect<'p>(steps: Steps<'p>, rounds: usize, in_loop: bool, found: &mut Vec<Leaf<'p>>) {
-            for task in steps.tasks() {
+        fn collect<'p>(schedule: Schedule<'p>, rounds: usize, in_loop: bool, found: &mut Vec<Leaf<'p>>) {
+            for task in schedule.tasks() {
                 match task {
-                    Task::Loop(inner, _) if inner.steps == 0 => {}
-                    Task::Loop(inner, body) => collect(body, rounds * inner.steps, true, found),
+                    Task::Loop(inner, _) if inner.rounds == 0 => {}
+                    Task::Loop(inner, body) => collect(body, rounds * inner.rounds, true, found),
                     _ => {
                         let idle = matches!(task, Task::Gemm(gemm, _) if gemm.rounds != Rounds::All);
                         found.push(Leaf { task, rounds: rounds - usize::from(idle), in_loop });
@@ -129,7 +129,7 @@ impl Program {
             }
         }
         let mut found = Vec::new();
-        collect(self.schedule_steps(), 1, false, &mut found);
+        collect(self.step_schedule(), 1, false, &mut found);
         found
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 use std::ops::RangeInclusive;
 
 use super::ranges::Ranges;
-use super::{Program, Split, Step, Steps, Task, may_share};
+use super::{Program, Schedule, Scheduled, Split, Task, may_share};
 use crate::kernel::{self, BufferId, BufferKind, Item};
 
 /// Whether the module keeps its promises, the schedule has the module's items each once and in order, each is cut as it
@@ -23,27 +23,27 @@ pub fn verify(program: &Program) -> Result<(), String> {
     }
     order(&program.module.prologue, &program.prologue).map_err(|error| format!("the prologue {error}"))?;
     order(&program.module.items, &program.schedule).map_err(|error| format!("the schedule {error}"))?;
-    splits(program.prologue_steps())?;
-    splits(program.schedule_steps())?;
+    splits(program.prologue_schedule())?;
+    splits(program.step_schedule())?;
     placement(program)?;
     overlaps(program)
 }
 
-/// Whether the steps have each item once and in order: the rest of a sentence that begins with their name, if not.
-fn order(items: &[Item], steps: &[Step]) -> Result<(), String> {
+/// Whether a schedule has each item once and in order: the rest of a sentence that begins with its name, if not.
+fn order(items: &[Item], schedule: &[Scheduled]) -> Result<(), String> {
     let mut next = 0;
-    for step in steps {
-        let index = match step {
-            Step::Item { index, .. } | Step::Loop { index, .. } => *index,
-            Step::Barrier => continue,
+    for scheduled in schedule {
+        let index = match scheduled {
+            Scheduled::Item { index, .. } | Scheduled::Loop { index, .. } => *index,
+            Scheduled::Barrier => continue,
         };
         if index != next {
             return Err(format!("has item {index} where item {next} comes next"));
         }
-        match (items.get(index), step) {
-            (Some(Item::Loop(inner)), Step::Loop { body, .. }) => order(&inner.items, body)?,
+        match (items.get(index), scheduled) {
+            (Some(Item::Loop(inner)), Scheduled::Loop { body, .. }) => order(&inner.items, body)?,
             (None, _) => return Err(format!("has an item {index}, of {}", items.len())),
-            (Some(Item::Loop(_)), _) | (_, Step::Loop { .. }) => {
+            (Some(Item::Loop(_)), _) | (_, Scheduled::Loop { .. }) => {
                 return Err(format!("has a loop in place of an item, or the reverse, as item {index}"));
             }
             _ => {}
@@ -56,8 +56,8 @@ fn order(items: &[Item], steps: &[Step]) -> Result<(), String> {
     Ok(())
 }
 
-fn splits(steps: Steps<'_>) -> Result<(), String> {
-    for task in steps.tasks() {
+fn splits(schedule: Schedule<'_>) -> Result<(), String> {
+    for task in schedule.tasks() {
         match task {
             Task::Kernel(kernel, Split::Axis(axis)) => {
                 if axis.0 as usize >= kernel.axes.len() {
@@ -244,8 +244,8 @@ mod tests {
     /// Buffers at these offsets, kernels cut along their first axis.
     fn program(text: &str, offsets: [usize; 5]) -> Program {
         let module = parse(text).unwrap();
-        let item = |index| Step::Item { index, split: Split::Axis(Axis(0)) };
-        let schedule = (0..module.items.len()).flat_map(|index| [item(index), Step::Barrier]).collect();
+        let item = |index| Scheduled::Item { index, split: Split::Axis(Axis(0)) };
+        let schedule = (0..module.items.len()).flat_map(|index| [item(index), Scheduled::Barrier]).collect();
         Program {
             module,
             workers: 2,
@@ -306,8 +306,8 @@ mod tests {
             .replace("v0 = load %1 + 16*a0", "v0 = load %1")
             .replace("store %2 + 16*a0", "store %2");
         let mut rounds = program(&rounds, shared);
-        rounds.schedule.iter_mut().for_each(|step| {
-            if let Step::Item { split, .. } = step {
+        rounds.schedule.iter_mut().for_each(|scheduled| {
+            if let Scheduled::Item { split, .. } = scheduled {
                 *split = Split::Whole;
             }
         });
@@ -323,18 +323,19 @@ mod tests {
     #[test]
     fn the_schedule_has_each_item_once_and_in_order() {
         let base = program(TEXT, [0, 256, 512, 768, 256]);
-        let with = |change: &dyn Fn(&mut Vec<Step>)| {
+        let with = |change: &dyn Fn(&mut Vec<Scheduled>)| {
             let mut program = base.clone();
             change(&mut program.schedule);
             program
         };
-        rejects(&with(&|steps| steps.swap(0, 2)), "the schedule has item 1 where item 0 comes next");
-        rejects(&with(&|steps| steps.truncate(6)), "the schedule ends before item 3");
-        let again = |steps: &mut Vec<Step>| steps.insert(1, steps[0].clone());
+        rejects(&with(&|schedule| schedule.swap(0, 2)), "the schedule has item 1 where item 0 comes next");
+        rejects(&with(&|schedule| schedule.truncate(6)), "the schedule ends before item 3");
+        let again = |schedule: &mut Vec<Scheduled>| schedule.insert(1, schedule[0].clone());
         rejects(&with(&again), "the schedule has item 0 where item 1 comes next");
-        let more = |steps: &mut Vec<Step>| steps.push(Step::Item { index: 4, split: Split::Whole });
+        let more =
+            |schedule: &mut Vec<Scheduled>| schedule.push(Scheduled::Item { index: 4, split: Split::Whole });
         rejects(&with(&more), "the schedule has an item 4, of 4");
-        let looped = |steps: &mut Vec<Step>| steps[0] = Step::Loop { index: 0, body: vec![] };
+        let looped = |schedule: &mut Vec<Scheduled>| schedule[0] = Scheduled::Loop { index: 0, body: vec![] };
         rejects(&with(&looped), "the schedule has a loop in place of an item");
     }
 
@@ -343,7 +344,7 @@ mod tests {
         let base = program(TEXT, [0, 256, 512, 768, 256]);
         let cut = |at: usize, split: Split| {
             let mut program = base.clone();
-            let Step::Item { split: own, .. } = &mut program.schedule[at] else { unreachable!() };
+            let Scheduled::Item { split: own, .. } = &mut program.schedule[at] else { unreachable!() };
             *own = split;
             program
         };

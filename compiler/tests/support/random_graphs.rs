@@ -39,7 +39,7 @@ impl fmt::Debug for RandomGraph {
 type Code = [u16; 4];
 
 #[derive(Clone, Debug)]
-enum Step {
+enum Coded {
     Op(Code),
     Loop(Code, Vec<Code>),
 }
@@ -48,10 +48,10 @@ enum Step {
 /// every real output is finite and within [`LARGEST`] if the inputs are (see [`super::values::Values::Sixteenths`]).
 pub fn graphs(menu: Menu) -> impl Strategy<Value = RandomGraph> {
     let code = any::<Code>();
-    let looped = (any::<Code>(), vec(any::<Code>(), 0..10)).prop_map(|(head, body)| Step::Loop(head, body));
-    let step = prop_oneof![4 => code.prop_map(Step::Op), 1 => looped];
-    (any::<Code>(), vec(step, 1..14))
-        .prop_map(move |(sizes, steps)| RandomGraph(Recipe::new(menu, sizes).graph(&steps)))
+    let looped = (any::<Code>(), vec(any::<Code>(), 0..10)).prop_map(|(head, body)| Coded::Loop(head, body));
+    let node = prop_oneof![4 => code.prop_map(Coded::Op), 1 => looped];
+    (any::<Code>(), vec(node, 1..14))
+        .prop_map(move |(sizes, nodes)| RandomGraph(Recipe::new(menu, sizes).graph(&nodes)))
 }
 
 /// The largest magnitude of a value before the next operation tames it.
@@ -122,11 +122,11 @@ impl Recipe {
         self.pool.push(Known { value, bound: 1.0, exact: true });
     }
 
-    fn graph(mut self, steps: &[Step]) -> Graph {
-        for step in steps {
-            match step {
-                Step::Op(code) => self.op(*code),
-                Step::Loop(head, body) => self.time_loop(*head, body),
+    fn graph(mut self, nodes: &[Coded]) -> Graph {
+        for node in nodes {
+            match node {
+                Coded::Op(code) => self.op(*code),
+                Coded::Loop(head, body) => self.time_loop(*head, body),
             }
         }
         self.outputs();
@@ -530,9 +530,9 @@ impl Recipe {
         }
     }
 
-    /// A loop over what has as many steps, or any number of rounds over what is carried and captured.
+    /// A loop over what is as long, or any number of rounds over what is carried and captured.
     fn time_loop(&mut self, head: Code, body: &[Code]) {
-        let steps = if bit(head[0], 0) { self.sizes[0] } else { 1 + usize::from(head[0] >> 1) % 3 };
+        let rounds = if bit(head[0], 0) { self.sizes[0] } else { 1 + usize::from(head[0] >> 1) % 3 };
         let mut inits = vec![];
         for place in 0..head[1] % 3 {
             if let Some(init) = pick(&self.reals(), head[1] >> (2 + 4 * place)) {
@@ -540,7 +540,7 @@ impl Recipe {
             }
         }
         let sources: Vec<Known> = self
-            .those(|ty| ty.shape.first() == Some(&steps))
+            .those(|ty| ty.shape.first() == Some(&rounds))
             .into_iter()
             .enumerate()
             .filter(|(place, _)| bit(head[2], *place))
@@ -572,7 +572,7 @@ impl Recipe {
             .collect();
         self.pool.truncate(outside);
         let values: Vec<Value> = stacked.iter().map(|known| known.value).collect();
-        let (lasts, stacks) = self.b.close_loop(steps, bit(head[0], 8), &carried, &sliced, &values);
+        let (lasts, stacks) = self.b.close_loop(rounds, bit(head[0], 8), &carried, &sliced, &values);
         self.pool.extend(lasts.into_iter().map(|value| Known { value, bound: 1.0, exact: false }));
         self.pool.extend(stacks.into_iter().zip(&stacked).map(|(value, known)| Known { value, ..*known }));
     }

@@ -1,4 +1,4 @@
-//! Plans, checked element by element: a program is walked as its workers would, each with its own share, and every word
+//! Plans, checked element by element: a program is walked as its workers would, each with its own ranges, and every word
 //! of the arena remembers which buffer's element it holds and who touched it since the last barrier.
 //!
 //! Found are: a read of memory that holds another buffer's element or nothing (a wrong overlap, a missing write), an
@@ -15,7 +15,7 @@ use lstmc_compiler::kernel::{
     Address, Axis, BufferId, BufferKind, Distinct, Elem, Expr, For, Form, Gemm, Index, Kernel, PANEL, Pack,
     Rounds, Scatter, Stmt, Time, Var,
 };
-use lstmc_compiler::plan::{Program, Split, Steps, Task, share};
+use lstmc_compiler::plan::{Program, Schedule, Split, Task, worker_range};
 
 /// The order in which a vector loop's iterations touch memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,11 +34,11 @@ pub fn simulate(program: &Program, ids: &HashMap<String, Vec<u32>>) -> Result<()
 
 fn simulate_in(program: &Program, ids: &HashMap<String, Vec<u32>>, order: Order) -> Result<(), String> {
     let mut simulator = Simulator::new(program, ids, order);
-    simulator.steps(program.prologue_steps())?;
+    simulator.schedule(program.prologue_schedule())?;
     simulator.barrier();
     let rounds = if program.prologue.is_empty() { 1 } else { 2 };
     for _ in 0..rounds {
-        simulator.steps(program.schedule_steps())?;
+        simulator.schedule(program.step_schedule())?;
         simulator.item = "the end of the step".into();
         simulator.barrier();
     }
@@ -167,8 +167,8 @@ impl<'p> Simulator<'p> {
         )
     }
 
-    fn steps(&mut self, steps: Steps<'_>) -> Result<(), String> {
-        for task in steps.tasks() {
+    fn schedule(&mut self, schedule: Schedule<'_>) -> Result<(), String> {
+        for task in schedule.tasks() {
             match task {
                 Task::Kernel(kernel, split) => self.kernel(kernel, split)?,
                 Task::Gemm(gemm, split) => self.gemm(gemm, split)?,
@@ -176,11 +176,11 @@ impl<'p> Simulator<'p> {
                 Task::Scatter(scatter, split) => self.scatter(scatter, split)?,
                 Task::Distinct(distinct) => self.distinct(distinct)?,
                 Task::Loop(inner, body) => {
-                    for round in 0..inner.steps {
-                        let time = if inner.reverse { inner.steps - 1 - round } else { round };
+                    for round in 0..inner.rounds {
+                        let time = if inner.reverse { inner.rounds - 1 - round } else { round };
                         self.times.insert(inner.time, time);
-                        self.round = (round, inner.steps);
-                        self.steps(body)?;
+                        self.round = (round, inner.rounds);
+                        self.schedule(body)?;
                     }
                     self.times.remove(&inner.time);
                 }
@@ -196,7 +196,7 @@ impl<'p> Simulator<'p> {
             let cut = match split {
                 Split::Axis(axis) => {
                     let grain = split.grain(kernel.is_vector_axis(axis), self.program.column_grain);
-                    let own = share(kernel.axes[axis.0 as usize], worker, self.program.workers, grain);
+                    let own = worker_range(kernel.axes[axis.0 as usize], worker, self.program.workers, grain);
                     Some((axis, own))
                 }
                 _ if worker > 0 => continue,
@@ -316,7 +316,7 @@ impl<'p> Simulator<'p> {
         match split {
             Split::Whole if worker > 0 => 0..0,
             split if split == by || (split, by) == (Split::AnyColumns, Split::Columns) => {
-                share(extent, worker, self.program.workers, grain)
+                worker_range(extent, worker, self.program.workers, grain)
             }
             _ => 0..extent,
         }

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 
 /// A compiled program in its memory.
 pub trait Engine: Send + Debug {
-    /// Runs at most `rounds` steps and returns how many were run to their end. All random numbers are a function of `seed`
+    /// Runs at most `steps` steps and returns how many were run to their end. All random numbers are a function of `seed`
     /// and of the updates' numbers.
     ///
     /// # Errors
@@ -23,7 +23,7 @@ pub trait Engine: Send + Debug {
     ///
     /// # Panics
     /// As the driver does.
-    fn run(&mut self, rounds: u64, seed: u64, driver: &mut dyn Driver) -> Result<u64>;
+    fn run(&mut self, steps: u64, seed: u64, driver: &mut dyn Driver) -> Result<u64>;
 
     /// How many steps of how many rows a batch has.
     ///
@@ -111,20 +111,20 @@ pub trait Trainee: Send + Debug {
 
 /// The host's part of each step.
 pub trait Driver: Send {
-    /// Fills the inputs of round `round`, counted from 0 in each run.
+    /// Fills the inputs of a step; steps are counted from 0 in each run.
     ///
     /// # Errors
     /// End the run.
-    fn begin(&mut self, round: u64, inputs: &mut dyn StepInputs) -> Result<Control>;
+    fn begin(&mut self, step: u64, inputs: &mut dyn StepInputs) -> Result<Control>;
 
-    /// Reads what round `round` has left. An engine may call this after `begin` of the next round, unless the driver
-    /// [waits](Driver::waits), and calls it for each round that was run.
+    /// Reads what a step has left. An engine may call this after `begin` of the next step, unless the driver
+    /// [waits](Driver::waits), and calls it for each step that was run.
     ///
     /// # Errors
     /// End the run.
-    fn end(&mut self, round: u64, outputs: &dyn StepOutputs) -> Result<()>;
+    fn end(&mut self, step: u64, outputs: &dyn StepOutputs) -> Result<()>;
 
-    /// Whether the next round's inputs depend on what a round has left.
+    /// Whether the next step's inputs depend on what this one has left.
     fn waits(&self) -> bool {
         false
     }

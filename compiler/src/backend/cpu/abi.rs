@@ -17,7 +17,7 @@
 //! }
 //! ```
 //!
-//! Code that is compiled with probes also calls `probe(run, worker, number)`: after each step of the schedule that is no
+//! Code that is compiled with probes also calls `probe(run, worker, number)`: after each task of the schedule that is no
 //! loop, with its number in [`crate::plan::Program::leaves`]; after the barrier that ends the schedule, with the number of
 //! leaves; and where the schedule begins, with the number after that. So the time since a worker's last probe is the time
 //! of what has this number.
@@ -35,7 +35,7 @@ use crate::plan::Split;
 pub struct Run {
     /// The arena: [`crate::plan::Program::arena_bytes`] bytes, 64-byte aligned, zeroed before first use.
     pub arena: *mut u8,
-    /// Rounds of the outer loop.
+    /// Steps to run.
     pub steps: u64,
     /// Set from `begin_step`: non-zero ends the loop on every worker.
     pub halt: u32,
@@ -117,9 +117,9 @@ word!(Gather { Table, Add, Combine });
 pub enum Cut {
     /// Worker 0 does all.
     Whole,
-    /// Rows of C, in the ranges of [`crate::plan::share`].
+    /// Rows of C, in the ranges of [`crate::plan::worker_range`].
     Rows,
-    /// Columns: of C, of B (pack), of the table (scatter); in the ranges of [`crate::plan::share`].
+    /// Columns: of C, of B (pack), of the table (scatter); in the ranges of [`crate::plan::worker_range`].
     Columns,
     /// Columns of C that workers may take from each other.
     AnyColumns,
@@ -299,7 +299,7 @@ shape! {
     }
 }
 
-/// The functions that compiled code calls. `worker` and `workers` select the caller's share.
+/// The functions that compiled code calls. `worker` and `workers` select the caller's range.
 #[derive(Clone, Copy)]
 pub struct Library {
     pub gemm:

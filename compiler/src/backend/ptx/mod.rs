@@ -110,7 +110,7 @@ impl Compiler<'_> {
         let mut launches = vec![];
         for item in items {
             match item {
-                Item::Loop(inner) if inner.steps == 0 => {}
+                Item::Loop(inner) if inner.rounds == 0 => {}
                 Item::Loop(_) => launches.push(self.time_loop(item)),
                 _ => (0..parts(item)).for_each(|part| launches.push(self.single(item, part))),
             }

@@ -55,10 +55,10 @@ impl GridBarrier {
 
 /// The rounds of a time loop; `body` writes one.
 pub(super) fn rounds(scope: &mut Scope, inner: &TimeLoop, body: impl FnOnce(&mut Scope)) {
-    let steps = inner.steps as u32;
+    let rounds = inner.rounds as u32;
     let (first, last) =
-        if inner.reverse { (steps.saturating_sub(1), 0) } else { (0, steps.saturating_sub(1)) };
-    scope.each(0, steps, 1, |scope, done| {
+        if inner.reverse { (rounds.saturating_sub(1), 0) } else { (0, rounds.saturating_sub(1)) };
+    scope.each(0, rounds, 1, |scope, done| {
         let now = match inner.reverse {
             true => scope.w.op("sub.u32", [first.into(), done.into()]),
             false => done,

@@ -57,7 +57,7 @@ pub(in crate::grad) fn time_loop(cx: &mut Reverse, forward: &Loop, handle: Value
     tape.sort_by_key(|(value, _)| *value);
     sliced.extend(tape.into_iter().map(|(_, slice)| slice));
     let (lasts, stacks) =
-        cx.builder.close_loop(forward.steps, !forward.reverse, &loop_carried, &sliced, &stacks);
+        cx.builder.close_loop(forward.rounds, !forward.reverse, &loop_carried, &sliced, &stacks);
 
     cx.adjoints = outer;
     for (c, &last) in carried.iter().zip(&lasts) {

@@ -118,11 +118,11 @@ fn refuses_operands_and_results_of_wrong_types() {
 fn refuses_loops_of_wrong_types() {
     refused(
         "= loop 2 {\nslice %5: f[3] of %1\n}",
-        "` = loop 2 {`: slice %5 of %1: f[3] is not one of 2 steps of f[3, 2]",
+        "` = loop 2 {`: slice %5 of %1: f[3] is not one of 2 rounds of f[3, 2]",
     );
     refused(
         "= loop 2 {\nslice %5: f[] of %3\n}",
-        "` = loop 2 {`: slice %5 of %3: f[] is not one of 2 steps of id[2]",
+        "` = loop 2 {`: slice %5 of %3: f[] is not one of 2 rounds of id[2]",
     );
     refused(
         "%4: f[3] = loop 2 {\ncarry %5: f[3] = %0 next %2\n}",

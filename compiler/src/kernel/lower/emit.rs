@@ -1,4 +1,4 @@
-//! Items: each step that storage has laid out becomes one.
+//! Items: each task that storage has laid out becomes one.
 
 use super::facts::Facts;
 use super::homes::{Homes, Memory};
@@ -13,9 +13,9 @@ pub(super) fn emit(facts: &Facts, buffers: &[Buffer], mut homes: Homes, tasks: V
 
 fn items(facts: &Facts, buffers: &[Buffer], homes: &mut Homes, tasks: Vec<Task>) -> Vec<Item> {
     let mut items = vec![];
-    for step in tasks {
+    for task in tasks {
         let memory = Memory { facts, homes, buffers };
-        items.push(match step {
+        items.push(match task {
             Task::Nest(nest) => Item::Kernel(nest::nest(memory, nest)),
             Task::ColumnReduce(node) => Item::Kernel(nest::column_reduce(memory, node)),
             Task::Library(item) => item,
@@ -28,7 +28,7 @@ fn items(facts: &Facts, buffers: &[Buffer], homes: &mut Homes, tasks: Vec<Task>)
             }
             Task::Loop { time, rounds, reverse, body } => {
                 let items = self::items(facts, buffers, homes, body);
-                Item::Loop(TimeLoop { time, steps: rounds, reverse, items })
+                Item::Loop(TimeLoop { time, rounds, reverse, items })
             }
         });
     }

@@ -1,8 +1,8 @@
 //! Where values lie, and the tasks that write them: the regions' schedules laid out in buffers.
 //!
 //! Values that a later group reads get a home in a buffer. Pieces of a concatenation are written in place; what a loop
-//! stacks is written to its place in the stack; a carried value that is also stacked lives in one buffer of `steps + 1`
-//! rounds, so that carrying costs no copy. An updated input is written in place where all that reads it has run.
+//! stacks is written to its place in the stack; a carried value that is also stacked lives in one buffer of `rounds + 1`
+//! values, so that carrying costs no copy. An updated input is written in place where all that reads it has run.
 
 use std::collections::{HashMap, HashSet};
 
@@ -248,7 +248,7 @@ fn time_loop<'a>(
     let mut body = vec![];
     region(storage, clusters, &idle_rounds(facts, inner), &mut body);
     body.extend(copies.into_iter().map(|(value, view)| Task::copy(value, view)));
-    tasks.push(Task::Loop { time, rounds: inner.steps, reverse: inner.reverse, body });
+    tasks.push(Task::Loop { time, rounds: inner.rounds, reverse: inner.reverse, body });
 }
 
 /// Has `value` written to `view`: by what computes it in this region, or by a copy at the region's end.
@@ -291,12 +291,12 @@ struct History {
 
 impl History {
     fn of(storage: &mut Storage, carried: &Carried, inner: &Loop) -> Self {
-        let shape = [&[inner.steps + 1], storage.facts.shape(carried.init)].concat();
+        let shape = [&[inner.rounds + 1], storage.facts.shape(carried.init)].concat();
         let all = View::whole(storage.temp("history", carried.param, shape.clone()), &shape);
-        let (early, late) = (all.slice(0, 0, inner.steps), all.slice(0, 1, inner.steps));
+        let (early, late) = (all.slice(0, 0, inner.rounds), all.slice(0, 1, inner.rounds));
         match inner.reverse {
-            true => Self { all, read: late, written: early, first: inner.steps, last: 0 },
-            false => Self { all, read: early, written: late, first: 0, last: inner.steps },
+            true => Self { all, read: late, written: early, first: inner.rounds, last: 0 },
+            false => Self { all, read: early, written: late, first: 0, last: inner.rounds },
         }
     }
 

@@ -15,7 +15,7 @@ pub(super) fn idle_rounds(facts: &Facts, inner: &Loop) -> HashMap<Value, Rounds>
     for node in inner.body.iter().filter(|node| matches!(node.op, Op::MatMul(_))) {
         let rounds = match inits.get(&node.args[0]) {
             // In a loop of one round nobody has written before what is left out.
-            _ if !needed.contains(&node.result()) && inner.steps > 1 => Rounds::BeforeLast,
+            _ if !needed.contains(&node.result()) && inner.rounds > 1 => Rounds::BeforeLast,
             Some(&init) if is_zero(facts, init) => Rounds::AfterFirst,
             _ => continue,
         };

@@ -23,7 +23,7 @@ fn of_loops(items: &mut [Item], gains: &impl Fn(&Gemm, Time) -> bool) {
         let time = inner.time;
         for item in &mut inner.items {
             if let Item::Gemm(gemm) = item {
-                gemm.cpu.alternating = inner.steps > 1 && gains(gemm, time);
+                gemm.cpu.alternating = inner.rounds > 1 && gains(gemm, time);
             }
         }
         of_loops(&mut inner.items, gains);

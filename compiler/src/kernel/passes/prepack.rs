@@ -1,5 +1,5 @@
 //! Weights are packed once for many products: constant ones before a run's steps, others before the loop that multiplies
-//! by them at every step.
+//! by them in every round.
 
 use std::collections::{HashMap, HashSet};
 
@@ -54,7 +54,7 @@ impl Packing<'_> {
     fn constant(&mut self, items: &mut [Item], times: usize, prologue: &mut Packs) {
         for item in items {
             match item {
-                Item::Loop(inner) => self.constant(&mut inner.items, inner.steps, prologue),
+                Item::Loop(inner) => self.constant(&mut inner.items, inner.rounds, prologue),
                 Item::Gemm(gemm) => {
                     let pays = self.format != Format::F32 || times > 1 || gemm.m < self.many_rows;
                     if can_pack(gemm) && self.constants.contains(&gemm.b.at.buffer) && pays {
@@ -67,11 +67,11 @@ impl Packing<'_> {
         }
     }
 
-    /// Packs what a loop over time reads at every step and does not write.
+    /// Packs what a loop over time reads in every round and does not write.
     fn before_loop(&mut self, item: &mut Item, before: &mut Vec<Item>) {
         let written = item.stored();
         let Item::Loop(inner) = item else { return };
-        if inner.steps < 2 {
+        if inner.rounds < 2 {
             return;
         }
         let mut packs = Packs::default();

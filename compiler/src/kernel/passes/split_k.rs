@@ -77,7 +77,7 @@ impl Search<'_> {
                     found.insert(gemm.c.at.buffer, own);
                 }
                 Item::Loop(inner) => {
-                    found.extend(self.found(&inner.items, Some((inner.time, inner.steps))));
+                    found.extend(self.found(&inner.items, Some((inner.time, inner.rounds))));
                 }
                 _ => {}
             }

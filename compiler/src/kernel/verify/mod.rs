@@ -97,7 +97,7 @@ impl<'m> Verifier<'m> {
         if !self.times.insert(inner.time) {
             return Err(format!("two loops over {}", inner.time));
         }
-        self.open.push((inner.time, inner.steps));
+        self.open.push((inner.time, inner.rounds));
         self.items(&inner.items)?;
         self.open.pop();
         let products = inner.items.iter().filter_map(|item| match item {
@@ -118,7 +118,7 @@ impl<'m> Verifier<'m> {
         }
         // What the other rounds wrote is there.
         let mut last = gemm.c.clone();
-        last.at.offset += apart * if inner.reverse { 0 } else { inner.steps.saturating_sub(1) };
+        last.at.offset += apart * if inner.reverse { 0 } else { inner.rounds.saturating_sub(1) };
         last.at.terms.retain(|&(index, _)| index != time);
         self.left_out.entry(gemm.c.at.buffer).or_default().push((last, gemm.m, gemm.n));
     }
@@ -324,8 +324,8 @@ impl<'m> Verifier<'m> {
         let mut last = at.offset.saturating_add(further);
         for &(index, stride) in &at.terms {
             let open = self.open.iter().find(|&&(time, _)| index == Index::Time(time));
-            let &(_, steps) = open.ok_or_else(|| format!("{index} has no meaning here"))?;
-            last = last.saturating_add(steps.saturating_sub(1).saturating_mul(stride));
+            let &(_, rounds) = open.ok_or_else(|| format!("{index} has no meaning here"))?;
+            last = last.saturating_add(rounds.saturating_sub(1).saturating_mul(stride));
         }
         inside(buffer, last)
     }
@@ -340,9 +340,9 @@ impl<'m> Verifier<'m> {
             unknowns.push(unknown(sign * matrix.stride as i64, rows));
             unknowns.push(unknown(sign, columns));
         }
-        for &(time, steps) in &self.open {
+        for &(time, rounds) in &self.open {
             let stride = |matrix: &Matrix| stride_of(&matrix.at.terms, Index::Time(time)) as i64;
-            unknowns.push(unknown(stride(left.0) - stride(right.0), steps));
+            unknowns.push(unknown(stride(left.0) - stride(right.0), rounds));
         }
         can_reach(&unknowns, right.0.at.offset as i64 - left.0.at.offset as i64)
     }

@@ -172,7 +172,7 @@ impl<'a> Nest<'a> {
                 Ok(Some(self.kernel.axes[axis.0 as usize]))
             }
             Index::Time(time) => match self.times.iter().find(|(open, _)| *open == time) {
-                Some(&(_, steps)) => Ok(Some(steps)),
+                Some(&(_, rounds)) => Ok(Some(rounds)),
                 None => Err(format!("{time} has no meaning here")),
             },
             Index::Axis(axis) => Err(format!("{axis} is used outside its loop")),
@@ -255,7 +255,7 @@ impl<'a> Nest<'a> {
                 }
                 Index::Time(time) => {
                     let known = self.times.iter().find(|(open, _)| *open == time);
-                    unknowns.push(unknown(difference, known.map_or(1, |&(_, steps)| steps)));
+                    unknowns.push(unknown(difference, known.map_or(1, |&(_, rounds)| rounds)));
                 }
                 Index::Axis(axis) => unknowns.push(unknown(difference, self.size(axis))),
             }

@@ -7,14 +7,14 @@ use crate::kernel::{BufferId, BufferKind, InputRole, Item, Module};
 /// Whether what the prologue writes is the same after every step: the rest of a sentence that begins with "the prologue",
 /// if not.
 pub(super) fn check(module: &Module) -> Result<(), String> {
-    let stepped: HashSet<BufferId> = module.items.iter().flat_map(Item::stored).collect();
+    let by_step: HashSet<BufferId> = module.items.iter().flat_map(Item::stored).collect();
     let own: HashSet<BufferId> = module.prologue.iter().flat_map(Item::stored).collect();
     let name = |id: &BufferId| &module.buffer(*id).name;
     for id in &own {
         if !matches!(module.buffer(*id).kind, BufferKind::Temp | BufferKind::Packed) {
             return Err(format!("writes {:?}, which is not a temporary", name(id)));
         }
-        if stepped.contains(id) {
+        if by_step.contains(id) {
             return Err(format!("writes {:?}, and so does a step", name(id)));
         }
     }
@@ -28,7 +28,7 @@ pub(super) fn check(module: &Module) -> Result<(), String> {
         }
         for id in item.loaded().difference(&own) {
             let role = &module.buffer(*id).kind;
-            if !matches!(role, BufferKind::Input(InputRole::Param { .. })) || stepped.contains(id) {
+            if !matches!(role, BufferKind::Input(InputRole::Param { .. })) || by_step.contains(id) {
                 return Err(format!("reads {:?}, which a step may change", name(id)));
             }
         }

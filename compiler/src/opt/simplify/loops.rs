@@ -54,7 +54,7 @@ pub(super) fn simplify_loop(pass: &mut Simplify, rewriter: &mut Rewriter, inner:
 /// no operation takes one index of these.
 pub(super) fn single_round(pass: &mut Simplify, rewriter: &mut Rewriter, inner: &Loop) -> Option<Vec<Value>> {
     let is_real = |sliced: &Sliced| rewriter.old.ty(sliced.source).is_real();
-    if inner.steps != 1 || !inner.sliced.iter().all(is_real) {
+    if inner.rounds != 1 || !inner.sliced.iter().all(is_real) {
         return None;
     }
     for carried in &inner.carried {

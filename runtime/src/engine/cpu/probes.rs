@@ -91,7 +91,7 @@ impl Probes {
 
 #[cfg(test)]
 mod tests {
-    use lstmc_compiler::plan::Step;
+    use lstmc_compiler::plan::Scheduled;
 
     use super::*;
     use crate::testing::program;
@@ -99,7 +99,7 @@ mod tests {
     fn probes(leaves: usize, workers: usize) -> Probes {
         let mut program = program("test", Vec::new());
         program.workers = workers;
-        program.schedule = vec![Step::Barrier; leaves];
+        program.schedule = vec![Scheduled::Barrier; leaves];
         Probes::new(&program)
     }
 

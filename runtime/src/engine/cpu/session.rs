@@ -135,7 +135,7 @@ impl Session {
 }
 
 impl Engine for Session {
-    fn run(&mut self, rounds: u64, seed: u64, driver: &mut dyn Driver) -> Result<u64> {
+    fn run(&mut self, steps: u64, seed: u64, driver: &mut dyn Driver) -> Result<u64> {
         let base = self.arena.base();
         let prepared = self.arena.prepare();
         let probes = self.probes.as_ref();
@@ -156,7 +156,7 @@ impl Engine for Session {
         let workers = self.workers as u32;
         let mut run = Run {
             arena: base,
-            steps: rounds,
+            steps,
             halt: 0,
             workers,
             prepared: prepared.into(),
@@ -333,12 +333,12 @@ unsafe extern "C" fn barrier(run: *mut Run, worker: u32) {
     unsafe { host(run) }.barrier.wait(worker);
 }
 
-unsafe extern "C" fn begin_step(run: *mut Run, round: u64) -> u32 {
+unsafe extern "C" fn begin_step(run: *mut Run, step: u64) -> u32 {
     // SAFETY: compiled code passes its own run on.
     let host = unsafe { host(run) };
     // SAFETY: only worker 0 calls `begin_step` and `end_step`, one after the other.
     let state = unsafe { &mut *host.state.get() };
-    match state.attempt(|driver, arena| driver.begin(round, arena)) {
+    match state.attempt(|driver, arena| driver.begin(step, arena)) {
         Some(Control::Step(update)) => {
             // The barrier after `begin_step` publishes it to the other workers.
             host.update.store(update, Ordering::Relaxed);
@@ -348,12 +348,12 @@ unsafe extern "C" fn begin_step(run: *mut Run, round: u64) -> u32 {
     }
 }
 
-unsafe extern "C" fn end_step(run: *mut Run, round: u64) {
+unsafe extern "C" fn end_step(run: *mut Run, step: u64) {
     // SAFETY: compiled code passes its own run on.
     let host = unsafe { host(run) };
     // SAFETY: as in `begin_step`.
     let state = unsafe { &mut *host.state.get() };
-    if state.attempt(|driver, arena| driver.end(round, arena)).is_some() {
+    if state.attempt(|driver, arena| driver.end(step, arena)).is_some() {
         state.done += 1;
     }
 }
@@ -423,19 +423,19 @@ mod tests {
     }
 
     impl Driver for Script {
-        fn begin(&mut self, round: u64, inputs: &mut dyn StepInputs) -> Result<Control> {
-            if self.stop_at == Some(round) {
+        fn begin(&mut self, step: u64, inputs: &mut dyn StepInputs) -> Result<Control> {
+            if self.stop_at == Some(step) {
                 return Ok(Control::Stop);
             }
-            inputs.batch_mut()?.0[0] = 10 * round as u32;
-            Ok(Control::Step(round + 1))
+            inputs.batch_mut()?.0[0] = 10 * step as u32;
+            Ok(Control::Step(step + 1))
         }
 
-        fn end(&mut self, round: u64, outputs: &dyn StepOutputs) -> Result<()> {
-            if self.panic_at == Some(round) {
-                panic!("in round {round}");
+        fn end(&mut self, step: u64, outputs: &dyn StepOutputs) -> Result<()> {
+            if self.panic_at == Some(step) {
+                panic!("in step {step}");
             }
-            if self.fail_at == Some(round) {
+            if self.fail_at == Some(step) {
                 return Err(Error::BadArgument("failed".into()));
             }
             self.losses.push(outputs.loss()?);
@@ -476,7 +476,7 @@ mod tests {
         let mut script = Script { panic_at: Some(1), ..Script::default() };
         let result = catch_unwind(AssertUnwindSafe(|| session.run(10, 0, &mut script)));
         let payload = result.unwrap_err();
-        assert_eq!(payload.downcast_ref::<String>().unwrap(), "in round 1");
+        assert_eq!(payload.downcast_ref::<String>().unwrap(), "in step 1");
         assert_eq!(session.run(1, 0, &mut Script::default()).unwrap(), 1);
     }
 }

@@ -73,16 +73,16 @@ pub(super) struct KernelBuilder<'e, 'f> {
     pub module: &'e mut dyn Module,
     pub fma: bool,
     pub functions: Functions,
-    /// Of the worker, where the kernel is cut along an axis: the axis, and where its range begins and ends.
-    pub share: Option<(Axis, Value, Value)>,
+    /// Where the kernel is cut along an axis: the axis, and where this worker's range begins and ends.
+    pub own_range: Option<(Axis, Value, Value)>,
 }
 
 /// A loop's range.
 #[derive(Clone, Copy)]
 pub(super) enum Bounds {
     Fixed(i64, i64),
-    /// A worker's share: its length is a multiple of [`crate::target::COLUMN_GRAIN`] but for the end of the axis.
-    Share(Value, Value),
+    /// A worker's range: its length is a multiple of [`crate::target::COLUMN_GRAIN`] but for the end of the axis.
+    Own(Value, Value),
 }
 
 impl<'f> KernelBuilder<'_, 'f> {

@@ -5,7 +5,7 @@ use cranelift_module::{FuncId, Module};
 
 use super::assembly::Assembly;
 use crate::kernel::{Kernel, Time};
-use crate::plan::{Split, Steps};
+use crate::plan::{Schedule, Split};
 
 /// A kernel that the entry calls and that is still to be defined.
 pub(super) struct KernelCall<'p> {
@@ -20,7 +20,7 @@ pub(super) struct KernelCall<'p> {
 pub(super) struct Part<'p> {
     pub id: FuncId,
     pub name: String,
-    pub tasks: Steps<'p>,
+    pub tasks: Schedule<'p>,
     /// The time loops around them, outermost first.
     pub times: Vec<Time>,
     /// How many rounds the innermost one has.

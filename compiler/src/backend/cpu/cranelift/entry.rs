@@ -21,7 +21,7 @@ use crate::backend::cpu::abi::{
     Cut, DistinctShape, Flag, GemmPlaces, GemmShape, PackShape, Run, ScatterShape,
 };
 use crate::kernel::{Address, Distinct, Gemm, Index, Kernel, Pack, Rounds, Scatter, Time, TimeLoop};
-use crate::plan::{Program, Split, Steps, Task, share};
+use crate::plan::{Program, Schedule, Split, Task, worker_range};
 
 struct Entry<'e, 'f, 'm, 'p, M: Module> {
     assembly: &'e mut Assembly<'m, M>,
@@ -31,7 +31,7 @@ struct Entry<'e, 'f, 'm, 'p, M: Module> {
     worker: Value,
     arena: Value,
     /// This worker's range, by extent and grain.
-    shares: HashMap<(usize, usize), (Value, Value)>,
+    ranges: HashMap<(usize, usize), (Value, Value)>,
     times: Vec<(Time, Value)>,
     /// Of the innermost time loop: how many rounds have been done, and how many there are.
     round: Option<(Value, usize)>,
@@ -56,8 +56,8 @@ pub(super) fn build<'p, M: Module>(
     let arena = b.ins().load(types::I64, constant, run, offset_of!(Run, arena) as i32);
     let steps = b.ins().load(types::I64, constant, run, offset_of!(Run, steps) as i32);
     let mut entry = Entry::new(assembly, program, b, [run, worker, arena]);
-    entry.all_shares(program.prologue_steps());
-    entry.all_shares(program.schedule_steps());
+    entry.own_ranges(program.prologue_schedule());
+    entry.own_ranges(program.step_schedule());
     entry.prologue()?;
     entry.steps(steps)?;
     Ok(entry.finish())
@@ -80,7 +80,7 @@ pub(super) fn build_part<'p, M: Module>(
     entry.times = part.times.iter().copied().zip(params[2..].iter().copied()).collect();
     entry.round = part.rounds.map(|rounds| (params[2 + part.times.len()], rounds));
     entry.next_probe = part.next_probe;
-    entry.all_shares(part.tasks);
+    entry.own_ranges(part.tasks);
     entry.in_line(part.tasks)?;
     Ok(entry.finish())
 }
@@ -112,7 +112,7 @@ impl<'e, 'f, 'm, 'p, M: Module> Entry<'e, 'f, 'm, 'p, M> {
             run,
             worker,
             arena,
-            shares: HashMap::new(),
+            ranges: HashMap::new(),
             times: Vec::new(),
             round: None,
             calls: Calls::default(),
@@ -141,7 +141,7 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
         let (work, after) = (self.b.create_block(), self.b.create_block());
         self.b.ins().brif(prepared, after, &[], work, &[]);
         self.b.switch_to_block(work);
-        self.schedule(self.program.prologue_steps())?;
+        self.schedule(self.program.prologue_schedule())?;
         self.barrier();
         self.b.ins().jump(after, &[]);
         self.b.switch_to_block(after);
@@ -170,7 +170,7 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
             self.probe(word(self.program.leaves().len() + 1));
             self.next_probe = Some(0);
         }
-        self.schedule(self.program.schedule_steps())?;
+        self.schedule(self.program.step_schedule())?;
         self.barrier();
         self.probe_next();
         self.on_first_worker(|entry| {
@@ -181,7 +181,7 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
     }
 
     /// Tasks in their order, in parts where they are many.
-    fn schedule(&mut self, tasks: Steps<'p>) -> Result<(), Error> {
+    fn schedule(&mut self, tasks: Schedule<'p>) -> Result<(), Error> {
         match parts::divide(tasks)[..] {
             [all] => self.in_line(all),
             ref parts => {
@@ -192,7 +192,7 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
     }
 
     /// Calls a function that does these tasks.
-    fn part(&mut self, tasks: Steps<'p>) {
+    fn part(&mut self, tasks: Schedule<'p>) {
         let signature = calls::part_signature(self.assembly, self.times.len(), self.round.is_some());
         let name = format!("p{}", self.assembly.next_part());
         let id = self.assembly.declare(&name, Linkage::Local, &signature);
@@ -206,7 +206,7 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
         self.next_probe = self.next_probe.map(|number| number + word(tasks.count_leaves()));
     }
 
-    fn in_line(&mut self, tasks: Steps<'p>) -> Result<(), Error> {
+    fn in_line(&mut self, tasks: Schedule<'p>) -> Result<(), Error> {
         for task in tasks.tasks() {
             match task {
                 Task::Loop(inner, body) => {
@@ -237,8 +237,8 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
         self.call(self.assembly.imports.probe, &[self.run, self.worker, number]);
     }
 
-    fn time_loop(&mut self, inner: &TimeLoop, body: Steps<'p>) -> Result<(), Error> {
-        let count = inner.steps;
+    fn time_loop(&mut self, inner: &TimeLoop, body: Schedule<'p>) -> Result<(), Error> {
+        let count = inner.rounds;
         if count == 0 {
             return Ok(());
         }
@@ -277,7 +277,7 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
         };
         let extent = kernel.axes[axis.0 as usize];
         let grain = split.grain(kernel.is_vector_axis(axis), self.program.column_grain);
-        let (low, high) = self.share(extent, grain);
+        let (low, high) = self.own_range(extent, grain);
         let some = self.b.ins().icmp(IntCC::SignedLessThan, low, high);
         self.when(some, |entry| call(entry, low, high));
     }
@@ -442,28 +442,28 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
         pointer
     }
 
-    /// Computes the shares of all cut kernels once, before the loops.
-    fn all_shares(&mut self, tasks: Steps<'_>) {
+    /// Computes this worker's ranges of all cut kernels once, before the loops.
+    fn own_ranges(&mut self, tasks: Schedule<'_>) {
         for task in tasks.tasks() {
             match task {
                 Task::Kernel(kernel, split @ Split::Axis(axis)) => {
                     let grain = split.grain(kernel.is_vector_axis(axis), self.program.column_grain);
-                    self.share(kernel.axes[axis.0 as usize], grain);
+                    self.own_range(kernel.axes[axis.0 as usize], grain);
                 }
-                Task::Loop(_, body) => self.all_shares(body),
+                Task::Loop(_, body) => self.own_ranges(body),
                 _ => {}
             }
         }
     }
 
-    /// [`share`] of this worker.
-    fn share(&mut self, extent: usize, grain: usize) -> (Value, Value) {
-        if let Some(&known) = self.shares.get(&(extent, grain)) {
+    /// [`worker_range`] of this worker.
+    fn own_range(&mut self, extent: usize, grain: usize) -> (Value, Value) {
+        if let Some(&known) = self.ranges.get(&(extent, grain)) {
             return known;
         }
         let workers = self.program.workers;
         let ends = if workers == 1 {
-            let all = share(extent, 0, 1, grain);
+            let all = worker_range(extent, 0, 1, grain);
             (
                 self.b.ins().iconst(types::I64, all.start as i64),
                 self.b.ins().iconst(types::I64, all.end as i64),
@@ -473,11 +473,11 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
             let next = self.b.ins().iadd_imm_s(worker, 1);
             (self.start(worker, extent, grain), self.start(next, extent, grain))
         };
-        self.shares.insert((extent, grain), ends);
+        self.ranges.insert((extent, grain), ends);
         ends
     }
 
-    /// Where `worker`'s range begins, by the arithmetic of [`share`].
+    /// Where `worker`'s range begins, by the arithmetic of [`worker_range`].
     fn start(&mut self, worker: Value, extent: usize, grain: usize) -> Value {
         let units = extent.div_ceil(grain) as i64;
         let start = self.b.ins().imul_imm_s(worker, units);

@@ -45,7 +45,7 @@ pub(super) fn build<M: Module>(
         let inst = b.ins().call(random_key, &[params[0], number]);
         keys.insert(stream, b.inst_results(inst)[0]);
     }
-    let share = match call.split {
+    let own_range = match call.split {
         Split::Axis(axis) => Some((axis, params[2], params[3])),
         _ => None,
     };
@@ -66,7 +66,7 @@ pub(super) fn build<M: Module>(
         module: &mut *assembly.module,
         fma: assembly.fma,
         functions: Functions { log, pow },
-        share,
+        own_range,
     };
     call.kernel.body.iter().for_each(|stmt| builder.statement(stmt));
     builder.b.ins().return_(&[]);
@@ -85,8 +85,8 @@ impl KernelBuilder<'_, '_> {
     }
 
     fn for_loop(&mut self, inner: &For) {
-        let bounds = match self.share {
-            Some((axis, low, high)) if axis == inner.axis && inner.parallel => Bounds::Share(low, high),
+        let bounds = match self.own_range {
+            Some((axis, low, high)) if axis == inner.axis && inner.parallel => Bounds::Own(low, high),
             _ => Bounds::Fixed(0, self.extent(inner.axis)),
         };
         let outer = self.copies();
@@ -146,12 +146,12 @@ impl KernelBuilder<'_, '_> {
                 let middle = low + (high - low) / step * step;
                 (Bounds::Fixed(middle, high), Bounds::Fixed(low, middle))
             }
-            Bounds::Share(low, high) => {
+            Bounds::Own(low, high) => {
                 let length = self.b.ins().isub(high, low);
                 let mask = self.b.ins().iconst(types::I64, -step);
                 let whole = self.b.ins().band(length, mask);
                 let middle = self.b.ins().iadd(low, whole);
-                (Bounds::Share(middle, high), Bounds::Share(low, middle))
+                (Bounds::Own(middle, high), Bounds::Own(low, middle))
             }
         }
     }
@@ -167,7 +167,7 @@ impl KernelBuilder<'_, '_> {
             Bounds::Fixed(from, to) => {
                 (self.b.ins().iconst(types::I64, from), self.b.ins().iconst(types::I64, to), false)
             }
-            Bounds::Share(from, to) => (from, to, true),
+            Bounds::Own(from, to) => (from, to, true),
         };
         let rounds = Counted::begin(&mut self.b, from, to, guarded, &folds);
         let next = self.iteration(inner, rounds.index, &rounds.carried);

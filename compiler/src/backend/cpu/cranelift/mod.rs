@@ -58,7 +58,7 @@ pub fn compile_with_text(program: &Program, library: &Library) -> Result<Native,
     build(target::isa(&[]).map_err(Error::Unsupported)?, program, library, wanted)
 }
 
-/// [`compile`], with calls of [`Library::probe`] between the steps of the schedule; see [`abi`].
+/// [`compile`], with calls of [`Library::probe`] between the tasks of the schedule; see [`abi`].
 pub fn compile_with_probes(program: &Program, library: &Library) -> Result<Native, Error> {
     let wanted = Wanted { probes: true, ..Wanted::default() };
     build(target::isa(&[]).map_err(Error::Unsupported)?, program, library, wanted)

@@ -274,7 +274,7 @@ impl KernelBuilder<'_, '_> {
             Bounds::Fixed(from, to) => {
                 (self.b.ins().iconst(types::I64, from), self.b.ins().iconst(types::I64, to))
             }
-            Bounds::Share(from, to) => (from, to),
+            Bounds::Own(from, to) => (from, to),
         };
         let stored = self.stored(inner, bounds).unwrap_or(to);
         self.b.ins().store(flags, stored, at, frame.stored() as i32);
@@ -305,7 +305,7 @@ impl KernelBuilder<'_, '_> {
         if !matches!(bounds, Bounds::Fixed(..)) || !inner.body.iter().all(goes_on) {
             return None;
         }
-        let end = match self.share {
+        let end = match self.own_range {
             Some((axis, _, high)) if axis == around => high,
             _ => {
                 let end = self.extent(around);

@@ -42,8 +42,8 @@ use std::ops::Range;
 use std::ptr::null_mut;
 
 use lstmc_compiler::backend::cpu::abi::{self, Cut, GemmPlaces, GemmShape, PackShape};
-use lstmc_compiler::kernel::{Form, Format, Gemm, PANEL, Precision};
-use lstmc_compiler::plan::{Program, Split, Steps, Task, share};
+use lstmc_compiler::kernel::{Form, Format, Gemm, PANEL, Precision, chunk};
+use lstmc_compiler::plan::{Program, Schedule, Split, Task, worker_range};
 use lstmc_compiler::target::COLUMN_GRAIN;
 
 pub use distinct::distinct;
@@ -59,13 +59,13 @@ fn range(extent: usize, cut: Cut, by: Cut, worker: u32, workers: u32) -> Range<u
     match (cut, by) {
         (Cut::Whole, _) if worker == 0 => 0..extent,
         (Cut::Whole, _) => 0..0,
-        (Cut::AnyColumns, Cut::Columns) => share(extent, worker as usize, workers as usize, grain),
-        _ if cut == by => share(extent, worker as usize, workers as usize, grain),
+        (Cut::AnyColumns, Cut::Columns) => worker_range(extent, worker as usize, workers as usize, grain),
+        _ if cut == by => worker_range(extent, worker as usize, workers as usize, grain),
         (Cut::Rows | Cut::Columns | Cut::AnyColumns | Cut::Parts, _) => 0..extent,
     }
 }
 
-/// The worker's share of `C = op(A) @ op(B)` or `C += op(A) @ op(B)`; see [`lstmc_compiler::kernel::Gemm`].
+/// Computes the worker's range of `C = op(A) @ op(B)` or `C += op(A) @ op(B)`; see [`lstmc_compiler::kernel::Gemm`].
 ///
 /// # Safety
 /// The places must be valid for the elements that `shape` says, or null where they may be; C and the sums must overlap
@@ -86,15 +86,15 @@ pub unsafe extern "C" fn gemm(shape: *const GemmShape, places: *const GemmPlaces
     }
 }
 
-/// The worker's share of each part of a contraction, which is a product of its own.
+/// Computes the worker's parts of a contraction, or its range of all parts; each part is a product of its own.
 ///
 /// # Safety
 /// As [`gemm`].
 unsafe fn parts_on(isa: &'static Isa, shape: &GemmShape, places: &GemmPlaces, worker: u32, workers: u32) {
     let parts = range(shape.parts as usize, shape.cut, Cut::Parts, worker, workers);
-    for step in 0..parts.len() {
-        let part = parts.start + product::in_order(shape.from_end.is_on(), step, parts.len());
-        let deep = share(shape.k as usize, part, shape.parts as usize, PANEL);
+    for done in 0..parts.len() {
+        let part = parts.start + product::in_order(shape.from_end.is_on(), done, parts.len());
+        let deep = chunk(shape.k as usize, part, shape.parts as usize, PANEL);
         let places = GemmPlaces {
             a: places.a.wrapping_add(deep.start),
             b: places.b.wrapping_add(deep.start * shape.b_stride as usize),
@@ -107,7 +107,7 @@ unsafe fn parts_on(isa: &'static Isa, shape: &GemmShape, places: &GemmPlaces, wo
     }
 }
 
-/// The product of the first `count` rows of A; clears the worker's share of the rows of C that it leaves out.
+/// The product of the first `count` rows of A; clears the worker's range of the rows of C that it leaves out.
 ///
 /// # Safety
 /// As [`gemm`].
@@ -226,8 +226,8 @@ pub fn scratch_bytes(program: &Program) -> u64 {
         };
         (least..=rows).map(|rows| whole(&first(rows), split)).max().unwrap_or(0)
     };
-    fn largest(isa: &Isa, steps: Steps<'_>, of: &impl Fn(&Gemm, Split) -> usize) -> usize {
-        let each = steps.tasks().map(|task| match task {
+    fn largest(isa: &Isa, schedule: Schedule<'_>, of: &impl Fn(&Gemm, Split) -> usize) -> usize {
+        let each = schedule.tasks().map(|task| match task {
             Task::Gemm(gemm, split) => of(gemm, split),
             Task::Pack(pack, _) => packing::scratch(isa, pack.format, pack.k),
             Task::Scatter(scatter, _) => scatter::scratch(scatter),
@@ -237,16 +237,17 @@ pub fn scratch_bytes(program: &Program) -> u64 {
         });
         each.max().unwrap_or(0)
     }
-    let most = largest(isa, program.prologue_steps(), &of).max(largest(isa, program.schedule_steps(), &of));
+    let most = largest(isa, program.prologue_schedule(), &of).max(largest(isa, program.step_schedule(), &of));
     (scratch::taken(most) * program.workers) as u64
 }
 
-/// Multiplications and additions from which a product's columns are shared: a tenth of a millisecond of one worker.
+/// Multiplications and additions from which workers take a product's columns from each other: a tenth of a millisecond of
+/// one worker.
 const LEAST_WORK: u64 = 1 << 24;
 /// Whether workers take columns of such a product from each other; the same for all of them.
 fn steals(shape: &GemmShape, workers: u32) -> bool {
     let work = (u64::from(shape.m) * u64::from(shape.n)).saturating_mul(u64::from(shape.k));
-    // Everything has to be done in one pass over the columns, and nothing beforehand that all of a worker's columns share:
+    // Everything has to be done in one pass over the columns, and nothing beforehand that all of a worker's columns need:
     // packing A, or reading a long one once for B's transposed columns.
     let one_pass = shape.packed == abi::Packed::No
         && shape.precision == abi::Precision::F32
@@ -289,7 +290,7 @@ unsafe fn gemm_on(
     let operands = Operands::of(isa, precision);
     let (a_stride, c_stride) = (shape.a_stride as usize, shape.c_stride as usize);
     let (row, step) = if shape.form == abi::Form::TN { (1, a_stride) } else { (a_stride, 1) };
-    // SAFETY: all offsets stay inside the matrices, since the ranges stay inside their extents; a share of columns
+    // SAFETY: all offsets stay inside the matrices, since the ranges stay inside their extents; a range of columns
     // starts at a multiple of COLUMN_GRAIN, which is PANEL.
     let product = unsafe {
         Product {
@@ -349,7 +350,7 @@ fn from(at: *mut f32, first: usize) -> *mut f32 {
     if at.is_null() { at } else { at.wrapping_add(first) }
 }
 
-/// The worker's share of laying `op(B)` out in panels; see [`lstmc_compiler::kernel::Pack`].
+/// Lays the worker's columns of `op(B)` out in panels; see [`lstmc_compiler::kernel::Pack`].
 ///
 /// # Safety
 /// `b` must be valid for the elements that `shape` says and `to` for what
@@ -382,6 +383,6 @@ unsafe fn pack_on(isa: &Isa, shape: &PackShape, b: *const f32, to: *mut f32, wor
     };
     let format = Format::from(shape.format);
     let to = to.wrapping_add(at / PANEL * format.panel_len(k));
-    // SAFETY: a share starts at a panel.
+    // SAFETY: a worker's range starts at a panel.
     unsafe { packing::packed(isa, source, columns.len(), k, format, to) };
 }

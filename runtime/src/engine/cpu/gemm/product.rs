@@ -85,7 +85,7 @@ impl Right {
     }
 }
 
-/// One worker's share of a product, or all of it where workers take columns from each other.
+/// One worker's range of a product, or all of it where workers take columns from each other.
 pub struct Product {
     pub m: usize,
     pub n: usize,

@@ -21,7 +21,7 @@ struct Rows {
     columns: Range<usize>,
 }
 
-/// The worker's share of rows that go to a table by id; see [`lstmc_compiler::kernel::Scatter`].
+/// Adds or combines rows by id, in the worker's columns; see [`lstmc_compiler::kernel::Scatter`].
 ///
 /// # Safety
 /// `ids` must hold `count` numbers below `rows`, `g` and `table` be valid for the elements that `shape` says; otherwise

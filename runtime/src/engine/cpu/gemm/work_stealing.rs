@@ -14,7 +14,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use lstmc_compiler::kernel::PANEL;
-use lstmc_compiler::plan::share;
+use lstmc_compiler::plan::worker_range;
 
 /// Panels of the smallest blocks, at whose ends workers wait for each other: a tenth of a millisecond or less.
 const LEAST: usize = 4;
@@ -109,7 +109,7 @@ impl Taking<'_> {
             0 => Some(rest),
             1.. => None,
             _ => {
-                let all = share(self.n.div_ceil(PANEL), of, self.queues.0.len(), 1);
+                let all = worker_range(self.n.div_ceil(PANEL), of, self.queues.0.len(), 1);
                 Some(Rest { product: self.product, front: all.start as u16, back: all.end as u16 })
             }
         }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 
-/// Rounds of waiting in place, some hundreds of microseconds: longer than workers with equal shares differ, and than most
+/// Rounds of waiting in place, some hundreds of microseconds: longer than workers with equal work differ, and than most
 /// interrupts of one of them last. To wake a sleeper costs both of them more.
 const SPINS: u32 = 10_000;
 /// Rounds of letting others run before going to sleep.

@@ -8,7 +8,7 @@ use crate::backend::cpu::cranelift::{
     Native, compile, compile_with_probes, compile_with_text, supported, target,
 };
 use crate::kernel::Machine;
-use crate::plan::{Steps, Task};
+use crate::plan::{Schedule, Task};
 
 #[test]
 fn compiled_programs_move_between_threads() {
@@ -41,11 +41,11 @@ fn the_host_ends_a_run_early() {
 }
 
 /// The numbers of leaves as one run of the schedule passes them; `next` is that of the first.
-fn passed(steps: Steps<'_>, next: &mut u32) -> Vec<u32> {
+fn passed(schedule: Schedule<'_>, next: &mut u32) -> Vec<u32> {
     let mut numbers = Vec::new();
-    for task in steps.tasks() {
+    for task in schedule.tasks() {
         if let Task::Loop(inner, body) = task {
-            numbers.append(&mut passed(body, next).repeat(inner.steps));
+            numbers.append(&mut passed(body, next).repeat(inner.rounds));
         } else {
             numbers.push(*next);
             *next += 1;
@@ -60,7 +60,7 @@ fn each_worker_passes_each_probe_in_order() {
     for workers in 1..=2 {
         let program = plan(&module, workers);
         let mut count = 0;
-        let schedule = passed(program.schedule_steps(), &mut count);
+        let schedule = passed(program.step_schedule(), &mut count);
         assert_eq!(count as usize, program.leaves().len());
         assert_eq!(schedule.len(), program.leaves().iter().map(|leaf| leaf.rounds).sum::<usize>());
         let step = [&[count + 1], &schedule[..], &[count]].concat();

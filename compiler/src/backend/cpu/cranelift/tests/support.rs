@@ -10,12 +10,12 @@ use crate::backend::cpu::abi::{
     Run, ScatterShape,
 };
 use crate::backend::cpu::cranelift::{Native, Wanted, build, target};
-use crate::kernel::{Axis, BufferKind, Elem, Item, Machine, Module, PANEL, bf16_bits, bf16_value};
-use crate::plan::{Program, Split, Step, share};
+use crate::kernel::{Axis, BufferKind, Elem, Item, Machine, Module, PANEL, bf16_bits, bf16_value, chunk};
+use crate::plan::{Program, Scheduled, Split, worker_range};
 use crate::scalar;
 use crate::target::{ALIGNMENT, COLUMN_GRAIN};
 
-/// No two buffers overlap, each step is cut where it can be, and a barrier follows each step.
+/// No two buffers overlap, each item is cut where it can be, and a barrier follows each.
 pub fn plan(module: &Module, workers: usize) -> Program {
     let mut offsets = Vec::new();
     let mut end = 0;
@@ -23,7 +23,7 @@ pub fn plan(module: &Module, workers: usize) -> Program {
         offsets.push(end);
         end = (end + buffer.len() * 4).next_multiple_of(64);
     }
-    let (prologue, schedule) = (steps(&module.prologue), steps(&module.items));
+    let (prologue, schedule) = (scheduled(&module.prologue), scheduled(&module.items));
     Program {
         module: module.clone(),
         workers,
@@ -36,10 +36,10 @@ pub fn plan(module: &Module, workers: usize) -> Program {
     }
 }
 
-fn steps(items: &[Item]) -> Vec<Step> {
-    let step = |(index, item): (usize, &Item)| {
+fn scheduled(items: &[Item]) -> Vec<Scheduled> {
+    let item = |(index, item): (usize, &Item)| {
         let split = match item {
-            Item::Loop(inner) => return Step::Loop { index, body: steps(&inner.items) },
+            Item::Loop(inner) => return Scheduled::Loop { index, body: scheduled(&inner.items) },
             Item::Kernel(kernel) => {
                 let mut axes = (0..kernel.axes.len() as u32).map(Axis);
                 axes.find(|&axis| kernel.check_cut(axis).is_ok()).map_or(Split::Whole, Split::Axis)
@@ -49,9 +49,9 @@ fn steps(items: &[Item]) -> Vec<Step> {
             Item::Gemm(_) | Item::Pack(_) | Item::Scatter(_) => Split::Columns,
             Item::Distinct(_) => Split::Whole,
         };
-        Step::Item { index, split }
+        Scheduled::Item { index, split }
     };
-    items.iter().enumerate().flat_map(|item| [step(item), Step::Barrier]).collect()
+    items.iter().enumerate().flat_map(|each| [item(each), Scheduled::Barrier]).collect()
 }
 
 /// Bytes that are aligned as an arena must be.
@@ -177,8 +177,8 @@ fn ranges(m: u32, n: u32, cut: Cut, worker: u32, workers: u32) -> (Range<usize>,
     let (worker, workers) = (worker as usize, workers as usize);
     match cut {
         Cut::Whole | Cut::Parts => (0..m, 0..n),
-        Cut::Rows => (share(m, worker, workers, 1), 0..n),
-        Cut::Columns | Cut::AnyColumns => (0..m, share(n, worker, workers, COLUMN_GRAIN)),
+        Cut::Rows => (worker_range(m, worker, workers, 1), 0..n),
+        Cut::Columns | Cut::AnyColumns => (0..m, worker_range(n, worker, workers, COLUMN_GRAIN)),
     }
 }
 
@@ -198,9 +198,9 @@ unsafe extern "C" fn gemm(shape: *const GemmShape, places: *const GemmPlaces, wo
     let (shape, places) = unsafe { (*shape, *places) };
     let (k, parts) = (shape.k as usize, shape.parts as usize);
     let is_cut = shape.cut == Cut::Parts;
-    let own = if is_cut { share(parts, worker as usize, workers as usize, 1) } else { 0..parts };
+    let own = if is_cut { worker_range(parts, worker as usize, workers as usize, 1) } else { 0..parts };
     for part in own {
-        let deep = share(k, part, parts, PANEL);
+        let deep = chunk(k, part, parts, PANEL);
         let shape = GemmShape { k: deep.len() as u32, ..shape };
         let places = GemmPlaces {
             a: places.a.wrapping_add(deep.start),

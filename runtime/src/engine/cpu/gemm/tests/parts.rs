@@ -3,7 +3,7 @@
 use lstmc_compiler::backend::cpu::abi::{Cut::Parts, GemmShape};
 use lstmc_compiler::kernel::PANEL;
 use lstmc_compiler::kernel::Precision::F32;
-use lstmc_compiler::plan::share;
+use lstmc_compiler::kernel::chunk;
 
 use super::super::gemm;
 use super::{Case, Columns, NN, Rows, Whole, bits, places};
@@ -18,7 +18,7 @@ fn parts_are_products_of_their_own() {
         let (row, len) = (one.b_stride as usize, c.len());
         let mut expected = vec![];
         for part in 0..parts {
-            let deep = share(k, part, parts, PANEL);
+            let deep = chunk(k, part, parts, PANEL);
             let shape = GemmShape { k: deep.len() as u32, ..one };
             let mut c = c.clone();
             let places = places(&a[deep.start..], &b[row * deep.start..], &mut c);
