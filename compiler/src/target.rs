@@ -143,8 +143,8 @@ pub struct Alternate {
 pub struct Memory {
     /// Buffers start at multiples of this many bytes.
     pub alignment: usize,
-    /// Buffers of up to so many bytes keep their place for [`Memory::rest`] items after the last that touches them: what comes
-    /// to lie there at once would have to wait until every worker is through with them, at a barrier that nothing else needs.
+    /// Buffers of up to so many bytes keep their place for [`Memory::rest`] items after the last that touches them: to use it
+    /// again at once would take a barrier that nothing else needs.
     pub small: usize,
     pub rest: usize,
 }
@@ -152,7 +152,7 @@ pub struct Memory {
 /// How items are cut among workers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Partition {
-    /// So many iterations for each worker are even enough, whatever the remainder.
+    /// With so many iterations for each worker any cut is even enough, whatever the remainder.
     pub many_each: usize,
     /// Beyond this size in bytes a weight that every worker reads whole no longer fits the caches beside the rest.
     pub shared_weight: usize,

@@ -55,7 +55,7 @@ impl Feed {
         sum as f64 / steps.max(1) as f64
     }
 
-    /// The sum of the steps' mean losses since it was last asked for.
+    /// The sum of the steps' mean losses since the last call.
     pub fn take_loss(&mut self) -> f64 {
         std::mem::take(&mut self.loss)
     }
@@ -77,7 +77,7 @@ impl Driver for Feed {
         self.done += 1;
         let loss = f64::from(outputs.loss()?);
         self.loss += loss;
-        // The arithmetic of infinities and of what is not a number takes another time.
+        // Arithmetic on infinities and NaN takes another time than what is to be measured.
         if loss.is_finite() {
             return Ok(());
         }

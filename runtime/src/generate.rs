@@ -19,8 +19,8 @@ pub struct Request<'a> {
     pub reserve: usize,
 }
 
-/// Reads the prompt from fresh recurrent state, then calls `write` with each new token, until there are as many as asked
-/// for or the monitor says stop. Returns how many there are.
+/// Reads the prompt from fresh recurrent state, then calls `write` with each new token, until there are
+/// `length` or the monitor says stop. Returns how many there are.
 ///
 /// # Errors
 /// [`Error::ShortPrompt`]; what `write` returns.

@@ -30,7 +30,7 @@ fn orthogonal(shape: &[usize], gain: f64, random: Random) -> Vec<f32> {
         [rows, columns] => (*rows, *columns),
         _ => (1, shape.iter().product()),
     };
-    // The vectors to be made orthonormal lie one after the other, whichever way the matrix has them.
+    // The vectors to be made orthonormal lie one after the other, be they the matrix's rows or its columns.
     let (count, len) = (rows.min(columns), rows.max(columns));
     let mut vectors: Vec<f64> = (0..(count * len) as u64).map(|i| random.normal(i)).collect();
     orthonormalise(&mut vectors, len);

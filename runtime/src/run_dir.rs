@@ -280,8 +280,8 @@ impl RunDir {
         }
     }
 
-    /// The newest checkpoint and its file, of a run that may be being trained: one that is replaced while we look is no
-    /// longer the newest.
+    /// The newest checkpoint and its file, of a run that may be being trained. If the file is replaced meanwhile, the
+    /// next newest is read.
     ///
     /// # Errors
     /// As [`RunDir::latest`] and [`Checkpoint::read`].

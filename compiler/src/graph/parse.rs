@@ -264,7 +264,7 @@ fn operation(name: &str, line: &mut Line<'_>) -> Result<Op, String> {
 #[derive(Clone, Debug, PartialEq)]
 enum Token<'a> {
     Word(&'a str),
-    /// Digits with what may follow them in a number; read as a size or a real where one is asked for.
+    /// Digits with what may follow them in a number; read as a size or a real, whichever is expected.
     Number(&'a str),
     Value(u32),
     Text(String),

@@ -1,4 +1,4 @@
-//! Rewriting: a copy of a graph in which a pass replaces the nodes that it knows better.
+//! Rewriting: a copy of a graph in which a pass replaces some nodes.
 
 use super::{Builder, Graph, Loop, Node, Op, Sliced, Value};
 
@@ -9,7 +9,7 @@ pub struct Rewriter<'a> {
     map: Vec<Option<Value>>,
 }
 
-/// A pass's say on each node, in order, loop bodies included (a loop is offered before its body).
+/// A pass as a function of one node. It is called for all in order, loop bodies included (for a loop before its body).
 pub trait Rewrite {
     /// The node's results in the new graph, or `None` to have it copied.
     fn node(&mut self, rewriter: &mut Rewriter, node: &Node) -> Option<Vec<Value>>;
@@ -57,7 +57,7 @@ impl<'a> Rewriter<'a> {
         values.iter().map(|&value| self.get(value)).collect()
     }
 
-    /// Copies `nodes`, with `pass` having its say.
+    /// Copies `nodes`, but for those that `pass` replaces.
     pub fn nodes(&mut self, nodes: &[Node], pass: &mut impl Rewrite) {
         for node in nodes {
             let results = match pass.node(self, node) {
@@ -118,7 +118,7 @@ impl<'a> Rewriter<'a> {
     }
 }
 
-/// A copy of `graph` with `pass` having its say on every node.
+/// A copy of `graph` but for the nodes that `pass` replaces.
 pub fn rewrite(graph: &Graph, pass: &mut impl Rewrite) -> Graph {
     let mut rewriter = Rewriter::new(graph);
     rewriter.nodes(&graph.body, pass);

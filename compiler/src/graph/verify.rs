@@ -301,7 +301,7 @@ fn over_time(rounds: usize, ty: &Type) -> Type {
 }
 
 /// Whether a buffer of this type, in eight bytes an element, can be addressed at all; later stages multiply sizes
-/// without asking again. An axis of length 0 counts as 1, since its siblings are multiplied too.
+/// without checking again. An axis of length 0 counts as 1, since its siblings are multiplied too.
 fn fits(ty: &Type) -> bool {
     let len = ty.shape.iter().try_fold(8_usize, |len, &size| len.checked_mul(size.max(1)));
     len.is_some_and(|bytes| isize::try_from(bytes).is_ok())

@@ -131,7 +131,7 @@ pub fn int8_scale(most: f32) -> f32 {
 /// [`Format::Int8`] of a number: rounded to nearest, ties to even.
 #[inline(always)]
 pub fn int8_bits(x: f32, scale: f32) -> i8 {
-    // Next to this number the whole numbers are all that there is: adding it rounds.
+    // Around this number an f32 has no fraction, so adding it rounds.
     const WHOLE: f32 = 12_582_912.0;
     if scale == 0.0 { 0 } else { ((x / scale + WHOLE) - WHOLE) as i8 }
 }

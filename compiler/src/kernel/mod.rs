@@ -194,8 +194,8 @@ pub enum Expr {
 ///
 /// With [`Precision::Tf32`] the machine may round the elements of A and B to 10 bits of fraction; the interpreter does not.
 /// With [`Precision::Bf16`] the elements of A and B are rounded to [`Format::Bf16`] first. A product of two such numbers
-/// is an `f32`, and sums are `f32`; in what order they are added up, and whether subnormal sums are kept, is the
-/// machine's affair, so that results agree between machines within the rounding of `f32` sums only.
+/// is an `f32`, and sums are `f32`. The order in which they are added up, and whether subnormal sums are kept,
+/// differ between machines, and so do results, by no more than the rounding of `f32` sums.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gemm {
     pub form: Form,
@@ -207,8 +207,8 @@ pub struct Gemm {
     pub b: Matrix,
     pub c: Matrix,
     pub accumulate: bool,
-    /// Where it lies how many rows of A, as they lie in memory, there are to multiply; `m` (NN, NT) or `k` (TN) if that is
-    /// less, or if there is no such place. The rows after them count as zeros, whatever they hold, and those of B too
+    /// Where the number lies of how many rows of A, as they lie in memory, are multiplied: all `m` (NN, NT) or `k` (TN) if
+    /// there are no more, or if this is none. The rows after them count as zeros, whatever they hold, and those of B too
     /// where they are summed over.
     pub prefix: Option<Address>,
     /// [`Rounds::All`] outside time loops, and of a product with `prefix` or sums beside C.
@@ -252,7 +252,7 @@ pub enum Rounds {
     All,
     /// All but the first, in which A is zero: without looking at A or B, C becomes zero, or stays as it is if it is added to.
     AfterFirst,
-    /// All but the last, after which nobody reads C: it stays as it is.
+    /// All but the last, after which C is not read: it stays as it is.
     BeforeLast,
 }
 
@@ -376,7 +376,7 @@ pub struct Distinct {
     pub distinct: BufferId,
     /// `[]`: how many distinct ids there are.
     pub count: BufferId,
-    /// `[rows]` each: the place of each row's id among the distinct ones, and whether it is there, where that is asked for.
+    /// `[rows]` each: the place of each row's id among the distinct ones, and whether it is there, if these are wanted.
     pub inverse: Option<[BufferId; 2]>,
 }
 

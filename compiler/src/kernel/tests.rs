@@ -421,7 +421,7 @@ fn verify_wants_products_that_leave_out_a_round_in_loops() {
     let nn = "gemm nn 2x8x6: %9 + 16*t0 stride 8 = %11 stride 6 @ packed %10 stride 8";
     rejects(nn, &format!("{nn} prefix %17 after first"), "makes more than C");
     rejects(nn, &format!("{nn} squares %20 after first"), "makes more than C");
-    // After the loop nobody knows what C holds.
+    // After the loop C is undefined.
     rejects(nn, &format!("{nn} before last"), "\"tape\" is read before it is written");
 }
 

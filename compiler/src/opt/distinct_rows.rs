@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Of a table of few rows all are multiplied: `take(matmul_nn(table, w), ids)`. Where the graph is run often with the same
-//! parameters, as to write a long text, that product is the same each time, and few rows are those of a table that all runs
-//! together look up about once each. Then a word takes no product, and `w` is not read again.
+//! parameters, as to write a long text, that product is the same each time, so a table may have about as many rows as all
+//! runs together look up. Then a word takes no product, and `w` is not read again.
 //!
 //! Assumes a forward graph, hoisted, so that lookups and products of all steps stand outside loops; before `gradients`, so
 //! that the gradients of `w` and of the table are products of as few rows. A row that something else reads as well stays
@@ -21,7 +21,7 @@ use crate::graph::rewrite::{Rewriter, rewrite};
 use crate::graph::{Form, Graph, InputRole, Node, Op, Value};
 use crate::target::{self, Target};
 
-/// What stands for the rows that were looked up.
+/// What replaces the rows that were looked up.
 #[derive(Clone, Copy)]
 struct Distinct {
     /// A row for each id that there is.

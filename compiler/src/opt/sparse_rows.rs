@@ -138,7 +138,7 @@ enum Part {
 }
 
 impl Root {
-    /// The gradient that `node` gives, if it is one of which the whole table can be spared.
+    /// The gradient that `node` gives, if its whole table need not be computed.
     fn of(around: &Around, node: &Node) -> Option<Self> {
         let Op::Scatter { rows } = node.op else { return None };
         if rows < around.worthwhile * around.graph.ty(node.args[0]).len() {

@@ -58,15 +58,15 @@ pub enum Split {
     Rows,
     /// Columns: of C (gemm), of B (pack), of the table (scatter).
     Columns,
-    /// Columns of C, which workers may take from each other: who has computed which is known when all are done.
+    /// Columns of C, which workers may take from each other (work stealing): who computes a column is decided at run time.
     AnyColumns,
     /// Parts of a product's contraction.
     Parts,
 }
 
 impl Split {
-    /// The grain of [`worker_range`] for this cut, in a program whose columns are cut at `column_grain`. A vector axis is cut as
-    /// columns are, any other axis anywhere.
+    /// The grain of [`worker_range`] for this cut, in a program whose columns are cut at `column_grain`. A vector axis
+    /// is cut as columns are, any other axis anywhere.
     pub fn grain(self, vector_axis: bool, column_grain: usize) -> usize {
         match self {
             Split::Columns | Split::AnyColumns => column_grain,

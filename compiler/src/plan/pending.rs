@@ -35,7 +35,7 @@ impl Touch {
         if self.start != later.start || (own.time, own.size) != (other.time, other.size) {
             return false;
         }
-        // So many rounds later the other one comes to this part.
+        // Round `t` touches part `first + t`, so the later access comes to the earlier one's part `own - other` rounds on.
         let (own, other) = if reverse { (other, own) } else { (own, other) };
         if self.earlier_round { own.first <= other.first } else { own.first != other.first }
     }

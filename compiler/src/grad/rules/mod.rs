@@ -1,4 +1,4 @@
-//! The rules: what each operation hands from its result's adjoint to its operands'.
+//! The rules: the adjoints of each operation's operands, from that of its result.
 
 mod lookup;
 mod map;

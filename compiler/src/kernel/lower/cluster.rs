@@ -38,8 +38,8 @@ pub(super) struct Clusters<'g> {
 /// What runs as one.
 pub(super) enum Group<'g> {
     Nest(Nest),
-    /// A node that stands alone: a product, a scatter, a column reduction, a concatenation of values that nobody writes in
-    /// place.
+    /// A node that stands alone: a product, a scatter, a column reduction, a concatenation of values that are not
+    /// written in place.
     Single(&'g Node),
     Loop(&'g Loop, Box<Clusters<'g>>),
 }

@@ -8,10 +8,10 @@ use super::view::{View, only_adds_ones};
 use crate::graph::{Op, Value};
 use crate::kernel::{Buffer, BufferId, BufferKind, Time};
 
-/// Homes stay what they are once the tasks that write them are laid out; copies come as their tasks are passed.
+/// Homes do not change any more once the tasks that write them are laid out; copies are added in the order of their tasks.
 #[derive(Default)]
 pub(super) struct Homes {
-    /// The first is the one that is read; all are written.
+    /// All homes of a value are written, the first one is read.
     homes: HashMap<Value, Vec<View>>,
     copies: HashMap<Value, View>,
     /// The source of each sliced loop parameter, and the loop's variable.
@@ -46,7 +46,7 @@ impl Homes {
         self.slices.insert(param, (source, time));
     }
 
-    /// What a loop's parameter is a round's part of, and the loop's variable.
+    /// The value that a loop's parameter is a slice of, and the loop's variable.
     pub fn source_of(&self, param: Value) -> Option<(Value, Time)> {
         self.slices.get(&param).copied()
     }

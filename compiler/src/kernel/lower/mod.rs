@@ -1,7 +1,7 @@
-//! From an optimised graph to kernels: fusion, and a buffer for what goes through memory. What a target makes of the result is
-//! the affair of [`super::passes`].
+//! From an optimised graph to kernels: fusion, and a buffer for what goes through memory. [`super::passes`] then
+//! do what a target needs.
 //!
-//! Each stage hands a value on and is not come back to:
+//! The stages run once, in this order:
 //!
 //! | stage | gives |
 //! |---|---|
@@ -11,7 +11,7 @@
 //! | `place`, by `rounds` and `library` | buffers, where values lie in them (`homes`), and tasks in order (`storage`) |
 //! | `emit`, by `nest`, `column_passes`, `reuse` and `builder` | for each task an item: a value with no home is computed where it is read |
 //!
-//! Of a target it asks the limits of fusion only, see [`Fusion`].
+//! All that depends on the target here are the limits of fusion, see [`Fusion`].
 
 mod builder;
 mod cluster;

@@ -21,7 +21,7 @@ pub(super) fn nest(memory: Memory, nest: &Nest) -> Kernel {
     let row: Vec<At> = row_axes.iter().map(|&axis| At::axis(axis)).collect();
     let reused = reuse::choose(memory, nest, &passes);
     if !reused.is_empty() {
-        // What is left in the result's place may lie over what the rows' own values read.
+        // What is stored early in the result's place may overwrite what the rows' own values read.
         passes.known_at_once.iter().for_each(|&value| _ = builder.value(value, &row));
     }
     let mut early = vec![];

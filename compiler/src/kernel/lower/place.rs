@@ -87,7 +87,7 @@ fn goes_through_memory(facts: &Facts, clusters: &Clusters, value: Value, group: 
     })
 }
 
-/// Gives the graph's outputs their places, and returns the copies into those that nobody writes in place.
+/// Gives the graph's outputs their places, and returns the copies into those that are not written in place.
 fn outputs(storage: &mut Storage, clusters: &Clusters) -> Vec<LastCopy> {
     let facts = storage.facts;
     let inputs: HashMap<&str, Value> =
@@ -178,7 +178,7 @@ fn pieces(storage: &Storage, node: &Node, axis: usize, place: usize) -> Vec<View
     storage.homes.of(node.result()).iter().map(|home| home.slice(axis, start, len)).collect()
 }
 
-/// Copies for what a concatenation joins and nobody writes in place.
+/// Copies of a concatenation's operands that are not written in place.
 fn join<'a>(
     storage: &mut Storage<'a>,
     node: &'a Node,
@@ -268,9 +268,9 @@ fn write_to(
 
 /// Where a carried value lies.
 struct Carry {
-    /// In a round, as it was handed on.
+    /// What a round reads.
     before: View,
-    /// In a round, as it is handed on.
+    /// What a round writes, for the next one to read.
     after: View,
     /// Before the first round.
     first: View,
@@ -278,12 +278,12 @@ struct Carry {
     last: View,
 }
 
-/// A carried value in all rounds, one after the other, with one more than the loop has.
+/// A carried value's history: before the first round and after each, one after the other.
 struct History {
     all: View,
-    /// What the rounds find.
+    /// What the rounds read.
     read: View,
-    /// What they leave.
+    /// What they write.
     written: View,
     first: usize,
     last: usize,

@@ -1,7 +1,8 @@
-//! Who reads what: through operations that no group computes, each of which is computed where it is read.
+//! Which groups read which values. A value that no group computes is computed where it is read, so that who reads it reads
+//! what it is computed from.
 //!
-//! An index that grows with the region's schedule, in its order, so that nothing is searched for: what a value that no group
-//! computes is computed from is known from its operands.
+//! The index grows with the region's schedule, in its order: a value's sources follow from those of its operands, and
+//! nothing is searched for.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;

@@ -1,4 +1,4 @@
-//! Values that one pass over a nest's columns computes at a price and a later one wants again, such as the exponentials
+//! Values that one pass over a nest's columns computes at some cost and a later one needs again, such as the exponentials
 //! of a softmax, which are summed first and then divided. The storage of the nest's output is reused for them.
 //!
 //! It is free until the last pass stores the output, each element of which needs the value at its own position only.

@@ -1,5 +1,5 @@
-//! Products in time loops that have nothing to multiply in one of the rounds: in the first one, where a state that starts at
-//! zero is what they multiply, or in the last one, where nobody reads any more what they hand to the next.
+//! Products in time loops that one round can leave out: the first, where they multiply a state that starts at zero, or the
+//! last, where no round follows that reads their result.
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,7 +14,7 @@ pub(super) fn idle_rounds(facts: &Facts, inner: &Loop) -> HashMap<Value, Rounds>
     let mut found = HashMap::new();
     for node in inner.body.iter().filter(|node| matches!(node.op, Op::MatMul(_))) {
         let rounds = match inits.get(&node.args[0]) {
-            // In a loop of one round nobody has written before what is left out.
+            // In a loop of one round the result would never be written.
             _ if !needed.contains(&node.result()) && inner.rounds > 1 => Rounds::BeforeLast,
             Some(&init) if is_zero(facts, init) => Rounds::AfterFirst,
             _ => continue,

@@ -3,8 +3,8 @@
 //! A product of one row reads its right side in the order in which it lies, at the speed of memory. A loop nest with its
 //! columns in parallel would read a few columns of every row, then the next few.
 //!
-//! Assumes nests as lowering has made them, before `collapse`: with one loop for each axis. Leaves no kernel that does nothing but sum a large matrix in memory down its columns. In
-//! which order such a product adds up differs from that of the nest.
+//! Assumes nests as lowering has made them, before `collapse`: with one loop for each axis. Leaves no kernel that does
+//! nothing but sum a large matrix in memory down its columns. The product adds up in another order than the nest.
 
 use std::collections::HashMap;
 

@@ -13,7 +13,7 @@ use crate::kernel::{
 use crate::scalar::Scalar;
 use crate::target::{FusedSums, Target};
 
-/// The module with the sums that products can make made by them.
+/// The module with sums moved into the products that can make them.
 pub fn fused_sums(mut module: Module, target: &Target) -> Module {
     let Some(worth) = &target.fused_sums else { return module };
     squares(&mut module, worth);
@@ -95,8 +95,8 @@ fn remove(items: &mut Vec<Item>, gone: &HashSet<usize>) {
     items.retain(|_| place.next().is_none_or(|place| !gone.contains(&place)));
 }
 
-/// Gives column sums, which are the products by a row of ones, to products of the same right side. A row of ones that nobody
-/// reads then is not filled.
+/// Gives column sums, which are the products by a row of ones, to products of the same right side. A row of ones that is
+/// not read any more is not filled.
 fn column_sums(module: &mut Module, worth: &FusedSums) {
     let touched = Touched::of(&module.items);
     let ones = rows_of_ones(module, &touched);
@@ -192,8 +192,8 @@ struct Sums {
 }
 
 impl Sums {
-    /// The sums of columns of the right side of `gemm`, which is item `host`, while that holds the same and before anybody
-    /// reads them.
+    /// The sums of columns of the right side of `gemm`, which is item `host`: those of the same contents, and not read before
+    /// `host`.
     fn of_right(&self, module: &Module, host: usize, gemm: &Gemm) -> Vec<Sum> {
         let own = |id: BufferId, len: usize| {
             let buffer = module.buffer(id);

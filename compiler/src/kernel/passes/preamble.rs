@@ -1,4 +1,4 @@
-//! What every step of a run would compute alike is computed once, before the steps.
+//! What is the same in every step of a run is computed once before the steps, in the prologue.
 
 use std::collections::{HashMap, HashSet};
 

@@ -16,7 +16,7 @@ pub fn prepack(mut module: Module, format: Format, target: &Target) -> Module {
     constants.extend(module.prologue.iter().flat_map(Item::stored));
     let (many_rows, few_rows) = (worth.many_rows, target.few_rows);
     let mut packing = Packing { constants, format, many_rows, few_rows, buffers: &mut module.buffers };
-    // What is computed once is so by rounded weights too.
+    // The prologue's own products multiply by rounded weights too.
     let mut packs = Packs::default();
     if format != Format::F32 {
         packing.constant(&mut module.prologue, 1, &mut packs);

@@ -6,8 +6,8 @@
 //! multiplies those rows by elements of A that it has computed itself, where they are computed one by one, so that it need
 //! not wait for the others. What reads the result adds up the parts, in order: it never lies in memory as such.
 //!
-//! In a time loop the parts of each round have a place of their own: nobody waits until all have read what another round has
-//! left.
+//! In a time loop each round has a place of its own for its parts, so that no worker waits until the others have read those
+//! of the round before.
 
 use std::collections::{HashMap, HashSet};
 
@@ -28,7 +28,7 @@ pub fn split_k(mut module: Module, target: &Target) -> Module {
         let rounds = own.around.map(|(_, rounds)| rounds);
         buffer.shape =
             rounds.into_iter().chain([own.parts]).chain(std::mem::take(&mut buffer.shape)).collect();
-        // What the product is called where it lies whole.
+        // A result that is not in parts is named after the product.
         buffer.name = buffer.name.replacen("matmul_nn", "parts", 1);
     }
     rewrite(&mut module.items, &parted, worth.parts);

@@ -11,8 +11,8 @@ pub(super) struct Unknown {
 /// Candidates that one question may try. Strides of row-major arrays need a handful.
 const BUDGET: usize = 10_000;
 
-/// Whether the unknowns can add up to `target`. A question that exceeds its budget is answered with no: the caller
-/// then knows nothing, and the interpreters are left to find the fault.
+/// Whether the unknowns can add up to `target`. Beyond the budget the answer is no: the caller then
+/// misses a fault, which is left to the interpreters to find.
 pub(super) fn can_reach(unknowns: &[Unknown], target: i64) -> bool {
     let mut unknowns: Vec<Unknown> = unknowns.iter().copied().filter(|u| u.coefficient != 0).collect();
     if unknowns.iter().any(|u| u.low > u.high) {

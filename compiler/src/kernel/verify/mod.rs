@@ -108,7 +108,7 @@ impl<'m> Verifier<'m> {
         Ok(())
     }
 
-    /// After a loop nobody knows what lies where a product of its last round would have written.
+    /// After a loop, what a product that leaves out the last round would have written in it is undefined.
     fn leave_out(&mut self, gemm: &Gemm, inner: &TimeLoop) {
         let time = Index::Time(inner.time);
         let apart = stride_of(&gemm.c.at.terms, time);
@@ -116,7 +116,7 @@ impl<'m> Verifier<'m> {
             self.written[gemm.c.at.buffer.0 as usize] = false;
             return;
         }
-        // What the other rounds wrote is there.
+        // What it wrote in the other rounds is defined.
         let mut last = gemm.c.clone();
         last.at.offset += apart * if inner.reverse { 0 } else { inner.rounds.saturating_sub(1) };
         last.at.terms.retain(|&(index, _)| index != time);

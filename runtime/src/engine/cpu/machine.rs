@@ -9,7 +9,7 @@ use crate::engine::cpu::workers::{self, Barrier};
 /// Seconds that one round should last at least.
 const ROUND_SECONDS: f64 = 0.005;
 
-/// Floating-point operations a second of `threads` cores: f32 multiply-adds that wait for nothing.
+/// Floating-point operations a second of `threads` cores: f32 multiply-adds that do not depend on each other.
 pub fn peak(threads: u32, rounds: usize) -> f64 {
     f64::from(threads) * PEAK_FLOP as f64 / seconds(threads, rounds, &|_| multiply_add())
 }

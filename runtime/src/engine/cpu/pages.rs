@@ -15,7 +15,7 @@ pub struct Pages {
     map: MmapMut,
     /// Where the block begins in the map.
     start: usize,
-    /// Bytes that were asked for.
+    /// Bytes requested.
     len: usize,
 }
 

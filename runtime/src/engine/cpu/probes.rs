@@ -12,7 +12,7 @@ struct Line([AtomicU64; LINE]);
 
 const LINE: usize = 16;
 
-/// Where each worker notes how long what it has done took.
+/// The time that each worker has spent in each part of the schedule.
 ///
 /// A worker touches its own counters only, so they are atomic for the compiler's sake and not ordered.
 pub struct Probes {
@@ -40,12 +40,12 @@ impl Probes {
         Self { started: Instant::now(), workers: (0..program.workers).map(|_| lines()).collect(), numbers }
     }
 
-    /// What comes next on this worker is timed from now on.
+    /// Starts this worker's clock.
     pub fn begin(&self, worker: u32) {
         self.begin_at(worker, self.now());
     }
 
-    /// What this worker has done since its last probe has the number `number`.
+    /// Adds the time since this worker's last probe to part `number`.
     pub fn record(&self, worker: u32, number: u32) {
         self.record_at(worker, number, self.now());
     }
@@ -67,7 +67,7 @@ impl Probes {
         Spent { leaves: (0..leaves).map(of).collect(), end: of(leaves), host: of(leaves + 1) }
     }
 
-    /// Nanoseconds since some moment.
+    /// Nanoseconds since a fixed moment.
     fn now(&self) -> u64 {
         self.started.elapsed().as_nanos() as u64
     }

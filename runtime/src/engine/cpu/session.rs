@@ -1,8 +1,8 @@
 //! Running compiled code: its memory, its workers, and the host's part of each step.
 //!
-//! Compiled code calls back at the start and the end of every step (see [`lstmc_compiler::backend::cpu::abi`]); a [`Driver`]
-//! is what it then finds, called by one worker while the others wait. Neither a panic nor an error crosses the compiled frame: both end the loop at the next step's
-//! start and come out of [`Engine::run`].
+//! Compiled code calls back at the start and the end of every step (see [`lstmc_compiler::backend::cpu::abi`]); the callbacks
+//! call a [`Driver`], on one worker while the others wait. Neither a panic nor an error crosses the compiled frame: both end
+//! the loop at the next step's start and come out of [`Engine::run`].
 
 use std::any::Any;
 use std::borrow::Cow;

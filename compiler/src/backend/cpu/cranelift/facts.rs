@@ -1,4 +1,4 @@
-//! What a kernel's statements say before code is generated for them.
+//! Facts about a kernel that are collected before its code is generated.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
@@ -43,7 +43,7 @@ pub(super) fn constants(stmts: &[Stmt]) -> HashMap<Var, f32> {
     found
 }
 
-/// The buffers among those that this kernel reads whose bytes no store of it reaches, under any name.
+/// The buffers that this kernel reads and whose bytes it does not write, through this buffer or another in the same place.
 pub(super) fn readonly(program: &Program, kernel: &Kernel) -> HashSet<BufferId> {
     let range = |id: BufferId| {
         let start = program.offsets[id.0 as usize];

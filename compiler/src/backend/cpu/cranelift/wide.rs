@@ -60,7 +60,7 @@ enum Parameter<'k> {
     FlatIndex(usize, &'k [(Index, usize)]),
 }
 
-/// There is something in the loop that a body cannot say: the loop stays with Cranelift.
+/// The loop has something that a [`Body`] has no operation for: Cranelift compiles it.
 struct Unsupported;
 
 impl<'k> Wide<'k> {

@@ -303,7 +303,7 @@ impl Assembler {
         }
     }
 
-    /// Asks for a cache line that is going to be written. The address need not exist.
+    /// Prefetches a cache line that is going to be written. The address need not exist.
     pub fn prefetch_for_writing(&mut self, at: Memory) {
         let (index, base) = extensions(Source::Memory(at));
         self.bytes.extend([0x40 | u8::from(index) << 1 | u8::from(base), 0x0f, 0x0d]);

@@ -1,5 +1,5 @@
-//! Machine code as text, for people. It is read from the bytes by a library that knows nothing of who wrote them, so that it
-//! shows what the processor will do.
+//! Machine code as text, for people. Another library than wrote the bytes decodes them, so that the text shows what the
+//! processor will do.
 
 use iced_x86::{Decoder, DecoderOptions, Formatter, GasFormatter};
 

@@ -145,7 +145,7 @@ impl Emitter<'_> {
         self.a.ret();
     }
 
-    /// Every total starts as what changes nothing.
+    /// Every total starts as its fold's neutral element.
     fn totals(&mut self) {
         for copy in 0..self.copies {
             for (fold, &(kind, _)) in self.body.folds.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! What a loop's function and its caller hand each other.
+//! The frame: memory in which a loop's function finds its operands and leaves its results.
 
 use super::body::Body;
 use super::instructions::Width;

@@ -1,15 +1,15 @@
-//! Cache lines, and asking for them.
+//! Cache lines, and prefetching.
 
 /// Elements of a cache line.
 pub const LINE: usize = 16;
 
-/// How far ahead to ask for lines of rows that are read one after the other and lie so many elements `apart`: a row, or as
-/// many as take the time of a cache that is slow to answer.
+/// How many elements ahead to prefetch in rows that are read one after the other and lie so many elements `apart`: a row, or
+/// as many as cover the latency of a slow cache.
 pub fn far_enough(apart: usize) -> usize {
     apart.max(512)
 }
 
-/// Asks for the cache line at `at`, which need not exist, where the architecture can be asked.
+/// Prefetches the cache line at `at`, which need not exist, where the architecture has an instruction for that.
 #[inline(always)]
 pub fn prefetch(at: *const f32) {
     #[cfg(target_arch = "x86_64")]

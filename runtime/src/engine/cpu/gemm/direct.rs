@@ -43,7 +43,7 @@ pub unsafe fn run<const FUSED: bool>(p: &Product, b: *const f32, apart: usize) {
 /// or from the last.
 #[inline(always)]
 unsafe fn sum_rows<const FUSED: bool>(p: &Product, width: usize, b: *const f32, apart: usize, c: *mut f32) {
-    // A row that was read a moment ago need not be asked for.
+    // A row that was just read need not be prefetched.
     let ahead = if p.from_end { 0 } else { far_enough(apart) };
     let mut sums = Sums([0.0; SUMS]);
     let sums = &mut sums.0[..p.m * width];
@@ -68,7 +68,7 @@ unsafe fn sum_rows<const FUSED: bool>(p: &Product, width: usize, b: *const f32, 
     }
 }
 
-/// `sums += a * b`, where `b` is a row of B; asks for what lies `ahead` of it.
+/// `sums += a * b`, where `b` is a row of B; prefetches what lies `ahead` of it.
 ///
 /// # Safety
 /// The row has as many elements here as there are sums.

@@ -14,7 +14,7 @@ pub const MAX_ROWS: usize = 4;
 /// Partial sums of a sum: four of the widest vectors, so that no addition waits for the one before.
 pub const PARTIAL_SUMS: usize = 64;
 
-/// Elements of B that are asked for before they are read.
+/// How many elements ahead B is prefetched.
 const AHEAD: usize = 512;
 
 /// The body of [`super::micro::Isa::dots`]: computes `p`, of at most [`MAX_ROWS`] rows that lie dense, where column `j` of

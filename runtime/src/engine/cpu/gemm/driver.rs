@@ -78,7 +78,7 @@ pub unsafe fn product(isa: &Isa, operands: Operands, p: &Product, taking: Option
                     packed: plan.pack_left,
                     height: plan.height,
                 };
-                // SAFETY: the scratch holds the lengths asked for; the rest is the caller's promise.
+                // SAFETY: the scratch holds these lengths; the rest is the caller's promise.
                 unsafe {
                     if plan.pack_left {
                         left.pack(isa, operands, p, &plan);
@@ -277,7 +277,7 @@ unsafe fn block(
                 b_row,
                 b_panel: right.apart,
                 copy: group.at,
-                // Each tile asks for one panel.
+                // Each tile prefetches one panel.
                 ahead: group.ahead.wrapping_add(i % panels * group.ahead_panel),
                 ahead_row: group.ahead_row,
                 k: k.len(),

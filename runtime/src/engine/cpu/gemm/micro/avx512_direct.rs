@@ -14,8 +14,7 @@ const WIDTH: usize = 16;
 const SIDE_BY_SIDE: usize = 8;
 /// Vectors of the partial sums of a scalar product.
 const VECTORS: usize = PARTIAL_SUMS / WIDTH;
-/// The most elements of a column of B that are asked for before they are read: two such runs are in the first-level cache at a
-/// time.
+/// The most elements of a column of B that are prefetched: two such runs are in the first-level cache at a time.
 const AHEAD: usize = 2048;
 
 /// The lanes of the first `count` numbers of a vector.
@@ -43,7 +42,7 @@ unsafe fn sum_rows<const ROWS: usize>(p: &Product, b: *const f32, apart: usize) 
     // Vectors begin where cache lines do, as the rows of most weights do.
     let mut sums = [_mm512_setzero_ps(); SUMS / WIDTH];
     let sums = sums.as_chunks_mut::<ROWS>().0;
-    // A row that was read a moment ago need not be asked for.
+    // A row that was just read need not be prefetched.
     let ahead = if p.from_end { None } else { Some(far_enough(apart)) };
     for columns in pieces(0..p.n, COLUMNS.min(WIDTH * sums.len())) {
         let b = b.wrapping_add(columns.start);

@@ -12,7 +12,7 @@ const F32: u32 = 0;
 const BF16: u32 = 1;
 const INT8: u32 = 2;
 
-/// Bytes of a panel that are asked for before they are read.
+/// How many bytes ahead a panel is prefetched.
 const AHEAD: usize = 2048;
 const LINE: usize = 64;
 
@@ -50,7 +50,7 @@ unsafe fn of_rows<const ROWS: usize, const FORMAT: u32>(p: &Product, b: Panels) 
     let count = p.n.div_ceil(PANEL);
     let mut panel = 0;
     while panel < count {
-        // SAFETY: there are as many panels as are asked for.
+        // SAFETY: there are as many panels.
         unsafe {
             if count - panel >= SIDE_BY_SIDE {
                 group::<ROWS, SIDE_BY_SIDE, FORMAT>(p, b, panel);

@@ -38,7 +38,7 @@ pub struct Tile {
     pub add_sums: bool,
 }
 
-/// Rows of a source that packing asks for before it reads them: each may be on a page of its own.
+/// How many rows ahead packing prefetches: each row may be on a page of its own.
 pub const AHEAD: usize = 8;
 
 /// Every third of the rows of an A whose rows lie `a_apart` apart. The others lie once or twice `a_apart` from one of these,

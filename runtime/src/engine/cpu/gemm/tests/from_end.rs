@@ -49,7 +49,7 @@ fn sums_begin_at_the_end() {
     }
 }
 
-/// Each part is read from its own end, on whichever worker.
+/// Each part is read from its own end, on any worker.
 #[test]
 fn parts_begin_at_their_ends() {
     let case = Case { form: NN, m: 2, n: 90, k: 96, gap: 0, accumulate: false, precision: F32 };

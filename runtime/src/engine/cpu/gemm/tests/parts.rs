@@ -8,7 +8,7 @@ use lstmc_compiler::kernel::chunk;
 use super::super::gemm;
 use super::{Case, Columns, NN, Rows, Whole, bits, places};
 
-/// Each part is the product of its columns of A and rows of B, to the bit, on whichever worker.
+/// Each part is the product of its columns of A and rows of B, to the bit, on any worker.
 #[test]
 fn parts_are_products_of_their_own() {
     for (m, n, k, parts) in [(1, 70, 200, 4), (3, 33, 90, 3), (2, 1100, 40, 8), (1, 5, 0, 2)] {
