@@ -29,6 +29,7 @@ pub use lower::lower;
 pub use parse::{ParseError, parse};
 pub use verify::verify;
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 pub use crate::graph::{Elem, Form, InputRole, OutputRole, Part, Reduce};
@@ -447,5 +448,14 @@ pub fn each_stmt<'k>(stmts: &'k [Stmt], see: &mut impl FnMut(&'k Stmt)) {
 impl Module {
     pub fn buffer(&self, id: BufferId) -> &Buffer {
         &self.buffers[id.0 as usize]
+    }
+
+    /// The parameters that no step changes.
+    pub fn constants(&self) -> HashSet<BufferId> {
+        let written: HashSet<BufferId> = self.items.iter().flat_map(Item::stored).collect();
+        let is_param =
+            |id: &BufferId| matches!(self.buffer(*id).kind, BufferKind::Input(InputRole::Param { .. }));
+        let ids = (0..self.buffers.len() as u32).map(BufferId);
+        ids.filter(|id| is_param(id) && !written.contains(id)).collect()
     }
 }

@@ -1,22 +1,12 @@
 //! What is the same in every step of a run is computed once before the steps, in the prologue.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
-use crate::kernel::{BufferId, BufferKind, InputRole, Item, Module};
-
-/// The parameters that nothing in the module writes.
-pub(super) fn constants(module: &Module) -> HashSet<BufferId> {
-    let written: HashSet<BufferId> = module.items.iter().flat_map(Item::stored).collect();
-    let ids = (0..module.buffers.len() as u32).map(BufferId);
-    ids.filter(|id| {
-        matches!(module.buffer(*id).kind, BufferKind::Input(InputRole::Param { .. })) && !written.contains(id)
-    })
-    .collect()
-}
+use crate::kernel::{BufferId, BufferKind, Item, Module};
 
 /// The module with its prologue: the items whose operands are constant and whose results nothing else writes.
 pub fn preamble(mut module: Module) -> Module {
-    let mut known = constants(&module);
+    let mut known = module.constants();
     let mut writers: HashMap<BufferId, usize> = HashMap::new();
     for id in module.items.iter().flat_map(Item::stored) {
         *writers.entry(id).or_default() += 1;

@@ -3,7 +3,6 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::preamble;
 use crate::kernel::{
     Address, Buffer, BufferId, BufferKind, Elem, Form, Format, Gemm, Item, Matrix, Module, Pack, Precision,
 };
@@ -12,7 +11,7 @@ use crate::target::Target;
 /// The module with packed weights; `format` is what constant ones are stored in.
 pub fn prepack(mut module: Module, format: Format, target: &Target) -> Module {
     let Some(worth) = &target.prepack else { return module };
-    let mut constants = preamble::constants(&module);
+    let mut constants = module.constants();
     constants.extend(module.prologue.iter().flat_map(Item::stored));
     let (many_rows, few_rows) = (worth.many_rows, target.few_rows);
     let mut packing = Packing { constants, format, many_rows, few_rows, buffers: &mut module.buffers };

@@ -2,12 +2,13 @@
 
 use std::collections::HashSet;
 
-use crate::kernel::{BufferId, BufferKind, InputRole, Item, Module};
+use crate::kernel::{BufferId, BufferKind, Item, Module};
 
 /// Whether what the prologue writes is the same after every step: the rest of a sentence that begins with "the prologue",
 /// if not.
 pub(super) fn check(module: &Module) -> Result<(), String> {
     let by_step: HashSet<BufferId> = module.items.iter().flat_map(Item::stored).collect();
+    let constants = module.constants();
     let own: HashSet<BufferId> = module.prologue.iter().flat_map(Item::stored).collect();
     let name = |id: &BufferId| &module.buffer(*id).name;
     for id in &own {
@@ -27,8 +28,7 @@ pub(super) fn check(module: &Module) -> Result<(), String> {
             _ => {}
         }
         for id in item.loaded().difference(&own) {
-            let role = &module.buffer(*id).kind;
-            if !matches!(role, BufferKind::Input(InputRole::Param { .. })) || by_step.contains(id) {
+            if !constants.contains(id) {
                 return Err(format!("reads {:?}, which a step may change", name(id)));
             }
         }
