@@ -88,6 +88,20 @@ pub struct Place<'k> {
     pub loops: Vec<&'k For>,
 }
 
+/// The buffers of the accesses that `each` gives, where their effect is `wanted`.
+fn touched<'i>(
+    wanted: fn(Effect) -> bool,
+    each: impl FnOnce(&mut dyn FnMut(Access<'i>)),
+) -> HashSet<BufferId> {
+    let mut found = HashSet::new();
+    each(&mut |access| {
+        if wanted(access.effect) {
+            found.insert(access.buffer());
+        }
+    });
+    found
+}
+
 impl Item {
     /// Calls `see` with every access, for a time loop those of its items.
     pub fn each_access<'i>(&'i self, see: &mut impl FnMut(Access<'i>)) {
@@ -103,22 +117,12 @@ impl Item {
 
     /// The buffers that it reads.
     pub fn loaded(&self) -> HashSet<BufferId> {
-        self.touched(Effect::reads)
+        touched(Effect::reads, |see| self.each_access(&mut |access| see(access)))
     }
 
     /// The buffers that it writes.
     pub fn stored(&self) -> HashSet<BufferId> {
-        self.touched(Effect::writes)
-    }
-
-    fn touched(&self, wanted: fn(Effect) -> bool) -> HashSet<BufferId> {
-        let mut found = HashSet::new();
-        self.each_access(&mut |access| {
-            if wanted(access.effect) {
-                found.insert(access.buffer());
-            }
-        });
-        found
+        touched(Effect::writes, |see| self.each_access(&mut |access| see(access)))
     }
 }
 
@@ -130,22 +134,12 @@ impl Kernel {
 
     /// The buffers that it reads.
     pub fn loaded(&self) -> HashSet<BufferId> {
-        self.touched(Effect::reads)
+        touched(Effect::reads, |see| self.each_access(&mut |access, _| see(access)))
     }
 
     /// The buffers that it writes.
     pub fn stored(&self) -> HashSet<BufferId> {
-        self.touched(Effect::writes)
-    }
-
-    fn touched(&self, wanted: fn(Effect) -> bool) -> HashSet<BufferId> {
-        let mut found = HashSet::new();
-        self.each_access(&mut |access, _| {
-            if wanted(access.effect) {
-                found.insert(access.buffer());
-            }
-        });
-        found
+        touched(Effect::writes, |see| self.each_access(&mut |access, _| see(access)))
     }
 
     /// Whether workers may have ranges of this axis, or why not: every loop over it must be parallel and have no folds,
