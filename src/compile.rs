@@ -202,7 +202,7 @@ pub fn compile(model: &Model, purpose: Purpose, weights: Format, threads: Thread
 
 /// A plan's machine code; making both took since `started`.
 fn native(program: Program, started: Instant) -> Result<Compiled> {
-    let threads = program.workers;
+    let threads = program.target.workers;
     let executable = Executable::compile(program)?;
     Ok(Compiled { memory: executable.memory(), executable, threads, time: started.elapsed() })
 }
@@ -233,9 +233,8 @@ pub struct Training {
 pub fn training(model: &Model, threads: Threads) -> Result<Training> {
     let mut train = compile(model, Purpose::Train, Format::F32, threads)?;
     let started = Instant::now();
-    let target = threads.target();
-    let kernels = kernels(model, Purpose::Evaluate, Format::F32, &target);
-    let (program, shared) = pipeline::plan_beside(kernels, train.executable.program(), &target);
+    let kernels = kernels(model, Purpose::Evaluate, Format::F32, &threads.target());
+    let (program, shared) = pipeline::plan_beside(kernels, train.executable.program());
     let evaluate = native(program, started)?;
     if shared {
         train.executable.share_with(&evaluate.executable);

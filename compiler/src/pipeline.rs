@@ -201,10 +201,10 @@ pub fn plan_up_to(module: Module, target: &Target) -> Program {
 
 /// The plan of a module that runs between two steps of `host`, in its arena where the two have the same parameters. Says
 /// whether they do.
-pub fn plan_beside(module: Module, host: &Program, target: &Target) -> (Program, bool) {
-    match plan::plan_beside(module.clone(), host, target) {
+pub fn plan_beside(module: Module, host: &Program) -> (Program, bool) {
+    match plan::plan_beside(module.clone(), host) {
         Some(program) => (verified(program), true),
-        None => (plan_of(module, &target.with_workers(host.workers)), false),
+        None => (plan_of(module, &host.target), false),
     }
 }
 

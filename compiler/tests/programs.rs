@@ -455,9 +455,8 @@ fn evaluation_leaves_training_what_it_needs() {
         let (guest, shared) = pipeline::plan_beside(
             pipeline::kernels_of(&graph, numbers, &Target::cpu(1), &mut |_, _| {}),
             &host,
-            &Target::cpu(1),
         );
-        assert!(shared && guest.workers == host.workers, "{name}");
+        assert!(shared && guest.target == host.target, "{name}");
         let alive = host.module.buffers.iter().zip(&host.offsets);
         let alive = alive.filter(|(buffer, _)| !matches!(buffer.kind, BufferKind::Temp | BufferKind::Packed));
         for (own, &offset) in guest.module.buffers.iter().zip(&guest.offsets) {

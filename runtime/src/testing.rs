@@ -4,7 +4,7 @@ use lstmc_compiler::backend::cpu::abi::Run;
 use lstmc_compiler::graph::Elem;
 use lstmc_compiler::kernel::{Buffer, BufferKind, InputRole, Module};
 use lstmc_compiler::plan::Program;
-use lstmc_compiler::target::{ALIGNMENT, COLUMN_GRAIN};
+use lstmc_compiler::target::Target;
 
 use crate::engine::cpu::Session;
 
@@ -28,9 +28,7 @@ pub fn program(name: &str, buffers: Vec<Buffer>) -> Program {
     let module = Module { name: name.into(), buffers, prologue: Vec::new(), items: Vec::new() };
     Program {
         module,
-        workers: 1,
-        column_grain: COLUMN_GRAIN,
-        alignment: ALIGNMENT,
+        target: Target::cpu(1),
         offsets,
         arena_bytes,
         prologue: Vec::new(),

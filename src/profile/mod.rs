@@ -77,7 +77,7 @@ pub fn measure(
     available: usize,
     steps: Option<u64>,
 ) -> Result<Profile> {
-    let threads = program.workers as u32;
+    let threads = program.target.workers as u32;
     let peak = machine::peak(threads, MACHINE_ROUNDS);
     let bandwidth = Reading::new(machine::MEMORY).bandwidth(threads, MACHINE_ROUNDS);
     let barrier = machine::barrier(threads, MACHINE_ROUNDS);
@@ -99,7 +99,7 @@ pub fn measure(
     let distinct = plain.feed.distinct_tokens(steps);
     let Instructions { name: instructions, lacks, multiplies_bf16 } = gemm::instructions();
     Ok(Profile {
-        threads: program.workers,
+        threads: program.target.workers,
         available,
         instructions,
         lacks,

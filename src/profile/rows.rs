@@ -4,7 +4,6 @@ use std::collections::HashMap;
 
 use lstmc_compiler::kernel::{Axis, Buffer, BufferId, BufferKind, InputRole, Kernel, Matrix, Precision};
 use lstmc_compiler::plan::{Leaf, Program, Split, Task};
-use lstmc_compiler::target::Target;
 use lstmc_runtime::engine::cpu::gemm::{RightSide, right_side};
 use lstmc_runtime::engine::cpu::probes::Spent;
 use serde::Serialize;
@@ -77,7 +76,7 @@ pub fn rows(program: &Program, spent: &Spent, distinct: f64) -> Vec<Row> {
 }
 
 fn row(program: &Program, names: &Names, leaf: &Leaf<'_>, seconds: &[f64], distinct: f64) -> Option<Row> {
-    let workers = program.workers;
+    let workers = program.target.workers;
     let (kind, name, split, way) = match leaf.task {
         Task::Kernel(kernel, split) => {
             let extents: Vec<String> =
@@ -116,7 +115,7 @@ fn row(program: &Program, names: &Names, leaf: &Leaf<'_>, seconds: &[f64], disti
         Task::Loop(..) | Task::Barrier => return None,
     };
     let rounds = leaf.rounds;
-    let reason = leaf.reason(&Target::cpu(workers));
+    let reason = program.reason(leaf);
     Some(Row {
         kind,
         name: name.trim_end().to_owned(),
@@ -255,6 +254,7 @@ fn common_prefix<'n>(names: &[&'n str]) -> &'n str {
 mod tests {
     use lstmc_compiler::kernel::parse;
     use lstmc_compiler::plan::plan;
+    use lstmc_compiler::target::Target;
 
     use super::*;
 
@@ -279,7 +279,7 @@ mod tests {
 "#;
 
     fn spent(program: &Program) -> Spent {
-        let workers = program.workers;
+        let workers = program.target.workers;
         let leaves = (0..program.leaves().len()).map(|leaf| vec![leaf as f64; workers]).collect();
         Spent { leaves, end: vec![0.5; workers], host: vec![0.25; workers] }
     }

@@ -33,11 +33,8 @@ use crate::target::Target;
 pub struct Program {
     /// Buffers and items as lowered. `prologue` and `schedule` refer to these items, each once and in order.
     pub module: Module,
-    pub workers: usize,
-    /// Vector axes and columns are cut at multiples of this many elements; as [`Target::column_grain`] says.
-    pub column_grain: usize,
-    /// Offsets are multiples of this many bytes; as [`crate::target::Memory::alignment`] says.
-    pub alignment: usize,
+    /// What the module is planned for, with as many workers as run it.
+    pub target: Target,
     /// Byte offset of each buffer in the arena.
     pub offsets: Vec<usize>,
     pub arena_bytes: usize,
@@ -65,8 +62,8 @@ pub enum Split {
 }
 
 impl Split {
-    /// The grain of [`worker_range`] for this cut, in a program whose columns are cut at `column_grain`. A vector axis
-    /// is cut as columns are, any other axis anywhere.
+    /// The grain of [`worker_range`] for this cut, where columns are cut at `column_grain`. A vector axis is cut as columns are,
+    /// any other axis anywhere.
     pub fn grain(self, vector_axis: bool, column_grain: usize) -> usize {
         match self {
             Split::Columns | Split::AnyColumns => column_grain,
@@ -76,15 +73,15 @@ impl Split {
     }
 }
 
-impl Leaf<'_> {
-    /// Why the plan for a target cuts it as it does.
-    pub fn reason(&self, target: &Target) -> &'static str {
-        match self.task {
-            Task::Kernel(kernel, _) => match partition::of_kernel(kernel, target) {
+impl Program {
+    /// Why the plan cuts a leaf as it does.
+    pub fn reason(&self, leaf: &Leaf<'_>) -> &'static str {
+        match leaf.task {
+            Task::Kernel(kernel, _) => match partition::of_kernel(kernel, &self.target) {
                 Ok(_) => "its iterations are independent",
                 Err(reason) => reason,
             },
-            Task::Gemm(gemm, _) => partition::of_gemm(gemm, target, self.in_loop).1,
+            Task::Gemm(gemm, _) => partition::of_gemm(gemm, &self.target, leaf.in_loop).1,
             Task::Pack(..) | Task::Scatter(..) => "workers write columns of their own",
             Task::Distinct(_) => "one id after the other",
             Task::Loop(..) | Task::Barrier => "",
@@ -97,34 +94,25 @@ pub fn plan(module: Module, target: &Target) -> Program {
     in_arena(module, target, &Beside::default())
 }
 
-/// Plans a module for the arena and the workers of `host`, to run between two of its steps with the same parameters;
+/// Plans a module for the arena and the target of `host`, to run between two of its steps with the same parameters;
 /// none if they do not have the same. The arena may have to be larger than `host` alone needs.
-pub fn plan_beside(module: Module, host: &Program, target: &Target) -> Option<Program> {
+pub fn plan_beside(module: Module, host: &Program) -> Option<Program> {
     let beside = Beside::of(&module, host)?;
-    Some(in_arena(module, &target.with_workers(host.workers), &beside))
+    Some(in_arena(module, &host.target, &beside))
 }
 
 fn in_arena(module: Module, target: &Target, beside: &Beside) -> Program {
     let (offsets, arena_bytes) = memory::place(&module, beside, &target.memory);
     let prologue = barriers::schedule(&module, &module.prologue, &offsets, target);
     let schedule = barriers::schedule(&module, &module.items, &offsets, target);
-    Program {
-        module,
-        workers: target.workers,
-        column_grain: target.column_grain,
-        alignment: target.memory.alignment,
-        offsets,
-        arena_bytes,
-        prologue,
-        schedule,
-    }
+    Program { module, target: target.clone(), offsets, arena_bytes, prologue, schedule }
 }
 
 /// Plans a module for all of a target's workers, or for one if it is so small that they would mostly wait for each other.
 pub fn plan_for(module: Module, target: &Target) -> Program {
     let program = plan(module, target);
     match partition::helpful_workers(program.step_schedule(), target) {
-        helpful if helpful < program.workers => plan(program.module, &target.with_workers(helpful)),
+        helpful if helpful < program.target.workers => plan(program.module, &target.with_workers(helpful)),
         _ => program,
     }
 }

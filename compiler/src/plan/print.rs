@@ -25,7 +25,7 @@ use crate::kernel::BufferId;
 impl Display for Program {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f, "program {} {{", self.module.name)?;
-        writeln!(f, "  workers {}", self.workers)?;
+        writeln!(f, "  workers {}", self.target.workers)?;
         writeln!(f, "  arena {} bytes", self.arena_bytes)?;
         for (i, (buffer, offset)) in self.module.buffers.iter().zip(&self.offsets).enumerate() {
             writeln!(f, "  buffer {} at {offset}: {buffer}", BufferId(i as u32))?;

@@ -15,10 +15,10 @@ use crate::kernel::{self, BufferId, BufferKind, Item};
 /// its memory with a result that it reads and writes element by element.
 pub fn verify(program: &Program) -> Result<(), String> {
     kernel::verify(&program.module)?;
-    if program.workers == 0 {
+    if program.target.workers == 0 {
         return Err("a program for no workers".into());
     }
-    if program.column_grain == 0 {
+    if program.target.column_grain == 0 {
         return Err("columns are cut at multiples of nothing".into());
     }
     order(&program.module.prologue, &program.prologue).map_err(|error| format!("the prologue {error}"))?;
@@ -90,7 +90,7 @@ fn placement(program: &Program) -> Result<(), String> {
         return Err(format!("{} places for {} buffers", program.offsets.len(), buffers.len()));
     }
     for (buffer, &offset) in buffers.iter().zip(&program.offsets) {
-        let alignment = program.alignment;
+        let alignment = program.target.memory.alignment;
         if !offset.is_multiple_of(alignment) {
             return Err(format!(
                 "buffer {:?} at {offset}, which is not a multiple of {alignment}",
@@ -198,6 +198,7 @@ fn shares_in_place(
 mod tests {
     use super::*;
     use crate::kernel::{Axis, parse};
+    use crate::target::Target;
 
     const TEXT: &str = r#"module m {
   buffer %0: f[4, 16] input "x" carried start 0.0
@@ -248,9 +249,7 @@ mod tests {
         let schedule = (0..module.items.len()).flat_map(|index| [item(index), Scheduled::Barrier]).collect();
         Program {
             module,
-            workers: 2,
-            column_grain: 16,
-            alignment: 64,
+            target: Target::cpu(2),
             offsets: offsets.to_vec(),
             arena_bytes: 1024,
             prologue: vec![],

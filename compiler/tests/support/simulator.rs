@@ -192,11 +192,16 @@ impl<'p> Simulator<'p> {
 
     fn kernel(&mut self, kernel: &Kernel, split: Split) -> Result<(), String> {
         self.item = format!("kernel {:?}", kernel.name);
-        for worker in 0..self.program.workers {
+        for worker in 0..self.program.target.workers {
             let cut = match split {
                 Split::Axis(axis) => {
-                    let grain = split.grain(kernel.is_vector_axis(axis), self.program.column_grain);
-                    let own = worker_range(kernel.axes[axis.0 as usize], worker, self.program.workers, grain);
+                    let grain = split.grain(kernel.is_vector_axis(axis), self.program.target.column_grain);
+                    let own = worker_range(
+                        kernel.axes[axis.0 as usize],
+                        worker,
+                        self.program.target.workers,
+                        grain,
+                    );
                     Some((axis, own))
                 }
                 _ if worker > 0 => continue,
@@ -312,11 +317,11 @@ impl<'p> Simulator<'p> {
 
     /// The worker's range of an extent that `by` cuts.
     fn range(&self, extent: usize, split: Split, by: Split, worker: usize) -> Range<usize> {
-        let grain = by.grain(false, self.program.column_grain);
+        let grain = by.grain(false, self.program.target.column_grain);
         match split {
             Split::Whole if worker > 0 => 0..0,
             split if split == by || (split, by) == (Split::AnyColumns, Split::Columns) => {
-                worker_range(extent, worker, self.program.workers, grain)
+                worker_range(extent, worker, self.program.target.workers, grain)
             }
             _ => 0..extent,
         }
@@ -338,7 +343,7 @@ impl<'p> Simulator<'p> {
             Form::TN => (gemm.m, gemm.k.min(first)),
             Form::NN | Form::NT => (gemm.m.min(first), gemm.k),
         };
-        for worker in 0..self.program.workers {
+        for worker in 0..self.program.target.workers {
             let rows = self.range(m, split, Split::Rows, worker);
             let zeros = self.range(gemm.m - m, split, Split::Rows, worker);
             let columns = self.range(gemm.n, split, Split::Columns, worker);
@@ -380,7 +385,7 @@ impl<'p> Simulator<'p> {
     fn pack(&mut self, pack: &Pack, split: Split) -> Result<(), String> {
         self.item = pack.to_string();
         let mut calls = vec![];
-        for worker in 0..self.program.workers {
+        for worker in 0..self.program.target.workers {
             let columns = self.range(pack.n, split, Split::Columns, worker);
             let own = |axis: Axis| match axis {
                 COLUMNS => Some(columns.clone().collect()),
@@ -397,7 +402,7 @@ impl<'p> Simulator<'p> {
     fn scatter(&mut self, scatter: &Scatter, split: Split) -> Result<(), String> {
         self.item = scatter.to_string();
         let mut calls = vec![];
-        for worker in 0..self.program.workers {
+        for worker in 0..self.program.target.workers {
             let columns = self.range(scatter.n, split, Split::Columns, worker);
             if columns.is_empty() {
                 continue;

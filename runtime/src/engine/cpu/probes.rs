@@ -37,7 +37,11 @@ impl Probes {
     pub fn new(program: &Program) -> Self {
         let numbers = program.leaves().len() + 2;
         let lines = || (0..(numbers + 1).div_ceil(LINE)).map(|_| Line::default()).collect();
-        Self { started: Instant::now(), workers: (0..program.workers).map(|_| lines()).collect(), numbers }
+        Self {
+            started: Instant::now(),
+            workers: (0..program.target.workers).map(|_| lines()).collect(),
+            numbers,
+        }
     }
 
     /// Starts this worker's clock.
@@ -98,7 +102,7 @@ mod tests {
 
     fn probes(leaves: usize, workers: usize) -> Probes {
         let mut program = program("test", Vec::new());
-        program.workers = workers;
+        program.target.workers = workers;
         program.schedule = vec![Scheduled::Barrier; leaves];
         Probes::new(&program)
     }

@@ -115,7 +115,7 @@ impl Session {
     }
 
     fn in_arena(program: &Program, entry: Entry, code: Box<dyn Any + Send>, arena: Arena) -> Self {
-        let workers = program.workers.max(1);
+        let workers = program.target.workers.max(1);
         Self { entry, _code: code, workers, pin: false, arena, guest: false, probes: None }
     }
 
@@ -408,7 +408,7 @@ mod tests {
                 buffer("hits", &[], BufferKind::Output(OutputRole::Hits)),
             ],
         );
-        program.workers = workers;
+        program.target.workers = workers;
         // SAFETY: `entry` does what the program's buffers say.
         unsafe { Session::from_parts(&program, entry, Box::new(())) }.unwrap()
     }

@@ -276,7 +276,7 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
             return self.on_first_worker(|entry| call(entry, zero, zero));
         };
         let extent = kernel.axes[axis.0 as usize];
-        let grain = split.grain(kernel.is_vector_axis(axis), self.program.column_grain);
+        let grain = split.grain(kernel.is_vector_axis(axis), self.program.target.column_grain);
         let (low, high) = self.own_range(extent, grain);
         let some = self.b.ins().icmp(IntCC::SignedLessThan, low, high);
         self.when(some, |entry| call(entry, low, high));
@@ -420,7 +420,7 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
 
     /// Calls a library function with the address of its shape, its operands and the caller's place among the workers.
     fn library(&mut self, function: FuncId, shape: Value, operands: &[Value], cut: Cut) {
-        let workers = self.b.ins().iconst(types::I32, self.program.workers as i64);
+        let workers = self.b.ins().iconst(types::I32, self.program.target.workers as i64);
         let args = [&[shape], operands, &[self.worker, workers]].concat();
         let call = |entry: &mut Self| {
             entry.call(function, &args);
@@ -447,7 +447,7 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
         for task in tasks.tasks() {
             match task {
                 Task::Kernel(kernel, split @ Split::Axis(axis)) => {
-                    let grain = split.grain(kernel.is_vector_axis(axis), self.program.column_grain);
+                    let grain = split.grain(kernel.is_vector_axis(axis), self.program.target.column_grain);
                     self.own_range(kernel.axes[axis.0 as usize], grain);
                 }
                 Task::Loop(_, body) => self.own_ranges(body),
@@ -461,7 +461,7 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
         if let Some(&known) = self.ranges.get(&(extent, grain)) {
             return known;
         }
-        let workers = self.program.workers;
+        let workers = self.program.target.workers;
         let ends = if workers == 1 {
             let all = worker_range(extent, 0, 1, grain);
             (
@@ -481,7 +481,7 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
     fn start(&mut self, worker: Value, extent: usize, grain: usize) -> Value {
         let units = extent.div_ceil(grain) as i64;
         let start = self.b.ins().imul_imm_s(worker, units);
-        let start = self.b.ins().udiv_imm_u(start, self.program.workers as i64);
+        let start = self.b.ins().udiv_imm_u(start, self.program.target.workers as i64);
         let start = self.b.ins().imul_imm_s(start, grain as i64);
         let extent = self.b.ins().iconst(types::I64, extent as i64);
         self.b.ins().umin(start, extent)
@@ -492,7 +492,7 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
     }
 
     fn on_first_worker(&mut self, emit: impl FnOnce(&mut Self)) {
-        if self.program.workers == 1 {
+        if self.program.target.workers == 1 {
             return emit(self);
         }
         let first = self.b.ins().icmp_imm_u(IntCC::Equal, self.worker, 0);

@@ -67,7 +67,7 @@ pub fn compile_with_probes(program: &Program, library: &Library) -> Result<Nativ
 fn build(isa: OwnedTargetIsa, program: &Program, library: &Library, wanted: Wanted) -> Result<Native, Error> {
     // The library cuts columns so, and vector loops rely on it.
     assert_eq!(
-        program.column_grain, COLUMN_GRAIN,
+        program.target.column_grain, COLUMN_GRAIN,
         "internal error: a program that is cut for another target"
     );
     let memory =

@@ -198,9 +198,9 @@ pub fn instructions() -> Instructions {
 pub fn scratch_bytes(program: &Program) -> u64 {
     let isa = micro::best();
     let whole = |gemm: &Gemm, split: Split| {
-        let m = if split == Split::Rows { gemm.m.div_ceil(program.workers) } else { gemm.m };
+        let m = if split == Split::Rows { gemm.m.div_ceil(program.target.workers) } else { gemm.m };
         let n = if matches!(split, Split::Columns | Split::AnyColumns) {
-            gemm.n.div_ceil(program.workers)
+            gemm.n.div_ceil(program.target.workers)
         } else {
             gemm.n
         };
@@ -238,7 +238,7 @@ pub fn scratch_bytes(program: &Program) -> u64 {
         each.max().unwrap_or(0)
     }
     let most = largest(isa, program.prologue_schedule(), &of).max(largest(isa, program.step_schedule(), &of));
-    (scratch::taken(most) * program.workers) as u64
+    (scratch::taken(most) * program.target.workers) as u64
 }
 
 /// Multiplications and additions from which workers take a product's columns from each other: a tenth of a millisecond of

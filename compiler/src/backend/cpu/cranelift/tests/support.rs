@@ -13,7 +13,7 @@ use crate::backend::cpu::cranelift::{Native, Wanted, build, target};
 use crate::kernel::{Axis, BufferKind, Elem, Item, Machine, Module, PANEL, bf16_bits, bf16_value, chunk};
 use crate::plan::{Program, Scheduled, Split, worker_range};
 use crate::scalar;
-use crate::target::{ALIGNMENT, COLUMN_GRAIN};
+use crate::target::{COLUMN_GRAIN, Target};
 
 /// No two buffers overlap, each item is cut where it can be, and a barrier follows each.
 pub fn plan(module: &Module, workers: usize) -> Program {
@@ -26,9 +26,7 @@ pub fn plan(module: &Module, workers: usize) -> Program {
     let (prologue, schedule) = (scheduled(&module.prologue), scheduled(&module.items));
     Program {
         module: module.clone(),
-        workers,
-        column_grain: COLUMN_GRAIN,
-        alignment: ALIGNMENT,
+        target: Target::cpu(workers),
         offsets,
         arena_bytes: end,
         prologue,
@@ -126,7 +124,7 @@ pub fn execute_steps(
         arena: base,
         steps,
         halt: 0,
-        workers: program.workers as u32,
+        workers: program.target.workers as u32,
         prepared: 0,
         host: std::ptr::from_ref(host).cast_mut().cast::<c_void>(),
         queues: queues(),
@@ -134,7 +132,7 @@ pub fn execute_steps(
     let run = &raw mut run as usize;
     let entry = native.entry();
     std::thread::scope(|scope| {
-        for worker in 0..program.workers as u32 {
+        for worker in 0..program.target.workers as u32 {
             // SAFETY: run, host, arena and code outlive the scope; the program's own barriers order the workers.
             scope.spawn(move || unsafe { entry(run as *mut Run, worker) });
         }
