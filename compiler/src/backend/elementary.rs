@@ -46,8 +46,9 @@ pub enum Unary {
     ShiftRight(u8),
 }
 
-/// A code generator's operations on the lanes of a vector; a value is a real or a whole number of 32 bits in each lane.
-pub trait Lanes {
+/// A code generator as what emits scalar operations. A value is a real or a whole number of 32 bits, or a vector of them, of
+/// which each lane is computed by itself.
+pub trait Emit {
     type Value: Copy;
 
     /// The bits in every lane.
@@ -86,41 +87,40 @@ pub trait Lanes {
     }
 }
 
-/// The meaning of `op` in each lane; none for those that are functions of the platform's library, `log` and `pow`. Falsehood
-/// is 0 and truth is 1.
-pub fn map<L: Lanes>(l: &mut L, op: Scalar, args: &[L::Value]) -> Option<L::Value> {
-    let truth = |l: &mut L, condition, a, b| {
-        let answers = [l.real(1.0), l.real(0.0)];
-        l.choose(condition, [a, b], answers)
+/// Emits `op`; none for those that are functions of the platform's library, `log` and `pow`. Falsehood is 0 and truth is 1.
+pub fn map<E: Emit>(emit: &mut E, op: Scalar, args: &[E::Value]) -> Option<E::Value> {
+    let truth = |emit: &mut E, condition, a, b| {
+        let answers = [emit.real(1.0), emit.real(0.0)];
+        emit.choose(condition, [a, b], answers)
     };
     Some(match (op, args) {
         (Scalar::Neg, &[a]) => {
-            let sign = l.whole(1 << 31);
-            l.binary(Binary::Xor, a, sign)
+            let sign = emit.whole(1 << 31);
+            emit.binary(Binary::Xor, a, sign)
         }
         (Scalar::Abs, &[a]) => {
-            let rest = l.whole(u32::MAX >> 1);
-            l.binary(Binary::And, a, rest)
+            let rest = emit.whole(u32::MAX >> 1);
+            emit.binary(Binary::And, a, rest)
         }
-        (Scalar::Exp, &[a]) => exp(l, a),
-        (Scalar::Sqrt, &[a]) => l.unary(Unary::Sqrt, a),
-        (Scalar::Tanh, &[a]) => tanh(l, a),
-        (Scalar::Sigmoid, &[a]) => sigmoid(l, a),
-        (Scalar::Add, &[a, b]) => l.add(a, b),
-        (Scalar::Sub, &[a, b]) => l.sub(a, b),
-        (Scalar::Mul, &[a, b]) => l.mul(a, b),
-        (Scalar::Div, &[a, b]) => l.div(a, b),
-        (Scalar::Max, &[a, b]) => l.binary(Binary::Max, a, b),
-        (Scalar::Min, &[a, b]) => l.binary(Binary::Min, a, b),
-        (Scalar::Lt, &[a, b]) => truth(l, Condition::Less, a, b),
-        (Scalar::Le, &[a, b]) => truth(l, Condition::LessOrEqual, a, b),
-        (Scalar::Gt, &[a, b]) => truth(l, Condition::Less, b, a),
-        (Scalar::Ge, &[a, b]) => truth(l, Condition::LessOrEqual, b, a),
-        (Scalar::Eq, &[a, b]) => truth(l, Condition::Equal, a, b),
-        (Scalar::Ne, &[a, b]) => truth(l, Condition::NotEqual, a, b),
+        (Scalar::Exp, &[a]) => exp(emit, a),
+        (Scalar::Sqrt, &[a]) => emit.unary(Unary::Sqrt, a),
+        (Scalar::Tanh, &[a]) => tanh(emit, a),
+        (Scalar::Sigmoid, &[a]) => sigmoid(emit, a),
+        (Scalar::Add, &[a, b]) => emit.add(a, b),
+        (Scalar::Sub, &[a, b]) => emit.sub(a, b),
+        (Scalar::Mul, &[a, b]) => emit.mul(a, b),
+        (Scalar::Div, &[a, b]) => emit.div(a, b),
+        (Scalar::Max, &[a, b]) => emit.binary(Binary::Max, a, b),
+        (Scalar::Min, &[a, b]) => emit.binary(Binary::Min, a, b),
+        (Scalar::Lt, &[a, b]) => truth(emit, Condition::Less, a, b),
+        (Scalar::Le, &[a, b]) => truth(emit, Condition::LessOrEqual, a, b),
+        (Scalar::Gt, &[a, b]) => truth(emit, Condition::Less, b, a),
+        (Scalar::Ge, &[a, b]) => truth(emit, Condition::LessOrEqual, b, a),
+        (Scalar::Eq, &[a, b]) => truth(emit, Condition::Equal, a, b),
+        (Scalar::Ne, &[a, b]) => truth(emit, Condition::NotEqual, a, b),
         (Scalar::Select, &[c, a, b]) => {
-            let zero = l.real(0.0);
-            l.choose(Condition::NotEqual, [c, zero], [a, b])
+            let zero = emit.real(0.0);
+            emit.choose(Condition::NotEqual, [c, zero], [a, b])
         }
         (Scalar::Log | Scalar::Pow, _) => return None,
         _ => panic!("internal error: {op} of {} operands", args.len()),
@@ -148,97 +148,97 @@ const SIGMOID_RANGE: [f32; 2] = [-88.0, 88.0];
 const TANH_RANGE: [f32; 2] = [-18.2, 18.2];
 
 /// `x` between two bounds; NaN stays NaN.
-fn clamp<L: Lanes>(l: &mut L, x: L::Value, [low, high]: [f32; 2]) -> L::Value {
-    let low = l.real(low);
-    let high = l.real(high);
-    let x = l.binary(Binary::Max, low, x);
-    l.binary(Binary::Min, high, x)
+fn clamp<E: Emit>(emit: &mut E, x: E::Value, [low, high]: [f32; 2]) -> E::Value {
+    let low = emit.real(low);
+    let high = emit.real(high);
+    let x = emit.binary(Binary::Max, low, x);
+    emit.binary(Binary::Min, high, x)
 }
 
 /// `(q, t)` with `e^x = (1 + q) * 2^n`, where the low bits of `t` hold `n + bias`.
-fn exp_parts<L: Lanes>(l: &mut L, x: L::Value, bias: f32) -> (L::Value, L::Value) {
-    let log2_e = l.real(std::f32::consts::LOG2_E);
-    let round = l.real(ROUND + bias);
-    let t = l.mul_add(x, log2_e, round);
-    let n = l.sub(t, round);
-    let high = l.real(-LN2_HIGH);
-    let low = l.real(-LN2_LOW);
-    let r = l.mul_add(n, high, x);
-    let r = l.mul_add(n, low, r);
-    let mut sum = l.real(EXP[4]);
+fn exp_parts<E: Emit>(emit: &mut E, x: E::Value, bias: f32) -> (E::Value, E::Value) {
+    let log2_e = emit.real(std::f32::consts::LOG2_E);
+    let round = emit.real(ROUND + bias);
+    let t = emit.mul_add(x, log2_e, round);
+    let n = emit.sub(t, round);
+    let high = emit.real(-LN2_HIGH);
+    let low = emit.real(-LN2_LOW);
+    let r = emit.mul_add(n, high, x);
+    let r = emit.mul_add(n, low, r);
+    let mut sum = emit.real(EXP[4]);
     for &coefficient in EXP[..4].iter().rev() {
-        let coefficient = l.real(coefficient);
-        sum = l.mul_add(sum, r, coefficient);
+        let coefficient = emit.real(coefficient);
+        sum = emit.mul_add(sum, r, coefficient);
     }
-    let square = l.mul(r, r);
-    (l.mul_add(square, sum, r), t)
+    let square = emit.mul(r, r);
+    (emit.mul_add(square, sum, r), t)
 }
 
 /// `2^(t - BIAS)` for the whole number in `t`'s low bits, from 1 to 254; 0 for 0. The bits move into the exponent's place.
-fn power_of_two<L: Lanes>(l: &mut L, t: L::Value) -> L::Value {
-    l.unary(Unary::ShiftLeft(23), t)
+fn power_of_two<E: Emit>(emit: &mut E, t: E::Value) -> E::Value {
+    emit.unary(Unary::ShiftLeft(23), t)
 }
 
 /// In two factors, because `2^n` itself can be out of range where the result is a denormal or nearly the maximum.
-fn exp<L: Lanes>(l: &mut L, x: L::Value) -> L::Value {
-    let x = clamp(l, x, EXP_RANGE);
-    let (q, whole) = exp_parts(l, x, 2.0 * BIAS);
-    let half = l.unary(Unary::ShiftRight(1), whole);
-    let rest = l.binary(Binary::WholeSub, whole, half);
-    let first = power_of_two(l, half);
-    let second = power_of_two(l, rest);
-    let scaled = l.mul_add(q, first, first);
-    l.mul(scaled, second)
+fn exp<E: Emit>(emit: &mut E, x: E::Value) -> E::Value {
+    let x = clamp(emit, x, EXP_RANGE);
+    let (q, whole) = exp_parts(emit, x, 2.0 * BIAS);
+    let half = emit.unary(Unary::ShiftRight(1), whole);
+    let rest = emit.binary(Binary::WholeSub, whole, half);
+    let first = power_of_two(emit, half);
+    let second = power_of_two(emit, rest);
+    let scaled = emit.mul_add(q, first, first);
+    emit.mul(scaled, second)
 }
 
 /// `e / (1 + e)` with `e = e^x`. The clamp keeps `2^n` in range; at its ends the result is 0 and 1.
-fn sigmoid<L: Lanes>(l: &mut L, x: L::Value) -> L::Value {
-    let x = clamp(l, x, SIGMOID_RANGE);
-    let (q, t) = exp_parts(l, x, BIAS);
-    let scale = power_of_two(l, t);
-    let power = l.mul_add(q, scale, scale);
-    let one = l.real(1.0);
-    let sum = l.add(one, power);
-    l.div(power, sum)
+fn sigmoid<E: Emit>(emit: &mut E, x: E::Value) -> E::Value {
+    let x = clamp(emit, x, SIGMOID_RANGE);
+    let (q, t) = exp_parts(emit, x, BIAS);
+    let scale = power_of_two(emit, t);
+    let power = emit.mul_add(q, scale, scale);
+    let one = emit.real(1.0);
+    let sum = emit.add(one, power);
+    emit.div(power, sum)
 }
 
 /// `e / (e + 2)` with `e = e^2x - 1`, which keeps its precision where `x` is small. Beyond 9.1 the result is 1.
-fn tanh<L: Lanes>(l: &mut L, x: L::Value) -> L::Value {
-    let double = l.add(x, x);
-    let double = clamp(l, double, TANH_RANGE);
-    let (q, t) = exp_parts(l, double, BIAS);
-    let scale = power_of_two(l, t);
-    let one = l.real(1.0);
-    let less = l.sub(scale, one);
-    let e = l.mul_add(q, scale, less);
-    let two = l.real(2.0);
-    let below = l.add(e, two);
-    l.div(e, below)
+fn tanh<E: Emit>(emit: &mut E, x: E::Value) -> E::Value {
+    let double = emit.add(x, x);
+    let double = clamp(emit, double, TANH_RANGE);
+    let (q, t) = exp_parts(emit, double, BIAS);
+    let scale = power_of_two(emit, t);
+    let one = emit.real(1.0);
+    let less = emit.sub(scale, one);
+    let e = emit.mul_add(q, scale, less);
+    let two = emit.real(2.0);
+    let below = emit.add(e, two);
+    emit.div(e, below)
 }
 
 /// [`crate::scalar::random`] for a key and flat indices.
-pub fn random<L: Lanes>(l: &mut L, key: L::Value, index: L::Value) -> L::Value {
-    let x = times(l, index, 0x9e37_79b9);
-    let x = l.binary(Binary::Xor, x, key);
-    let x = fold(l, x, 16);
-    let x = times(l, x, 0x7feb_352d);
-    let x = fold(l, x, 15);
-    let x = times(l, x, 0x846c_a68b);
-    let x = fold(l, x, 16);
+pub fn random<E: Emit>(emit: &mut E, key: E::Value, index: E::Value) -> E::Value {
+    let x = times(emit, index, 0x9e37_79b9);
+    let x = emit.binary(Binary::Xor, x, key);
+    let x = fold(emit, x, 16);
+    let x = times(emit, x, 0x7feb_352d);
+    let x = fold(emit, x, 15);
+    let x = times(emit, x, 0x846c_a68b);
+    let x = fold(emit, x, 16);
     // 24 bits: exact.
-    let fraction = l.unary(Unary::ShiftRight(8), x);
-    let number = l.unary(Unary::ToReal, fraction);
-    let scale = l.real(1.0 / 16_777_216.0);
-    l.mul(number, scale)
+    let fraction = emit.unary(Unary::ShiftRight(8), x);
+    let number = emit.unary(Unary::ToReal, fraction);
+    let scale = emit.real(1.0 / 16_777_216.0);
+    emit.mul(number, scale)
 }
 
-fn times<L: Lanes>(l: &mut L, x: L::Value, factor: u32) -> L::Value {
-    let factor = l.whole(factor);
-    l.binary(Binary::WholeMul, x, factor)
+fn times<E: Emit>(emit: &mut E, x: E::Value, factor: u32) -> E::Value {
+    let factor = emit.whole(factor);
+    emit.binary(Binary::WholeMul, x, factor)
 }
 
 /// `x ^ (x >> places)`
-fn fold<L: Lanes>(l: &mut L, x: L::Value, places: u8) -> L::Value {
-    let high = l.unary(Unary::ShiftRight(places), x);
-    l.binary(Binary::Xor, x, high)
+fn fold<E: Emit>(emit: &mut E, x: E::Value, places: u8) -> E::Value {
+    let high = emit.unary(Unary::ShiftRight(places), x);
+    emit.binary(Binary::Xor, x, high)
 }

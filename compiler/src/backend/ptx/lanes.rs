@@ -2,11 +2,11 @@
 //! a CPU gives; those two are computed in double precision here, since no library can be called.
 
 use super::text::{Operand, Reg, Wide, Writer};
-use crate::backend::elementary::{self, Binary, Condition, Lanes, Unary};
+use crate::backend::elementary::{self, Binary, Condition, Emit, Unary};
 use crate::kernel::Reduce;
 use crate::scalar::Scalar;
 
-impl Lanes for Writer {
+impl Emit for Writer {
     type Value = Reg;
 
     fn whole(&mut self, bits: u32) -> Reg {

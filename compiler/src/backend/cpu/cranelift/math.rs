@@ -7,7 +7,7 @@ use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::{ConstantData, Endianness, FuncRef, InstBuilder, MemFlagsData, Value, types};
 use cranelift_frontend::FunctionBuilder;
 
-use crate::backend::elementary::{self, Binary, Condition, Lanes, Unary};
+use crate::backend::elementary::{self, Binary, Condition, Emit, Unary};
 use crate::kernel::Reduce;
 use crate::scalar::Scalar;
 
@@ -104,7 +104,7 @@ impl Math<'_, '_> {
 }
 
 /// Reals are `f32x4`, and so are whole numbers, by their bits.
-impl Lanes for Math<'_, '_> {
+impl Emit for Math<'_, '_> {
     type Value = Value;
 
     fn whole(&mut self, value: u32) -> Value {

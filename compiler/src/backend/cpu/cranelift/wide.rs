@@ -13,7 +13,7 @@ use super::assembly::{WideLoop, declare};
 use super::builder::{Bounds, KernelBuilder, LANES};
 use super::facts::cost;
 use crate::backend::cpu::x86::{self, Body, Frame, Operation, Place};
-use crate::backend::elementary::{self, Binary, Lanes as _, Unary};
+use crate::backend::elementary::{self, Binary, Emit as _, Unary};
 use crate::kernel::{Address, Axis, BufferId, Expr, For, Index, Stmt, Var, stride_of};
 
 /// Operations times iterations from which on a call costs less than it gains.

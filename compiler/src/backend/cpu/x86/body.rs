@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use crate::backend::elementary::{Binary, Condition, Lanes, Unary};
+use crate::backend::elementary::{Binary, Condition, Emit, Unary};
 use crate::kernel::Reduce;
 
 /// A vector: of the same number in all lanes, or what an operation computes.
@@ -80,7 +80,7 @@ impl Operation {
     }
 }
 
-impl Lanes for Body {
+impl Emit for Body {
     type Value = Value;
 
     fn whole(&mut self, bits: u32) -> Value {
