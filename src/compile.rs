@@ -10,7 +10,7 @@ use lstmc_compiler::diag::{Diagnostics, SourceId, SourceMap};
 use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::kernel::{Format, Module};
 use lstmc_compiler::model::{self, Data, Model};
-use lstmc_compiler::pipeline::{self, KERNEL_PASSES, PASSES};
+use lstmc_compiler::pipeline::{self, KERNEL_PASSES, PASSES, kernel_passes};
 use lstmc_compiler::plan::Program;
 use lstmc_compiler::syntax::{self, ast};
 use lstmc_compiler::target::{Nvidia, Processor, Target};
@@ -313,7 +313,7 @@ impl Request<'_> {
                 "--dump-after goes with --stage graph, grad or opt, whose passes are {}; or with --stage kernel, whose \
                  passes are {}",
                 PASSES.join(", "),
-                KERNEL_PASSES.join(", ")
+                kernel_passes(self.target).join(", ")
             );
         }
         if self.stage == Stage::Grad && self.purpose != Purpose::Train {
@@ -400,7 +400,9 @@ fn kernels_after(
             }
         },
     );
-    text.ok_or_else(|| {
-        anyhow!("no pass of the kernels is named {wanted}; there are {}", KERNEL_PASSES.join(", "))
+    let passes = kernel_passes(target).join(", ");
+    text.ok_or_else(|| match KERNEL_PASSES.contains(&wanted) {
+        true => anyhow!("{wanted} is a pass for another target; here there are {passes}"),
+        false => anyhow!("no pass of the kernels is named {wanted}; there are {passes}"),
     })
 }

@@ -6,9 +6,8 @@
 //!        square_sums
 //!
 //! fuse                                                             kernels, whatever the target
-//! precision column_sums collapse preamble split_k fused_sums       for a CPU
-//!        prepack alternate vectorise
-//! precision column_sums collapse preamble                          for an NVIDIA GPU
+//! precision column_sums collapse preamble
+//! split_k fused_sums prepack alternate vectorise                   for a CPU only
 //! plan                                                             then a back end, which the caller chooses
 //! ```
 //!
@@ -39,7 +38,7 @@ pub const PASSES: [&str; 13] = [
     "square_sums",
 ];
 
-/// Every pass after which [`kernels_of`] shows the kernels, in order.
+/// Every pass after which [`kernels_of`] may show the kernels, in order.
 pub const KERNEL_PASSES: [&str; 10] = [
     "fuse",
     "precision",
@@ -52,6 +51,17 @@ pub const KERNEL_PASSES: [&str; 10] = [
     "alternate",
     "vectorise",
 ];
+
+/// How many of the [`KERNEL_PASSES`], from the first on, there are for every target.
+const SHARED_KERNEL_PASSES: usize = 5;
+
+/// Those of the [`KERNEL_PASSES`] that there are for a target.
+pub fn kernel_passes(target: &Target) -> &'static [&'static str] {
+    match target.processor {
+        Processor::Cpu => &KERNEL_PASSES,
+        Processor::Nvidia(_) => &KERNEL_PASSES[..SHARED_KERNEL_PASSES],
+    }
+}
 
 /// The optimised graph of a model: for training the whole step, gradients, clipping and update included. `see` is shown
 /// the graph after each of the [`PASSES`].
@@ -132,7 +142,7 @@ pub fn numbers_of(model: &Model, purpose: Purpose, weights: Format, target: &Tar
     Numbers { weights, products }
 }
 
-/// The kernels of an optimised graph for a target. `see` is shown them after each of the [`KERNEL_PASSES`].
+/// The kernels of an optimised graph for a target. `see` is shown them after each of the [`kernel_passes`].
 pub fn kernels_of(
     graph: &Graph,
     numbers: Numbers,
@@ -141,9 +151,9 @@ pub fn kernels_of(
 ) -> Module {
     let mut kernels = Kernels { module: kernel::lower(graph, &target.fusion), see };
     kernels.show("fuse");
-    match target.processor {
-        Processor::Cpu => kernels.cpu(numbers, target),
-        Processor::Nvidia(_) => kernels.nvidia(numbers, target),
+    kernels.shared(numbers, target);
+    if target.processor == Processor::Cpu {
+        kernels.cpu(numbers, target);
     }
     kernels.module
 }
@@ -154,23 +164,20 @@ struct Kernels<'a> {
 }
 
 impl Kernels<'_> {
-    fn cpu(&mut self, numbers: Numbers, target: &Target) {
+    /// What every target has.
+    fn shared(&mut self, numbers: Numbers, target: &Target) {
         self.pass("precision", |module| passes::precision(module, numbers.products, target));
         self.pass("column_sums", |module| passes::column_sums(module, target));
         self.pass("collapse", passes::collapse);
         self.pass("preamble", passes::preamble);
+    }
+
+    fn cpu(&mut self, numbers: Numbers, target: &Target) {
         self.pass("split_k", |module| passes::split_k(module, target));
         self.pass("fused_sums", |module| passes::fused_sums(module, target));
         self.pass("prepack", |module| passes::prepack(module, numbers.weights, target));
         self.pass("alternate", |module| passes::alternate(module, target));
         self.pass("vectorise", |module| passes::vectorise(module, target));
-    }
-
-    fn nvidia(&mut self, numbers: Numbers, target: &Target) {
-        self.pass("precision", |module| passes::precision(module, numbers.products, target));
-        self.pass("column_sums", |module| passes::column_sums(module, target));
-        self.pass("collapse", passes::collapse);
-        self.pass("preamble", passes::preamble);
     }
 
     fn pass(&mut self, name: &str, run: impl FnOnce(Module) -> Module) {

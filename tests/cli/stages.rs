@@ -1,5 +1,7 @@
 //! `check`, `emit` and help.
 
+use lstmc_compiler::target::{Nvidia, Target};
+
 use crate::support::Folder;
 
 const STAGES: [&str; 10] =
@@ -69,6 +71,24 @@ fn any_pass_can_be_looked_at() {
     assert!(message.contains("named hoist; there are fuse, precision"), "{message}");
     let message = folder.refused(&["emit", "tiny.lstm", "--stage", "opt", "--dump-after", "nothing"]);
     assert!(message.contains("no pass is named nothing") && message.contains("merge_products"), "{message}");
+}
+
+#[test]
+fn a_target_has_passes_of_its_own() {
+    let folder = Folder::new();
+    let kernels = ["emit", "tiny.lstm", "--target", "sm_90", "--stage", "kernel"];
+    let after = |pass| [&kernels[..], &["--dump-after", pass]].concat();
+    let passes = lstmc_compiler::pipeline::kernel_passes(&Target::nvidia(Nvidia::SM_90));
+    for pass in passes {
+        assert!(folder.ok(&after(pass)).starts_with("module "), "{pass}");
+    }
+    assert_eq!(folder.ok(&after(passes[passes.len() - 1])), folder.ok(&kernels));
+    let list = format!("here there are {}\n", passes.join(", "));
+    let message = folder.refused(&after("vectorise"));
+    assert!(
+        message.contains("vectorise is a pass for another target") && message.ends_with(&list),
+        "{message}"
+    );
 }
 
 #[test]
