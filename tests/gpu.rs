@@ -8,16 +8,16 @@ use lstmc_compiler::backend::ptx::{self, Launch, Ptx};
 use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::model::{Model, Precision};
 use lstmc_compiler::pipeline;
-use lstmc_compiler::target::{Nvidia, Target};
+use lstmc_compiler::target::Target;
 use lstmc_runtime::Result as RunResult;
 use lstmc_runtime::engine::cpu::{Executable, Session};
 use lstmc_runtime::engine::cuda::{self, Device, DeviceError};
 use lstmc_runtime::engine::{Control, Driver, Engine, StepInputs, StepOutputs, Trainee};
 use lstmc_runtime::train::initialise;
 use ptx_vm::{Arg, Machine};
+use support::gpu;
 use support::random_models::checked;
-
-const GPU: Nvidia = Nvidia { sm: 80, multiprocessors: 3 };
+use support::steps::GPU;
 
 /// The PTX machine as a device.
 #[derive(Debug, Default)]
@@ -40,19 +40,8 @@ impl Simulated {
         let loaded = self.program.as_ref().expect("a program was loaded");
         for launch in if prologue { &loaded.prologue } else { &loaded.step } {
             self.launches += 1;
-            let launched = self.machine.launch(
-                &loaded.module,
-                &ptx_vm::Launch {
-                    kernel: &launch.entry,
-                    grid: [launch.ctas as u32, 1, 1],
-                    block: [launch.threads as u32, 1, 1],
-                    cooperative: launch.cooperative,
-                    parameters: &loaded.parameters,
-                    seed: self.launches,
-                    ..Default::default()
-                },
-            );
-            launched.map_err(|fault| DeviceError::Driver { what: "a launch", reason: fault.to_string() })?;
+            gpu::launch(&mut self.machine, &loaded.module, launch, &loaded.parameters, self.launches)
+                .map_err(|fault| DeviceError::Driver { what: "a launch", reason: fault.to_string() })?;
         }
         Ok(())
     }

@@ -3,14 +3,18 @@
 //! A file whose first line is `// stage: tokens`, `ast` or `model` gives that stage's text; every file gives its
 //! diagnostics if it has any. `// vocab: N` sets the vocabulary's size, else 10. `BLESS=1` writes the `.out` files.
 
+mod support;
+
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use lstmc_compiler::diag::{Diagnostics, SourceId, SourceMap};
 use lstmc_compiler::model::{self, Body, ExprOp, Model, Source};
 use lstmc_compiler::syntax::{self, ast};
 use proptest::prelude::*;
+use support::files::files;
+use support::shipped;
 
 /// The user's text is the first source, the prelude's files follow.
 fn sources(name: &str, text: &str) -> (SourceMap, SourceId, Vec<SourceId>) {
@@ -49,27 +53,12 @@ fn output(name: &str, text: &str) -> String {
     result.unwrap_or_else(|errors| sources.render(&errors, false))
 }
 
-fn lstm_files(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("a folder entry").path()).collect();
-    paths.retain(|path| path.extension().is_some_and(|extension| extension == "lstm"));
-    paths.sort();
-    paths
-}
-
-fn models() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models");
-    let mut paths = lstm_files(&folder);
-    paths.extend(lstm_files(&folder.join("cells")));
-    paths
-}
-
 #[test]
 fn files_give_what_they_must() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/front");
     let bless = std::env::var_os("BLESS").is_some();
     let mut wrong = Vec::new();
-    let paths = lstm_files(&folder);
+    let paths = files(&folder, "lstm");
     assert!(paths.len() > 20, "the file tests are in {}", folder.display());
     for path in paths {
         let text = fs::read_to_string(&path).expect("a test file");
@@ -87,7 +76,7 @@ fn files_give_what_they_must() {
 
 #[test]
 fn shipped_models_check() {
-    let paths = models();
+    let paths = shipped::paths();
     assert!(paths.len() >= 12);
     for path in paths {
         let text = fs::read_to_string(&path).expect("a model");
@@ -101,7 +90,7 @@ fn shipped_models_check() {
 /// The promises in the head of `model`: equations refer to earlier ones, every state has a `next`, shapes are concrete.
 #[test]
 fn models_keep_their_promises() {
-    for path in models() {
+    for path in shipped::paths() {
         let text = fs::read_to_string(&path).expect("a model");
         let (sources, id, prelude) = sources(&path.to_string_lossy(), &text);
         let Ok(model) = check(&sources, id, &prelude, 112) else {
@@ -173,10 +162,7 @@ fn codes(text: &str) -> BTreeSet<String> {
 }
 
 fn texts(folder: &Path, extension: &str) -> String {
-    let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-    let paths = entries.map(|entry| entry.expect("a folder entry").path());
-    let fitting = paths.filter(|path| path.extension().is_some_and(|found| found == extension));
-    fitting.map(|path| fs::read_to_string(path).expect("a text file")).collect()
+    files(folder, extension).iter().map(|path| fs::read_to_string(path).expect("a text file")).collect()
 }
 
 #[test]
@@ -297,7 +283,7 @@ proptest! {
         which in any::<prop::sample::Index>(),
         edits in prop::collection::vec((any::<prop::sample::Index>(), 0usize..12, prop::sample::select(&PIECES[..])), 1..6),
     ) {
-        let paths = models();
+        let paths = shipped::paths();
         let mut text = fs::read_to_string(which.get(&paths)).expect("a model");
         for (at, cut, piece) in edits {
             let mut from = at.index(text.len() + 1);

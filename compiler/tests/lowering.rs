@@ -159,7 +159,7 @@ fn forward(graph: &Graph, values: Start, feed: Feed) -> Result<(), String> {
 #[test]
 fn known_graphs() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lowering");
-    let paths = files::files(&root);
+    let paths = files::files(&root, "txt");
     assert!(!paths.is_empty(), "no graphs in {}", root.display());
     let check = |path: &PathBuf| {
         let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;

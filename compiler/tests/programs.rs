@@ -3,8 +3,6 @@
 
 mod support;
 
-use std::path::Path;
-
 use lstmc_compiler::graph::{Form, OutputRole, Purpose};
 use lstmc_compiler::kernel::{
     BufferId, BufferKind, CpuGemm, Expr, Format, Gemm, InputRole, Kernel, Precision, Rounds, Stmt,
@@ -14,15 +12,11 @@ use lstmc_compiler::plan::{Program, Schedule, Task};
 use lstmc_compiler::scalar::Scalar;
 use lstmc_compiler::target::Target;
 use support::random_models::checked;
+use support::shipped::text;
 
 /// The training step of a model in `models/`.
 fn training(name: &str, vocab: usize, workers: usize) -> Program {
     of_source(&text(name), vocab, workers)
-}
-
-fn text(name: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models").join(name);
-    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 fn of_source(text: &str, vocab: usize, workers: usize) -> Program {

@@ -13,7 +13,7 @@ use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::model::Model;
 use lstmc_compiler::pipeline;
 use lstmc_compiler::target::{Nvidia, Target};
-use support::random_models::checked;
+use support::shipped;
 
 /// An assembler that is named has to be there; one on the path need not.
 fn ptxas() -> Option<PathBuf> {
@@ -29,24 +29,6 @@ fn ptxas() -> Option<PathBuf> {
     }
 }
 
-fn shipped() -> Vec<(String, Model)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models");
-    let mut found = vec![];
-    for folder in [root.clone(), root.join("cells")] {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.extension().is_some_and(|extension| extension == "lstm") {
-                let text = std::fs::read_to_string(&path).unwrap();
-                found.push((
-                    path.file_stem().unwrap().to_string_lossy().into(),
-                    checked(&text, 10_000).unwrap(),
-                ));
-            }
-        }
-    }
-    found
-}
-
 fn compile(model: &Model, purpose: Purpose, nvidia: Nvidia) -> Ptx {
     ptx::compile(&pipeline::program_of(model, purpose, &Target::nvidia(nvidia)), nvidia)
 }
@@ -58,7 +40,7 @@ fn shipped_models_assemble() {
         return;
     };
     let folder = tempfile::tempdir().unwrap();
-    for (name, model) in shipped() {
+    for (name, model) in shipped::models(10_000, str::to_owned) {
         for purpose in [Purpose::Train, Purpose::Evaluate, Purpose::Generate { tokens: 10 }] {
             for nvidia in [Nvidia::SM_80, Nvidia::SM_90] {
                 let path = folder.path().join("module.ptx");

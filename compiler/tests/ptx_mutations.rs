@@ -7,18 +7,17 @@ mod support;
 
 use lstmc_compiler::backend::ptx::{self, Ptx};
 use lstmc_compiler::graph::Purpose;
-use lstmc_compiler::kernel::{self, BufferKind, Machine, Module};
+use lstmc_compiler::kernel::{self, Machine};
 use lstmc_compiler::model::Model;
 use lstmc_compiler::pipeline;
 use lstmc_compiler::plan::Program;
-use lstmc_compiler::target::{Nvidia, Target};
+use lstmc_compiler::target::Target;
 use ptx_vm::{Lint, lint};
 use support::executors::SEED;
 use support::gpu;
 use support::random_models::checked;
-use support::tensors::{Feed, Start, feed, inputs, start};
-
-const GPU: Nvidia = Nvidia { sm: 80, multiprocessors: 3 };
+use support::steps::{GPU, Left, apart, left, machine};
+use support::tensors::{Feed, feed};
 
 const SCHEDULES: u64 = 6;
 
@@ -37,27 +36,8 @@ struct Case {
     ptx: Ptx,
     feed: Feed,
     before: Machine<f32>,
-    expected: Machine<f64>,
+    expected: Left,
     tolerance: f64,
-}
-
-fn filled<R: lstmc_compiler::scalar::Real>(
-    graph: &lstmc_compiler::graph::Graph,
-    module: &Module,
-    feed: &Feed,
-) -> Machine<R> {
-    use lstmc_compiler::graph::interp::Tensor;
-    let mut machine = Machine::<R>::new(module);
-    for (name, value) in inputs(graph, &start(graph, Start::Halves), feed) {
-        match value {
-            Tensor::Real(x) => {
-                let to = machine.get_mut(&name).unwrap();
-                to.iter_mut().zip(&x).for_each(|(to, &x)| *to = R::of(x));
-            }
-            Tensor::Id(x) => machine.ids_mut(&name).unwrap().iter_mut().zip(&x).for_each(|(to, &x)| *to = x),
-        }
-    }
-    machine
 }
 
 impl Case {
@@ -67,10 +47,11 @@ impl Case {
         let graph = pipeline::graph_of(&model, Purpose::Train, &target, &mut |_, _| {});
         let program = pipeline::program_of(&model, Purpose::Train, &target);
         let feed = feed(&graph, 50, 0.5, 1);
-        let mut expected = filled::<f64>(&graph, &program.module, &feed);
+        let mut expected = machine::<f64>(&graph, &program.module, &feed);
         kernel::run(&program.module, &mut expected, SEED, feed.step).unwrap();
+        let expected = left(&program.module, &expected);
         let ptx = ptx::compile(&program, GPU);
-        let before = filled::<f32>(&graph, &program.module, &feed);
+        let before = machine::<f32>(&graph, &program.module, &feed);
         Self { program, ptx, feed, before, expected, tolerance }
     }
 
@@ -83,43 +64,28 @@ impl Case {
             Ok(_) => {}
         }
         let ptx = Ptx { text, ..self.ptx.clone() };
-        let mut first: Option<Machine<f32>> = None;
+        let mut first: Option<Left> = None;
         for schedule in 0..SCHEDULES {
             let mut machine = self.before.clone();
             let steps = self.feed.step..self.feed.step + 1;
             if let Err(fault) = gpu::run(&self.program, &ptx, &mut machine, SEED, steps, schedule) {
                 return Some(format!("machine: {fault}"));
             }
-            if let Some(name) = self.wrong(&machine) {
-                return Some(format!("results: {name}"));
+            let found = left(&self.program.module, &machine);
+            if let Some(difference) = apart(&self.expected, &found, self.tolerance) {
+                return Some(format!("results: {difference}"));
             }
-            let lasting = |machine: &Machine<f32>| -> Vec<Vec<u32>> {
-                let bits = |values: &[f32]| values.iter().map(|x| x.to_bits()).collect();
-                self.lasting().filter_map(|name| machine.get(name)).map(bits).collect()
-            };
-            if lasting(first.get_or_insert_with(|| machine.clone())) != lasting(&machine) {
+            if bits(first.get_or_insert_with(|| found.clone())) != bits(&found) {
                 return Some("bits that depend on the schedule".into());
             }
         }
         None
     }
+}
 
-    fn lasting(&self) -> impl Iterator<Item = &str> {
-        let stays = |kind: &BufferKind| matches!(kind, BufferKind::Input(_) | BufferKind::Output(_));
-        let buffers = self.program.module.buffers.iter();
-        buffers.filter(move |buffer| stays(&buffer.kind)).map(|buffer| buffer.name.as_str())
-    }
-
-    fn wrong(&self, machine: &Machine<f32>) -> Option<String> {
-        self.lasting().find_map(|name| {
-            let (found, expected) = (machine.get(name)?, self.expected.get(name)?);
-            let norm = expected.iter().map(|x| x * x).sum::<f64>().sqrt();
-            let error =
-                expected.iter().zip(found).map(|(a, &b)| (a - f64::from(b)).powi(2)).sum::<f64>().sqrt();
-            (error.is_nan() || error > self.tolerance * norm.max(1e-3))
-                .then(|| format!("{name}: {error:e} of {norm:e}"))
-        })
-    }
+/// That tells zeros of both signs apart.
+fn bits(left: &Left) -> Vec<u64> {
+    left.iter().flat_map(|(_, values)| values).map(|value| value.to_bits()).collect()
 }
 
 /// The text with the `place`th occurrence replaced.

@@ -20,13 +20,13 @@ pub fn by_graph(graph: &Graph, tensors: &Tensors, feed: &Feed) -> Result<Tensors
     Ok(after(graph, tensors, outputs.into_iter().map(real).collect()))
 }
 
-/// A step of the kernel interpreter in the precision of `R`; `module` was lowered from `graph`.
-pub fn by_kernels<R: Real>(
+/// The buffers of `module`, which was lowered from `graph`, with these inputs.
+pub fn filled<R: Real>(
     graph: &Graph,
     module: &Module,
     tensors: &Tensors,
     feed: &Feed,
-) -> Result<Tensors, String> {
+) -> Result<Machine<R>, String> {
     let mut machine = Machine::<R>::new(module);
     for (name, value) in inputs(graph, tensors, feed) {
         let no_buffer = || format!("no buffer is named {name:?}");
@@ -41,6 +41,17 @@ pub fn by_kernels<R: Real>(
             }
         }
     }
+    Ok(machine)
+}
+
+/// A step of the kernel interpreter in the precision of `R`; `module` was lowered from `graph`.
+pub fn by_kernels<R: Real>(
+    graph: &Graph,
+    module: &Module,
+    tensors: &Tensors,
+    feed: &Feed,
+) -> Result<Tensors, String> {
+    let mut machine = filled::<R>(graph, module, tensors, feed)?;
     kernel::run(module, &mut machine, SEED, feed.step)?;
     let mut outputs = vec![];
     for (place, output) in graph.outputs.iter().enumerate() {

@@ -35,14 +35,14 @@ fn difference(expected: &str, found: &str) -> String {
     format!("{place}\nthe whole output:\n{found}")
 }
 
-/// The text files in `root` and its folders, in order.
-pub fn files(root: &Path) -> Vec<PathBuf> {
+/// The files in `root` and its folders whose names end so, in order.
+pub fn files(root: &Path, extension: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(root).unwrap_or_else(|error| panic!("{}: {error}", root.display()));
     let mut files = vec![];
     for path in entries.map(|entry| entry.expect("a folder of the tests can be listed").path()) {
         if path.is_dir() {
-            files.extend(self::files(&path));
-        } else if path.extension().is_some_and(|extension| extension == "txt") {
+            files.extend(self::files(&path, extension));
+        } else if path.extension().is_some_and(|own| own == extension) {
             files.push(path);
         }
     }
@@ -55,7 +55,7 @@ pub fn files(root: &Path) -> Vec<PathBuf> {
 pub fn check_all(stage: Stage, folder: &str) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(folder);
     let bless = std::env::var_os("BLESS").is_some();
-    let files = files(&root);
+    let files = files(&root, "txt");
     assert!(!files.is_empty(), "no file tests in {}", root.display());
     let fault = |path: &PathBuf| {
         let fault = check(stage, path, bless).err()?;

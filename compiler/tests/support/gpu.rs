@@ -7,8 +7,31 @@ use lstmc_compiler::kernel::{self, BufferKind, Elem};
 use lstmc_compiler::plan::Program;
 use ptx_vm::{Arg, Fault, Machine};
 
-/// Runs steps of a program on the buffers of `machine`; `schedule` decides in
-/// what order warps get on. Temporaries have no value before the first step.
+/// Runs a launch; `schedule` decides in what order warps get on.
+///
+/// # Errors
+/// The launch is stopped.
+pub fn launch(
+    machine: &mut Machine,
+    module: &ptx_vm::Module,
+    launch: &Launch,
+    parameters: &[Arg],
+    schedule: u64,
+) -> Result<(), Fault> {
+    let launch = ptx_vm::Launch {
+        kernel: &launch.entry,
+        grid: [launch.ctas as u32, 1, 1],
+        block: [launch.threads as u32, 1, 1],
+        cooperative: launch.cooperative,
+        parameters,
+        seed: schedule,
+        ..Default::default()
+    };
+    machine.launch(module, &launch)?;
+    Ok(())
+}
+
+/// Runs steps of a program on the buffers of `machine`; `schedule` decides in what order warps get on. Temporaries have no value before the first step.
 ///
 /// # Errors
 /// The text is refused, or a launch is stopped.
@@ -38,20 +61,9 @@ pub fn run(
     }
     let mut number = schedule;
     let mut all = |gpu: &mut Machine, launches: &[Launch]| -> Result<(), Fault> {
-        for launch in launches {
+        for each in launches {
             number = number.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(1);
-            gpu.launch(
-                &text,
-                &ptx_vm::Launch {
-                    kernel: &launch.entry,
-                    grid: [launch.ctas as u32, 1, 1],
-                    block: [launch.threads as u32, 1, 1],
-                    cooperative: launch.cooperative,
-                    parameters: &[Arg::U64(arena), Arg::U64(control)],
-                    seed: number,
-                    ..Default::default()
-                },
-            )?;
+            launch(gpu, &text, each, &[Arg::U64(arena), Arg::U64(control)], number)?;
         }
         Ok(())
     };
