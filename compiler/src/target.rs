@@ -45,6 +45,17 @@ impl Nvidia {
     pub const SM_80: Self = Self { sm: 80, multiprocessors: 108 };
     /// An H100.
     pub const SM_90: Self = Self { sm: 90, multiprocessors: 132 };
+
+    /// Bytes of shared memory that a CTA can have (CUDA C++ programming guide, technical specifications per compute capability).
+    pub fn shared_bytes(self) -> usize {
+        let kib = match self.sm {
+            80 | 87 => 163,
+            81..90 => 99,
+            90..=110 => 227,
+            _ => 99,
+        };
+        kib << 10
+    }
 }
 
 /// A machine as the stages see it.
@@ -151,8 +162,18 @@ pub struct Memory {
 
 /// How items are cut among workers.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Partition {
-    /// With so many iterations for each worker any cut is even enough, whatever the remainder.
+pub enum Partition {
+    /// A worker has a range of each item.
+    Ranges(Ranges),
+    /// The workers are the CTAs of a GPU. In time loops each keeps units of its own through all rounds; other items are shared
+    /// out by the back end.
+    Grid,
+}
+
+/// How items are cut in ranges.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ranges {
+    /// So many iterations for each worker are even enough, whatever the remainder.
     pub many_each: usize,
     /// Beyond this size in bytes a weight that every worker reads whole no longer fits the caches beside the rest.
     pub shared_weight: usize,
@@ -181,17 +202,21 @@ impl Target {
             prepack: Some(Prepack { many_rows: 64 }),
             alternate: Some(Alternate { largest: 4 << 20 }),
             memory: Memory { alignment: ALIGNMENT, small: 256 << 10, rest: 4 },
-            partition: Partition { many_each: 4, shared_weight: 8 << 20, work_worth_a_barrier: 100_000 },
+            partition: Partition::Ranges(Ranges {
+                many_each: 4,
+                shared_weight: 8 << 20,
+                work_worth_a_barrier: 100_000,
+            }),
         }
     }
 
-    /// An NVIDIA GPU. Each launch divides its work over the whole GPU, so that a plan is for one worker.
+    /// An NVIDIA GPU. Its workers are the CTAs that wait for each other in time loops: one on each multiprocessor.
     pub fn nvidia(nvidia: Nvidia) -> Self {
         Self {
             processor: Processor::Nvidia(nvidia),
             precision: Precision::Tf32,
             tf32: true,
-            workers: 1,
+            workers: nvidia.multiprocessors.max(1),
             lanes: 1,
             column_grain: 1,
             // The tensor cores multiply 16 rows at a time, however few there are.
@@ -205,7 +230,7 @@ impl Target {
             prepack: None,
             alternate: None,
             memory: Memory { alignment: 256, small: 0, rest: 0 },
-            partition: Partition { many_each: 1, shared_weight: 0, work_worth_a_barrier: 0 },
+            partition: Partition::Grid,
         }
     }
 

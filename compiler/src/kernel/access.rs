@@ -38,8 +38,11 @@ pub const SUMS: Axis = Axis(6);
 /// Rows of a scatter's table.
 pub const TABLE: Axis = Axis(7);
 
+/// Units that the columns of a result are cut by, see [`Access::by_unit`].
+pub const UNITS: Axis = Axis(8);
+
 /// The axes above.
-const CALL_AXES: usize = 8;
+const CALL_AXES: usize = 9;
 
 /// What happens to the elements of an access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +79,23 @@ impl Access<'_> {
 
     pub fn extent(&self, axis: Axis) -> usize {
         self.extents[axis.0 as usize]
+    }
+
+    /// Of a library call, with its columns as groups of [`UNITS`]: column `n` is unit `n % units` of group `n / units`, and
+    /// [`COLUMNS`] counts the groups. `units` divides the columns.
+    #[must_use]
+    pub fn by_unit(mut self, units: usize) -> Self {
+        let columns = self.address.terms.iter().position(|(index, _)| *index == Index::Axis(COLUMNS));
+        if let Some(columns) = columns {
+            let address = self.address.to_mut();
+            let stride = address.terms[columns].1;
+            address.terms[columns].1 = stride * units;
+            address.terms.push((Index::Axis(UNITS), stride));
+            let extents = self.extents.to_mut();
+            extents[COLUMNS.0 as usize] /= units;
+            extents[UNITS.0 as usize] = units;
+        }
+        self
     }
 }
 

@@ -5,13 +5,15 @@
 //! the same buffer in both, or the buffer has a part for each round of a loop and they touch the parts of two rounds. A
 //! loop's body is walked until its last items' accesses, seen from its first items, add no barrier: the back edge.
 
+use std::cmp::Reverse;
+
 use super::apart::{RoundPart, RowWise};
 use super::partition;
 use super::pending::{Pending, Touch};
-use super::{Scheduled, Split, worker_range};
-use crate::kernel::access::{Access, COLUMNS, DEPTH, PARTS, ROWS};
-use crate::kernel::{Axis, Item, Module, TimeLoop};
-use crate::target::Target;
+use super::{Scheduled, Split, units, worker_range};
+use crate::kernel::access::{Access, COLUMNS, DEPTH, PARTS, ROWS, UNITS};
+use crate::kernel::{Axis, BufferId, Item, Module, TimeLoop};
+use crate::target::{Partition, Target};
 
 /// The schedule of these items, the prologue's or a step's: each with its cut, and the barriers.
 pub(super) fn schedule(
@@ -25,6 +27,14 @@ pub(super) fn schedule(
     scheduler.walk(items, None, &mut pending, &mut vec![false; items.len()])
 }
 
+/// The time loop around an item.
+#[derive(Clone, Copy)]
+struct Around<'a> {
+    inner: &'a TimeLoop,
+    /// Of how many units each worker keeps its own, on a target with [`Partition::Grid`].
+    units: Option<usize>,
+}
+
 struct Scheduler<'a> {
     module: &'a Module,
     offsets: &'a [usize],
@@ -33,17 +43,52 @@ struct Scheduler<'a> {
 }
 
 impl Scheduler<'_> {
+    /// Of how many units each worker keeps its own in a time loop: of those that leave the fewest barriers the most.
+    fn units(&self, inner: &TimeLoop) -> Option<usize> {
+        if self.target.partition != Partition::Grid {
+            return None;
+        }
+        let barriers = |units: usize| {
+            let around = Around { inner, units: Some(units) };
+            let body = self.body(around, &mut Pending::default());
+            body.iter().filter(|step| **step == Scheduled::Barrier).count()
+        };
+        let candidates = units::candidates(inner);
+        candidates.into_iter().min_by_key(|&units| (barriers(units), Reverse(units)))
+    }
+
+    fn split(&self, item: &Item, around: Option<Around<'_>>) -> Split {
+        match &self.target.partition {
+            Partition::Ranges(ranges) => partition::of(item, self.target, ranges, around.is_some()),
+            Partition::Grid => {
+                let units = around.and_then(|around| around.units);
+                units::split(item, units, &|a, b| self.overlap(a, b))
+            }
+        }
+    }
+
+    /// Whether two buffers have bytes in common.
+    fn overlap(&self, a: BufferId, b: BufferId) -> bool {
+        let bytes = |id: BufferId| {
+            let start = self.offsets[id.0 as usize];
+            (start, start + 4 * self.module.buffer(id).len())
+        };
+        let ((a_start, a_end), (b_start, b_end)) = (bytes(a), bytes(b));
+        a_start < b_end && b_start < a_end
+    }
+
     /// The body of a loop, which is walked again from what its end leaves.
-    fn body(&self, inner: &TimeLoop, pending: &mut Pending) -> Vec<Scheduled> {
+    fn body(&self, around: Around<'_>, pending: &mut Pending) -> Vec<Scheduled> {
+        let inner = around.inner;
         let mut barrier_before = vec![false; inner.items.len()];
-        let scheduled = self.walk(&inner.items, Some(inner), pending, &mut barrier_before);
-        if self.workers == 1 {
+        let scheduled = self.walk(&inner.items, Some(around), pending, &mut barrier_before);
+        if self.alone() {
             return scheduled;
         }
         loop {
             let known = barrier_before.clone();
             pending.next_round(inner.time);
-            let scheduled = self.walk(&inner.items, Some(inner), pending, &mut barrier_before);
+            let scheduled = self.walk(&inner.items, Some(around), pending, &mut barrier_before);
             if known == barrier_before {
                 return scheduled;
             }
@@ -53,24 +98,23 @@ impl Scheduler<'_> {
     fn walk(
         &self,
         items: &[Item],
-        around: Option<&TimeLoop>,
+        around: Option<Around<'_>>,
         pending: &mut Pending,
         barrier_before: &mut [bool],
     ) -> Vec<Scheduled> {
         let mut scheduled = vec![];
         for (index, (item, barrier)) in items.iter().zip(barrier_before).enumerate() {
             if let Item::Loop(inner) = item {
+                let inside = Around { inner, units: self.units(inner) };
                 // What the loop must wait for once is waited for before it, not in every round.
-                let touches: Vec<Touch> = inner
-                    .items
-                    .iter()
-                    .flat_map(|item| self.touches(item, partition::of(item, self.target, true)))
-                    .collect();
+                let split = |item| self.split(item, Some(inside));
+                let touches: Vec<Touch> =
+                    inner.items.iter().flat_map(|item| self.touches(item, split(item))).collect();
                 *barrier |= self.must_wait(pending, &touches, false);
                 if *barrier {
                     pending.clear();
                 }
-                let body = self.body(inner, pending);
+                let body = self.body(inside, pending);
                 // A body that begins with waiting does so in its first round too.
                 if *barrier && (inner.rounds == 0 || body.first() != Some(&Scheduled::Barrier)) {
                     scheduled.push(Scheduled::Barrier);
@@ -78,9 +122,9 @@ impl Scheduler<'_> {
                 scheduled.push(Scheduled::Loop { index, body });
                 continue;
             }
-            let split = partition::of(item, self.target, around.is_some());
+            let split = self.split(item, around);
             let touches = self.touches(item, split);
-            *barrier |= self.must_wait(pending, &touches, around.is_some_and(|around| around.reverse));
+            *barrier |= self.must_wait(pending, &touches, around.is_some_and(|around| around.inner.reverse));
             if *barrier {
                 pending.clear();
                 scheduled.push(Scheduled::Barrier);
@@ -95,14 +139,26 @@ impl Scheduler<'_> {
         touches.iter().any(|later| pending.must_wait(later, reverse))
     }
 
-    /// What an item touches that is cut so. A single worker never waits.
+    /// A single worker never waits. The time loops of a GPU are planned as for several CTAs however few there are, since how they
+    /// are cut fixes the bits of sums.
+    fn alone(&self) -> bool {
+        self.workers == 1 && self.target.partition != Partition::Grid
+    }
+
+    /// What an item touches that is cut so.
     fn touches(&self, item: &Item, split: Split) -> Vec<Touch> {
-        if self.workers == 1 {
+        if self.alone() {
             return vec![];
         }
         let cuts = self.cuts(item, split);
         let mut found = vec![];
-        item.each_access(&mut |access| found.push(self.touch(&access, split, &cuts)));
+        item.each_access(&mut |access| {
+            let access = match split {
+                Split::Units(units) => access.by_unit(units),
+                _ => access,
+            };
+            found.push(self.touch(&access, split, &cuts));
+        });
         found
     }
 
@@ -120,6 +176,7 @@ impl Scheduler<'_> {
                 vec![(ROWS, self.ends(gemm.m, 1))]
             }
             (Item::Gemm(gemm), Split::Columns) => vec![(COLUMNS, self.ends(gemm.n, grain))],
+            (Item::Gemm(_), Split::Units(units)) => vec![(UNITS, self.ends(units, 1))],
             (Item::Gemm(gemm), Split::Parts) => {
                 let parts = self.ends(gemm.cpu.parts, 1);
                 let deep = parts.iter().map(|&part| gemm.part(part).start).collect();

@@ -15,10 +15,12 @@ mod print;
 mod ranges;
 mod schedule;
 mod space;
+mod units;
 mod verify;
 
 pub use in_place::may_share;
 pub use schedule::{Leaf, Schedule, Scheduled, Task};
+pub use units::{SharedLoops, shared_loops};
 pub use verify::verify;
 
 /// Worker number `index`'s range of an extent that is cut among `count` workers.
@@ -26,7 +28,7 @@ pub use crate::kernel::chunk as worker_range;
 use memory::Beside;
 
 use crate::kernel::{Axis, Module};
-use crate::target::Target;
+use crate::target::{Partition, Target};
 
 /// A module with its memory and its schedule for a number of workers.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,6 +61,10 @@ pub enum Split {
     AnyColumns,
     /// Parts of a product's contraction.
     Parts,
+    /// Columns of C by unit: column `n` belongs to unit `n % units`, and a worker has a range of the units.
+    Units(usize),
+    /// All workers take part, in a way that the back end chooses.
+    Any,
 }
 
 impl Split {
@@ -76,12 +82,16 @@ impl Split {
 impl Program {
     /// Why the plan cuts a leaf as it does.
     pub fn reason(&self, leaf: &Leaf<'_>) -> &'static str {
+        let target = &self.target;
+        let Partition::Ranges(ranges) = &target.partition else {
+            return units::reason(leaf.task, leaf.in_loop);
+        };
         match leaf.task {
-            Task::Kernel(kernel, _) => match partition::of_kernel(kernel, &self.target) {
+            Task::Kernel(kernel, _) => match partition::of_kernel(kernel, target, ranges) {
                 Ok(_) => "its iterations are independent",
                 Err(reason) => reason,
             },
-            Task::Gemm(gemm, _) => partition::of_gemm(gemm, &self.target, leaf.in_loop).1,
+            Task::Gemm(gemm, _) => partition::of_gemm(gemm, target, ranges, leaf.in_loop).1,
             Task::Pack(..) | Task::Scatter(..) => "workers write columns of their own",
             Task::Distinct(_) => "one id after the other",
             Task::Loop(..) | Task::Barrier => "",

@@ -10,13 +10,13 @@
 
 use super::{Schedule, Split, Task, worker_range};
 use crate::kernel::{Axis, Form, Gemm, Item, Kernel, Precision, Stmt};
-use crate::target::Target;
+use crate::target::{Partition, Ranges, Target};
 
 /// How an item that is not a loop is cut; `in_loop` says that it stands in a time loop.
-pub(super) fn of(item: &Item, target: &Target, in_loop: bool) -> Split {
+pub(super) fn of(item: &Item, target: &Target, ranges: &Ranges, in_loop: bool) -> Split {
     match item {
-        Item::Kernel(kernel) => of_kernel(kernel, target).map_or(Split::Whole, Split::Axis),
-        Item::Gemm(gemm) => of_gemm(gemm, target, in_loop).0,
+        Item::Kernel(kernel) => of_kernel(kernel, target, ranges).map_or(Split::Whole, Split::Axis),
+        Item::Gemm(gemm) => of_gemm(gemm, target, ranges, in_loop).0,
         Item::Pack(_) | Item::Scatter(_) if target.workers > 1 => Split::Columns,
         Item::Pack(_) | Item::Scatter(_) | Item::Distinct(_) => Split::Whole,
         Item::Loop(_) => unreachable!("internal error: a time loop is cut"),
@@ -26,14 +26,14 @@ pub(super) fn of(item: &Item, target: &Target, in_loop: bool) -> Split {
 /// A kernel is cut along the outermost loop, if that is parallel and all of the kernel, or along the first one inside that
 /// can be shared evenly if that has so few iterations that some worker would have many more than another. The axis, or
 /// why it is not cut.
-pub(super) fn of_kernel(kernel: &Kernel, target: &Target) -> Result<Axis, &'static str> {
+pub(super) fn of_kernel(kernel: &Kernel, target: &Target, ranges: &Ranges) -> Result<Axis, &'static str> {
     let workers = target.workers;
     let loops = parallel_loops(kernel)?;
     let grain = |axis: Axis| Split::Axis(axis).grain(kernel.is_vector_axis(axis), target.column_grain);
     let extent = |axis: Axis| kernel.axes[axis.0 as usize];
     let is_long = |axis: &Axis| workers > 1 && extent(*axis) >= workers * grain(*axis);
     let is_fair = |axis: &Axis| {
-        extent(*axis) >= target.partition.many_each * workers * grain(*axis)
+        extent(*axis) >= ranges.many_each * workers * grain(*axis)
             || is_even(extent(*axis), workers, grain(*axis))
     };
     let mut long = loops.into_iter().filter(is_long);
@@ -75,7 +75,12 @@ fn parallel_loops(kernel: &Kernel) -> Result<Vec<Axis>, &'static str> {
 /// cut along the longer side of the result, but for those whose right side has to be transposed: of that each worker then
 /// transposes its own columns. Parts of a contraction are shared out as such, if that is even.
 /// The cut, and why it is this one.
-pub(super) fn of_gemm(gemm: &Gemm, target: &Target, in_loop: bool) -> (Split, &'static str) {
+pub(super) fn of_gemm(
+    gemm: &Gemm,
+    target: &Target,
+    ranges: &Ranges,
+    in_loop: bool,
+) -> (Split, &'static str) {
     let (workers, grain) = (target.workers, target.column_grain);
     if workers == 1 {
         return (Split::Whole, "there is one worker");
@@ -90,7 +95,7 @@ pub(super) fn of_gemm(gemm: &Gemm, target: &Target, in_loop: bool) -> (Split, &'
         };
     }
     let format = gemm.cpu.packed.unwrap_or_default();
-    let small_weight = 4 * format.packed_len(gemm.k, gemm.n) <= target.partition.shared_weight;
+    let small_weight = 4 * format.packed_len(gemm.k, gemm.n) <= ranges.shared_weight;
     if in_loop && gemm.m >= 4 * workers && small_weight {
         return (
             Split::Rows,
@@ -123,8 +128,9 @@ fn is_even(extent: usize, workers: usize, grain: usize) -> bool {
 
 /// How many of a target's workers a program gains from: all of them, or one if it is too small to be cut.
 pub(super) fn helpful_workers(schedule: Schedule<'_>, target: &Target) -> usize {
+    let Partition::Ranges(ranges) = &target.partition else { return target.workers };
     let (work, barriers) = work_and_barriers(schedule);
-    if work / barriers.max(1) < target.partition.work_worth_a_barrier { 1 } else { target.workers }
+    if work / barriers.max(1) < ranges.work_worth_a_barrier { 1 } else { target.workers }
 }
 
 /// Floating-point operations of one run, roughly, and barriers passed.

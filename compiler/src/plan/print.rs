@@ -49,6 +49,8 @@ impl Display for Split {
             Split::Columns => write!(f, "split columns"),
             Split::Parts => write!(f, "split parts"),
             Split::AnyColumns => write!(f, "split any columns"),
+            Split::Units(units) => write!(f, "split {units} units"),
+            Split::Any => write!(f, "split any"),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 use std::ops::RangeInclusive;
 
 use super::ranges::Ranges;
-use super::{Program, Schedule, Scheduled, Split, Task, may_share};
+use super::{Program, Schedule, Scheduled, Split, Task, may_share, units};
 use crate::kernel::{self, BufferId, BufferKind, Item};
 
 /// Whether the module keeps its promises, the schedule has the module's items each once and in order, each is cut as it
@@ -73,7 +73,12 @@ fn splits(schedule: Schedule<'_>) -> Result<(), String> {
             | Task::Scatter(_, Split::Whole | Split::Columns)
             | Task::Distinct(_)
             | Task::Barrier => {}
+            Task::Kernel(_, Split::Any)
+            | Task::Gemm(_, Split::Any)
+            | Task::Pack(_, Split::Any)
+            | Task::Scatter(_, Split::Any) => {}
             Task::Gemm(gemm, Split::Rows | Split::Parts) if gemm.cpu.squares.is_none() => {}
+            Task::Gemm(gemm, Split::Units(units)) if units::can_have(gemm, units) => {}
             Task::Loop(_, body) => splits(body)?,
             Task::Kernel(kernel, split) => return Err(format!("kernel {:?}: {split}", kernel.name)),
             Task::Gemm(gemm, split) => return Err(format!("{gemm}: {split}")),

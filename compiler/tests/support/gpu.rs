@@ -23,6 +23,7 @@ pub fn launch(
         grid: [launch.ctas as u32, 1, 1],
         block: [launch.threads as u32, 1, 1],
         cooperative: launch.cooperative,
+            shared_bytes: launch.shared_bytes,
         parameters,
         seed: schedule,
         ..Default::default()

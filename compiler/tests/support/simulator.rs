@@ -73,6 +73,8 @@ struct Simulator<'p> {
     round: (usize, usize),
     /// What is being run, for messages.
     item: String,
+    /// How many items have been run.
+    items: usize,
 }
 
 /// One worker in one kernel.
@@ -99,6 +101,7 @@ impl<'p> Simulator<'p> {
             times: HashMap::new(),
             round: (0, 0),
             item: String::new(),
+            items: 0,
         };
         for (index, buffer) in program.module.buffers.iter().enumerate() {
             if matches!(buffer.kind, BufferKind::Input(_)) {
@@ -169,6 +172,7 @@ impl<'p> Simulator<'p> {
 
     fn schedule(&mut self, schedule: Schedule<'_>) -> Result<(), String> {
         for task in schedule.tasks() {
+            self.items += 1;
             match task {
                 Task::Kernel(kernel, split) => self.kernel(kernel, split)?,
                 Task::Gemm(gemm, split) => self.gemm(gemm, split)?,
@@ -204,6 +208,8 @@ impl<'p> Simulator<'p> {
                     );
                     Some((axis, own))
                 }
+                Split::Any if self.takes_any(worker) => None,
+                Split::Any => continue,
                 _ if worker > 0 => continue,
                 _ => None,
             };
@@ -267,6 +273,11 @@ impl<'p> Simulator<'p> {
         ids.get(element).copied().ok_or_else(|| format!("id {element} of {:?}", self.name(buffer)))
     }
 
+    /// Whether a worker does an item that anyone may do: each item another one, so that two that meet are seen to.
+    fn takes_any(&self, worker: usize) -> bool {
+        self.items % self.program.target.workers == worker
+    }
+
     /// The elements that an address names, one for each lane.
     fn elements(&self, at: &Address, frame: &Frame<'_>) -> Vec<usize> {
         let lanes = frame.lanes.as_ref().map_or(0..1, |(_, range)| 0..range.len());
@@ -320,10 +331,22 @@ impl<'p> Simulator<'p> {
         let grain = by.grain(false, self.program.target.column_grain);
         match split {
             Split::Whole if worker > 0 => 0..0,
+            Split::Any if !self.takes_any(worker) => 0..0,
             split if split == by || (split, by) == (Split::AnyColumns, Split::Columns) => {
                 worker_range(extent, worker, self.program.target.workers, grain)
             }
             _ => 0..extent,
+        }
+    }
+
+    /// The columns of C that a worker has.
+    fn columns(&self, gemm: &Gemm, split: Split, worker: usize) -> Vec<usize> {
+        match split {
+            Split::Units(units) => {
+                let own = worker_range(units, worker, self.program.target.workers, 1);
+                (0..gemm.n).filter(|column| own.contains(&(column % units))).collect()
+            }
+            _ => self.range(gemm.n, split, Split::Columns, worker).collect(),
         }
     }
 
@@ -346,7 +369,7 @@ impl<'p> Simulator<'p> {
         for worker in 0..self.program.target.workers {
             let rows = self.range(m, split, Split::Rows, worker);
             let zeros = self.range(gemm.m - m, split, Split::Rows, worker);
-            let columns = self.range(gemm.n, split, Split::Columns, worker);
+            let columns = self.columns(gemm, split, worker);
             let parts = self.range(gemm.cpu.parts, split, Split::Parts, worker);
             let deep = gemm.part(parts.start).start..gemm.part(parts.end).start;
             let deep = if gemm.cpu.parts == 1 { 0..k } else { deep };
@@ -365,12 +388,12 @@ impl<'p> Simulator<'p> {
                             return Some(rows.clone().chain(zeros.clone()).collect());
                         }
                         ROWS => rows.clone(),
-                        COLUMNS => columns.clone(),
+                        COLUMNS => return Some(columns.clone()),
                         DEPTH => deep.clone(),
                         PARTS => parts.clone(),
-                        PANELS => panels(&columns),
+                        PANELS => panels(&span(&columns)),
                         SUMS if rows.start > 0 => 0..0,
-                        SUMS => columns.clone(),
+                        SUMS => span(&columns),
                         _ => return None,
                     };
                     Some(range.collect())
@@ -483,6 +506,14 @@ impl Call {
             Effect::Write => &mut self.writes,
         };
         known.extend(elements);
+    }
+}
+
+/// From the first of these columns to the last.
+fn span(columns: &[usize]) -> Range<usize> {
+    match (columns.first(), columns.last()) {
+        (Some(&first), Some(&last)) => first..last + 1,
+        _ => 0..0,
     }
 }
 

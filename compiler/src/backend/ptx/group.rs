@@ -2,7 +2,7 @@
 
 use super::lanes::fold_in;
 use super::scope::{Scope, THREADS, WARP};
-use super::text::Reg;
+use super::text::{Operand, Reg};
 use crate::kernel::Reduce;
 
 /// Who does an iteration of the loops that are shared out.
@@ -35,6 +35,19 @@ impl Group {
                 (own, scope.w.mul(ctas, warps))
             }
             Group::Block => (cta, ctas),
+        }
+    }
+
+    /// The group's number in its CTA, and how many there are.
+    pub fn of_cta(self, scope: &mut Scope) -> (Operand, u32) {
+        let thread = scope.thread;
+        match self {
+            Group::Thread => (thread.into(), THREADS as u32),
+            Group::Warp => {
+                let warp = scope.w.op("shr.u32", [thread.into(), WARP.ilog2().into()]);
+                (warp.into(), (THREADS / WARP) as u32)
+            }
+            Group::Block => (0.into(), 1),
         }
     }
 

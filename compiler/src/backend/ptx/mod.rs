@@ -2,11 +2,11 @@
 //!
 //! ```text
 //! an item that is no time loop    one launch for each of its parts
-//! a time loop                     one cooperative launch: all its items, a barrier of the grid between two of them
+//! a time loop                     one cooperative launch: all its rounds, with barriers of the grid where the plan has them
 //! ```
 //!
-//! The same code is written for an item in both places: it shares its work out over however many CTAs there are ([`nest`],
-//! [`product`], [`rows`]). Which numbers a sum adds up in which order depends on the sizes alone, so that results are the same
+//! An item's work is shared out over however many CTAs there are ([`nest`], [`product`], [`rows`]), but where the plan cuts it by
+//! unit, in a time loop ([`units`]). Which numbers a sum adds up in which order depends on the sizes alone, so that results are the same
 //! bits on any grid. No atomic operation touches a real.
 //!
 //! An entry takes the arena's address and that of the [`Control`] block. Text in, text out: nothing here knows a driver.
@@ -17,18 +17,22 @@ mod nest;
 mod product;
 mod rows;
 mod scope;
+mod task;
 mod text;
 mod time;
+mod units;
 
 #[cfg(test)]
 mod tests;
 
 use std::fmt::Write;
 
-use crate::kernel::{Form, Item, Module};
-use crate::plan::Program;
+use crate::kernel::{Module, TimeLoop};
+use crate::plan::{Program, Schedule, Task};
 use crate::target::Nvidia;
 use scope::{PARAMETERS, Scope, THREADS};
+use task::{name, parts, write_part};
+use text::DYNAMIC;
 use time::GridBarrier;
 
 /// A program for a GPU.
@@ -49,7 +53,7 @@ pub struct Launch {
     pub entry: String,
     pub ctas: usize,
     pub threads: usize,
-    /// Bytes of shared memory that the entry declares.
+    /// Bytes of shared memory that each CTA is given beside what the entry declares.
     pub shared_bytes: usize,
     /// All CTAs must be resident at once.
     pub cooperative: bool,
@@ -79,21 +83,27 @@ fn version(nvidia: Nvidia) -> &'static str {
     if nvidia.sm >= 90 { "8.0" } else { "7.1" }
 }
 
-/// Compiles a program for a GPU. Of its schedule only the order is used: a launch is shared out over the whole machine.
+/// Compiles a program for a GPU. Outside time loops only the order of its schedule is used: a launch is shared out over the whole
+/// machine, and waits for the one before.
 pub fn compile(program: &Program, nvidia: Nvidia) -> Ptx {
     let Program { module, offsets, .. } = program;
     let mut compiler = Compiler { module, offsets, nvidia, text: String::new(), entries: 0, counters: 0 };
-    let _ = writeln!(
-        compiler.text,
-        "// {}\n.version {}\n.target sm_{}\n.address_size 64",
-        module.name,
-        version(nvidia),
-        nvidia.sm
-    );
-    let prologue = compiler.launches(&module.prologue);
-    let step = compiler.launches(&module.items);
+    let prologue = compiler.launches(program.prologue_schedule());
+    let step = compiler.launches(program.step_schedule());
     let control_bytes = Control::counter(compiler.counters);
-    Ptx { text: compiler.text, prologue, step, control_bytes }
+    let dynamic = prologue.iter().chain(&step).any(|launch| launch.shared_bytes > 0);
+    let head = head(&module.name, nvidia, dynamic);
+    Ptx { text: head + &compiler.text, prologue, step, control_bytes }
+}
+
+/// What stands before the entries. `dynamic` says that one has shared memory that its launch gives.
+fn head(name: &str, nvidia: Nvidia, dynamic: bool) -> String {
+    let mut text =
+        format!("// {name}\n.version {}\n.target sm_{}\n.address_size 64\n", version(nvidia), nvidia.sm);
+    if dynamic {
+        let _ = writeln!(text, ".extern .shared .align 16 .b8 {DYNAMIC}[];");
+    }
+    text
 }
 
 struct Compiler<'a> {
@@ -106,104 +116,44 @@ struct Compiler<'a> {
 }
 
 impl Compiler<'_> {
-    fn launches(&mut self, items: &[Item]) -> Vec<Launch> {
+    fn launches(&mut self, schedule: Schedule<'_>) -> Vec<Launch> {
         let mut launches = vec![];
-        for item in items {
-            match item {
-                Item::Loop(inner) if inner.rounds == 0 => {}
-                Item::Loop(_) => launches.push(self.time_loop(item)),
-                _ => (0..parts(item)).for_each(|part| launches.push(self.single(item, part))),
+        for task in schedule.tasks() {
+            match task {
+                Task::Loop(inner, _) if inner.rounds == 0 => {}
+                Task::Loop(inner, body) => launches.push(self.time_loop(inner, body)),
+                Task::Barrier => {}
+                _ => (0..parts(task)).for_each(|part| launches.push(self.single(task, part))),
             }
         }
         launches
     }
 
-    /// One part of an item that is no loop.
-    fn single(&mut self, item: &Item, part: usize) -> Launch {
+    /// One part of a task that is no loop.
+    fn single(&mut self, task: Task<'_>, part: usize) -> Launch {
         let mut scope = Scope::new(self.offsets);
-        let work = write_part(&mut scope, item, part, self.module);
+        let work = write_part(&mut scope, task, part, self.module);
         // More CTAs than fit at once only wait.
         let ctas = work.clamp(1, 8 * self.nvidia.multiprocessors);
-        self.entry(&scope, &name(item), ctas, false)
+        self.entry(&scope, &name(task), ctas, None)
     }
 
-    fn time_loop(&mut self, item: &Item) -> Launch {
+    /// All rounds of a time loop.
+    fn time_loop(&mut self, inner: &TimeLoop, body: Schedule<'_>) -> Launch {
         let mut scope = Scope::new(self.offsets);
         let barrier = GridBarrier::new(&mut scope, Control::counter(self.counters));
         self.counters += 1;
-        let work = self.in_loop(&mut scope, item, barrier);
+        let (work, shared) = time::write(&mut scope, inner, body, barrier, self.module, self.nvidia);
         let ctas = work.clamp(1, self.nvidia.multiprocessors);
-        self.entry(&scope, "time_loop", ctas, true)
+        self.entry(&scope, "time_loop", ctas, Some(shared))
     }
 
-    /// The parts of an item, each followed by a barrier; says how many CTAs have something to do in the largest.
-    fn in_loop(&mut self, scope: &mut Scope, item: &Item, barrier: GridBarrier) -> usize {
-        let mut most = 1;
-        match item {
-            Item::Loop(inner) => time::rounds(scope, inner, |scope| {
-                for item in &inner.items {
-                    most = most.max(self.in_loop(scope, item, barrier));
-                }
-            }),
-            _ => {
-                for part in 0..parts(item) {
-                    most = most.max(write_part(scope, item, part, self.module));
-                    barrier.wait(scope);
-                }
-            }
-        }
-        most
-    }
-
-    fn entry(&mut self, scope: &Scope, name: &str, ctas: usize, cooperative: bool) -> Launch {
+    /// The launch of an entry; one whose CTAs wait for each other says how much shared memory it is to be given.
+    fn entry(&mut self, scope: &Scope, name: &str, ctas: usize, waits: Option<usize>) -> Launch {
         let entry = format!("k{}_{name}", self.entries);
         self.entries += 1;
         let _ = write!(self.text, "\n{}", scope.w.entry(&entry, THREADS, &PARAMETERS));
-        Launch { entry, ctas, threads: THREADS, shared_bytes: scope.w.shared_bytes(), cooperative }
-    }
-}
-
-/// How many parts an item has, between which all CTAs must have finished.
-fn parts(item: &Item) -> usize {
-    match item {
-        Item::Scatter(scatter) => 1 + usize::from(rows::is_cleared(scatter)),
-        Item::Distinct(_) => 2,
-        _ => 1,
-    }
-}
-
-/// Writes one part of an item, and says how many CTAs have something to do.
-fn write_part(scope: &mut Scope, item: &Item, part: usize, module: &Module) -> usize {
-    scope.w.note(name(item));
-    match (item, part) {
-        (Item::Kernel(kernel), _) => nest::kernel(scope, kernel, module),
-        (Item::Gemm(gemm), _) => product::product(scope, gemm),
-        (Item::Scatter(scatter), 0) if rows::is_cleared(scatter) => rows::clear(scope, scatter),
-        (Item::Scatter(scatter), _) => rows::add_rows(scope, scatter),
-        (Item::Distinct(distinct), 0) => rows::first_places(scope, distinct),
-        (Item::Distinct(distinct), _) => rows::ranks(scope, distinct),
-        (Item::Pack(_) | Item::Loop(_), _) => unreachable!("internal error: no part of a launch"),
-    }
-}
-
-/// What an item is, as the name of an entry.
-fn name(item: &Item) -> String {
-    match item {
-        Item::Kernel(kernel) => {
-            kernel.name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect()
-        }
-        Item::Gemm(gemm) => format!("product_{}_{}x{}x{}", form_name(gemm.form), gemm.m, gemm.n, gemm.k),
-        Item::Scatter(_) => "add_rows".into(),
-        Item::Distinct(_) => "distinct".into(),
-        Item::Pack(_) => "pack".into(),
-        Item::Loop(_) => "loop".into(),
-    }
-}
-
-fn form_name(form: Form) -> &'static str {
-    match form {
-        Form::NN => "nn",
-        Form::NT => "nt",
-        Form::TN => "tn",
+        let (cooperative, shared_bytes) = (waits.is_some(), waits.unwrap_or(0));
+        Launch { entry, ctas, threads: THREADS, shared_bytes, cooperative }
     }
 }

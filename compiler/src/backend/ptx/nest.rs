@@ -14,67 +14,40 @@ use super::group::Group;
 use super::lanes;
 use super::scope::{Scope, THREADS};
 use super::text::{Operand, Reg};
+use super::units::Units;
 use crate::backend::elementary;
 use crate::kernel::{
     Address, Axis, BufferId, Expr, Fold, For, Index, Kernel, Module, Reduce, Stmt, Var, each_stmt,
 };
+use crate::plan::{SharedLoops, shared_loops};
 
 /// Rows longer than this are worth a whole CTA.
 const LONG_ROW: usize = 512;
 
-/// How a kernel is shared out.
-#[derive(Debug)]
-struct Cut<'k> {
-    /// What stands before the loops of each level, outermost first.
-    before: Vec<&'k [Stmt]>,
-    /// The parallel loops that are shared out.
-    chain: Vec<Axis>,
-    /// What one iteration of them does.
-    body: &'k [Stmt],
-    group: Group,
-}
-
-/// Writes a kernel, and says how many CTAs have something to do.
-pub(super) fn kernel(scope: &mut Scope, kernel: &Kernel, module: &Module) -> usize {
-    let cut = Cut::of(kernel, module, scope);
+/// Writes a kernel, and says how many CTAs have something to do. With `units` a CTA does the iterations that have its units on
+/// this axis, else all CTAs share all iterations.
+pub(super) fn kernel(
+    scope: &mut Scope,
+    kernel: &Kernel,
+    units: Option<(Axis, Units)>,
+    module: &Module,
+) -> usize {
+    let loops = shared_loops(kernel, &|a, b| overlap(scope, module, a, b));
+    let group = match loops.axes.last() {
+        Some(&last) => group_of(loops.body, last, kernel, module, scope),
+        None => Group::Block,
+    };
     let mut nest = Nest {
         scope,
         extents: &kernel.axes,
         axes: HashMap::new(),
         vars: HashMap::new(),
-        group: cut.group,
+        group,
         pending: Pending::default(),
     };
-    nest.run(&cut)
-}
-
-impl<'k> Cut<'k> {
-    fn of(kernel: &'k Kernel, module: &Module, scope: &Scope) -> Self {
-        let stored: Vec<BufferId> = kernel.stored().into_iter().collect();
-        let overwritten = |lets: &[Stmt]| {
-            let mut found = false;
-            each_stmt(lets, &mut |stmt| {
-                if let Stmt::Let { expr: Expr::Load(at) | Expr::LoadId(at), .. } = stmt {
-                    found |= stored.iter().any(|&other| overlap(scope, module, at.buffer, other));
-                }
-            });
-            found
-        };
-        let mut cut = Cut { before: vec![], chain: vec![], body: &kernel.body, group: Group::Block };
-        while let [lets @ .., Stmt::For(inner)] = cut.body {
-            let shared_out = inner.parallel && inner.folds.is_empty();
-            let plain = lets.iter().all(|stmt| matches!(stmt, Stmt::Let { .. }));
-            if !shared_out || !plain || overwritten(lets) {
-                break;
-            }
-            cut.before.push(lets);
-            cut.chain.push(inner.axis);
-            cut.body = &inner.body;
-        }
-        if let Some(&last) = cut.chain.last() {
-            cut.group = group_of(cut.body, last, kernel, module, scope);
-        }
-        cut
+    match units {
+        Some((axis, units)) => nest.by_unit(&loops, axis, units),
+        None => nest.by_grid(&loops),
     }
 }
 
@@ -156,50 +129,82 @@ impl Nest<'_, '_> {
         self.extents[axis.0 as usize]
     }
 
-    fn run(&mut self, cut: &Cut) -> usize {
-        if cut.chain.is_empty() {
+    /// All iterations, shared out over the grid.
+    fn by_grid(&mut self, loops: &SharedLoops) -> usize {
+        if loops.axes.is_empty() {
             let cta = self.scope.cta;
             let first = self.scope.w.compare("setp.eq.u32", cta, 0);
             let rest = self.scope.w.label();
             self.scope.w.go_unless(first, rest);
-            self.together(cut.body);
+            self.together(loops.body);
             self.scope.w.place(rest);
             return 1;
         }
-        let count: usize = cut.chain.iter().map(|&axis| self.extent(axis)).product();
-        let (before, rest) = cut.before.split_first().expect("a level for each loop of the chain");
-        self.alone(before);
+        let extents: Vec<usize> = loops.axes.iter().map(|&axis| self.extent(axis)).collect();
+        let count: usize = extents.iter().product();
         let (first, step) = self.group.of_all(self.scope);
-        let (again, done) = (self.scope.w.label(), self.scope.w.label());
-        let at = self.scope.w.op("mov.b32", [first.into()]);
-        self.scope.w.place(again);
-        let over = self.scope.w.compare("setp.ge.u32", at, count as u32);
-        self.scope.w.go_if(over, done);
-        self.positions(&cut.chain, at);
-        rest.iter().for_each(|lets| self.alone(lets));
-        match self.group {
-            Group::Thread => self.alone(cut.body),
-            Group::Warp | Group::Block => {
-                self.pending.loads = true;
-                self.together(cut.body);
-            }
-        }
-        self.scope.w.assign(at, "add.u32", [at.into(), step.into()]);
-        self.scope.w.go(again);
-        self.scope.w.place(done);
+        self.alone(loops.before[0]);
+        self.iterations(loops, first.into(), step.into(), &extents, None);
         count.div_ceil(THREADS / self.group.threads())
     }
 
-    /// The position in each axis of a chain, of an iteration of all of them.
-    fn positions(&mut self, chain: &[Axis], at: Reg) {
+    /// The iterations of this CTA's units.
+    fn by_unit(&mut self, loops: &SharedLoops, axis: Axis, units: Units) -> usize {
+        let own = |&other: &Axis| if other == axis { units.own } else { self.extent(other) };
+        let extents: Vec<usize> = loops.axes.iter().map(own).collect();
+        let (first, step) = self.group.of_cta(self.scope);
+        self.alone(loops.before[0]);
+        self.iterations(loops, first, step.into(), &extents, Some((axis, units)));
+        units.count.div_ceil(units.own)
+    }
+
+    /// Iterations number `first`, `first + step`, .. of loops of these extents.
+    fn iterations(
+        &mut self,
+        loops: &SharedLoops,
+        first: Operand,
+        step: Operand,
+        extents: &[usize],
+        units: Option<(Axis, Units)>,
+    ) {
+        let count: usize = extents.iter().product();
+        let (again, done) = (self.scope.w.label(), self.scope.w.label());
+        let next = self.scope.w.label();
+        let at = self.scope.w.op("mov.b32", [first]);
+        self.scope.w.place(again);
+        let over = self.scope.w.compare("setp.ge.u32", at, count as u32);
+        self.scope.w.go_if(over, done);
+        self.positions(&loops.axes, extents, at);
+        if let Some((axis, units)) = units {
+            let unit = self.scope.w.add(self.axes[&axis], units.first);
+            self.axes.insert(axis, unit);
+            let beyond = self.scope.w.compare("setp.ge.u32", unit, units.count as u32);
+            self.scope.w.go_if(beyond, next);
+        }
+        loops.before[1..].iter().for_each(|lets| self.alone(lets));
+        match self.group {
+            Group::Thread => self.alone(loops.body),
+            Group::Warp | Group::Block => {
+                self.pending.loads = true;
+                self.together(loops.body);
+            }
+        }
+        self.scope.w.place(next);
+        self.scope.w.assign(at, "add.u32", [at.into(), step]);
+        self.scope.w.go(again);
+        self.scope.w.place(done);
+    }
+
+    /// The position in each of these axes, of an iteration of loops of these extents.
+    fn positions(&mut self, axes: &[Axis], extents: &[usize], at: Reg) {
         let mut left = at;
-        for &axis in chain[1..].iter().rev() {
-            let extent = self.extent(axis) as u32;
+        for (&axis, &extent) in axes[1..].iter().zip(&extents[1..]).rev() {
+            let extent = extent as u32;
             let position = self.scope.w.op("rem.u32", [left.into(), extent.into()]);
             self.axes.insert(axis, position);
             left = self.scope.w.op("div.u32", [left.into(), extent.into()]);
         }
-        self.axes.insert(chain[0], left);
+        self.axes.insert(axes[0], left);
     }
 
     /// Statements that each thread does for itself.

@@ -33,7 +33,7 @@ pub(super) enum Math {
 }
 
 impl Math {
-    fn of(precision: Precision) -> Self {
+    pub fn of(precision: Precision) -> Self {
         match precision {
             Precision::F32 => Math::F32,
             Precision::Tf32 => Math::Tf32,
@@ -86,7 +86,7 @@ pub(super) fn product(scope: &mut Scope, gemm: &Gemm) -> usize {
 }
 
 /// Whether this is the round in which there is nothing to multiply.
-fn idle_round(scope: &mut Scope, gemm: &Gemm) -> Option<Pred> {
+pub(super) fn idle_round(scope: &mut Scope, gemm: &Gemm) -> Option<Pred> {
     let round = scope.round()?;
     match gemm.rounds {
         Rounds::All => None,
@@ -304,7 +304,7 @@ impl<'s, 'a, 'g> Product<'s, 'a, 'g> {
 }
 
 /// A word of shared memory: an element, rounded as the tensor cores want it, or two.
-fn rounded(w: &mut Writer, math: Math, elements: &[Reg]) -> Reg {
+pub(super) fn rounded(w: &mut Writer, math: Math, elements: &[Reg]) -> Reg {
     match (math, elements) {
         (Math::F32, &[element]) => element,
         (Math::Tf32, &[element]) => w.op("cvt.rna.tf32.f32", [element.into()]),

@@ -73,6 +73,9 @@ impl From<u32> for Operand {
     }
 }
 
+/// The name of shared memory that a launch gives.
+pub(super) const DYNAMIC: &str = "kept";
+
 /// The body of an entry while it is written.
 #[derive(Debug, Default)]
 pub(super) struct Writer {
@@ -214,6 +217,13 @@ impl Writer {
         to
     }
 
+    /// The address of the memory that a launch gives the entry beside its own, as [`super::Launch::shared_bytes`] says.
+    pub fn dynamic_base(&mut self) -> Reg {
+        let to = self.reg();
+        self.line(format_args!("mov.u32 {to}, {DYNAMIC}"));
+        to
+    }
+
     /// Every thread of the CTA waits until all have come here; what they wrote is seen by all.
     pub fn sync(&mut self) {
         self.line("bar.sync 0");
@@ -238,9 +248,5 @@ impl Writer {
         }
         let _ = write!(text, "{}{}\tret;\n}}\n", self.head, self.lines);
         text
-    }
-
-    pub fn shared_bytes(&self) -> usize {
-        self.shared_bytes
     }
 }

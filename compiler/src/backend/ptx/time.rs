@@ -1,8 +1,24 @@
-//! Time loops: one cooperative launch for all rounds, its CTAs in step by barriers of the whole grid.
+//! Time loops: one cooperative launch for all rounds, its CTAs in step by barriers of the whole grid where the plan has them.
+//!
+//! What the plan cuts by unit a CTA does for its own units, with its threads in step by barriers of the CTA; all CTAs share the
+//! rest.
 
+use std::collections::HashSet;
+
+use super::nest;
 use super::scope::{Round, Scope};
+use super::task::{name, parts, write_part};
 use super::text::{Reg, Wide};
-use crate::kernel::TimeLoop;
+use super::units::{Room, UnitProduct, Units, changes, own_units};
+use crate::kernel::{BufferId, Gemm, Item, Module, TimeLoop};
+use crate::plan::{Schedule, Split, Task};
+use crate::target::Nvidia;
+
+/// Registers of a thread for parts of weights. It can have 255, and has sums, operands and addresses beside.
+const REGISTERS: usize = 128;
+
+/// Bytes of shared memory that an entry may declare itself, and 1 KiB that belongs to the driver.
+const DECLARED: usize = 49 << 10;
 
 /// Polls of a barrier before it is given up: a CTA that never comes must not hang the machine. Some seconds.
 const PATIENCE: u32 = 1 << 26;
@@ -51,6 +67,127 @@ impl GridBarrier {
         });
         scope.w.sync();
     }
+}
+
+/// Writes a time loop. Says how many CTAs have something to do in its largest task, and how much shared memory each keeps parts
+/// of weights in.
+pub(super) fn write(
+    scope: &mut Scope,
+    inner: &TimeLoop,
+    body: Schedule<'_>,
+    barrier: GridBarrier,
+    module: &Module,
+    nvidia: Nvidia,
+) -> (usize, usize) {
+    let mut room =
+        Room { registers: REGISTERS, shared: nvidia.shared_bytes().saturating_sub(DECLARED), taken: 0 };
+    let mut time = Time { barrier, module, ctas: nvidia.multiprocessors, room: &mut room };
+    let work = time.looped(scope, inner, body);
+    (work, room.taken)
+}
+
+/// A time loop while it is written.
+struct Time<'a> {
+    barrier: GridBarrier,
+    module: &'a Module,
+    /// The most CTAs that there can be.
+    ctas: usize,
+    room: &'a mut Room,
+}
+
+impl Time<'_> {
+    /// A loop, by what its CTAs keep through all rounds; says how many CTAs have something to do in its largest task.
+    fn looped(&mut self, scope: &mut Scope, inner: &TimeLoop, body: Schedule<'_>) -> usize {
+        let tasks: Vec<Task> = body.tasks().collect();
+        let units = self.units(scope, &tasks);
+        let written: HashSet<BufferId> = inner.items.iter().flat_map(Item::stored).collect();
+        let products: Vec<Option<UnitProduct>> = tasks
+            .iter()
+            .map(|task| match (task, units) {
+                (Task::Gemm(gemm, Split::Units(_)), Some(units)) => {
+                    let changes = changes(gemm, written.contains(&gemm.b.at.buffer));
+                    Some(UnitProduct::new(scope, gemm, units, changes, self.room))
+                }
+                _ => None,
+            })
+            .collect();
+        let mut most = units.map_or(1, |units| units.count.div_ceil(units.own));
+        rounds(scope, inner, |scope| {
+            for (at, (&task, product)) in tasks.iter().zip(&products).enumerate() {
+                let next = tasks.get(at + 1);
+                most = most.max(self.task(scope, task, product.as_ref(), units));
+                // A barrier of the grid is one of the CTA too.
+                if !matches!(task, Task::Barrier) && !matches!(next, Some(Task::Barrier)) {
+                    scope.w.sync();
+                }
+            }
+        });
+        most
+    }
+
+    /// Which units a CTA keeps, where some task is cut by unit.
+    fn units(&self, scope: &mut Scope, tasks: &[Task<'_>]) -> Option<Units> {
+        let count = tasks.iter().find_map(|task| match *task {
+            Task::Kernel(kernel, Split::Axis(axis)) => Some(kernel.axes[axis.0 as usize]),
+            Task::Gemm(_, Split::Units(units)) => Some(units),
+            _ => None,
+        })?;
+        let gemms: Vec<&Gemm> = tasks
+            .iter()
+            .filter_map(|task| match task {
+                Task::Gemm(gemm, Split::Units(_)) => Some(*gemm),
+                _ => None,
+            })
+            .collect();
+        let own = own_units(count, &gemms, self.ctas);
+        let cta = scope.cta;
+        let first = scope.w.mul(cta, own as u32);
+        Some(Units { count, own, first })
+    }
+
+    /// One task in a round; says how many CTAs have something to do.
+    fn task(
+        &mut self,
+        scope: &mut Scope,
+        task: Task<'_>,
+        product: Option<&UnitProduct>,
+        units: Option<Units>,
+    ) -> usize {
+        match (task, product, units) {
+            (Task::Barrier, ..) => {
+                self.barrier.wait(scope);
+                1
+            }
+            (Task::Loop(inner, body), ..) => self.looped(scope, inner, body),
+            (Task::Gemm(..), Some(product), Some(units)) => {
+                scope.w.note(name(task));
+                has_units(scope, units, |scope| product.round(scope));
+                1
+            }
+            (Task::Kernel(kernel, Split::Axis(axis)), _, Some(units)) => {
+                scope.w.note(name(task));
+                let module = self.module;
+                has_units(scope, units, |scope| _ = nest::kernel(scope, kernel, Some((axis, units)), module));
+                1
+            }
+            _ => {
+                let mut most = 1;
+                for part in 0..parts(task) {
+                    if part > 0 {
+                        self.barrier.wait(scope);
+                    }
+                    most = most.max(write_part(scope, task, part, self.module));
+                }
+                most
+            }
+        }
+    }
+}
+
+/// `body` in the CTAs that have units.
+fn has_units(scope: &mut Scope, units: Units, body: impl FnOnce(&mut Scope)) {
+    let some = scope.w.compare("setp.lt.u32", units.first, units.count as u32);
+    scope.when(some, body);
 }
 
 /// The rounds of a time loop; `body` writes one.

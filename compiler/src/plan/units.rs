@@ -1,0 +1,106 @@
+//! How a time loop is cut by unit, where the workers are the CTAs of a GPU.
+//!
+//! A layer's hidden units are computed each from its own columns of a few matrices, of all its gates say, and the layer's whole
+//! state of the round before. So each worker keeps a range of units through all rounds: in a kernel the iterations with these
+//! positions on one of its axes, in a product the columns of C that belong to them. Then workers meet only where the whole state
+//! is read, once a round in most cells.
+//!
+//! What cannot be cut so is shared out freely, and waited for before and after.
+
+use std::collections::BTreeSet;
+
+use super::{Split, Task};
+use crate::kernel::{Axis, BufferId, Expr, Gemm, Item, Kernel, Stmt, TimeLoop, each_stmt};
+
+/// The parallel loops around all that a kernel does, whose iterations may be done in any order and by any worker.
+#[derive(Debug)]
+pub struct SharedLoops<'k> {
+    /// What stands before the loop of each axis, within the loops before it: definitions, which each
+    /// iteration may make again.
+    pub before: Vec<&'k [Stmt]>,
+    /// Outermost first.
+    pub axes: Vec<Axis>,
+    /// What one iteration of them all does.
+    pub body: &'k [Stmt],
+}
+
+/// The loops of a kernel whose iterations are shared out. `overlap` says whether two buffers have bytes in common.
+pub fn shared_loops<'k>(
+    kernel: &'k Kernel,
+    overlap: &dyn Fn(BufferId, BufferId) -> bool,
+) -> SharedLoops<'k> {
+    let stored: Vec<BufferId> = kernel.stored().into_iter().collect();
+    let overwritten = |lets: &[Stmt]| {
+        let mut found = false;
+        each_stmt(lets, &mut |stmt| {
+            if let Stmt::Let { expr: Expr::Load(at) | Expr::LoadId(at), .. } = stmt {
+                found |= stored.iter().any(|&other| overlap(at.buffer, other));
+            }
+        });
+        found
+    };
+    let mut loops = SharedLoops { before: vec![], axes: vec![], body: &kernel.body };
+    while let [lets @ .., Stmt::For(inner)] = loops.body {
+        let free = inner.parallel && inner.folds.is_empty();
+        let plain = lets.iter().all(|stmt| matches!(stmt, Stmt::Let { .. }));
+        if !free || !plain || overwritten(lets) {
+            break;
+        }
+        loops.before.push(lets);
+        loops.axes.push(inner.axis);
+        loops.body = &inner.body;
+    }
+    loops
+}
+
+/// Of how many units each worker may keep its own: the extents of loops of the kernels, and the widths of products.
+pub(super) fn candidates(inner: &TimeLoop) -> Vec<usize> {
+    let mut found = BTreeSet::new();
+    for item in &inner.items {
+        match item {
+            Item::Kernel(kernel) => {
+                let loops = shared_loops(kernel, &|_, _| false);
+                found.extend(loops.axes.iter().map(|axis| kernel.axes[axis.0 as usize]));
+            }
+            Item::Gemm(gemm) => _ = found.insert(gemm.n),
+            _ => {}
+        }
+    }
+    found.into_iter().filter(|&units| units > 0).collect()
+}
+
+/// How an item that is not a loop is cut.
+pub(super) fn split(
+    item: &Item,
+    units: Option<usize>,
+    overlap: &dyn Fn(BufferId, BufferId) -> bool,
+) -> Split {
+    match (item, units) {
+        (Item::Kernel(kernel), Some(units)) => {
+            let loops = shared_loops(kernel, overlap);
+            let is_unit = |axis: &&Axis| {
+                kernel.axes[axis.0 as usize] == units && kernel.check_cut(**axis).is_ok()
+            };
+            loops.axes.iter().rev().find(is_unit).map_or(Split::Any, |&axis| Split::Axis(axis))
+        }
+        (Item::Gemm(gemm), Some(units)) if can_have(gemm, units) => Split::Units(units),
+        (Item::Loop(_), _) => unreachable!("internal error: a time loop is cut"),
+        _ => Split::Any,
+    }
+}
+
+/// Whether the columns of a product can be cut by unit.
+pub(super) fn can_have(gemm: &Gemm, units: usize) -> bool {
+    units > 0 && gemm.n.is_multiple_of(units) && gemm.prefix.is_none() && gemm.fused_sums().next().is_none()
+}
+
+/// Why a task is cut as it is.
+pub(super) fn reason(task: Task<'_>, in_loop: bool) -> &'static str {
+    match task {
+        Task::Kernel(_, Split::Axis(_)) => "a CTA keeps its units through the loop",
+        Task::Gemm(_, Split::Units(_)) => "a CTA keeps its units' columns of the weight",
+        Task::Loop(..) | Task::Barrier => "",
+        _ if in_loop => "its iterations are not by unit: the whole grid shares it, and waits before and after",
+        _ => "a launch of its own",
+    }
+}
