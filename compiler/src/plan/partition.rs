@@ -75,12 +75,7 @@ fn parallel_loops(kernel: &Kernel) -> Result<Vec<Axis>, &'static str> {
 /// cut along the longer side of the result, but for those whose right side has to be transposed: of that each worker then
 /// transposes its own columns. Parts of a contraction are shared out as such, if that is even.
 /// The cut, and why it is this one.
-pub(super) fn of_gemm(
-    gemm: &Gemm,
-    target: &Target,
-    ranges: &Ranges,
-    in_loop: bool,
-) -> (Split, &'static str) {
+pub(super) fn of_gemm(gemm: &Gemm, target: &Target, ranges: &Ranges, in_loop: bool) -> (Split, &'static str) {
     let (workers, grain) = (target.workers, target.column_grain);
     if workers == 1 {
         return (Split::Whole, "there is one worker");

@@ -25,10 +25,7 @@ pub struct SharedLoops<'k> {
 }
 
 /// The loops of a kernel whose iterations are shared out. `overlap` says whether two buffers have bytes in common.
-pub fn shared_loops<'k>(
-    kernel: &'k Kernel,
-    overlap: &dyn Fn(BufferId, BufferId) -> bool,
-) -> SharedLoops<'k> {
+pub fn shared_loops<'k>(kernel: &'k Kernel, overlap: &dyn Fn(BufferId, BufferId) -> bool) -> SharedLoops<'k> {
     let stored: Vec<BufferId> = kernel.stored().into_iter().collect();
     let overwritten = |lets: &[Stmt]| {
         let mut found = false;
@@ -78,9 +75,8 @@ pub(super) fn split(
     match (item, units) {
         (Item::Kernel(kernel), Some(units)) => {
             let loops = shared_loops(kernel, overlap);
-            let is_unit = |axis: &&Axis| {
-                kernel.axes[axis.0 as usize] == units && kernel.check_cut(**axis).is_ok()
-            };
+            let is_unit =
+                |axis: &&Axis| kernel.axes[axis.0 as usize] == units && kernel.check_cut(**axis).is_ok();
             loops.axes.iter().rev().find(is_unit).map_or(Split::Any, |&axis| Split::Axis(axis))
         }
         (Item::Gemm(gemm), Some(units)) if can_have(gemm, units) => Split::Units(units),
@@ -100,7 +96,9 @@ pub(super) fn reason(task: Task<'_>, in_loop: bool) -> &'static str {
         Task::Kernel(_, Split::Axis(_)) => "a CTA keeps its units through the loop",
         Task::Gemm(_, Split::Units(_)) => "a CTA keeps its units' columns of the weight",
         Task::Loop(..) | Task::Barrier => "",
-        _ if in_loop => "its iterations are not by unit: the whole grid shares it, and waits before and after",
+        _ if in_loop => {
+            "its iterations are not by unit: the whole grid shares it, and waits before and after"
+        }
         _ => "a launch of its own",
     }
 }

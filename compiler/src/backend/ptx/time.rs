@@ -14,9 +14,6 @@ use crate::kernel::{BufferId, Gemm, Item, Module, TimeLoop};
 use crate::plan::{Schedule, Split, Task};
 use crate::target::Nvidia;
 
-/// Registers of a thread for parts of weights. It can have 255, and has sums, operands and addresses beside.
-const REGISTERS: usize = 128;
-
 /// Bytes of shared memory that an entry may declare itself, and 1 KiB that belongs to the driver.
 const DECLARED: usize = 49 << 10;
 
@@ -79,8 +76,7 @@ pub(super) fn write(
     module: &Module,
     nvidia: Nvidia,
 ) -> (usize, usize) {
-    let mut room =
-        Room { registers: REGISTERS, shared: nvidia.shared_bytes().saturating_sub(DECLARED), taken: 0 };
+    let mut room = Room::new(nvidia.shared_bytes().saturating_sub(DECLARED));
     let mut time = Time { barrier, module, ctas: nvidia.multiprocessors, room: &mut room };
     let work = time.looped(scope, inner, body);
     (work, room.taken)

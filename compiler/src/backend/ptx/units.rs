@@ -17,7 +17,7 @@
 
 use super::product::{Math, idle_round, rounded};
 use super::scope::{Scope, THREADS, WARP};
-use super::text::{Operand, Pred, Reg, Wide, Writer};
+use super::text::{Pred, Reg, Wide, Writer};
 use crate::kernel::{Form, Gemm, Index, Matrix, Rounds};
 
 const WARPS: usize = THREADS / WARP;
@@ -35,7 +35,7 @@ const SUMS: usize = 64;
 const ON_THEIR_WAY: usize = 48;
 
 /// Bytes of shared memory for sums on their way from warp to warp.
-const SCRATCH: usize = 40 << 10;
+const SCRATCH: usize = 48 << 10;
 
 /// The units of a CTA in a time loop: `own` from `first` on, as far as there are so many.
 #[derive(Clone, Copy, Debug)]
@@ -47,21 +47,48 @@ pub(super) struct Units {
 
 /// How many units each CTA has: as many CTAs as there can be, but no more than make each compute fewer tiles.
 pub(super) fn own_units(count: usize, gemms: &[&Gemm], ctas: usize) -> usize {
-    let tiles = |own: usize| -> usize { gemms.iter().map(|gemm| (gemm.n / count * own).div_ceil(TILE[0])).sum() };
+    let tiles =
+        |own: usize| -> usize { gemms.iter().map(|gemm| (gemm.n / count * own).div_ceil(TILE[0])).sum() };
     let least = count.div_ceil(ctas).max(1);
     let same = |own: &usize| !gemms.is_empty() && tiles(*own) == tiles(least);
     (least..=count).take_while(same).last().unwrap_or(least)
 }
 
-/// Room that is left for weights.
+/// Registers of a thread for weights and for what moves: sums, and elements of A. It can have 255, and has addresses, indices
+/// and predicates beside.
+const REGISTERS: usize = 144;
+
+/// Room for the weights of a loop.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Room {
-    /// Registers of each thread.
-    pub registers: usize,
-    /// Bytes of shared memory of the CTA.
+    /// Bytes of shared memory that a CTA has for weights, and has taken.
     pub shared: usize,
-    /// Bytes of shared memory that are taken.
     pub taken: usize,
+    /// Registers of a thread that weights have taken, and the most that one product needs for what moves.
+    kept: usize,
+    moving: usize,
+}
+
+impl Room {
+    /// With so many bytes of shared memory.
+    pub fn new(shared: usize) -> Self {
+        Self { shared, taken: 0, kept: 0, moving: 0 }
+    }
+
+    /// Registers for a weight, if there are so many.
+    fn registers(&mut self, count: usize) -> bool {
+        let fits = self.kept + count + self.moving <= REGISTERS;
+        self.kept += if fits { count } else { 0 };
+        fits
+    }
+
+    /// Where there are so many bytes of shared memory for a weight.
+    fn shared(&mut self, bytes: usize) -> Option<usize> {
+        let place = self.taken;
+        let fits = place + bytes <= self.shared;
+        self.taken += if fits { bytes } else { 0 };
+        fits.then_some(place)
+    }
 }
 
 /// Where a warp's operands of one block and tile of columns are.
@@ -84,18 +111,36 @@ pub(super) struct UnitProduct<'g> {
     blocks: usize,
     /// By block and tile.
     weights: Vec<Kept>,
-    /// Of this thread: its warp, the quarter of its lane and its place in that.
+    /// Of this thread: its warp, the quarter of its lane and its place in that, and its first element of the contraction.
     warp: Reg,
     group: Reg,
     member: Reg,
-    /// The weight's columns of this thread, by tile and half of it: where each begins, in elements, and whether there is one.
-    columns: Vec<[(Reg, Pred); 2]>,
+    depth: Reg,
+    /// The weight's columns of this thread, by tile and half of it; none if the loop changes the weight.
+    columns: Option<Vec<[Line; 2]>>,
     /// This thread's address in the memory for weights.
     shared: Option<Reg>,
 }
 
 /// Four neighbours in the contraction of one row or column.
 type Four = [Reg; 4];
+
+/// A row of A or column of the weight, from this thread's first element of the contraction on.
+#[derive(Clone, Copy, Debug)]
+struct Line {
+    at: Wide,
+    /// Whether there is one.
+    is_one: Pred,
+}
+
+/// A place in the contraction: so far from a thread's first element. What the last warp reads there may lie beyond the end.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    /// What is known only when it runs, and what is known here, in elements.
+    start: Option<Reg>,
+    distance: usize,
+    all_inside: bool,
+}
 
 impl<'g> UnitProduct<'g> {
     /// Reads what is kept of the weight. `changes` says that the loop writes it, so that nothing can be kept.
@@ -109,6 +154,8 @@ impl<'g> UnitProduct<'g> {
         let lane = w.op("and.b32", [thread.into(), (WARP as u32 - 1).into()]);
         let group = w.op("shr.u32", [lane.into(), 2.into()]);
         let member = w.op("and.b32", [lane.into(), 3.into()]);
+        let depth = w.mul(warp, BLOCK as u32);
+        let depth = if math == Math::F32 { depth } else { w.mad(member, 4, depth) };
         let mut new = Self {
             gemm,
             math,
@@ -119,21 +166,29 @@ impl<'g> UnitProduct<'g> {
             warp,
             group,
             member,
-            columns: vec![],
+            depth,
+            columns: None,
             shared: None,
         };
-        let halves = |tile: usize| [0, 1].map(|half| tile * TILE[0] + half * TILE[0] / 2);
-        new.columns = (0..tiles).map(|tile| halves(tile).map(|start| new.column(scope, start))).collect();
-        new.keep(scope, changes, room);
+        new.columns = (!changes).then(|| new.columns(scope));
+        new.keep(scope, room);
         new
     }
 
-    /// Of the CTA's columns the one of this thread's quarter from `start` on: where it begins in the weight, and whether it is one.
-    fn column(&self, scope: &mut Scope, start: usize) -> (Reg, Pred) {
+    /// The weight's columns of this thread, by tile and half of it.
+    fn columns(&self, scope: &mut Scope) -> Vec<[Line; 2]> {
+        let [across, along] = self.strides_of_weight();
+        let at = scope.pointer(&self.gemm.b.at);
         let w = &mut scope.w;
-        let own = w.add(self.group, start as u32);
-        let (column, is_one) = self.column_of(w, own);
-        (w.mul(column, self.across() as u32), is_one)
+        let mut column = |start: usize| {
+            let own = w.add(self.group, start as u32);
+            let (column, is_one) = self.column_of(w, own);
+            let start = w.mul(column, across as u32);
+            let start = w.mad(self.depth, along as u32, start);
+            Line { at: address(w, at, start), is_one }
+        };
+        let starts = (0..self.tiles).map(|tile| [0, TILE[0] / 2].map(|half| tile * TILE[0] + half));
+        starts.map(|starts| starts.map(&mut column)).collect()
     }
 
     /// The column of C that is number `own` of the CTA's, and whether there is one.
@@ -148,13 +203,16 @@ impl<'g> UnitProduct<'g> {
         (column, w.both(is_unit, is_group))
     }
 
-    /// Elements from one column of the weight to the next.
-    fn across(&self) -> usize {
-        if self.gemm.form == Form::NT { self.gemm.b.stride } else { 1 }
+    /// Elements from one column of the weight to the next, and from one element of the contraction to the next.
+    fn strides_of_weight(&self) -> [usize; 2] {
+        let stride = self.gemm.b.stride;
+        if self.gemm.form == Form::NT { [stride, 1] } else { [1, stride] }
     }
 
     /// Reads as much of the weight as there is room for.
-    fn keep(&mut self, scope: &mut Scope, changes: bool, room: &mut Room) {
+    fn keep(&mut self, scope: &mut Scope, room: &mut Room) {
+        let pass = Pass::new(self, 0, self.columns_at_once());
+        room.moving = room.moving.max(4 * pass.columns * pass.rows + ON_THEIR_WAY);
         // Registers of the operands of one block and tile; multiply-adds take theirs as they lie in memory.
         let each = match self.math {
             Math::F32 => None,
@@ -163,7 +221,7 @@ impl<'g> UnitProduct<'g> {
         };
         for block in 0..self.blocks {
             for tile in 0..self.tiles {
-                let kept = self.kept(scope, block, tile, each.filter(|_| !changes), room);
+                let kept = self.kept(scope, block, tile, each, room);
                 self.weights.push(kept);
             }
         }
@@ -178,24 +236,19 @@ impl<'g> UnitProduct<'g> {
         each: Option<usize>,
         room: &mut Room,
     ) -> Kept {
-        let Some(each) = each else { return Kept::Nowhere };
-        if room.registers >= each {
-            room.registers -= each;
-            return Kept::Registers(self.read(scope, block, tile));
+        let (Some(each), Some(columns)) = (each, &self.columns) else { return Kept::Nowhere };
+        let columns = columns[tile];
+        if room.registers(each) {
+            return Kept::Registers(self.read(&mut scope.w, self.block(block), columns));
         }
-        let bytes = 4 * each * THREADS;
-        if room.shared < bytes {
-            return Kept::Nowhere;
-        }
-        let place = room.taken;
-        (room.shared, room.taken) = (room.shared - bytes, place + bytes);
-        self.put(scope, block, tile, place);
+        let Some(place) = room.shared(4 * each * THREADS) else { return Kept::Nowhere };
+        self.put(scope, block, columns, place);
         Kept::Shared(place)
     }
 
     /// Puts operands into shared memory, 16 bytes of each thread beside those of the next.
-    fn put(&mut self, scope: &mut Scope, block: usize, tile: usize, place: usize) {
-        let values = self.read(scope, block, tile);
+    fn put(&mut self, scope: &mut Scope, block: usize, columns: [Line; 2], place: usize) {
+        let values = self.read(&mut scope.w, self.block(block), columns);
         let thread = scope.thread;
         let at = *self.shared.get_or_insert_with(|| {
             let base = scope.w.dynamic_base();
@@ -208,10 +261,8 @@ impl<'g> UnitProduct<'g> {
     }
 
     /// Operands of one block and tile, rounded, as they go to the tensor cores.
-    fn read(&self, scope: &mut Scope, block: usize, tile: usize) -> Vec<Reg> {
-        let k = self.depth(&mut scope.w, block);
-        let fours = self.columns_at(scope, block, tile, k);
-        let w = &mut scope.w;
+    fn read(&self, w: &mut Writer, place: Place, columns: [Line; 2]) -> Vec<Reg> {
+        let fours = self.weight(w, columns, place);
         let pairs = [0, 2].map(|first| match self.math {
             Math::Bf16 => fours.map(|four| rounded(w, self.math, &four[first..first + 2])).to_vec(),
             _ => [first, first + 1]
@@ -222,17 +273,17 @@ impl<'g> UnitProduct<'g> {
         pairs.concat()
     }
 
-    /// This thread's first element of the contraction in a block.
-    fn depth(&self, w: &mut Writer, block: usize) -> Reg {
-        let start = w.mad(self.warp, BLOCK as u32, (block * WARPS * BLOCK) as u32);
-        w.mad(self.member, 4, start)
+    /// Of two columns of the weight four elements each.
+    fn weight(&self, w: &mut Writer, columns: [Line; 2], place: Place) -> [Four; 2] {
+        let [_, along] = self.strides_of_weight();
+        let together = self.together(&self.gemm.b, along);
+        columns.map(|column| self.four(w, column, along, place, together))
     }
 
-    /// From `k` on four elements of both columns of this thread in a tile.
-    fn columns_at(&self, scope: &mut Scope, block: usize, tile: usize, k: Reg) -> [Four; 2] {
-        let along = if self.gemm.form == Form::NT { 1 } else { self.gemm.b.stride };
-        let from = Vector { at: scope.pointer(&self.gemm.b.at), along, together: self.together(&self.gemm.b, along) };
-        self.columns[tile].map(|(start, is_one)| self.four(&mut scope.w, from, (start, is_one), k, block))
+    /// Block number `block` of each warp.
+    fn block(&self, block: usize) -> Place {
+        let all_inside = (block + 1) * WARPS * BLOCK <= self.gemm.k;
+        Place { start: None, distance: block * WARPS * BLOCK, all_inside }
     }
 
     /// Whether four neighbours of the contraction may be read at once: they lie beside each other, at a multiple of 16 bytes.
@@ -242,34 +293,49 @@ impl<'g> UnitProduct<'g> {
         along == 1 && distances.all(|distance| distance.is_multiple_of(4))
     }
 
-    /// Four elements from `k` on of what begins at `start`, zeros where there is nothing.
-    fn four(&self, w: &mut Writer, from: Vector, (start, is_one): (Reg, Pred), k: Reg, block: usize) -> Four {
-        let Vector { at, along, together } = from;
-        let all_inside = (block + 1) * WARPS * BLOCK <= self.gemm.k;
-        let depth = self.gemm.k as u32;
-        let within = |w: &mut Writer, k: Reg| {
+    /// Four elements of a line, zeros where there is nothing. From one to the next are `along` words.
+    fn four(&self, w: &mut Writer, line: Line, along: usize, place: Place, together: bool) -> Four {
+        let Place { start, distance, all_inside } = place;
+        let depth = start.map_or(self.depth, |start| w.add(start, self.depth));
+        let within = |w: &mut Writer, next: usize| {
             if all_inside {
-                return is_one;
+                return line.is_one;
             }
-            let inside = w.compare("setp.lt.u32", k, depth);
-            w.both(inside, is_one)
+            let k = w.add(depth, (distance + next) as u32);
+            let inside = w.compare("setp.lt.u32", k, self.gemm.k as u32);
+            w.both(inside, line.is_one)
         };
+        let at = start.map_or(line.at, |start| {
+            let to = w.wide();
+            w.line(format_args!("mad.wide.u32 {to}, {start}, {}, {}", 4 * along, line.at));
+            to
+        });
         let values = [(); 4].map(|()| w.bits(0));
+        let element = |next: usize| format!("[{at}+{}]", 4 * along * (distance + next));
         if together {
-            let inside = within(w, k);
-            let element = w.add(start, k);
-            let address = address(w, at, element);
-            w.line(format_args!("@{inside} ld.global.v4.b32 {}, [{address}]", list(&values)));
+            let inside = within(w, 0);
+            w.line(format_args!("@{inside} ld.global.v4.b32 {}, {}", list(&values), element(0)));
             return values;
         }
         for (next, value) in values.iter().enumerate() {
-            let k = if next == 0 { k } else { w.add(k, next as u32) };
-            let inside = within(w, k);
-            let element = w.mad(k, along as u32, start);
-            let address = address(w, at, element);
-            w.line(format_args!("@{inside} ld.global.b32 {value}, [{address}]"));
+            let inside = within(w, next);
+            w.line(format_args!("@{inside} ld.global.b32 {value}, {}", element(next)));
         }
         values
+    }
+
+    /// How many blocks have something that is kept.
+    fn kept_blocks(&self) -> usize {
+        let is_kept = |kept: &Kept| !matches!(kept, Kept::Nowhere);
+        self.weights.iter().rposition(is_kept).map_or(0, |last| last / self.tiles + 1)
+    }
+
+    /// Tiles of columns of which there are sums at once: all rows by some columns rather than the reverse, so that a weight is
+    /// read once a round.
+    fn columns_at_once(&self) -> usize {
+        let rows = self.gemm.m.div_ceil(TILE[1]).max(1);
+        let all_rows = |columns: &usize| Pass::new(self, 0, *columns).rows == rows;
+        (1..=self.tiles).rev().find(all_rows).unwrap_or(1)
     }
 
     /// C in this round.
@@ -279,8 +345,8 @@ impl<'g> UnitProduct<'g> {
         if let (Rounds::BeforeLast, Some(last)) = (self.gemm.rounds, idle) {
             scope.w.go_if(last, end);
         }
-        let at_once = self.tiles.min(SUMS / 4 / 2);
-        for first in (0..self.tiles).step_by(at_once.max(1)) {
+        let at_once = self.columns_at_once();
+        for first in (0..self.tiles).step_by(at_once) {
             let pass = Pass::new(self, first, at_once.min(self.tiles - first));
             let step = (pass.rows * TILE[1]) as u32;
             if step as usize >= self.gemm.m {
@@ -299,14 +365,6 @@ impl<'g> UnitProduct<'g> {
         }
         scope.w.place(end);
     }
-}
-
-/// What is read by the contraction: its address, elements from one index to the next, and whether four are read at once.
-#[derive(Clone, Copy, Debug)]
-struct Vector {
-    at: Wide,
-    along: usize,
-    together: bool,
 }
 
 /// Some tiles of columns, by as many rows as there are registers and shared memory for.
@@ -346,9 +404,13 @@ impl<'p, 'g> Pass<'p, 'g> {
         if let (Rounds::AfterFirst, Some(first)) = (self.product.gemm.rounds, idle) {
             scope.w.go_if(first, end);
         }
+        let columns = match &self.product.columns {
+            Some(columns) => columns.clone(),
+            None => self.product.columns(scope),
+        };
         match self.product.math {
-            Math::F32 => self.multiply(scope, row, &sums),
-            Math::Tf32 | Math::Bf16 => self.multiply_tiles(scope, row, &sums),
+            Math::F32 => self.multiply(scope, row, &columns, &sums),
+            Math::Tf32 | Math::Bf16 => self.multiply_tiles(scope, row, &columns, &sums),
         }
         scope.w.place(end);
         self.hand_on(scope, &sums);
@@ -356,87 +418,138 @@ impl<'p, 'g> Pass<'p, 'g> {
         self.add_up(scope, row);
     }
 
-    /// Where row number `number` from `row` on begins in A, and whether there is one.
-    fn row(&self, w: &mut Writer, row: Reg, number: impl Into<Operand>) -> (Reg, Pred) {
+    /// Rows of A, by their numbers from `row` on.
+    fn rows<const N: usize>(
+        &self,
+        scope: &mut Scope,
+        row: Reg,
+        number: impl Fn(&mut Writer, usize) -> [Reg; N],
+    ) -> Vec<[Line; N]> {
         let gemm = self.product.gemm;
-        let row = w.add(row, number);
-        let is_one = w.compare("setp.lt.u32", row, gemm.m as u32);
-        let across = if gemm.form == Form::TN { 1 } else { gemm.a.stride };
-        (w.mul(row, across as u32), is_one)
-    }
-
-    fn left(&self, scope: &mut Scope) -> Vector {
-        let gemm = self.product.gemm;
-        let along = if gemm.form == Form::TN { gemm.a.stride } else { 1 };
-        Vector { at: scope.pointer(&gemm.a.at), along, together: self.product.together(&gemm.a, along) }
-    }
-
-    /// By tensor cores. Elements of A for several blocks are asked for before the first are used.
-    fn multiply_tiles(&self, scope: &mut Scope, row: Reg, sums: &[Four]) {
-        let product = self.product;
-        let from = self.left(scope);
-        let rows: Vec<(Reg, Pred)> = (0..self.rows)
+        let at = scope.pointer(&gemm.a.at);
+        let [across, along] = self.strides_of_left();
+        let w = &mut scope.w;
+        (0..self.rows)
             .map(|tile| {
-                let number = scope.w.add(product.group, (tile * TILE[1]) as u32);
-                self.row(&mut scope.w, row, number)
-            })
-            .collect();
-        let at_once = (ON_THEIR_WAY / (4 * self.rows)).max(1);
-        let blocks: Vec<usize> = (0..product.blocks).collect();
-        for blocks in blocks.chunks(at_once) {
-            let read: Vec<Vec<Four>> = blocks
-                .iter()
-                .map(|&block| {
-                    let k = product.depth(&mut scope.w, block);
-                    rows.iter().map(|&row| product.four(&mut scope.w, from, row, k, block)).collect()
+                number(w, tile * TILE[1]).map(|number| {
+                    let row = w.add(row, number);
+                    let is_one = w.compare("setp.lt.u32", row, gemm.m as u32);
+                    let start = w.mul(row, across as u32);
+                    let start = w.mad(self.product.depth, along as u32, start);
+                    Line { at: address(w, at, start), is_one }
                 })
-                .collect();
-            for (&block, fours) in blocks.iter().zip(&read) {
-                self.block(scope, block, fours, sums);
+            })
+            .collect()
+    }
+
+    /// Elements from one row of A to the next, and from one element of the contraction to the next.
+    fn strides_of_left(&self) -> [usize; 2] {
+        let gemm = self.product.gemm;
+        if gemm.form == Form::TN { [1, gemm.a.stride] } else { [gemm.a.stride, 1] }
+    }
+
+    /// Four elements of each of these rows of A.
+    fn left<const N: usize>(&self, w: &mut Writer, rows: &[[Line; N]], place: Place) -> Vec<[Four; N]> {
+        let [_, along] = self.strides_of_left();
+        let together = self.product.together(&self.product.gemm.a, along);
+        let mut read = |row| self.product.four(w, row, along, place, together);
+        rows.iter().map(|rows| rows.map(&mut read)).collect()
+    }
+
+    /// By tensor cores. The elements of A for some blocks are asked for before those of the blocks before are multiplied. Blocks
+    /// of which nothing is kept come last.
+    fn multiply_tiles(&self, scope: &mut Scope, row: Reg, columns: &[[Line; 2]], sums: &[Four]) {
+        let product = self.product;
+        let rows = self.rows(scope, row, |w, tile| [w.add(product.group, tile as u32)]);
+        let at_once = (ON_THEIR_WAY / 2 / (4 * self.rows)).max(1);
+        let mut before: Vec<(usize, Vec<[Four; 1]>)> = vec![];
+        let (w, kept) = (&mut scope.w, product.kept_blocks());
+        for first in (0..kept).step_by(at_once) {
+            // The assembler would ask for all at once, and run out of registers.
+            w.line("bar.warp.sync 0xffffffff");
+            let read = |block: usize| (block, self.left(w, &rows, product.block(block)));
+            let next = (first..kept.min(first + at_once)).map(read).collect();
+            for (block, fours) in std::mem::replace(&mut before, next) {
+                self.kept_block(w, block, columns, &fours, sums);
             }
+        }
+        for (block, fours) in before {
+            self.kept_block(w, block, columns, &fours, sums);
+        }
+        self.other_blocks(scope, kept, |w, place| {
+            let right = self.left(w, &rows, place);
+            let weights =
+                (0..self.columns).map(|column| product.read(w, place, columns[self.first + column]));
+            let weights: Vec<Vec<Reg>> = weights.collect();
+            self.multiply_block(w, &weights, &right, sums);
+        });
+    }
+
+    /// `body` for each block from number `first` on.
+    fn other_blocks(&self, scope: &mut Scope, first: usize, body: impl FnOnce(&mut Writer, Place)) {
+        let block = (WARPS * BLOCK) as u32;
+        let [start, end] = [first, self.product.blocks].map(|blocks| blocks as u32 * block);
+        if start < end {
+            scope.each(start, end, block, |scope, start| {
+                body(&mut scope.w, Place { start: Some(start), distance: 0, all_inside: false });
+            });
         }
     }
 
-    /// Adds one block's products to the sums.
-    fn block(&self, scope: &mut Scope, block: usize, fours: &[Four], sums: &[Four]) {
-        let product = self.product;
-        let w = &mut scope.w;
-        let (name, right): (&str, Vec<Vec<Reg>>) = match product.math {
+    /// Adds the products of a block that is kept to the sums.
+    fn kept_block(
+        &self,
+        w: &mut Writer,
+        block: usize,
+        columns: &[[Line; 2]],
+        right: &[[Four; 1]],
+        sums: &[Four],
+    ) {
+        let weights = (0..self.columns).map(|column| {
+            let tile = self.first + column;
+            self.weights(w, block, tile, columns[tile])
+        });
+        let weights: Vec<Vec<Reg>> = weights.collect();
+        self.multiply_block(w, &weights, right, sums);
+    }
+
+    /// Adds one block's products to the sums, of these weights by tile of columns and these elements by tile of rows.
+    fn multiply_block(&self, w: &mut Writer, weights: &[Vec<Reg>], right: &[[Four; 1]], sums: &[Four]) {
+        let math = self.product.math;
+        let (name, right): (&str, Vec<Vec<Reg>>) = match math {
             Math::Bf16 => {
-                let pair = |w: &mut Writer, pair: &[Reg]| rounded(w, product.math, pair);
-                let rounded =
-                    fours.iter().map(|four| vec![pair(w, &four[..2]), pair(w, &four[2..])]).collect();
+                let mut pair = |pair: &[Reg]| rounded(w, math, pair);
+                let rounded = right.iter().map(|[four]| vec![pair(&four[..2]), pair(&four[2..])]).collect();
                 ("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32", rounded)
             }
             _ => {
-                let each = |four: &Four| four.iter().map(|&x| rounded(w, product.math, &[x])).collect();
-                ("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32", fours.iter().map(each).collect())
+                let each = |[four]: &[Four; 1]| four.iter().map(|&x| rounded(w, math, &[x])).collect();
+                ("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32", right.iter().map(each).collect())
             }
         };
-        for column in 0..self.columns {
-            let left = self.weights(scope, block, self.first + column);
+        for (column, left) in weights.iter().enumerate() {
             for (tile, right) in right.iter().enumerate() {
                 let sum = list(&sums[column * self.rows + tile]);
                 for (left, right) in left.chunks(4).zip(right.chunks(2)) {
-                    scope.w.line(format_args!("{name} {sum}, {}, {}, {sum}", list(left), list(right)));
+                    w.line(format_args!("{name} {sum}, {}, {}, {sum}", list(left), list(right)));
                 }
             }
         }
     }
 
     /// Operands of one block and tile of columns, from where they are kept.
-    fn weights(&self, scope: &mut Scope, block: usize, tile: usize) -> Vec<Reg> {
+    fn weights(&self, w: &mut Writer, block: usize, tile: usize, columns: [Line; 2]) -> Vec<Reg> {
         let product = self.product;
         match &product.weights[block * product.tiles + tile] {
             Kept::Registers(registers) => registers.clone(),
-            Kept::Nowhere => product.read(scope, block, tile),
+            Kept::Nowhere => product.read(w, product.block(block), columns),
             Kept::Shared(place) => {
                 let at = product.shared.expect("an address for what is in shared memory");
                 let parts = if product.math == Math::Bf16 { 1 } else { 2 };
                 let load = |number: usize| {
-                    let four = [(); 4].map(|()| scope.w.reg());
+                    let four = [(); 4].map(|()| w.reg());
                     let offset = place + number * 16 * THREADS;
-                    scope.w.line(format_args!("ld.shared.v4.b32 {}, [{at}+{offset}]", list(&four)));
+                    w.line(format_args!("ld.shared.v4.b32 {}, [{at}+{offset}]", list(&four)));
                     four
                 };
                 (0..parts).flat_map(load).collect()
@@ -445,43 +558,22 @@ impl<'p, 'g> Pass<'p, 'g> {
     }
 
     /// By fused multiply-adds: a thread has the sums that tensor cores would give it.
-    fn multiply(&self, scope: &mut Scope, row: Reg, sums: &[Four]) {
+    fn multiply(&self, scope: &mut Scope, row: Reg, columns: &[[Line; 2]], sums: &[Four]) {
         let product = self.product;
-        let from = self.left(scope);
         let pair = scope.w.mul(product.member, 2);
-        let rows: Vec<[(Reg, Pred); 2]> = (0..self.rows)
-            .map(|tile| {
-                [0, 1].map(|next| {
-                    let number = scope.w.add(pair, (tile * TILE[1] + next) as u32);
-                    self.row(&mut scope.w, row, number)
-                })
-            })
-            .collect();
-        for block in 0..product.blocks {
-            let start = scope.w.mad(product.warp, BLOCK as u32, (block * WARPS * BLOCK) as u32);
-            for part in (0..BLOCK).step_by(4) {
-                let k = scope.w.add(start, part as u32);
-                let right: Vec<[Four; 2]> = rows
-                    .iter()
-                    .map(|pair| pair.map(|row| product.four(&mut scope.w, from, row, k, block)))
-                    .collect();
+        let rows = self.rows(scope, row, |w, tile| [0, 1].map(|next| w.add(pair, (tile + next) as u32)));
+        self.other_blocks(scope, 0, |w, place| {
+            for distance in (0..BLOCK).step_by(4) {
+                let place = Place { distance, ..place };
+                let right = self.left(w, &rows, place);
                 for column in 0..self.columns {
-                    let left = product.columns_at(scope, block, self.first + column, k);
+                    let left = product.weight(w, columns[self.first + column], place);
                     for (tile, right) in right.iter().enumerate() {
-                        self.multiply_four(&mut scope.w, left, *right, sums[column * self.rows + tile]);
+                        multiply_four(w, left, *right, sums[column * self.rows + tile]);
                     }
                 }
             }
-        }
-    }
-
-    fn multiply_four(&self, w: &mut Writer, left: [Four; 2], right: [Four; 2], sums: Four) {
-        for k in 0..4 {
-            for (place, sum) in sums.into_iter().enumerate() {
-                let (x, y) = (left[place / 2][k], right[place % 2][k]);
-                w.assign(sum, "fma.rn.f32", [x.into(), y.into(), sum.into()]);
-            }
-        }
+        });
     }
 
     /// Every warp's sums go to shared memory.
@@ -539,6 +631,16 @@ impl<'p, 'g> Pass<'p, 'g> {
             };
             w.line(format_args!("@{is_one} st.global.b32 [{address}], {result}"));
         });
+    }
+}
+
+/// Four fused multiply-adds for each of a thread's sums in a tile.
+fn multiply_four(w: &mut Writer, left: [Four; 2], right: [Four; 2], sums: Four) {
+    for k in 0..4 {
+        for (place, sum) in sums.into_iter().enumerate() {
+            let (x, y) = (left[place / 2][k], right[place % 2][k]);
+            w.assign(sum, "fma.rn.f32", [x.into(), y.into(), sum.into()]);
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod axes;
 pub mod generated;
+pub mod loops;
 pub mod products;
 pub mod programs;
 pub mod scalars;
@@ -48,6 +49,10 @@ macro_rules! tests {
             axes: elements_do_not_depend_on_the_length_of_an_axis;
             axes: loops_with_many_values_and_folds_agree;
             generated: random_kernels_agree_with_the_interpreter;
+            loops: units_have_columns_of_every_form;
+            loops: units_leave_out_a_round;
+            loops: units_are_of_any_number;
+            loops: weights_are_of_any_length;
             products: every_form_sets_and_adds_all_rows_or_the_first;
             products: time_runs_forwards_and_backwards;
             products: products_leave_out_a_round;
