@@ -157,7 +157,7 @@ pub fn on_gpu(model: &Model, purpose: Purpose, number: usize) -> Result<OnGpu> {
     let started = Instant::now();
     let (gpu, target) = gpu(number)?;
     let program = pipeline::program_of(model, purpose, &target);
-    let ptx = ptx::compile(&program, Nvidia { sm: gpu.capability, multiprocessors: gpu.multiprocessors });
+    let ptx = ptx::compile(&program);
     let memory = program.arena_bytes as u64;
     let session =
         cuda::Session::new(Box::new(gpu), &program, &ptx).map_err(|error| on_device(number, error))?;
@@ -360,7 +360,7 @@ pub fn emit(model: &Model, request: Request<'_>) -> Result<String> {
         Stage::Plan => program().to_string(),
         Stage::Clif => cranelift::compile_with_text(&program(), &cpu::library())?.clif().to_string(),
         Stage::Ptx => match target.processor {
-            Processor::Nvidia(nvidia) => ptx::compile(&program(), nvidia).text,
+            Processor::Nvidia(_) => ptx::compile(&program()).text,
             Processor::Cpu => bail!("--stage ptx is for a GPU"),
         },
         Stage::Asm => cranelift::compile_with_text(&program(), &cpu::library())?.asm().to_string(),

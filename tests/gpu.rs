@@ -95,7 +95,7 @@ fn model() -> Model {
 
 fn on_gpu(model: &Model, purpose: Purpose) -> cuda::Session {
     let program = pipeline::program_of(model, purpose, &Target::nvidia(GPU));
-    cuda::Session::new(Box::new(Simulated::default()), &program, &ptx::compile(&program, GPU)).unwrap()
+    cuda::Session::new(Box::new(Simulated::default()), &program, &ptx::compile(&program)).unwrap()
 }
 
 fn on_cpu(model: &Model, purpose: Purpose) -> Session {
@@ -211,7 +211,7 @@ fn a_model_that_says_nothing_is_multiplied_on_tensor_cores() {
     let said = |precision: Option<Precision>| {
         let model = Model { train: lstmc_compiler::model::Train { precision, ..model().train }, ..model() };
         let program = pipeline::program_of(&model, Purpose::Train, &Target::nvidia(GPU));
-        let text = ptx::compile(&program, GPU).text;
+        let text = ptx::compile(&program).text;
         ["tf32.tf32.f32", "bf16.bf16.f32"].map(|operands| text.contains(operands))
     };
     assert_eq!(said(None), [true, false]);

@@ -46,7 +46,7 @@ fn check(name: &str, model: &Model, purpose: Purpose, (products, tolerance): (Pr
     for schedule in 0..SCHEDULES {
         let multiprocessors = [1, 2, 3, 5][schedule as usize % 4];
         let program = planned(multiprocessors);
-        let ptx = ptx::compile(&program, Nvidia { multiprocessors, ..Nvidia::SM_80 });
+        let ptx = ptx::compile(&program);
         let mut machine = machine::<f32>(&graph, &program.module, &feed);
         let steps = feed.step..feed.step + 1;
         gpu::run(&program, &ptx, &mut machine, SEED, steps, schedule)

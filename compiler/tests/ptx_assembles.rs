@@ -30,7 +30,7 @@ fn ptxas() -> Option<PathBuf> {
 }
 
 fn compile(model: &Model, purpose: Purpose, nvidia: Nvidia) -> Ptx {
-    ptx::compile(&pipeline::program_of(model, purpose, &Target::nvidia(nvidia)), nvidia)
+    ptx::compile(&pipeline::program_of(model, purpose, &Target::nvidia(nvidia)))
 }
 
 #[test]

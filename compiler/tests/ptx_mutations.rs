@@ -50,7 +50,7 @@ impl Case {
         let mut expected = machine::<f64>(&graph, &program.module, &feed);
         kernel::run(&program.module, &mut expected, SEED, feed.step).unwrap();
         let expected = left(&program.module, &expected);
-        let ptx = ptx::compile(&program, GPU);
+        let ptx = ptx::compile(&program);
         let before = machine::<f32>(&graph, &program.module, &feed);
         Self { program, ptx, feed, before, expected, tolerance }
     }

@@ -9,7 +9,7 @@ use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::kernel::{BufferKind, InputRole, Module, parse};
 use lstmc_compiler::pipeline;
 use lstmc_compiler::plan::{Program, Scheduled, plan, verify};
-use lstmc_compiler::target::Target;
+use lstmc_compiler::target::{Nvidia, Target};
 use proptest::prelude::*;
 use support::random_models::{checked, wide_models};
 use support::simulator::simulate;
@@ -58,6 +58,11 @@ const TEXT: &str = r#"module m {
   }
 }
 "#;
+
+/// A processor with so many workers, and a GPU with so many CTAs that wait for each other.
+fn targets(workers: usize) -> [Target; 2] {
+    [Target::cpu(workers), Target::nvidia(Nvidia { multiprocessors: workers, ..Nvidia::SM_80 })]
+}
 
 fn barriers(schedule: &[Scheduled]) -> usize {
     let count = |next: &Scheduled| match next {
@@ -191,8 +196,8 @@ fn rows_and_columns_are_whose_the_plan_says() {
             train {{ loss: cross_entropy; optimizer: rmsprop; epochs: 1 }}"
         );
         let model = checked(&text, 50).unwrap_or_else(|errors| panic!("{errors}"));
-        for workers in [2, 3, 4] {
-            let program = pipeline::program_of(&model, Purpose::Train, &Target::cpu(workers));
+        for target in [2, 3, 4].into_iter().flat_map(targets) {
+            let program = pipeline::program_of(&model, Purpose::Train, &target);
             let found = simulate(&program, &some_ids(&program, 50));
             assert_eq!(found, Ok(()), "{batches}, {chain}: {program}");
         }
@@ -207,8 +212,8 @@ proptest! {
     fn wide_models_are_planned_without_races(random in wide_models()) {
         let model = checked(&random.text, random.vocab).map_err(TestCaseError::fail)?;
         for purpose in [Purpose::Train, Purpose::Evaluate] {
-            for workers in [2, 3] {
-                let program = pipeline::program_of(&model, purpose, &Target::cpu(workers));
+            for target in [2, 3].into_iter().flat_map(targets) {
+                let program = pipeline::program_of(&model, purpose, &target);
                 let found = simulate(&program, &some_ids(&program, random.vocab as u32));
                 prop_assert_eq!(found, Ok(()), "{}", program);
             }
@@ -225,8 +230,8 @@ fn barriers_of_a_training_step_are_missed() {
     let model = checked(text, 50).unwrap_or_else(|errors| panic!("{errors}"));
     let ids = |name: &str| (name.to_owned(), (0..24).collect::<Vec<u32>>());
     let ids = HashMap::from([ids("tokens"), ids("targets")]);
-    for workers in [2, 3] {
-        let program = pipeline::program_of(&model, Purpose::Train, &Target::cpu(workers));
+    for target in [2, 3].into_iter().flat_map(targets) {
+        let program = pipeline::program_of(&model, Purpose::Train, &target);
         assert_eq!(simulate(&program, &ids), Ok(()));
         let all = barriers(&program.schedule);
         let needed =

@@ -29,7 +29,7 @@ use std::fmt::Write;
 
 use crate::kernel::{Module, TimeLoop};
 use crate::plan::{Program, Schedule, Task};
-use crate::target::Nvidia;
+use crate::target::{Nvidia, Processor};
 use scope::{PARAMETERS, Scope, THREADS};
 use task::{name, parts, write_part};
 use text::DYNAMIC;
@@ -83,10 +83,13 @@ fn version(nvidia: Nvidia) -> &'static str {
     if nvidia.sm >= 90 { "8.0" } else { "7.1" }
 }
 
-/// Compiles a program for a GPU. Outside time loops only the order of its schedule is used: a launch is shared out over the whole
+/// Compiles a program that is planned for a GPU. Outside time loops only the order of its schedule is used: a launch is shared out over the whole
 /// machine, and waits for the one before.
-pub fn compile(program: &Program, nvidia: Nvidia) -> Ptx {
-    let Program { module, offsets, .. } = program;
+pub fn compile(program: &Program) -> Ptx {
+    let Program { module, offsets, target, .. } = program;
+    let Processor::Nvidia(nvidia) = target.processor else {
+        panic!("internal error: a plan for a processor")
+    };
     let mut compiler = Compiler { module, offsets, nvidia, text: String::new(), entries: 0, counters: 0 };
     let prologue = compiler.launches(program.prologue_schedule());
     let step = compiler.launches(program.step_schedule());

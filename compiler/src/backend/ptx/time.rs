@@ -110,10 +110,10 @@ impl Time<'_> {
         let mut most = units.map_or(1, |units| units.count.div_ceil(units.own));
         rounds(scope, inner, |scope| {
             for (at, (&task, product)) in tasks.iter().zip(&products).enumerate() {
-                let next = tasks.get(at + 1);
+                let next = tasks[(at + 1) % tasks.len()];
                 most = most.max(self.task(scope, task, product.as_ref(), units));
                 // A barrier of the grid is one of the CTA too.
-                if !matches!(task, Task::Barrier) && !matches!(next, Some(Task::Barrier)) {
+                if !matches!(task, Task::Barrier) && !matches!(next, Task::Barrier) {
                     scope.w.sync();
                 }
             }

@@ -186,13 +186,20 @@ impl Gpu {
             // SAFETY: the module was loaded and is kept.
             let function = unsafe { result::module::get_function(module, name) }
                 .map_err(failed("looking a kernel up"))?;
+            let shared = launch.shared_bytes as c_int;
+            if shared > 0 {
+                let most = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+                // SAFETY: the function is one of a module that is kept.
+                unsafe { result::function::set_function_attribute(function, most, shared) }
+                    .map_err(failed("giving a kernel shared memory"))?;
+            }
             if launch.cooperative {
                 // SAFETY: the function is one of a module that is kept.
                 let each = unsafe {
                     result::occupancy::max_active_block_per_multiprocessor(
                         function,
                         launch.threads as c_int,
-                        0,
+                        launch.shared_bytes,
                     )
                 };
                 let each = each.map_err(failed("asking how many CTAs fit"))?;
@@ -213,11 +220,12 @@ impl Gpu {
             let mut parameters: [*mut c_void; 2] = [(&raw mut arena).cast(), (&raw mut control).cast()];
             let grid = (launch.ctas as c_uint, 1, 1);
             let block = (launch.threads as c_uint, 1, 1);
+            let shared = launch.shared_bytes as c_uint;
             let start =
                 if launch.cooperative { result::launch_cooperative_kernel } else { result::launch_kernel };
             // SAFETY: the function belongs to a module that is kept; it takes two addresses, of memory that is kept, which the
             // driver copies before it returns; it stays inside both, as the plan says.
-            unsafe { start(*function, grid, block, 0, self.stream, &mut parameters) }
+            unsafe { start(*function, grid, block, shared, self.stream, &mut parameters) }
                 .map_err(failed("starting a kernel"))?;
         }
         Ok(())

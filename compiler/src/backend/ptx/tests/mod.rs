@@ -28,7 +28,7 @@ impl Executor for Gpu {
             *offset = program.arena_bytes;
             program.arena_bytes = (*offset + buffer.len() * 4).next_multiple_of(64);
         }
-        let ptx = compile(&program, nvidia);
+        let ptx = compile(&program);
         gpu::run(&program, &ptx, machine, seed, steps, self.schedule)
             .unwrap_or_else(|error| panic!("{error}\n{}", ptx.text));
     }
