@@ -5,8 +5,6 @@
 //! the same buffer in both, or the buffer has a part for each round of a loop and they touch the parts of two rounds. A
 //! loop's body is walked until its last items' accesses, seen from its first items, add no barrier: the back edge.
 
-use std::cmp::Reverse;
-
 use super::apart::{RoundPart, RowWise};
 use super::partition;
 use super::pending::{Pending, Touch};
@@ -27,12 +25,18 @@ pub(super) fn schedule(
     scheduler.walk(items, None, &mut pending, &mut vec![false; items.len()])
 }
 
-/// The time loop around an item.
+/// The time loop around items.
 #[derive(Clone, Copy)]
 struct Around<'a> {
     inner: &'a TimeLoop,
-    /// Of how many units each worker keeps its own, on a target with [`Partition::Grid`].
-    units: Option<usize>,
+    /// How each item is cut; nothing for a loop.
+    splits: &'a [Option<Split>],
+}
+
+impl Around<'_> {
+    fn split(&self, index: usize) -> Split {
+        self.splits[index].expect("an item that is no loop")
+    }
 }
 
 struct Scheduler<'a> {
@@ -43,27 +47,31 @@ struct Scheduler<'a> {
 }
 
 impl Scheduler<'_> {
-    /// Of how many units each worker keeps its own in a time loop: of those that leave the fewest barriers the most.
-    fn units(&self, inner: &TimeLoop) -> Option<usize> {
-        if self.target.partition != Partition::Grid {
-            return None;
-        }
-        let barriers = |units: usize| {
-            let around = Around { inner, units: Some(units) };
-            let body = self.body(around, &mut Pending::default());
-            body.iter().filter(|step| **step == Scheduled::Barrier).count()
+    /// How the items of a time loop are cut.
+    fn splits(&self, inner: &TimeLoop) -> Vec<Option<Split>> {
+        let of_items = |split: &dyn Fn(&Item) -> Split| {
+            let of_item = |item: &Item| (!matches!(item, Item::Loop(_))).then(|| split(item));
+            inner.items.iter().map(of_item).collect()
         };
-        let candidates = units::candidates(inner);
-        candidates.into_iter().min_by_key(|&units| (barriers(units), Reverse(units)))
+        match &self.target.partition {
+            Partition::Ranges(ranges) => of_items(&|item| partition::of(item, self.target, ranges, true)),
+            Partition::Grid => {
+                let by_units =
+                    |count| of_items(&|item| units::split(item, count, &|a, b| self.overlap(a, b)));
+                let barriers = |splits: &[Option<Split>]| {
+                    let body = self.body(Around { inner, splits }, &mut Pending::default());
+                    body.iter().filter(|scheduled| **scheduled == Scheduled::Barrier).count()
+                };
+                units::best(inner, by_units, barriers)
+            }
+        }
     }
 
-    fn split(&self, item: &Item, around: Option<Around<'_>>) -> Split {
+    /// How an item outside time loops is cut.
+    fn split(&self, item: &Item) -> Split {
         match &self.target.partition {
-            Partition::Ranges(ranges) => partition::of(item, self.target, ranges, around.is_some()),
-            Partition::Grid => {
-                let units = around.and_then(|around| around.units);
-                units::split(item, units, &|a, b| self.overlap(a, b))
-            }
+            Partition::Ranges(ranges) => partition::of(item, self.target, ranges, false),
+            Partition::Grid => Split::Any,
         }
     }
 
@@ -105,11 +113,10 @@ impl Scheduler<'_> {
         let mut scheduled = vec![];
         for (index, (item, barrier)) in items.iter().zip(barrier_before).enumerate() {
             if let Item::Loop(inner) = item {
-                let inside = Around { inner, units: self.units(inner) };
+                let splits = self.splits(inner);
+                let inside = Around { inner, splits: &splits };
                 // What the loop must wait for once is waited for before it, not in every round.
-                let split = |item| self.split(item, Some(inside));
-                let touches: Vec<Touch> =
-                    inner.items.iter().flat_map(|item| self.touches(item, split(item))).collect();
+                let touches: Vec<Touch> = self.touches_of(inner, &splits);
                 *barrier |= self.must_wait(pending, &touches, false);
                 if *barrier {
                     pending.clear();
@@ -122,7 +129,7 @@ impl Scheduler<'_> {
                 scheduled.push(Scheduled::Loop { index, body });
                 continue;
             }
-            let split = self.split(item, around);
+            let split = around.map_or_else(|| self.split(item), |around| around.split(index));
             let touches = self.touches(item, split);
             *barrier |= self.must_wait(pending, &touches, around.is_some_and(|around| around.inner.reverse));
             if *barrier {
@@ -133,6 +140,15 @@ impl Scheduler<'_> {
             scheduled.push(Scheduled::Item { index, split });
         }
         scheduled
+    }
+
+    /// What the items of a loop touch.
+    fn touches_of(&self, inner: &TimeLoop, splits: &[Option<Split>]) -> Vec<Touch> {
+        let of_item = |(item, split): (&Item, &Option<Split>)| match (item, split) {
+            (Item::Loop(inner), _) => self.touches_of(inner, &self.splits(inner)),
+            (_, split) => self.touches(item, split.unwrap_or(Split::Whole)),
+        };
+        inner.items.iter().zip(splits).flat_map(of_item).collect()
     }
 
     fn must_wait(&self, pending: &Pending, touches: &[Touch], reverse: bool) -> bool {

@@ -7,6 +7,7 @@
 //!
 //! What cannot be cut so is shared out freely, and waited for before and after.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use super::{Split, Task};
@@ -51,7 +52,7 @@ pub fn shared_loops<'k>(kernel: &'k Kernel, overlap: &dyn Fn(BufferId, BufferId)
 }
 
 /// Of how many units each worker may keep its own: the extents of loops of the kernels, and the widths of products.
-pub(super) fn candidates(inner: &TimeLoop) -> Vec<usize> {
+fn candidates(inner: &TimeLoop) -> Vec<usize> {
     let mut found = BTreeSet::new();
     for item in &inner.items {
         match item {
@@ -66,21 +67,42 @@ pub(super) fn candidates(inner: &TimeLoop) -> Vec<usize> {
     found.into_iter().filter(|&units| units > 0).collect()
 }
 
-/// How an item that is not a loop is cut.
-pub(super) fn split(
-    item: &Item,
-    units: Option<usize>,
-    overlap: &dyn Fn(BufferId, BufferId) -> bool,
-) -> Split {
-    match (item, units) {
-        (Item::Kernel(kernel), Some(units)) => {
+/// The best way to cut a loop's items. `by_units` cuts them by so many units, and `barriers` says how many barriers a round has
+/// then.
+///
+/// Of those with the fewest barriers it is the one with the most units. A product of which nothing else keeps to its units has
+/// each column as one, so that no worker has none.
+pub(super) fn best(
+    inner: &TimeLoop,
+    by_units: impl Fn(usize) -> Vec<Option<Split>>,
+    barriers: impl Fn(&[Option<Split>]) -> usize,
+) -> Vec<Option<Split>> {
+    let ways = candidates(inner).into_iter().map(|count| (count, by_units(count)));
+    let best = ways.min_by_key(|(count, splits)| (barriers(splits), Reverse(*count)));
+    let Some((count, mut best)) = best else { return by_units(1) };
+    for (index, item) in inner.items.iter().enumerate() {
+        if let Item::Gemm(gemm) = item
+            && best[index] == Some(Split::Units(count))
+        {
+            let mut other = best.clone();
+            other[index] = Some(Split::Units(gemm.n));
+            best = if barriers(&other) <= barriers(&best) { other } else { best };
+        }
+    }
+    best
+}
+
+/// How an item of a loop that is cut by so many units is cut, but for a loop inside.
+pub(super) fn split(item: &Item, units: usize, overlap: &dyn Fn(BufferId, BufferId) -> bool) -> Split {
+    match item {
+        Item::Kernel(kernel) => {
             let loops = shared_loops(kernel, overlap);
             let is_unit =
                 |axis: &&Axis| kernel.axes[axis.0 as usize] == units && kernel.check_cut(**axis).is_ok();
             loops.axes.iter().rev().find(is_unit).map_or(Split::Any, |&axis| Split::Axis(axis))
         }
-        (Item::Gemm(gemm), Some(units)) if can_have(gemm, units) => Split::Units(units),
-        (Item::Loop(_), _) => unreachable!("internal error: a time loop is cut"),
+        Item::Gemm(gemm) if can_have(gemm, units) => Split::Units(units),
+        Item::Loop(_) => unreachable!("internal error: a time loop is cut"),
         _ => Split::Any,
     }
 }

@@ -3,7 +3,7 @@
 //! What the plan cuts by unit a CTA does for its own units, with its threads in step by barriers of the CTA; all CTAs share the
 //! rest.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use super::nest;
 use super::scope::{Round, Scope};
@@ -99,19 +99,20 @@ impl Time<'_> {
         let written: HashSet<BufferId> = inner.items.iter().flat_map(Item::stored).collect();
         let products: Vec<Option<UnitProduct>> = tasks
             .iter()
-            .map(|task| match (task, units) {
-                (Task::Gemm(gemm, Split::Units(_)), Some(units)) => {
+            .map(|task| match task {
+                Task::Gemm(gemm, Split::Units(count)) => {
                     let changes = changes(gemm, written.contains(&gemm.b.at.buffer));
-                    Some(UnitProduct::new(scope, gemm, units, changes, self.room))
+                    Some(UnitProduct::new(scope, gemm, units[count], changes, self.room))
                 }
                 _ => None,
             })
             .collect();
-        let mut most = units.map_or(1, |units| units.count.div_ceil(units.own));
+        let ctas = units.values().map(|units| units.count.div_ceil(units.own));
+        let mut most = ctas.max().unwrap_or(1);
         rounds(scope, inner, |scope| {
             for (at, (&task, product)) in tasks.iter().zip(&products).enumerate() {
                 let next = tasks[(at + 1) % tasks.len()];
-                most = most.max(self.task(scope, task, product.as_ref(), units));
+                most = most.max(self.task(scope, task, product.as_ref(), &units));
                 // A barrier of the grid is one of the CTA too.
                 if !matches!(task, Task::Barrier) && !matches!(next, Task::Barrier) {
                     scope.w.sync();
@@ -121,24 +122,23 @@ impl Time<'_> {
         most
     }
 
-    /// Which units a CTA keeps, where some task is cut by unit.
-    fn units(&self, scope: &mut Scope, tasks: &[Task<'_>]) -> Option<Units> {
-        let count = tasks.iter().find_map(|task| match *task {
-            Task::Kernel(kernel, Split::Axis(axis)) => Some(kernel.axes[axis.0 as usize]),
-            Task::Gemm(_, Split::Units(units)) => Some(units),
-            _ => None,
-        })?;
-        let gemms: Vec<&Gemm> = tasks
-            .iter()
-            .filter_map(|task| match task {
-                Task::Gemm(gemm, Split::Units(_)) => Some(*gemm),
-                _ => None,
-            })
-            .collect();
-        let own = own_units(count, &gemms, self.ctas);
+    /// Which units a CTA keeps of so many as a task is cut by.
+    fn units(&self, scope: &mut Scope, tasks: &[Task<'_>]) -> BTreeMap<usize, Units> {
+        let mut counts: BTreeMap<usize, Vec<&Gemm>> = BTreeMap::new();
+        for &task in tasks {
+            if let Some(count) = units_of(task) {
+                let gemms = counts.entry(count).or_default();
+                if let Task::Gemm(gemm, _) = task {
+                    gemms.push(gemm);
+                }
+            }
+        }
         let cta = scope.cta;
-        let first = scope.w.mul(cta, own as u32);
-        Some(Units { count, own, first })
+        let units = |(count, gemms): (usize, Vec<&Gemm>)| {
+            let own = own_units(count, &gemms, self.ctas);
+            (count, Units { count, own, first: scope.w.mul(cta, own as u32) })
+        };
+        counts.into_iter().map(units).collect()
     }
 
     /// One task in a round; says how many CTAs have something to do.
@@ -147,9 +147,10 @@ impl Time<'_> {
         scope: &mut Scope,
         task: Task<'_>,
         product: Option<&UnitProduct>,
-        units: Option<Units>,
+        units: &BTreeMap<usize, Units>,
     ) -> usize {
-        match (task, product, units) {
+        let own = units_of(task).map(|count| units[&count]);
+        match (task, product, own) {
             (Task::Barrier, ..) => {
                 self.barrier.wait(scope);
                 1
@@ -177,6 +178,15 @@ impl Time<'_> {
                 most
             }
         }
+    }
+}
+
+/// Of how many units a task is cut by.
+fn units_of(task: Task<'_>) -> Option<usize> {
+    match task {
+        Task::Kernel(kernel, Split::Axis(axis)) => Some(kernel.axes[axis.0 as usize]),
+        Task::Gemm(_, Split::Units(units)) => Some(units),
+        _ => None,
     }
 }
 
