@@ -292,6 +292,13 @@ pub struct ModelFile {
 pub struct Check {
     #[command(flatten)]
     pub file: ModelFile,
+    /// What training is to run on: cpu, cuda, or one of several GPUs as cuda:1. Of a GPU it says how each loop over time is
+    /// shared out.
+    #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = Device::parse)]
+    pub device: Device,
+    /// A kind of GPU, which need not be here, in place of --device.
+    #[arg(long, value_enum, conflicts_with = "device")]
+    pub target: Option<Architecture>,
     /// Worker threads [default: as many as the processor has cores].
     #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<u16>,

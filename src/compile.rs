@@ -15,7 +15,7 @@ use lstmc_compiler::plan::Program;
 use lstmc_compiler::syntax::{self, ast};
 use lstmc_compiler::target::{Nvidia, Processor, Target};
 use lstmc_runtime::engine::cpu::{self, Executable, Pair, Session, workers};
-use lstmc_runtime::engine::cuda::{self, DeviceError, Gpu};
+use lstmc_runtime::engine::cuda::{self, DeviceError, Gpu, Resources};
 
 use crate::args::{Device, Stage};
 use crate::show;
@@ -162,6 +162,25 @@ pub fn on_gpu(model: &Model, purpose: Purpose, number: usize) -> Result<OnGpu> {
     let session =
         cuda::Session::new(Box::new(gpu), &program, &ptx).map_err(|error| on_device(number, error))?;
     Ok(OnGpu { session, memory, time: started.elapsed() })
+}
+
+/// A training step as it would run on a GPU that need not be here.
+pub fn ptx_of(model: &Model, nvidia: Nvidia) -> (Program, ptx::Ptx) {
+    let program = pipeline::program_of(model, Purpose::Train, &Target::nvidia(nvidia));
+    let ptx = ptx::compile(&program);
+    (program, ptx)
+}
+
+/// A training step on a GPU, assembled, and what its launches take.
+///
+/// # Errors
+/// [`Unusable`].
+pub fn resources(model: &Model, number: usize) -> Result<(Gpu, Program, ptx::Ptx, Vec<Resources>)> {
+    let (gpu, target) = gpu(number)?;
+    let program = pipeline::program_of(model, Purpose::Train, &target);
+    let ptx = ptx::compile(&program);
+    let taken = gpu.resources(&ptx).map_err(|error| Unusable { device: Device::Cuda(number), error })?;
+    Ok((gpu, program, ptx, taken))
 }
 
 /// A program on a GPU.

@@ -9,6 +9,7 @@ mod commands;
 mod compile;
 mod find;
 mod gradients;
+mod on_gpu;
 mod profile;
 mod progress;
 mod project;

@@ -9,14 +9,22 @@ use lstmc_runtime::batches::Batcher;
 use lstmc_runtime::error::bytes;
 use lstmc_runtime::memory;
 
-use crate::args::Check;
-use crate::{advice, compile, project, show, terminal};
+use crate::args::{Check, Device};
+use crate::{advice, compile, on_gpu, project, show, terminal};
 
 pub fn run(args: &Check) -> Result<ExitCode> {
     let (_, corpus, model) = project::model_of(&args.file)?;
     let shape = &model.data.batches;
     if let Some(corpus) = &corpus {
         Batcher::new(shape, corpus.train.len(), 0)?;
+    }
+    if args.device != Device::Cpu || args.target.is_some() {
+        terminal::print(&format!(
+            "{}\n{}",
+            layers(&model),
+            on_gpu::check(&model, args.device, args.target)?
+        ))?;
+        return Ok(ExitCode::SUCCESS);
     }
     let threads = project::threads(args.threads);
     let training = compile::training(&model, threads)?;

@@ -20,7 +20,7 @@ mod verify;
 
 pub use in_place::may_share;
 pub use schedule::{Leaf, Schedule, Scheduled, Task};
-pub use units::{SharedLoops, shared_loops};
+pub use units::{SharedLoops, reason_in_loop, shared_loops};
 pub use verify::verify;
 
 /// Worker number `index`'s range of an extent that is cut among `count` workers.
@@ -84,7 +84,7 @@ impl Program {
     pub fn reason(&self, leaf: &Leaf<'_>) -> &'static str {
         let target = &self.target;
         let Partition::Ranges(ranges) = &target.partition else {
-            return units::reason(leaf.task, leaf.in_loop);
+            return if leaf.in_loop { reason_in_loop(leaf.task) } else { "a launch of its own" };
         };
         match leaf.task {
             Task::Kernel(kernel, _) => match partition::of_kernel(kernel, target, ranges) {

@@ -112,15 +112,12 @@ pub(super) fn can_have(gemm: &Gemm, units: usize) -> bool {
     units > 0 && gemm.n.is_multiple_of(units) && gemm.prefix.is_none() && gemm.fused_sums().next().is_none()
 }
 
-/// Why a task is cut as it is.
-pub(super) fn reason(task: Task<'_>, in_loop: bool) -> &'static str {
+/// Why a task is cut as it is, in a time loop of a plan for a GPU.
+pub fn reason_in_loop(task: Task<'_>) -> &'static str {
     match task {
         Task::Kernel(_, Split::Axis(_)) => "a CTA keeps its units through the loop",
         Task::Gemm(_, Split::Units(_)) => "a CTA keeps its units' columns of the weight",
         Task::Loop(..) | Task::Barrier => "",
-        _ if in_loop => {
-            "its iterations are not by unit: the whole grid shares it, and waits before and after"
-        }
-        _ => "a launch of its own",
+        _ => "its iterations are not by unit: the whole grid shares it, and waits before and after",
     }
 }

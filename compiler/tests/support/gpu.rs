@@ -22,8 +22,8 @@ pub fn launch(
         kernel: &launch.entry,
         grid: [launch.ctas as u32, 1, 1],
         block: [launch.threads as u32, 1, 1],
-        cooperative: launch.cooperative,
-            shared_bytes: launch.shared_bytes,
+        cooperative: launch.is_cooperative(),
+        shared_bytes: launch.shared_bytes,
         parameters,
         seed: schedule,
         ..Default::default()

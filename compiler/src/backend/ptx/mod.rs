@@ -15,6 +15,7 @@ mod group;
 mod lanes;
 mod nest;
 mod product;
+mod report;
 mod rows;
 mod scope;
 mod task;
@@ -34,6 +35,8 @@ use scope::{PARAMETERS, Scope, THREADS};
 use task::{name, parts, write_part};
 use text::DYNAMIC;
 use time::GridBarrier;
+
+pub use report::{LoopReport, TaskReport, WeightReport};
 
 /// A program for a GPU.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,8 +58,15 @@ pub struct Launch {
     pub threads: usize,
     /// Bytes of shared memory that each CTA is given beside what the entry declares.
     pub shared_bytes: usize,
-    /// All CTAs must be resident at once.
-    pub cooperative: bool,
+    /// What was chosen for a time loop, whose CTAs must all be resident at once.
+    pub time_loop: Option<LoopReport>,
+}
+
+impl Launch {
+    /// Whether all CTAs must be resident at once.
+    pub fn is_cooperative(&self) -> bool {
+        self.time_loop.is_some()
+    }
 }
 
 /// The control block: what the host writes before each step. It begins with the run's seed and the number of the update,
@@ -138,7 +148,7 @@ impl Compiler<'_> {
         let work = write_part(&mut scope, task, part, self.module);
         // More CTAs than fit at once only wait.
         let ctas = work.clamp(1, 8 * self.nvidia.multiprocessors);
-        self.entry(&scope, &name(task), ctas, None)
+        self.entry(&scope, &name(task), ctas, 0, None)
     }
 
     /// All rounds of a time loop.
@@ -146,17 +156,23 @@ impl Compiler<'_> {
         let mut scope = Scope::new(self.offsets);
         let barrier = GridBarrier::new(&mut scope, Control::counter(self.counters));
         self.counters += 1;
-        let (work, shared) = time::write(&mut scope, inner, body, barrier, self.module, self.nvidia);
-        let ctas = work.clamp(1, self.nvidia.multiprocessors);
-        self.entry(&scope, "time_loop", ctas, Some(shared))
+        let written = time::write(&mut scope, inner, body, barrier, self.module, self.nvidia);
+        let ctas = written.work.clamp(1, self.nvidia.multiprocessors);
+        self.entry(&scope, "time_loop", ctas, written.shared_bytes, Some(written.report))
     }
 
-    /// The launch of an entry; one whose CTAs wait for each other says how much shared memory it is to be given.
-    fn entry(&mut self, scope: &Scope, name: &str, ctas: usize, waits: Option<usize>) -> Launch {
+    /// The launch of an entry, whose CTAs are given so many bytes of shared memory.
+    fn entry(
+        &mut self,
+        scope: &Scope,
+        name: &str,
+        ctas: usize,
+        shared_bytes: usize,
+        time_loop: Option<LoopReport>,
+    ) -> Launch {
         let entry = format!("k{}_{name}", self.entries);
         self.entries += 1;
         let _ = write!(self.text, "\n{}", scope.w.entry(&entry, THREADS, &PARAMETERS));
-        let (cooperative, shared_bytes) = (waits.is_some(), waits.unwrap_or(0));
-        Launch { entry, ctas, threads: THREADS, shared_bytes, cooperative }
+        Launch { entry, ctas, threads: THREADS, shared_bytes, time_loop }
     }
 }

@@ -6,12 +6,13 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::nest;
+use super::report::{LoopReport, TaskReport};
 use super::scope::{Round, Scope};
 use super::task::{name, parts, write_part};
 use super::text::{Reg, Wide};
 use super::units::{Room, UnitProduct, Units, changes, own_units};
 use crate::kernel::{BufferId, Gemm, Item, Module, TimeLoop};
-use crate::plan::{Schedule, Split, Task};
+use crate::plan::{self, Schedule, Split, Task};
 use crate::target::Nvidia;
 
 /// Bytes of shared memory that an entry may declare itself, and 1 KiB that belongs to the driver.
@@ -66,8 +67,16 @@ impl GridBarrier {
     }
 }
 
-/// Writes a time loop. Says how many CTAs have something to do in its largest task, and how much shared memory each keeps parts
-/// of weights in.
+/// A time loop that was written.
+pub(super) struct Written {
+    /// How many CTAs have something to do in its largest task.
+    pub work: usize,
+    /// How much shared memory each keeps parts of weights in.
+    pub shared_bytes: usize,
+    pub report: LoopReport,
+}
+
+/// Writes a time loop.
 pub(super) fn write(
     scope: &mut Scope,
     inner: &TimeLoop,
@@ -75,11 +84,11 @@ pub(super) fn write(
     barrier: GridBarrier,
     module: &Module,
     nvidia: Nvidia,
-) -> (usize, usize) {
+) -> Written {
     let mut room = Room::new(nvidia.shared_bytes().saturating_sub(DECLARED));
     let mut time = Time { barrier, module, ctas: nvidia.multiprocessors, room: &mut room };
-    let work = time.looped(scope, inner, body);
-    (work, room.taken)
+    let (work, report) = time.looped(scope, inner, body);
+    Written { work, shared_bytes: room.taken, report }
 }
 
 /// A time loop while it is written.
@@ -92,8 +101,9 @@ struct Time<'a> {
 }
 
 impl Time<'_> {
-    /// A loop, by what its CTAs keep through all rounds; says how many CTAs have something to do in its largest task.
-    fn looped(&mut self, scope: &mut Scope, inner: &TimeLoop, body: Schedule<'_>) -> usize {
+    /// A loop, by what its CTAs keep through all rounds. Says how many CTAs have something to do in its largest task, and what was
+    /// chosen.
+    fn looped(&mut self, scope: &mut Scope, inner: &TimeLoop, body: Schedule<'_>) -> (usize, LoopReport) {
         let tasks: Vec<Task> = body.tasks().collect();
         let units = self.units(scope, &tasks);
         let written: HashSet<BufferId> = inner.items.iter().flat_map(Item::stored).collect();
@@ -119,7 +129,16 @@ impl Time<'_> {
                 }
             }
         });
-        most
+        let of_task = |(&task, product): (&Task<'_>, &Option<UnitProduct>)| TaskReport {
+            name: name(task),
+            units: units_of(task).map(|count| [count, units[&count].own]),
+            weight: product.as_ref().map(UnitProduct::weight_report),
+            reason: plan::reason_in_loop(task),
+        };
+        let (barriers, others): (Vec<_>, Vec<_>) =
+            tasks.iter().zip(&products).partition(|(task, _)| matches!(task, Task::Barrier));
+        let tasks = others.into_iter().map(of_task).collect();
+        (most, LoopReport { rounds: inner.rounds, barriers: barriers.len(), tasks })
     }
 
     /// Which units a CTA keeps of so many as a task is cut by.
@@ -155,7 +174,7 @@ impl Time<'_> {
                 self.barrier.wait(scope);
                 1
             }
-            (Task::Loop(inner, body), ..) => self.looped(scope, inner, body),
+            (Task::Loop(inner, body), ..) => self.looped(scope, inner, body).0,
             (Task::Gemm(..), Some(product), Some(units)) => {
                 scope.w.note(name(task));
                 has_units(scope, units, |scope| product.round(scope));

@@ -16,6 +16,7 @@
 //! operands have the contraction.
 
 use super::product::{Math, idle_round, rounded};
+use super::report::WeightReport;
 use super::scope::{Scope, THREADS, WARP};
 use super::text::{Pred, Reg, Wide, Writer};
 use crate::kernel::{Form, Gemm, Index, Matrix, Rounds};
@@ -328,6 +329,21 @@ impl<'g> UnitProduct<'g> {
     fn kept_blocks(&self) -> usize {
         let is_kept = |kept: &Kept| !matches!(kept, Kept::Nowhere);
         self.weights.iter().rposition(is_kept).map_or(0, |last| last / self.tiles + 1)
+    }
+
+    /// Where a CTA has its part of the weight.
+    pub fn weight_report(&self) -> WeightReport {
+        let bytes_of = |registers: usize| 4 * THREADS * registers;
+        let each = bytes_of(if self.math == Math::Bf16 { 4 } else { 8 });
+        let mut report = WeightReport::default();
+        for kept in &self.weights {
+            match kept {
+                Kept::Registers(_) => report.registers += each,
+                Kept::Shared(_) => report.shared += each,
+                Kept::Nowhere => report.cache += each,
+            }
+        }
+        report
     }
 
     /// Tiles of columns of which there are sums at once: all rows by some columns rather than the reverse, so that a weight is

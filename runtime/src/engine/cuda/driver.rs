@@ -193,7 +193,7 @@ impl Gpu {
                 unsafe { result::function::set_function_attribute(function, most, shared) }
                     .map_err(failed("giving a kernel shared memory"))?;
             }
-            if launch.cooperative {
+            if launch.is_cooperative() {
                 // SAFETY: the function is one of a module that is kept.
                 let each = unsafe {
                     result::occupancy::max_active_block_per_multiprocessor(
@@ -221,14 +221,33 @@ impl Gpu {
             let grid = (launch.ctas as c_uint, 1, 1);
             let block = (launch.threads as c_uint, 1, 1);
             let shared = launch.shared_bytes as c_uint;
-            let start =
-                if launch.cooperative { result::launch_cooperative_kernel } else { result::launch_kernel };
+            let start = if launch.is_cooperative() {
+                result::launch_cooperative_kernel
+            } else {
+                result::launch_kernel
+            };
             // SAFETY: the function belongs to a module that is kept; it takes two addresses, of memory that is kept, which the
             // driver copies before it returns; it stays inside both, as the plan says.
             unsafe { start(*function, grid, block, shared, self.stream, &mut parameters) }
                 .map_err(failed("starting a kernel"))?;
         }
         Ok(())
+    }
+
+    /// What each launch of a step takes of the GPU once it is assembled.
+    ///
+    /// # Errors
+    /// [`DeviceError::Refused`]; those of the driver.
+    pub fn resources(&self, program: &Ptx) -> Result<Vec<Resources>, DeviceError> {
+        self.enter()?;
+        let module = self.module(&program.text)?;
+        let taken = self.ready(module, &program.step).and_then(|ready| {
+            let of = |ready: &Ready| Resources::of(ready.function);
+            ready.iter().map(of).collect()
+        });
+        // SAFETY: the module was loaded above, and none of its functions is kept.
+        let _ = unsafe { result::module::unload(module) };
+        taken
     }
 
     /// The step as a graph; none where the driver cannot capture it.
@@ -247,6 +266,34 @@ impl Gpu {
         // SAFETY: the graph is not used again, the instance does not need it.
         let _ = unsafe { result::graph::destroy(graph) };
         started.ok().and(ready.ok())
+    }
+}
+
+/// What a kernel takes of a GPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resources {
+    /// Of each thread.
+    pub registers: usize,
+    /// Bytes of each thread for registers that did not fit.
+    pub spilled: usize,
+    /// Bytes of shared memory that each CTA declares itself.
+    pub shared: usize,
+}
+
+impl Resources {
+    fn of(function: sys::CUfunction) -> Result<Self, DeviceError> {
+        use sys::CUfunction_attribute as Attribute;
+        let ask = |attribute: Attribute| {
+            // SAFETY: the function is one of a module that is loaded.
+            unsafe { result::function::get_function_attribute(function, attribute) }
+                .map(|value| value.max(0) as usize)
+                .map_err(failed("asking what a kernel takes"))
+        };
+        Ok(Self {
+            registers: ask(Attribute::CU_FUNC_ATTRIBUTE_NUM_REGS)?,
+            spilled: ask(Attribute::CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES)?,
+            shared: ask(Attribute::CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES)?,
+        })
     }
 }
 

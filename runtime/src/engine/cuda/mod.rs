@@ -9,7 +9,7 @@ mod error;
 mod session;
 mod staging;
 
-pub use driver::{Gpu, gpus};
+pub use driver::{Gpu, Resources, gpus};
 pub use error::DeviceError;
 pub use session::{Pair, Session};
 
