@@ -167,7 +167,15 @@ pub enum Partition {
     Ranges(Ranges),
     /// The workers are the CTAs of a GPU. In time loops each keeps units of its own through all rounds; other items are shared
     /// out by the back end.
-    Grid,
+    Grid(Grid),
+}
+
+/// How time loops are cut among the CTAs of a GPU.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Grid {
+    /// From so many bytes of A on, every CTA multiplies the elements of A that it has itself computed, and partial sums travel in
+    /// place of elements. It fixes the bits of these sums, together with the number of CTAs.
+    pub partial_sums: usize,
 }
 
 /// How items are cut in ranges.
@@ -230,7 +238,7 @@ impl Target {
             prepack: None,
             alternate: None,
             memory: Memory { alignment: 256, small: 0, rest: 0 },
-            partition: Partition::Grid,
+            partition: Partition::Grid(Grid { partial_sums: 128 << 10 }),
         }
     }
 

@@ -9,7 +9,7 @@ use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::kernel::{BufferKind, InputRole, Module, parse};
 use lstmc_compiler::pipeline;
 use lstmc_compiler::plan::{Program, Scheduled, plan, verify};
-use lstmc_compiler::target::{Nvidia, Target};
+use lstmc_compiler::target::{Grid, Nvidia, Partition, Target};
 use proptest::prelude::*;
 use support::random_models::{checked, wide_models};
 use support::simulator::simulate;
@@ -59,9 +59,12 @@ const TEXT: &str = r#"module m {
 }
 "#;
 
-/// A processor with so many workers, and a GPU with so many CTAs that wait for each other.
-fn targets(workers: usize) -> [Target; 2] {
-    [Target::cpu(workers), Target::nvidia(Nvidia { multiprocessors: workers, ..Nvidia::SM_80 })]
+/// A processor with so many workers, and a GPU with so many CTAs that wait for each other, which send each other elements or
+/// partial sums.
+fn targets(workers: usize) -> [Target; 3] {
+    let gpu = Target::nvidia(Nvidia { multiprocessors: workers, ..Nvidia::SM_80 });
+    let partial_sums = Partition::Grid(Grid { partial_sums: 0 });
+    [Target::cpu(workers), gpu.clone(), Target { partition: partial_sums, ..gpu }]
 }
 
 fn barriers(schedule: &[Scheduled]) -> usize {

@@ -139,7 +139,7 @@ fn cut(split: Split) -> String {
         Split::Columns | Split::AnyColumns => "columns".into(),
         Split::Parts => "parts".into(),
         Split::Axis(axis) => format!("axis {axis}"),
-        Split::Units(units) => format!("{units} units"),
+        Split::Units(units) | Split::Terms(units) => format!("{units} units"),
         Split::Any => "any".into(),
     }
 }

@@ -81,18 +81,17 @@ impl Access<'_> {
         self.extents[axis.0 as usize]
     }
 
-    /// Of a library call, with its columns as groups of [`UNITS`]: column `n` is unit `n % units` of group `n / units`, and
-    /// [`COLUMNS`] counts the groups. `units` divides the columns.
+    /// Of a library call, with positions on an axis as groups of [`UNITS`]: position `n` is unit `n % units` of group `n / units`,
+    /// and the axis counts the groups. `units` divides its extent.
     #[must_use]
-    pub fn by_unit(mut self, units: usize) -> Self {
-        let columns = self.address.terms.iter().position(|(index, _)| *index == Index::Axis(COLUMNS));
-        if let Some(columns) = columns {
+    pub fn by_unit(mut self, axis: Axis, units: usize) -> Self {
+        if let Some(term) = self.address.terms.iter().position(|(index, _)| *index == Index::Axis(axis)) {
             let address = self.address.to_mut();
-            let stride = address.terms[columns].1;
-            address.terms[columns].1 = stride * units;
+            let stride = address.terms[term].1;
+            address.terms[term].1 = stride * units;
             address.terms.push((Index::Axis(UNITS), stride));
             let extents = self.extents.to_mut();
-            extents[COLUMNS.0 as usize] /= units;
+            extents[axis.0 as usize] /= units;
             extents[UNITS.0 as usize] = units;
         }
         self

@@ -39,6 +39,11 @@ impl Around<'_> {
     }
 }
 
+/// Whether workers wait for each other before this or within it.
+fn waits(scheduled: &Scheduled) -> bool {
+    matches!(scheduled, Scheduled::Barrier | Scheduled::Item { split: Split::Terms(_), .. })
+}
+
 struct Scheduler<'a> {
     module: &'a Module,
     offsets: &'a [usize],
@@ -55,14 +60,14 @@ impl Scheduler<'_> {
         };
         match &self.target.partition {
             Partition::Ranges(ranges) => of_items(&|item| partition::of(item, self.target, ranges, true)),
-            Partition::Grid => {
+            Partition::Grid(grid) => {
                 let by_units =
                     |count| of_items(&|item| units::split(item, count, &|a, b| self.overlap(a, b)));
                 let barriers = |splits: &[Option<Split>]| {
                     let body = self.body(Around { inner, splits }, &mut Pending::default());
-                    body.iter().filter(|scheduled| **scheduled == Scheduled::Barrier).count()
+                    body.iter().filter(|scheduled| waits(scheduled)).count()
                 };
-                units::best(inner, by_units, barriers)
+                units::best(inner, grid, by_units, barriers)
             }
         }
     }
@@ -71,7 +76,7 @@ impl Scheduler<'_> {
     fn split(&self, item: &Item) -> Split {
         match &self.target.partition {
             Partition::Ranges(ranges) => partition::of(item, self.target, ranges, false),
-            Partition::Grid => Split::Any,
+            Partition::Grid(_) => Split::Any,
         }
     }
 
@@ -136,7 +141,13 @@ impl Scheduler<'_> {
                 pending.clear();
                 scheduled.push(Scheduled::Barrier);
             }
-            touches.into_iter().for_each(|touch| pending.add(touch));
+            if matches!(split, Split::Terms(_)) {
+                // Within the item all wait for each other, and only write C after that.
+                pending.clear();
+                touches.into_iter().filter(|touch| touch.writes).for_each(|touch| pending.add(touch));
+            } else {
+                touches.into_iter().for_each(|touch| pending.add(touch));
+            }
             scheduled.push(Scheduled::Item { index, split });
         }
         scheduled
@@ -158,7 +169,7 @@ impl Scheduler<'_> {
     /// A single worker never waits. The time loops of a GPU are planned as for several CTAs however few there are, since how they
     /// are cut fixes the bits of sums.
     fn alone(&self) -> bool {
-        self.workers == 1 && self.target.partition != Partition::Grid
+        self.workers == 1 && matches!(self.target.partition, Partition::Ranges(_))
     }
 
     /// What an item touches that is cut so.
@@ -170,7 +181,9 @@ impl Scheduler<'_> {
         let mut found = vec![];
         item.each_access(&mut |access| {
             let access = match split {
-                Split::Units(units) => access.by_unit(units),
+                Split::Units(units) => access.by_unit(COLUMNS, units),
+                Split::Terms(units) if access.effect.writes() => access.by_unit(COLUMNS, units),
+                Split::Terms(units) => access.by_unit(DEPTH, units),
                 _ => access,
             };
             found.push(self.touch(&access, split, &cuts));
@@ -192,7 +205,7 @@ impl Scheduler<'_> {
                 vec![(ROWS, self.ends(gemm.m, 1))]
             }
             (Item::Gemm(gemm), Split::Columns) => vec![(COLUMNS, self.ends(gemm.n, grain))],
-            (Item::Gemm(_), Split::Units(units)) => vec![(UNITS, self.ends(units, 1))],
+            (Item::Gemm(_), Split::Units(units) | Split::Terms(units)) => vec![(UNITS, self.ends(units, 1))],
             (Item::Gemm(gemm), Split::Parts) => {
                 let parts = self.ends(gemm.cpu.parts, 1);
                 let deep = parts.iter().map(|&part| gemm.part(part).start).collect();

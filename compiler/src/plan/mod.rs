@@ -63,6 +63,10 @@ pub enum Split {
     Parts,
     /// Columns of C by unit: column `n` belongs to unit `n % units`, and a worker has a range of the units.
     Units(usize),
+    /// The contraction by unit: a worker multiplies the elements of A with number `k % units` among its units, and when all have,
+    /// adds up the partial sums of C's columns that belong to its units as in [`Split::Units`]. In between every worker waits
+    /// for the others.
+    Terms(usize),
     /// All workers take part, in a way that the back end chooses.
     Any,
 }

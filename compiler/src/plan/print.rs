@@ -50,6 +50,7 @@ impl Display for Split {
             Split::Parts => write!(f, "split parts"),
             Split::AnyColumns => write!(f, "split any columns"),
             Split::Units(units) => write!(f, "split {units} units"),
+            Split::Terms(units) => write!(f, "split {units} units of terms"),
             Split::Any => write!(f, "split any"),
         }
     }

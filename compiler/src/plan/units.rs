@@ -11,7 +11,8 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use super::{Split, Task};
-use crate::kernel::{Axis, BufferId, Expr, Gemm, Item, Kernel, Stmt, TimeLoop, each_stmt};
+use crate::kernel::{Axis, BufferId, Expr, Form, Gemm, Item, Kernel, Rounds, Stmt, TimeLoop, each_stmt};
+use crate::target::Grid;
 
 /// The parallel loops around all that a kernel does, whose iterations may be done in any order and by any worker.
 #[derive(Debug)]
@@ -71,9 +72,10 @@ fn candidates(inner: &TimeLoop) -> Vec<usize> {
 /// then.
 ///
 /// Of those with the fewest barriers it is the one with the most units. A product of which nothing else keeps to its units has
-/// each column as one, so that no worker has none.
+/// each column as one, so that no worker has none. Where A is long and C is not, partial sums travel.
 pub(super) fn best(
     inner: &TimeLoop,
+    grid: &Grid,
     by_units: impl Fn(usize) -> Vec<Option<Split>>,
     barriers: impl Fn(&[Option<Split>]) -> usize,
 ) -> Vec<Option<Split>> {
@@ -81,12 +83,15 @@ pub(super) fn best(
     let best = ways.min_by_key(|(count, splits)| (barriers(splits), Reverse(*count)));
     let Some((count, mut best)) = best else { return by_units(1) };
     for (index, item) in inner.items.iter().enumerate() {
-        if let Item::Gemm(gemm) = item
-            && best[index] == Some(Split::Units(count))
-        {
-            let mut other = best.clone();
-            other[index] = Some(Split::Units(gemm.n));
-            best = if barriers(&other) <= barriers(&best) { other } else { best };
+        let Item::Gemm(gemm) = item else { continue };
+        let is_long = 4 * gemm.m * gemm.k >= grid.partial_sums && gemm.k >= 2 * gemm.n;
+        let terms = (is_long && can_have_terms(gemm, count)).then_some(Split::Terms(count));
+        for other in [Some(Split::Units(gemm.n)), terms].into_iter().flatten() {
+            if best[index] == Some(Split::Units(count)) {
+                let mut changed = best.clone();
+                changed[index] = Some(other);
+                best = if barriers(&changed) <= barriers(&best) { changed } else { best };
+            }
         }
     }
     best
@@ -112,11 +117,22 @@ pub(super) fn can_have(gemm: &Gemm, units: usize) -> bool {
     units > 0 && gemm.n.is_multiple_of(units) && gemm.prefix.is_none() && gemm.fused_sums().next().is_none()
 }
 
+/// Whether the contraction of a product can be cut by unit, so that partial sums of C travel.
+pub(super) fn can_have_terms(gemm: &Gemm, units: usize) -> bool {
+    can_have(gemm, units)
+        && gemm.k.is_multiple_of(units)
+        && gemm.form != Form::TN
+        && gemm.rounds != Rounds::AfterFirst
+}
+
 /// Why a task is cut as it is, in a time loop of a plan for a GPU.
 pub fn reason_in_loop(task: Task<'_>) -> &'static str {
     match task {
         Task::Kernel(_, Split::Axis(_)) => "a CTA keeps its units through the loop",
         Task::Gemm(_, Split::Units(_)) => "a CTA keeps its units' columns of the weight",
+        Task::Gemm(_, Split::Terms(_)) => {
+            "a CTA multiplies what it has itself computed, and partial sums travel: the left side is long"
+        }
         Task::Loop(..) | Task::Barrier => "",
         _ => "its iterations are not by unit: the whole grid shares it, and waits before and after",
     }

@@ -79,6 +79,7 @@ fn splits(schedule: Schedule<'_>) -> Result<(), String> {
             | Task::Scatter(_, Split::Any) => {}
             Task::Gemm(gemm, Split::Rows | Split::Parts) if gemm.cpu.squares.is_none() => {}
             Task::Gemm(gemm, Split::Units(units)) if units::can_have(gemm, units) => {}
+            Task::Gemm(gemm, Split::Terms(units)) if units::can_have_terms(gemm, units) => {}
             Task::Loop(_, body) => splits(body)?,
             Task::Kernel(kernel, split) => return Err(format!("kernel {:?}: {split}", kernel.name)),
             Task::Gemm(gemm, split) => return Err(format!("{gemm}: {split}")),

@@ -342,18 +342,26 @@ impl<'p> Simulator<'p> {
     /// The columns of C that a worker has.
     fn columns(&self, gemm: &Gemm, split: Split, worker: usize) -> Vec<usize> {
         match split {
-            Split::Units(units) => {
-                let own = worker_range(units, worker, self.program.target.workers, 1);
-                (0..gemm.n).filter(|column| own.contains(&(column % units))).collect()
-            }
+            Split::Units(_) | Split::Terms(_) => self.of_units(gemm.n, split, worker),
             _ => self.range(gemm.n, split, Split::Columns, worker).collect(),
         }
+    }
+
+    /// The positions of an axis that belong to a worker's units.
+    fn of_units(&self, extent: usize, split: Split, worker: usize) -> Vec<usize> {
+        let (Split::Units(units) | Split::Terms(units)) = split else { return vec![] };
+        let own = worker_range(units, worker, self.program.target.workers, 1);
+        (0..extent).filter(|position| own.contains(&(position % units))).collect()
     }
 
     fn gemm(&mut self, gemm: &Gemm, split: Split) -> Result<(), String> {
         self.item = gemm.to_string();
         let (round, rounds) = self.round;
+        let by_terms = matches!(split, Split::Terms(_));
         if gemm.rounds == Rounds::BeforeLast && round + 1 == rounds {
+            if by_terms {
+                self.barrier();
+            }
             return Ok(());
         }
         let reads = gemm.rounds != Rounds::AfterFirst || round > 0;
@@ -388,7 +396,10 @@ impl<'p> Simulator<'p> {
                             return Some(rows.clone().chain(zeros.clone()).collect());
                         }
                         ROWS => rows.clone(),
+                        // Partial sums are of all columns.
+                        COLUMNS if by_terms && !access.effect.writes() => return None,
                         COLUMNS => return Some(columns.clone()),
+                        DEPTH if by_terms => return Some(self.of_units(k, split, worker)),
                         DEPTH => deep.clone(),
                         PARTS => parts.clone(),
                         PANELS => panels(&span(&columns)),
@@ -401,6 +412,11 @@ impl<'p> Simulator<'p> {
                 call.add(access.effect, self.accessed(&access, &own));
             });
             calls.push(call);
+        }
+        if by_terms {
+            let reads = calls.iter_mut().map(Call::take_reads).collect();
+            self.library(reads)?;
+            self.barrier();
         }
         self.library(calls)
     }
@@ -497,6 +513,11 @@ struct Call {
 impl Call {
     fn of(worker: usize) -> Self {
         Self { worker, reads: vec![], updates: vec![], writes: vec![] }
+    }
+
+    /// What it reads, as a call of its own.
+    fn take_reads(&mut self) -> Self {
+        Self { reads: std::mem::take(&mut self.reads), ..Self::of(self.worker) }
     }
 
     fn add(&mut self, effect: Effect, elements: Elements) {

@@ -136,7 +136,7 @@ impl From<Split> for Cut {
             Split::AnyColumns => Cut::AnyColumns,
             Split::Parts => Cut::Parts,
             Split::Axis(_) => panic!("internal error: a library call cut along a kernel's axis"),
-            Split::Units(_) | Split::Any => panic!("internal error: a plan for a GPU"),
+            Split::Units(_) | Split::Terms(_) | Split::Any => panic!("internal error: a plan for a GPU"),
         }
     }
 }
