@@ -158,7 +158,7 @@ pub fn on_gpu(model: &Model, purpose: Purpose, number: usize) -> Result<OnGpu> {
     let (gpu, target) = gpu(number)?;
     let program = pipeline::program_of(model, purpose, &target);
     let ptx = ptx::compile(&program);
-    let memory = program.arena_bytes as u64;
+    let memory = ptx.arena_bytes as u64;
     let session =
         cuda::Session::new(Box::new(gpu), &program, &ptx).map_err(|error| on_device(number, error))?;
     Ok(OnGpu { session, memory, time: started.elapsed() })

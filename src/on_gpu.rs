@@ -41,7 +41,7 @@ fn text(model: &Model, kind: &str, program: &Program, ptx: &Ptx, resources: Opti
     let launches = show::many(ptx.step.len() as u64, "launch");
     let _ = writeln!(out, "GPU         {kind}");
     let _ = writeln!(out, "precision   {precision}");
-    let _ = writeln!(out, "memory      {} training", bytes(program.arena_bytes as u64));
+    let _ = writeln!(out, "memory      {} training", bytes(ptx.arena_bytes as u64));
     let _ = writeln!(out, "a step      {launches}, {loops} of them loops over time");
     for (number, launch) in ptx.step.iter().enumerate() {
         if let Some(report) = &launch.time_loop {

@@ -48,8 +48,7 @@ pub fn run(
     let text = ptx_vm::Module::parse(&ptx.text).map_err(|error| error.to_string())?;
     let mut gpu = Machine::new();
     let place = |index: usize| (offsets[index], 4 * module.buffers[index].len());
-    let end = (0..offsets.len()).map(|index| place(index).0 + place(index).1).max().unwrap_or(0);
-    let arena = gpu.alloc(end.max(4));
+    let arena = gpu.alloc(ptx.arena_bytes.max(4));
     let control = gpu.alloc(ptx.control_bytes);
     for (index, buffer) in module.buffers.iter().enumerate() {
         if matches!(buffer.kind, BufferKind::Input(_)) {

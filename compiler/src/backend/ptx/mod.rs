@@ -47,6 +47,8 @@ pub struct Ptx {
     pub prologue: Vec<Launch>,
     /// A step.
     pub step: Vec<Launch>,
+    /// Bytes of the arena: the program's, and behind them what partial sums travel through.
+    pub arena_bytes: usize,
     pub control_bytes: usize,
 }
 
@@ -100,13 +102,17 @@ pub fn compile(program: &Program) -> Ptx {
     let Processor::Nvidia(nvidia) = target.processor else {
         panic!("internal error: a plan for a processor")
     };
-    let mut compiler = Compiler { module, offsets, nvidia, text: String::new(), entries: 0, counters: 0 };
+    let exchange = program.arena_bytes.next_multiple_of(256);
+    let (text, entries, counters, exchange_bytes) = (String::new(), 0, 0, 0);
+    let mut compiler =
+        Compiler { module, offsets, nvidia, text, entries, counters, exchange, exchange_bytes };
     let prologue = compiler.launches(program.prologue_schedule());
     let step = compiler.launches(program.step_schedule());
     let control_bytes = Control::counter(compiler.counters);
     let dynamic = prologue.iter().chain(&step).any(|launch| launch.shared_bytes > 0);
     let head = head(&module.name, nvidia, dynamic);
-    Ptx { text: head + &compiler.text, prologue, step, control_bytes }
+    let arena_bytes = compiler.exchange + compiler.exchange_bytes;
+    Ptx { text: head + &compiler.text, prologue, step, arena_bytes, control_bytes }
 }
 
 /// What stands before the entries. `dynamic` says that one has shared memory that its launch gives.
@@ -126,6 +132,9 @@ struct Compiler<'a> {
     text: String,
     entries: usize,
     counters: usize,
+    /// Where what partial sums travel through begins in the arena, and the most that a loop needs of it.
+    exchange: usize,
+    exchange_bytes: usize,
 }
 
 impl Compiler<'_> {
@@ -156,7 +165,8 @@ impl Compiler<'_> {
         let mut scope = Scope::new(self.offsets);
         let barrier = GridBarrier::new(&mut scope, Control::counter(self.counters));
         self.counters += 1;
-        let written = time::write(&mut scope, inner, body, barrier, self.module, self.nvidia);
+        let written = time::write(&mut scope, inner, body, barrier, self.module, self.nvidia, self.exchange);
+        self.exchange_bytes = self.exchange_bytes.max(written.exchange_bytes);
         let ctas = written.work.clamp(1, self.nvidia.multiprocessors);
         self.entry(&scope, "time_loop", ctas, written.shared_bytes, Some(written.report))
     }

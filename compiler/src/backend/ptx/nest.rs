@@ -155,7 +155,7 @@ impl Nest<'_, '_> {
         let (first, step) = self.group.of_cta(self.scope);
         self.alone(loops.before[0]);
         self.iterations(loops, first, step.into(), &extents, Some((axis, units)));
-        units.count.div_ceil(units.own)
+        units.ctas()
     }
 
     /// Iterations number `first`, `first + step`, .. of loops of these extents.

@@ -122,6 +122,13 @@ impl<'a> Scope<'a> {
         })
     }
 
+    /// The address of so many bytes behind the arena's start.
+    pub fn at(&mut self, offset: usize) -> Wide {
+        let to = self.w.wide();
+        self.w.line(format_args!("add.s64 {to}, {}, {offset}", self.arena));
+        to
+    }
+
     /// An address in the control block.
     pub fn control(&mut self, offset: usize) -> Wide {
         let to = self.w.wide();

@@ -130,3 +130,62 @@ pub fn weights_are_of_any_length(ways: &[&dyn Executor]) {
         Loop { units: 4, groups: 2, k, precision, ..PLAIN }.check(ways);
     }
 }
+
+/// A loop back in time, as of a layer's gradients: in each round a unit's elements in `groups` groups follow from what the round
+/// before has left of it, and what is left of a unit from those of all. Numbers stay small and whole, so that sums are exact.
+fn back([rows, units, groups]: [usize; 3], form: &str, precision: &str, rest: &str) -> String {
+    let k = groups * units;
+    let (a, stride) = (rows * k, if form == "nt" { k } else { units });
+    let mut text = format!(
+        r#"module back {{
+  buffer %0: f[4, {rows}, {k}] input "x" carried start 0.0
+  buffer %1: f[{k}, {units}] input "w" carried start 0.0
+  buffer %2: f[{rows}, {units}] input "dh" carried start 0.0
+  buffer %3: f[4, {rows}, {k}] temp "dz"
+  buffer %4: f[4, {rows}, {units}] temp "dhs"
+  loop t0 in 4 reverse {{
+    kernel "dz" axes {rows} {units} {{
+      for a0 parallel {{
+        for a1 parallel {{
+          v0 = load %2 + {units}*a0 + 1*a1
+          store %4 + {}*t0 + {units}*a0 + 1*a1 = v0
+          v1 = const 0.0
+          v2 = gt v0 v1
+"#,
+        rows * units
+    );
+    for group in 0..groups {
+        let (x, dz) = (3 + 2 * group, 4 + 2 * group);
+        let _ = writeln!(
+            text,
+            "          v{x} = load %0 + {} + {a}*t0 + {k}*a0 + 1*a1\n          v{dz} = sub v{x} v2\n          \
+             store %3 + {} + {a}*t0 + {k}*a0 + 1*a1 = v{dz}",
+            group * units,
+            group * units
+        );
+    }
+    let _ = write!(
+        text,
+        "        }}\n      }}\n    }}\n    gemm {form} {rows}x{units}x{k}{precision}: %2 stride {units} {rest}\n  }}\n}}\n"
+    );
+    text.replace("A", &format!("%3 + {a}*t0 stride {k}")).replace("B", &format!("%1 stride {stride}"))
+}
+
+pub fn partial_sums_of_units_travel(ways: &[&dyn Executor]) {
+    let sizes = [[3, 7, 2], [20, 8, 4], [1, 1, 3], [9, 36, 4], [70, 5, 3]];
+    for (size, form) in sizes.into_iter().flat_map(|size| [(size, "nt"), (size, "nn")]) {
+        for precision in ["", " tf32", " bf16"] {
+            for rest in ["= A @ B", "= A @ B before last", "+= A @ B"] {
+                let module = module(&back(size, form, precision, rest));
+                let mut machine = Machine::new(&module);
+                for (salt, name) in [(5, "x"), (11, "w"), (3, "dh")] {
+                    let values = machine.get_mut(name).unwrap();
+                    (0..).zip(values).for_each(|(i, value): (usize, _)| {
+                        *value = ((i * 37 + i / 8 * 5 + salt) % 9) as f32 - 4.0;
+                    });
+                }
+                agree(ways, &module, &machine, &["dz", "dhs", "dh"], 0.0);
+            }
+        }
+    }
+}

@@ -52,6 +52,7 @@ macro_rules! tests {
             loops: units_have_columns_of_every_form;
             loops: units_leave_out_a_round;
             loops: units_are_of_any_number;
+            loops: partial_sums_of_units_travel;
             loops: weights_are_of_any_length;
             products: every_form_sets_and_adds_all_rows_or_the_first;
             products: time_runs_forwards_and_backwards;

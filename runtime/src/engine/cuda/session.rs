@@ -32,7 +32,7 @@ impl Session {
     /// [`crate::Error::Device`].
     pub fn new(mut device: Box<dyn Device>, program: &Program, ptx: &Ptx) -> Result<Self> {
         let layout = Layout::of(program);
-        let arena = device.allocate(program.arena_bytes)?;
+        let arena = device.allocate(ptx.arena_bytes)?;
         let control = device.allocate(ptx.control_bytes)?;
         device.load(ptx, arena, control)?;
         let (staging, control_bytes) = (Staging::of(&layout), ptx.control_bytes);

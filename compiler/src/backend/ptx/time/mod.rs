@@ -5,67 +5,29 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+mod barrier;
+mod columns;
+mod terms;
+mod tile;
+mod weight;
+
+pub use barrier::GridBarrier;
+
 use super::nest;
-use super::report::{LoopReport, TaskReport};
+use super::report::{LoopReport, TaskReport, WeightReport};
 use super::scope::{Round, Scope};
 use super::task::{name, parts, write_part};
-use super::text::{Reg, Wide};
-use super::units::{Room, UnitProduct, Units, changes, own_units};
-use crate::kernel::{BufferId, Gemm, Item, Module, TimeLoop};
+use super::units::Units;
+use crate::kernel::{BufferId, Gemm, Index, Item, Module, TimeLoop};
 use crate::plan::{self, Schedule, Split, Task};
 use crate::target::Nvidia;
+use columns::ColumnProduct;
+use terms::TermProduct;
+use tile::TILE;
+use weight::Room;
 
 /// Bytes of shared memory that an entry may declare itself, and 1 KiB that belongs to the driver.
 const DECLARED: usize = 49 << 10;
-
-/// Polls of a barrier before it is given up: a CTA that never comes must not hang the machine. Some seconds.
-const PATIENCE: u32 = 1 << 26;
-
-/// A barrier of all CTAs of a launch. Its counter in memory is 0 when the launch begins, and counts up.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct GridBarrier {
-    counter: Wide,
-    /// How many arrivals there will be when all have come the next time.
-    target: Reg,
-}
-
-impl GridBarrier {
-    /// `offset`: where its counter lies, in bytes from the control block on.
-    pub fn new(scope: &mut Scope, offset: usize) -> Self {
-        let counter = scope.control(offset);
-        let target = scope.w.bits(0);
-        Self { counter, target }
-    }
-
-    /// Every CTA waits until all have come here, and sees what the others have written.
-    ///
-    /// The CTA's threads meet, so that what they wrote happens before its leader's release; the leader's acquire, and the
-    /// second meeting, hand on what other CTAs released.
-    pub fn wait(self, scope: &mut Scope) {
-        let Self { counter, target } = self;
-        let (ctas, thread) = (scope.ctas, scope.thread);
-        scope.w.assign(target, "add.u32", [target.into(), ctas.into()]);
-        scope.w.sync();
-        let is_leader = scope.w.compare("setp.eq.u32", thread, 0);
-        scope.when(is_leader, |scope| {
-            let w = &mut scope.w;
-            w.line(format_args!("red.release.gpu.global.add.u32 [{counter}], 1"));
-            let polls = w.bits(0);
-            let (again, done) = (w.label(), w.label());
-            w.place(again);
-            let arrived = w.reg();
-            w.line(format_args!("ld.acquire.gpu.global.u32 {arrived}, [{counter}]"));
-            let all = w.compare("setp.ge.u32", arrived, target);
-            w.go_if(all, done);
-            w.assign(polls, "add.u32", [polls.into(), 1.into()]);
-            let patient = w.compare("setp.lt.u32", polls, PATIENCE);
-            w.go_if(patient, again);
-            w.line("trap");
-            w.place(done);
-        });
-        scope.w.sync();
-    }
-}
 
 /// A time loop that was written.
 pub(super) struct Written {
@@ -73,10 +35,12 @@ pub(super) struct Written {
     pub work: usize,
     /// How much shared memory each keeps parts of weights in.
     pub shared_bytes: usize,
+    /// Bytes behind the arena that partial sums travel through.
+    pub exchange_bytes: usize,
     pub report: LoopReport,
 }
 
-/// Writes a time loop.
+/// Writes a time loop. `exchange` is where the memory for partial sums begins in the arena, in bytes.
 pub(super) fn write(
     scope: &mut Scope,
     inner: &TimeLoop,
@@ -84,11 +48,14 @@ pub(super) fn write(
     barrier: GridBarrier,
     module: &Module,
     nvidia: Nvidia,
+    exchange: usize,
 ) -> Written {
     let mut room = Room::new(nvidia.shared_bytes().saturating_sub(DECLARED));
-    let mut time = Time { barrier, module, ctas: nvidia.multiprocessors, room: &mut room };
+    let ctas = nvidia.multiprocessors;
+    let mut time = Time { barrier, module, ctas, room: &mut room, exchange, exchange_bytes: 0 };
     let (work, report) = time.looped(scope, inner, body);
-    Written { work, shared_bytes: room.taken, report }
+    let exchange_bytes = time.exchange_bytes;
+    Written { work, shared_bytes: room.taken, exchange_bytes, report }
 }
 
 /// A time loop while it is written.
@@ -98,6 +65,23 @@ struct Time<'a> {
     /// The most CTAs that there can be.
     ctas: usize,
     room: &'a mut Room,
+    exchange: usize,
+    exchange_bytes: usize,
+}
+
+/// A product of which each CTA keeps its part of the weight.
+enum Product<'g> {
+    Columns(ColumnProduct<'g>),
+    Terms(TermProduct<'g>),
+}
+
+impl Product<'_> {
+    fn weight_report(&self) -> WeightReport {
+        match self {
+            Product::Columns(product) => product.weight_report(),
+            Product::Terms(product) => product.weight_report(),
+        }
+    }
 }
 
 impl Time<'_> {
@@ -107,17 +91,9 @@ impl Time<'_> {
         let tasks: Vec<Task> = body.tasks().collect();
         let units = self.units(scope, &tasks);
         let written: HashSet<BufferId> = inner.items.iter().flat_map(Item::stored).collect();
-        let products: Vec<Option<UnitProduct>> = tasks
-            .iter()
-            .map(|task| match task {
-                Task::Gemm(gemm, Split::Units(count)) => {
-                    let changes = changes(gemm, written.contains(&gemm.b.at.buffer));
-                    Some(UnitProduct::new(scope, gemm, units[count], changes, self.room))
-                }
-                _ => None,
-            })
-            .collect();
-        let ctas = units.values().map(|units| units.count.div_ceil(units.own));
+        let products: Vec<Option<Product>> =
+            tasks.iter().map(|&task| self.product(scope, task, &units, &written)).collect();
+        let ctas = units.values().map(|units| units.ctas());
         let mut most = ctas.max().unwrap_or(1);
         rounds(scope, inner, |scope| {
             for (at, (&task, product)) in tasks.iter().zip(&products).enumerate() {
@@ -129,31 +105,58 @@ impl Time<'_> {
                 }
             }
         });
-        let of_task = |(&task, product): (&Task<'_>, &Option<UnitProduct>)| TaskReport {
+        let of_task = |(&task, product): (&Task<'_>, &Option<Product>)| TaskReport {
             name: name(task),
             units: units_of(task).map(|count| [count, units[&count].own]),
-            weight: product.as_ref().map(UnitProduct::weight_report),
+            weight: product.as_ref().map(Product::weight_report),
             reason: plan::reason_in_loop(task),
         };
-        let (barriers, others): (Vec<_>, Vec<_>) =
-            tasks.iter().zip(&products).partition(|(task, _)| matches!(task, Task::Barrier));
-        let tasks = others.into_iter().map(of_task).collect();
-        (most, LoopReport { rounds: inner.rounds, barriers: barriers.len(), tasks })
+        let waits = |task: &&Task<'_>| matches!(task, Task::Barrier | Task::Gemm(_, Split::Terms(_)));
+        let barriers = tasks.iter().filter(waits).count();
+        let others = tasks.iter().zip(&products).filter(|(task, _)| !matches!(task, Task::Barrier));
+        let tasks = others.map(of_task).collect();
+        (most, LoopReport { rounds: inner.rounds, barriers, tasks })
+    }
+
+    /// A product that is cut by unit, with what is kept of its weight. `written` are the buffers that the loop writes.
+    fn product<'g>(
+        &mut self,
+        scope: &mut Scope,
+        task: Task<'g>,
+        units: &BTreeMap<usize, Units>,
+        written: &HashSet<BufferId>,
+    ) -> Option<Product<'g>> {
+        let Task::Gemm(gemm, split) = task else { return None };
+        let in_time = |(index, _): &(Index, usize)| matches!(index, Index::Time(_));
+        let changes = written.contains(&gemm.b.at.buffer) || gemm.b.at.terms.iter().any(in_time);
+        match split {
+            Split::Units(count) => {
+                let product = ColumnProduct::new(scope, gemm, units[&count], changes, self.room);
+                Some(Product::Columns(product))
+            }
+            Split::Terms(count) => {
+                let exchange = self.exchange + self.exchange_bytes;
+                let product = TermProduct::new(scope, gemm, units[&count], changes, exchange, self.room);
+                self.exchange_bytes += product.exchange_bytes().next_multiple_of(16);
+                Some(Product::Terms(product))
+            }
+            _ => None,
+        }
     }
 
     /// Which units a CTA keeps of so many as a task is cut by.
     fn units(&self, scope: &mut Scope, tasks: &[Task<'_>]) -> BTreeMap<usize, Units> {
-        let mut counts: BTreeMap<usize, Vec<&Gemm>> = BTreeMap::new();
+        let mut counts: BTreeMap<usize, Vec<(&Gemm, Split)>> = BTreeMap::new();
         for &task in tasks {
             if let Some(count) = units_of(task) {
                 let gemms = counts.entry(count).or_default();
-                if let Task::Gemm(gemm, _) = task {
-                    gemms.push(gemm);
+                if let Task::Gemm(gemm, split) = task {
+                    gemms.push((gemm, split));
                 }
             }
         }
         let cta = scope.cta;
-        let units = |(count, gemms): (usize, Vec<&Gemm>)| {
+        let units = |(count, gemms): (usize, Vec<(&Gemm, Split)>)| {
             let own = own_units(count, &gemms, self.ctas);
             (count, Units { count, own, first: scope.w.mul(cta, own as u32) })
         };
@@ -165,7 +168,7 @@ impl Time<'_> {
         &mut self,
         scope: &mut Scope,
         task: Task<'_>,
-        product: Option<&UnitProduct>,
+        product: Option<&Product>,
         units: &BTreeMap<usize, Units>,
     ) -> usize {
         let own = units_of(task).map(|count| units[&count]);
@@ -175,9 +178,16 @@ impl Time<'_> {
                 1
             }
             (Task::Loop(inner, body), ..) => self.looped(scope, inner, body).0,
-            (Task::Gemm(..), Some(product), Some(units)) => {
+            (Task::Gemm(..), Some(Product::Columns(product)), Some(units)) => {
                 scope.w.note(name(task));
                 has_units(scope, units, |scope| product.round(scope));
+                1
+            }
+            (Task::Gemm(..), Some(Product::Terms(product)), Some(units)) => {
+                scope.w.note(name(task));
+                has_units(scope, units, |scope| product.partial_sums(scope));
+                self.barrier.wait(scope);
+                has_units(scope, units, |scope| product.add_up(scope));
                 1
             }
             (Task::Kernel(kernel, Split::Axis(axis)), _, Some(units)) => {
@@ -200,11 +210,23 @@ impl Time<'_> {
     }
 }
 
+/// How many units each CTA has: as many CTAs as there can be, but no more than make each compute fewer tiles.
+fn own_units(count: usize, gemms: &[(&Gemm, Split)], ctas: usize) -> usize {
+    let of_gemm = |own: usize, &(gemm, split): &(&Gemm, Split)| match split {
+        Split::Terms(_) => (gemm.k / count * own).div_ceil(TILE[0]),
+        _ => (gemm.n / count * own).div_ceil(TILE[0]),
+    };
+    let tiles = |own: usize| -> usize { gemms.iter().map(|gemm| of_gemm(own, gemm)).sum() };
+    let least = count.div_ceil(ctas).max(1);
+    let same = |own: &usize| !gemms.is_empty() && tiles(*own) == tiles(least);
+    (least..=count).take_while(same).last().unwrap_or(least)
+}
+
 /// Of how many units a task is cut by.
 fn units_of(task: Task<'_>) -> Option<usize> {
     match task {
         Task::Kernel(kernel, Split::Axis(axis)) => Some(kernel.axes[axis.0 as usize]),
-        Task::Gemm(_, Split::Units(units)) => Some(units),
+        Task::Gemm(_, Split::Units(units) | Split::Terms(units)) => Some(units),
         _ => None,
     }
 }

@@ -1,0 +1,105 @@
+//! What a warp multiplies at a time in a time loop: 16 columns of the weight by 8 rows of A, over a block of 16 elements of the
+//! contraction.
+//!
+//! The weight is the left operand of the tensor cores. Of the sums of a tile a thread has those of columns `group` and
+//! `group + 8` and of rows `2 * member` and the next.
+//!
+//! Within a block a thread holds four neighbours in k, which can be read at once: the tensor cores do not mind in which order both
+//! operands have the contraction.
+
+use super::super::product::{Math, rounded};
+use super::super::scope::{Scope, THREADS, WARP};
+use super::super::text::{Reg, Wide, Writer};
+
+pub(super) const WARPS: usize = THREADS / WARP;
+
+/// Elements of the contraction that a warp multiplies at a time.
+pub(super) const BLOCK: usize = 16;
+
+/// Columns of the weight and rows of A in a tile.
+pub(super) const TILE: [usize; 2] = [16, 8];
+
+/// Four neighbours in the contraction of one row or column; a thread's sums in a tile.
+pub(super) type Four = [Reg; 4];
+
+/// Where a thread stands: its warp, the quarter of its lane, and its place in that.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lane {
+    pub warp: Reg,
+    pub group: Reg,
+    pub member: Reg,
+}
+
+impl Lane {
+    pub fn new(scope: &mut Scope) -> Self {
+        let thread = scope.thread;
+        let w = &mut scope.w;
+        let warp = w.op("shr.u32", [thread.into(), WARP.ilog2().into()]);
+        let lane = w.op("and.b32", [thread.into(), (WARP as u32 - 1).into()]);
+        let group = w.op("shr.u32", [lane.into(), 2.into()]);
+        Self { warp, group, member: w.op("and.b32", [lane.into(), 3.into()]) }
+    }
+}
+
+/// Registers that a thread's part of the left operand takes; none where it is multiplied as it lies in memory.
+pub(super) fn operand_registers(math: Math) -> Option<usize> {
+    match math {
+        Math::F32 => None,
+        Math::Tf32 => Some(8),
+        Math::Bf16 => Some(4),
+    }
+}
+
+/// The left operand, of four elements of both columns of a thread.
+pub(super) fn left_operand(w: &mut Writer, math: Math, fours: [Four; 2]) -> Vec<Reg> {
+    let pairs = [0, 2].map(|first| match math {
+        Math::Bf16 => fours.map(|four| rounded(w, math, &four[first..first + 2])).to_vec(),
+        _ => [first, first + 1]
+            .into_iter()
+            .flat_map(|k| fours.map(|four| rounded(w, math, &[four[k]])))
+            .collect(),
+    });
+    pairs.concat()
+}
+
+/// The right operand, of four elements of a thread's row.
+pub(super) fn right_operand(w: &mut Writer, math: Math, four: &Four) -> Vec<Reg> {
+    match math {
+        Math::Bf16 => vec![rounded(w, math, &four[..2]), rounded(w, math, &four[2..])],
+        _ => four.iter().map(|&x| rounded(w, math, &[x])).collect(),
+    }
+}
+
+/// Adds the products of a block to a tile's sums.
+pub(super) fn multiply(w: &mut Writer, math: Math, sums: &Four, left: &[Reg], right: &[Reg]) {
+    let name = match math {
+        Math::Bf16 => "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32",
+        _ => "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32",
+    };
+    let sums = list(sums);
+    for (left, right) in left.chunks(4).zip(right.chunks(2)) {
+        w.line(format_args!("{name} {sums}, {}, {}, {sums}", list(left), list(right)));
+    }
+}
+
+/// As [`multiply`] by fused multiply-adds, of four elements of both columns and both rows of a thread.
+pub(super) fn multiply_as_it_is(w: &mut Writer, sums: &Four, left: [Four; 2], right: [Four; 2]) {
+    for k in 0..4 {
+        for (place, &sum) in sums.iter().enumerate() {
+            let (x, y) = (left[place / 2][k], right[place % 2][k]);
+            w.assign(sum, "fma.rn.f32", [x.into(), y.into(), sum.into()]);
+        }
+    }
+}
+
+/// The address of an element.
+pub(super) fn address(w: &mut Writer, at: Wide, element: Reg) -> Wide {
+    let to = w.wide();
+    w.line(format_args!("mad.wide.u32 {to}, {element}, 4, {at}"));
+    to
+}
+
+/// Registers in braces.
+pub(super) fn list(registers: &[Reg]) -> String {
+    format!("{{{}}}", registers.iter().map(Reg::to_string).collect::<Vec<_>>().join(", "))
+}
