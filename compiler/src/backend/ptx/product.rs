@@ -155,11 +155,10 @@ impl<'s, 'a, 'g> Product<'s, 'a, 'g> {
         let across = self.gemm.n.div_ceil(self.tile.columns) as u32;
         let tiles = self.gemm.m.div_ceil(self.tile.rows) as u32 * across;
         let (cta, ctas) = (self.scope.cta, self.scope.ctas);
-        let (again, done) = (self.scope.w.label(), self.scope.w.label());
         let number = self.scope.w.op("mov.b32", [cta.into()]);
-        self.scope.w.place(again);
+        let all = self.scope.w.begin();
         let over = self.scope.w.compare("setp.ge.u32", number, tiles);
-        self.scope.w.go_if(over, done);
+        self.scope.w.go_if(over, all.done);
         let row = self.scope.w.op("div.u32", [number.into(), across.into()]);
         let column = self.scope.w.op("rem.u32", [number.into(), across.into()]);
         let row = self.scope.w.mul(row, self.tile.rows as u32);
@@ -167,8 +166,7 @@ impl<'s, 'a, 'g> Product<'s, 'a, 'g> {
         let sums = self.contract(row, column);
         self.store(row, column, &sums);
         self.scope.w.assign(number, "add.u32", [number.into(), ctas.into()]);
-        self.scope.w.go(again);
-        self.scope.w.place(done);
+        self.scope.w.end(all);
     }
 
     /// The sums of this thread, by fragment and place in it.
@@ -178,11 +176,10 @@ impl<'s, 'a, 'g> Product<'s, 'a, 'g> {
             .map(|_| (0..fragments.sums()).map(|_| self.scope.w.real(0.0)).collect())
             .collect();
         let w = &mut self.scope.w;
-        let (again, done) = (w.label(), w.label());
         let k0 = w.bits(0);
-        w.place(again);
+        let along = w.begin();
         let over = w.compare("setp.ge.u32", k0, self.k);
-        w.go_if(over, done);
+        w.go_if(over, along.done);
         let (a, b) = (self.a, self.b);
         let a_words = self.read(a, row, k0);
         let b_words = self.read(b, column, k0);
@@ -195,8 +192,7 @@ impl<'s, 'a, 'g> Product<'s, 'a, 'g> {
         let shared = [self.a.shared, self.b.shared];
         fragments.multiply(&mut self.scope.w, self.base, shared, &places, &sums);
         self.scope.w.assign(k0, "add.u32", [k0.into(), (DEPTH as u32).into()]);
-        self.scope.w.go(again);
-        self.scope.w.place(done);
+        self.scope.w.end(along);
         sums
     }
 
@@ -402,14 +398,10 @@ impl Fragments {
             let a_at = w.mad(places.row, 4, base);
             let b_at = w.mad(places.column, 4, base);
             for k in 0..DEPTH {
-                let load = |w: &mut Writer, at: Reg, offset: usize| {
-                    let to = w.reg();
-                    w.line(format_args!("ld.shared.b32 {to}, [{at}+{offset}]"));
-                    to
-                };
-                let left: Vec<Reg> = (0..self.down).map(|i| load(w, a_at, a + a_row * k + 4 * i)).collect();
+                let left: Vec<Reg> =
+                    (0..self.down).map(|i| w.load_shared(a_at, a + a_row * k + 4 * i)).collect();
                 let right: Vec<Reg> =
-                    (0..self.across).map(|j| load(w, b_at, b + b_row * k + 4 * j)).collect();
+                    (0..self.across).map(|j| w.load_shared(b_at, b + b_row * k + 4 * j)).collect();
                 for (fragment, sum) in sums.iter().enumerate() {
                     let (x, y) = (left[fragment / self.across], right[fragment % self.across]);
                     w.assign(sum[0], "fma.rn.f32", [x.into(), y.into(), sum[0].into()]);
@@ -426,19 +418,14 @@ impl Fragments {
         let b_at = in_quarter(w, places.column, b_row);
         // A fragment holds 8 words of the contraction.
         for k in (0..DEPTH / self.math.packed()).step_by(8) {
-            let load = |w: &mut Writer, at: Reg, offset: usize| {
-                let to = w.reg();
-                w.line(format_args!("ld.shared.b32 {to}, [{at}+{offset}]"));
-                to
-            };
             let left: Vec<[Reg; 4]> = (0..self.down)
                 .map(|i| {
                     [(0, 0), (8, 0), (0, 4), (8, 4)]
-                        .map(|(row, depth)| load(w, a_at, a + a_row * (k + depth) + 4 * (16 * i + row)))
+                        .map(|(row, depth)| w.load_shared(a_at, a + a_row * (k + depth) + 4 * (16 * i + row)))
                 })
                 .collect();
             let right: Vec<[Reg; 2]> = (0..self.across)
-                .map(|j| [0, 4].map(|depth| load(w, b_at, b + b_row * (k + depth) + 4 * 8 * j)))
+                .map(|j| [0, 4].map(|depth| w.load_shared(b_at, b + b_row * (k + depth) + 4 * 8 * j)))
                 .collect();
             let name = match self.math {
                 Math::Bf16 => "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32",

@@ -21,6 +21,14 @@ pub(super) struct Pred(u32);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Label(u32);
 
+/// A loop while it is written: where its next round begins, and what comes after the last.
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub(super) struct Loop {
+    pub again: Label,
+    pub done: Label,
+}
+
 /// A register or a constant of 32 bits.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Operand {
@@ -202,9 +210,28 @@ impl Writer {
         self.line(format_args!("@!{holds} bra {to}"));
     }
 
+    /// What comes now, up to [`Writer::end`], is done again and again until it goes to `done`.
+    pub fn begin(&mut self) -> Loop {
+        let (again, done) = (self.label(), self.label());
+        self.place(again);
+        Loop { again, done }
+    }
+
+    pub fn end(&mut self, own: Loop) {
+        self.go(own.again);
+        self.place(own.done);
+    }
+
     /// Bytes of shared memory that are free for this use, as an offset. Uses that are never alive at once may have the same.
     pub fn shared(&mut self, bytes: usize) {
         self.shared_bytes = self.shared_bytes.max(bytes);
+    }
+
+    /// The word of shared memory that lies `offset` bytes after an address.
+    pub fn load_shared(&mut self, at: Reg, offset: usize) -> Reg {
+        let to = self.reg();
+        self.line(format_args!("ld.shared.b32 {to}, [{at}+{offset}]"));
+        to
     }
 
     /// The address of the entry's shared memory.
