@@ -22,6 +22,9 @@ const GPU: Nvidia = Nvidia { sm: 80, multiprocessors: 3 };
 
 const SCHEDULES: u64 = 6;
 
+/// So many words that products by the transposed last weight go more than once through all stages of shared memory.
+const VOCAB: u32 = 150;
+
 /// With distinct rows, dropout, two cells, folds over rows and over columns, and products of every form.
 fn model(precision: &str) -> Model {
     let text = format!(
@@ -29,7 +32,7 @@ fn model(precision: &str) -> Model {
          model {{ tokens -> embedding(17) -> dropout(0.3) -> lstm(35) -> gru(18) -> dense(vocab) -> softmax }}\n\
          train {{ loss: cross_entropy optimizer: sgd(rate: 0.5) clip: norm(1) precision: {precision} epochs: 1 }}\n"
     );
-    checked(&text, 50).unwrap()
+    checked(&text, VOCAB as usize).unwrap()
 }
 
 struct Case {
@@ -66,7 +69,7 @@ impl Case {
         let target = Target::nvidia(GPU);
         let graph = pipeline::graph_of(&model, Purpose::Train, &target, &mut |_, _| {});
         let program = pipeline::program_of(&model, Purpose::Train, &target);
-        let feed = feed(&graph, 50, 0.5, 1);
+        let feed = feed(&graph, VOCAB, 0.5, 1);
         let mut expected = filled::<f64>(&graph, &program.module, &feed);
         kernel::run(&program.module, &mut expected, SEED, feed.step).unwrap();
         let ptx = ptx::compile(&program, GPU);
@@ -82,9 +85,13 @@ impl Case {
             Ok(findings) if !findings.is_empty() => return Some(format!("lint: {}", findings[0])),
             Ok(_) => {}
         }
-        let ptx = Ptx { text, ..self.ptx.clone() };
+        let mut ptx = Ptx { text, ..self.ptx.clone() };
         let mut first: Option<Machine<f32>> = None;
         for schedule in 0..SCHEDULES {
+            // On a grid of one CTA it does everything, one thing after the other.
+            for (launch, own) in ptx.step.iter_mut().zip(&self.ptx.step) {
+                launch.ctas = own.ctas.min(1 + 2 * (schedule as usize % 3));
+            }
             let mut machine = self.before.clone();
             let steps = self.feed.step..self.feed.step + 1;
             if let Err(fault) = gpu::run(&self.program, &ptx, &mut machine, SEED, steps, schedule) {
@@ -153,14 +160,69 @@ fn exchanged(line: &str, a: usize, b: usize) -> String {
     format!("{head}{};", operands.join(", "))
 }
 
+/// A product with another end of its last stage, which is where the first comes again.
+fn around(entry: &str, end: impl Fn(usize) -> usize) -> String {
+    let at = entry.rfind("setp.eq.u32").unwrap();
+    let close = at + entry[at..].find(';').unwrap();
+    let start = entry[..close].rfind(' ').unwrap() + 1;
+    let own: usize = entry[start..close].parse().unwrap();
+    format!("{}{}{}", &entry[..start], end(own), &entry[close..])
+}
+
 type Mutation = (&'static str, &'static str, fn(&str) -> String);
 
 /// The name of the mutation, the precision that it is for, and what it does.
 const MUTATIONS: &[Mutation] = &[
-    ("no barrier before a tile is written", "f32", |t| {
+    ("no barrier before the first stages are filled", "f32", |t| {
         in_entry(t, "product", |e| nth(e, 0, "bar.sync 0;", ""))
     }),
-    ("no barrier before a tile is read", "f32", |t| in_entry(t, "product", |e| nth(e, 1, "bar.sync 0;", ""))),
+    ("no barrier between waiting and reading", "f32", |t| {
+        in_entry(t, "product_nt", |e| nth(e, 1, "bar.sync 0;", ""))
+    }),
+    ("waiting after the barrier", "tf32", |t| {
+        in_entry(t, "product_nt", |e| {
+            let wait = e.find("cp.async.wait_group").unwrap();
+            let sync = wait + e[wait..].find("bar.sync 0;").unwrap();
+            let end = sync + "bar.sync 0;".len();
+            format!("{}bar.sync 0;\n\t{}{}", &e[..wait], e[wait..sync].trim_end(), &e[end..])
+        })
+    }),
+    ("no waiting for what is copied", "tf32", |t| lines(t, "cp.async.wait_group", |_| String::new())),
+    ("waiting for one group too few", "bf16", |t| {
+        lines(t, "cp.async.wait_group", |l| l.replace("group 2", "group 3"))
+    }),
+    ("a round that is no group", "f32", |t| {
+        in_entry(t, "product_nt", |e| {
+            let last = e.rfind("cp.async.commit_group;").unwrap();
+            format!("{}{}", &e[..last], &e[last + "cp.async.commit_group;".len()..])
+        })
+    }),
+    ("copies still on their way at the end", "f32", |t| t.replace("\tcp.async.wait_all;\n", "")),
+    ("a stage left out", "tf32", |t| in_entry(t, "product_nt", |e| around(e, |all| all / 4 * 3))),
+    ("stages that never begin again", "f32", |t| in_entry(t, "product_nt", |e| around(e, |all| all * 2))),
+    ("a tile that goes where one is read", "f32", |t| {
+        in_entry(t, "product_nt", |e| {
+            // `written = read; next = read + stage`: the one after it instead.
+            let add = e[..e.rfind("setp.eq.u32").unwrap()].rfind("add.u32").unwrap();
+            let line = &e[add..add + e[add..].find('\n').unwrap()];
+            let next = line["add.u32 ".len()..].split(", ").next().unwrap();
+            let copy = e[..add].rfind("mov.b32").unwrap();
+            let written = e[copy + "mov.b32 ".len()..].split(", ").next().unwrap();
+            format!("{}{line}\n\tmov.b32 {written}, {next};\n\t{}", &e[..copy], &e[add..])
+        })
+    }),
+    ("no zeros beyond the matrix", "f32", |t| {
+        lines(t, "cp.async.c", |l| l.rsplit_once(", ").map_or(l.to_owned(), |(copy, _)| format!("{copy};")))
+    }),
+    ("ldmatrix whose halves are exchanged", "tf32", |t| {
+        // Of one operand only: of both it would be the same product.
+        let at = t.find("ldmatrix.sync.aligned.m8n8.x4").unwrap();
+        let open = at + t[at..].find('{').unwrap();
+        let close = open + t[open..].find('}').unwrap();
+        let words: Vec<&str> = t[open + 1..close].split(", ").collect();
+        let exchanged = [words[2], words[3], words[0], words[1]].join(", ");
+        format!("{}{{{exchanged}{}", &t[..open], &t[close..])
+    }),
     ("relaxed for release", "f32", |t| t.replace("red.release.gpu", "red.relaxed.gpu")),
     ("relaxed for acquire", "f32", |t| t.replace("ld.acquire.gpu", "ld.relaxed.gpu")),
     ("a barrier whose leader does not wait for its CTA", "f32", |t| {
@@ -206,7 +268,7 @@ const MUTATIONS: &[Mutation] = &[
     ("a guard left out", "f32", |t| {
         in_entry(t, "product", |e| {
             lines(e, "@", |l| match l.split_once(' ') {
-                Some((_, rest)) if l.contains("ld.global") => format!("\t{rest}"),
+                Some((_, rest)) if l.contains("st.global") => format!("\t{rest}"),
                 _ => l.to_owned(),
             })
         })

@@ -74,22 +74,21 @@ impl Control {
     }
 }
 
-/// The lowest version of PTX that has what is written.
-fn version(nvidia: Nvidia) -> &'static str {
-    if nvidia.sm >= 90 { "8.0" } else { "7.1" }
+/// The lowest version of PTX that has what is written, and its target: what that is assembled for runs on later ones too.
+fn version(nvidia: Nvidia) -> (&'static str, &'static str) {
+    if nvidia.sm >= 90 { ("8.0", "sm_90") } else { ("7.1", "sm_80") }
+}
+
+fn header(module: &Module, nvidia: Nvidia) -> String {
+    let (version, target) = version(nvidia);
+    format!("// {}\n.version {version}\n.target {target}\n.address_size 64\n", module.name)
 }
 
 /// Compiles a program for a GPU. Of its schedule only the order is used: a launch is shared out over the whole machine.
 pub fn compile(program: &Program, nvidia: Nvidia) -> Ptx {
     let Program { module, offsets, .. } = program;
-    let mut compiler = Compiler { module, offsets, nvidia, text: String::new(), entries: 0, counters: 0 };
-    let _ = writeln!(
-        compiler.text,
-        "// {}\n.version {}\n.target sm_{}\n.address_size 64",
-        module.name,
-        version(nvidia),
-        nvidia.sm
-    );
+    let text = header(module, nvidia);
+    let mut compiler = Compiler { module, offsets, nvidia, text, entries: 0, counters: 0 };
     let prologue = compiler.launches(&module.prologue);
     let step = compiler.launches(&module.items);
     let control_bytes = Control::counter(compiler.counters);
