@@ -8,7 +8,7 @@
 //! fuse                                                             kernels, whatever the target
 //! precision column_sums collapse preamble split_k fused_sums       for a CPU
 //!        prepack alternate vectorise
-//! precision column_sums collapse preamble                          for an NVIDIA GPU
+//! precision column_sums collapse preamble split_k                  for an NVIDIA GPU
 //! plan                                                             then a back end, which the caller chooses
 //! ```
 //!
@@ -171,6 +171,7 @@ impl Kernels<'_> {
         self.pass("column_sums", |module| passes::column_sums(module, target));
         self.pass("collapse", passes::collapse);
         self.pass("preamble", passes::preamble);
+        self.pass("split_k", |module| passes::split_k(module, target));
     }
 
     fn pass(&mut self, name: &str, run: impl FnOnce(Module) -> Module) {

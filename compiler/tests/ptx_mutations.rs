@@ -11,7 +11,7 @@ use lstmc_compiler::kernel::{self, BufferKind, Machine, Module};
 use lstmc_compiler::model::Model;
 use lstmc_compiler::pipeline;
 use lstmc_compiler::plan::Program;
-use lstmc_compiler::target::{Nvidia, Target};
+use lstmc_compiler::target::{Nvidia, SplitK, Target};
 use ptx_vm::{Lint, lint};
 use support::executors::SEED;
 use support::gpu;
@@ -22,8 +22,9 @@ const GPU: Nvidia = Nvidia { sm: 80, multiprocessors: 3 };
 
 const SCHEDULES: u64 = 6;
 
-/// So many words that products by the transposed last weight go more than once through all stages of shared memory.
-const VOCAB: u32 = 150;
+/// So many words that each part of the product by the transposed last weight goes more than once through all stages of shared
+/// memory.
+const VOCAB: u32 = 300;
 
 /// With distinct rows, dropout, two cells, folds over rows and over columns, and products of every form.
 fn model(precision: &str) -> Model {
@@ -66,9 +67,12 @@ fn filled<R: lstmc_compiler::scalar::Real>(
 impl Case {
     fn of(precision: &str, tolerance: f64) -> Self {
         let model = model(precision);
-        let target = Target::nvidia(GPU);
+        // As products of real sizes are cut.
+        let split_k = Some(SplitK::FewTiles { largest: 32, smallest: 32, enough: 2, min_part: 150, most: 2 });
+        let target = Target { split_k, ..Target::nvidia(GPU) };
         let graph = pipeline::graph_of(&model, Purpose::Train, &target, &mut |_, _| {});
         let program = pipeline::program_of(&model, Purpose::Train, &target);
+        assert!(program.module.to_string().contains(" parts 2: "), "{}", program.module);
         let feed = feed(&graph, VOCAB, 0.5, 1);
         let mut expected = filled::<f64>(&graph, &program.module, &feed);
         kernel::run(&program.module, &mut expected, SEED, feed.step).unwrap();
@@ -222,6 +226,24 @@ const MUTATIONS: &[Mutation] = &[
         let words: Vec<&str> = t[open + 1..close].split(", ").collect();
         let exchanged = [words[2], words[3], words[0], words[1]].join(", ");
         format!("{}{{{exchanged}{}", &t[..open], &t[close..])
+    }),
+    ("a part of a contraction left out", "f32", |t| {
+        in_entry(t, "product_nt", |e| {
+            // One tile in two parts.
+            let at = e.find("setp.ge.u32").unwrap();
+            format!("{}{}", &e[..at], e[at..].replacen(", 2;", ", 1;", 1))
+        })
+    }),
+    ("a part that begins where the contraction ends", "f32", |t| {
+        in_entry(t, "product_nt", |e| nth(e, 0, "min.u32", "max.u32"))
+    }),
+    ("parts that all go to one place", "f32", |t| {
+        // The row of C is the part's number times m, and the row in the part.
+        in_entry(t, "product_nt_20x", |e| {
+            let end = e.find("bar.sync").unwrap();
+            let place = end + e[end..].find(", 20, %r").unwrap();
+            format!("{}, 0, %r{}", &e[..place], &e[place + ", 20, %r".len()..])
+        })
     }),
     ("relaxed for release", "f32", |t| t.replace("red.release.gpu", "red.relaxed.gpu")),
     ("relaxed for acquire", "f32", |t| t.replace("ld.acquire.gpu", "ld.relaxed.gpu")),

@@ -1,7 +1,7 @@
 //! Products by tiles: a CTA computes a tile of C at a time, from tiles of A and B in shared memory.
 //!
 //! ```text
-//! for each tile of C of this CTA              tile number, then + CTAs
+//! for each tile of C, or of a part of the contraction, of this CTA          tile number, then + CTAs
 //!   stages 0, 1, .. := the first tiles of A and B                           copy
 //!   for each tile along the contraction
 //!     wait for its stage, and until all have read the one before
@@ -19,7 +19,7 @@ mod store;
 
 use super::scope::Scope;
 use super::text::{Operand, Pred, Reg};
-use crate::kernel::{Form, Gemm, Rounds};
+use crate::kernel::{Form, Gemm, PANEL, Rounds};
 use copy::{Copier, Cursor};
 use fragments::{Place, Reader};
 use shape::SHARED;
@@ -50,7 +50,7 @@ pub(super) fn in_tiles(scope: &mut Scope, gemm: &Gemm, shape: Shape) -> usize {
         }
         _ => Product::new(scope, gemm, shape).tiles(),
     }
-    down * across
+    down * across * gemm.parts
 }
 
 /// Whether this is the round in which there is nothing to multiply.
@@ -109,29 +109,49 @@ impl<'s, 'a, 'g> Product<'s, 'a, 'g> {
         let (cta, ctas) = (self.scope.cta, self.scope.ctas);
         let number = self.scope.w.op("mov.b32", [cta.into()]);
         let all = self.scope.w.begin();
-        let over = self.scope.w.compare("setp.ge.u32", number, down * across);
+        let over = self.scope.w.compare("setp.ge.u32", number, down * across * self.gemm.parts as u32);
         self.scope.w.go_if(over, all.done);
+        let (part, tile) = self.scope.w.div_rem(number, down * across);
         // Along the shorter side first: what tiles that are computed at once read is then the least.
-        let (slow, fast) = self.scope.w.div_rem(number, down.min(across));
+        let (slow, fast) = self.scope.w.div_rem(tile, down.min(across));
         let [row, column] = if down < across { [fast, slow] } else { [slow, fast] };
         let row = self.scope.w.mul(row, self.shape.a.lines as u32);
         let column = self.scope.w.mul(column, self.shape.b.lines as u32);
-        let sums = self.contract([row, column]);
-        self.store.tile(self.scope, [row, column], None, &sums);
+        let depths = self.depths(part);
+        let sums = self.contract([row, column], depths);
+        self.store.tile(self.scope, [row, column], part, &sums);
         self.scope.w.assign(number, "add.u32", [number.into(), ctas.into()]);
         self.scope.w.end(all);
     }
 
-    /// This thread's sums of the tile that begins at this row of A and column of B.
-    fn contract(&mut self, starts: [Reg; 2]) -> Vec<Reg> {
-        let (k, shape) = (self.k, self.shape);
+    /// Where a part of the contraction begins and ends: [`Gemm::part`].
+    fn depths(&mut self, part: Reg) -> [Operand; 2] {
+        let parts = self.gemm.parts as u32;
+        if parts == 1 {
+            return [0.into(), self.k];
+        }
+        let units = self.gemm.k.div_ceil(PANEL) as u32;
+        let w = &mut self.scope.w;
+        let next = w.add(part, 1);
+        [part, next].map(|part| {
+            let scaled = w.mul(part, units);
+            let cut = w.op("div.u32", [scaled.into(), parts.into()]);
+            let cut = w.mul(cut, PANEL as u32);
+            w.op("min.u32", [cut.into(), self.k]).into()
+        })
+    }
+
+    /// This thread's sums of the tile that begins at this row of A and column of B, from one place in the contraction to
+    /// another.
+    fn contract(&mut self, starts: [Reg; 2], [first, k]: [Operand; 2]) -> Vec<Reg> {
+        let shape = self.shape;
         let ahead = shape.stages as u32 - 1;
         let stage = shape.stage() as u32;
         let lines = [self.m, (self.gemm.n as u32).into()];
         let w = &mut self.scope.w;
         let sums: Vec<Reg> = (0..shape.sums()).map(|_| w.real(0.0)).collect();
         let cursors: [Cursor; 2] =
-            [0, 1].map(|side| self.copiers[side].begin(w, [starts[side].into(), 0.into()], [lines[side], k]));
+            [0, 1].map(|side| self.copiers[side].begin(w, [starts[side].into(), first], [lines[side], k]));
         // All are through with what shared memory has been used for before.
         w.sync();
         for number in 0..ahead {
@@ -141,7 +161,8 @@ impl<'s, 'a, 'g> Product<'s, 'a, 'g> {
                 .for_each(|(copier, cursor)| copier.copy(w, cursor, (number * stage).into()));
             w.line("cp.async.commit_group");
         }
-        let (k0, read, written) = (w.bits(0), w.bits(0), w.bits(ahead * stage));
+        let k0 = w.op("mov.b32", [first]);
+        let (read, written) = (w.bits(0), w.bits(ahead * stage));
         let along = w.begin();
         let over = w.compare("setp.ge.u32", k0, k);
         w.go_if(over, along.done);

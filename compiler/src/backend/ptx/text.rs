@@ -105,7 +105,7 @@ pub(super) struct Writer {
     predicates: u32,
     labels: u32,
     shared_bytes: usize,
-    resident: Option<usize>,
+    resident: usize,
 }
 
 impl Writer {
@@ -275,10 +275,10 @@ impl Writer {
         self.line(format_args!("@{holds} st.global{} {to}, {}", vector(words.len()), list(words)));
     }
 
-    /// Registers are for so many CTAs on a multiprocessor. Where nothing is said the assembler guesses, and may rather keep
-    /// registers in memory than have room for fewer.
+    /// Registers are for so many CTAs on a multiprocessor, else for one. Where nothing is said the assembler guesses, and may
+    /// rather keep registers in memory than have room for fewer CTAs.
     pub fn resident(&mut self, ctas: usize) {
-        self.resident = Some(ctas);
+        self.resident = ctas;
     }
 
     /// The address of the entry's shared memory.
@@ -300,10 +300,7 @@ impl Writer {
             parameters.iter().map(|(kind, name)| format!("\t.param .{kind} {name}")).collect();
         let _ = writeln!(text, ".visible .entry {name}(\n{}\n)", parameters.join(",\n"));
         let _ = writeln!(text, ".reqntid {threads}, 1, 1");
-        if let Some(ctas) = self.resident {
-            let _ = writeln!(text, ".minnctapersm {ctas}");
-        }
-        let _ = writeln!(text, "{{");
+        let _ = writeln!(text, ".minnctapersm {}\n{{", self.resident.max(1));
         for (count, kind, name) in
             [(self.registers, "b32", "r"), (self.wide, "b64", "d"), (self.predicates, "pred", "p")]
         {

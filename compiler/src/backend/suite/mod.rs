@@ -49,6 +49,7 @@ macro_rules! tests {
             axes: loops_with_many_values_and_folds_agree;
             generated: random_kernels_agree_with_the_interpreter;
             products: every_form_sets_and_adds_all_rows_or_the_first;
+            products: contractions_in_parts_of_every_form;
             products: time_runs_forwards_and_backwards;
             products: products_leave_out_a_round;
             products: products_in_bf16_round_their_operands;

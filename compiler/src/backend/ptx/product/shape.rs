@@ -18,6 +18,7 @@
 
 use super::super::scope::{THREADS, WARP};
 use crate::kernel::{Form, Gemm, Precision};
+use crate::target::Nvidia;
 
 /// Bytes of shared memory that an entry may declare.
 pub(super) const SHARED: usize = 48 << 10;
@@ -27,9 +28,6 @@ const STAGES: usize = 4;
 
 /// Rows and columns of the tiles that there are, largest first: a larger tile is read less often for what is multiplied.
 pub(in super::super) const TILES: [[usize; 2]; 4] = [[128, 128], [128, 64], [64, 64], [32, 32]];
-
-/// So many tiles keep about every multiprocessor busy. Smaller tiles are taken where larger ones are fewer.
-const ENOUGH: usize = 96;
 
 /// How elements are multiplied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,10 +145,10 @@ impl Shape {
     pub fn of(gemm: &Gemm) -> Self {
         let math = Math::of(gemm.precision);
         let is_worth = |&[rows, columns]: &[usize; 2]| {
-            let tiles = gemm.m.div_ceil(rows) * gemm.n.div_ceil(columns);
+            let tiles = gemm.m.div_ceil(rows) * gemm.n.div_ceil(columns) * gemm.parts;
             // A thread that multiplies by itself has no room for more sums.
             let too_large = math == Math::F32 && rows * columns > 128 * 64;
-            tiles >= ENOUGH && rows < 2 * gemm.m && columns < 2 * gemm.n && !too_large
+            tiles >= Nvidia::ENOUGH_TILES && rows < 2 * gemm.m && columns < 2 * gemm.n && !too_large
         };
         let tile = TILES.into_iter().find(is_worth).unwrap_or([32, 32]);
         Self::new(math, gemm.form, tile)

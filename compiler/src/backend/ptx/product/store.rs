@@ -43,13 +43,13 @@ impl<'g> Store<'g> {
     }
 
     /// Writes the sums of the tile that begins at these, in part number `part` of the contraction.
-    pub fn tile(&self, scope: &mut Scope, [row, column]: [Reg; 2], part: Option<Reg>, sums: &[Reg]) {
+    pub fn tile(&self, scope: &mut Scope, [row, column]: [Reg; 2], part: Reg, sums: &[Reg]) {
         let (m, n, stride) = (self.gemm.m as u32, self.gemm.n as u32, self.gemm.c.stride);
         let w = &mut scope.w;
         let row = w.add(self.row, row);
         let column = w.add(self.column, column);
         // Parts lie below each other.
-        let below = part.map_or(row, |part| w.mad(part, m, row));
+        let below = w.mad(part, m, row);
         let element = w.mad(below, stride as u32, column);
         let at = w.wide();
         w.line(format_args!("mad.wide.u32 {at}, {element}, 4, {}", self.at));
