@@ -6,8 +6,8 @@
 //!        square_sums
 //!
 //! fuse                                                             kernels, whatever the target
-//! precision column_sums collapse preamble
-//! split_k fused_sums prepack alternate vectorise                   for a CPU only
+//! precision column_sums collapse preamble split_k
+//! fused_sums prepack alternate vectorise                           for a CPU only
 //! plan                                                             then a back end, which the caller chooses
 //! ```
 //!
@@ -53,7 +53,7 @@ pub const KERNEL_PASSES: [&str; 10] = [
 ];
 
 /// How many of the [`KERNEL_PASSES`], from the first on, there are for every target.
-const SHARED_KERNEL_PASSES: usize = 5;
+const SHARED_KERNEL_PASSES: usize = 6;
 
 /// Those of the [`KERNEL_PASSES`] that there are for a target.
 pub fn kernel_passes(target: &Target) -> &'static [&'static str] {
@@ -170,10 +170,10 @@ impl Kernels<'_> {
         self.pass("column_sums", |module| passes::column_sums(module, target));
         self.pass("collapse", passes::collapse);
         self.pass("preamble", passes::preamble);
+        self.pass("split_k", |module| passes::split_k(module, target));
     }
 
     fn cpu(&mut self, numbers: Numbers, target: &Target) {
-        self.pass("split_k", |module| passes::split_k(module, target));
         self.pass("fused_sums", |module| passes::fused_sums(module, target));
         self.pass("prepack", |module| passes::prepack(module, numbers.weights, target));
         self.pass("alternate", |module| passes::alternate(module, target));

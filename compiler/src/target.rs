@@ -7,7 +7,7 @@
 //! wants is a pass of its own in its list in `crate::pipeline`, which this says whether and where to do.
 //!
 //! **What fixes bits.** Results must not depend on the number of workers, so nothing that decides in which order a sum is
-//! taken may: [`SplitK::parts`] is made for as many workers as gain most from it, and is the same for any number. Of the
+//! taken may: [`SplitK`] is made for as many workers as gain most from it, and is the same for any number. Of the
 //! other fields [`Target::few_rows`], [`Target::split_k`], [`Target::fused_sums`], [`Target::column_sums`] and
 //! [`Target::fusion`] decide such an order too: another target may give other bits.
 
@@ -56,6 +56,10 @@ impl Nvidia {
         };
         kib << 10
     }
+
+    /// So many tiles of a product keep about every multiprocessor of any GPU busy. It decides how contractions are cut, and so
+    /// does not depend on how many there are.
+    pub const ENOUGH_TILES: usize = 96;
 }
 
 /// A machine as the stages see it.
@@ -124,14 +128,49 @@ pub struct FusedSums {
     pub min_elements: usize,
 }
 
-/// Which contractions are cut into parts.
+/// Which contractions are cut into parts. How many fixes the result's bits: it depends on sizes, and on no number of workers
+/// or multiprocessors.
 #[derive(Clone, Debug, PartialEq)]
-pub struct SplitK {
-    /// As many as the workers that gain most: more parts are more to hand on and to add up, and with more workers a product is
-    /// cut by columns. It fixes the result's bits, and does not depend on [`Target::workers`].
-    pub parts: usize,
-    /// Shorter contractions are not worth adding up parts.
-    pub min_contraction: usize,
+pub enum SplitK {
+    /// Products of few rows by a weight that the step changes.
+    FewRows {
+        /// As many as the workers that gain most: more parts are more to hand on and to add up, and with more workers a
+        /// product is cut by columns.
+        parts: usize,
+        /// Shorter contractions are not worth adding up parts.
+        min_contraction: usize,
+    },
+    /// Products outside time loops whose results have few tiles.
+    FewTiles {
+        /// Rows and columns of the largest tile, and of the smallest, which narrow results have.
+        largest: usize,
+        smallest: usize,
+        /// There are as many parts as make so many tiles.
+        enough: usize,
+        /// Of a shorter part, what is multiplied costs less to read than its result to write and to read.
+        min_part: usize,
+        most: usize,
+    },
+}
+
+impl SplitK {
+    /// Into how many parts the contraction of a product of these `m`, `n` and `k` is cut.
+    pub fn parts(&self, [m, n, k]: [usize; 3]) -> usize {
+        match *self {
+            SplitK::FewRows { parts, min_contraction } => {
+                if k < min_contraction {
+                    1
+                } else {
+                    parts
+                }
+            }
+            SplitK::FewTiles { largest, smallest, enough, min_part, most } => {
+                let tile = m.min(n).next_power_of_two().clamp(smallest, largest);
+                let tiles = m.div_ceil(tile) * n.div_ceil(tile);
+                enough.div_ceil(tiles.max(1)).min(most).min(k / min_part).max(1)
+            }
+        }
+    }
 }
 
 /// Which weights are packed before they are multiplied.
@@ -206,7 +245,7 @@ impl Target {
             fusion: Fusion { few_outer: 8, max_levels: 8 },
             column_sums: Some(1 << 16),
             fused_sums: Some(FusedSums { min_rows: 8, min_elements: 1 << 16 }),
-            split_k: Some(SplitK { parts: 2, min_contraction: 256 }),
+            split_k: Some(SplitK::FewRows { parts: 2, min_contraction: 256 }),
             prepack: Some(Prepack { many_rows: 64 }),
             alternate: Some(Alternate { largest: 4 << 20 }),
             memory: Memory { alignment: ALIGNMENT, small: 256 << 10, rest: 4 },
@@ -234,7 +273,13 @@ impl Target {
             fusion: Fusion { few_outer: 8, max_levels: 8 },
             column_sums: Some(1 << 12),
             fused_sums: None,
-            split_k: None,
+            split_k: Some(SplitK::FewTiles {
+                largest: 128,
+                smallest: 32,
+                enough: Nvidia::ENOUGH_TILES,
+                min_part: 256,
+                most: 16,
+            }),
             prepack: None,
             alternate: None,
             memory: Memory { alignment: 256, small: 0, rest: 0 },

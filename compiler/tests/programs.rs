@@ -10,7 +10,7 @@ use lstmc_compiler::kernel::{
 use lstmc_compiler::pipeline;
 use lstmc_compiler::plan::{Program, Schedule, Task};
 use lstmc_compiler::scalar::Scalar;
-use lstmc_compiler::target::Target;
+use lstmc_compiler::target::{Nvidia, Target};
 use support::random_models::checked;
 use support::shipped::text;
 
@@ -370,7 +370,7 @@ fn workers_keep_their_rows_of_the_weights() {
     let mut found = vec![];
     products(program.step_schedule(), &mut found);
     let forwards: Vec<usize> =
-        found.iter().filter(|gemm| gemm.form == Form::NN).map(|gemm| gemm.cpu.parts).collect();
+        found.iter().filter(|gemm| gemm.form == Form::NN).map(|gemm| gemm.parts).collect();
     assert_eq!(forwards, [2, 2], "of the layer and of the logits: {program}");
     let barriers: usize = program
         .leaves()
@@ -384,7 +384,28 @@ fn workers_keep_their_rows_of_the_weights() {
     let program = pipeline::program_of(&model, Purpose::Evaluate, &Target::cpu(2));
     let mut found = vec![];
     products(program.step_schedule(), &mut found);
-    assert!(found.iter().all(|gemm| gemm.cpu.parts == 1), "{program}");
+    assert!(found.iter().all(|gemm| gemm.parts == 1), "{program}");
+}
+
+/// On a GPU a product of few tiles is cut into parts, by its sizes alone.
+#[test]
+fn long_contractions_are_cut_for_a_gpu() {
+    let model = checked(&text("ptb-medium.lstm"), 10_000).unwrap_or_else(|errors| panic!("{errors}"));
+    for nvidia in [Nvidia::SM_80, Nvidia { multiprocessors: 16, ..Nvidia::SM_90 }] {
+        let program = pipeline::program_of(&model, Purpose::Train, &Target::nvidia(nvidia));
+        let mut found = vec![];
+        products(program.step_schedule(), &mut found);
+        let parts = |sizes: [usize; 3]| -> Vec<usize> {
+            let own = found.iter().filter(|gemm| [gemm.m, gemm.n, gemm.k] == sizes);
+            own.map(|gemm| gemm.parts).collect()
+        };
+        assert_eq!(parts([700, 650, 10_000]), [3], "the gradient of what goes into the logits: {program}");
+        assert_eq!(parts([700, 650, 2600]), [3, 3]);
+        for enough in [[700, 10_000, 650], [650, 10_000, 700], [650, 2600, 700], [1, 10_000, 700]] {
+            assert!(parts(enough).iter().all(|&parts| parts == 1), "{enough:?}: {program}");
+        }
+        assert_eq!(parts([20, 650, 2600]), [1, 1], "in a loop");
+    }
 }
 
 /// Of a program, in how many places a weight is packed, and how many products read their weight packed.

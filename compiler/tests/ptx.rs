@@ -9,7 +9,7 @@ use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::kernel::{self, Format, Numbers, Precision};
 use lstmc_compiler::model::Model;
 use lstmc_compiler::pipeline;
-use lstmc_compiler::target::{Nvidia, Target};
+use lstmc_compiler::target::{Nvidia, SplitK, Target};
 use support::executors::SEED;
 use support::gpu;
 use support::shipped;
@@ -32,7 +32,11 @@ fn small_models() -> Vec<(String, Model)> {
 }
 
 fn check(name: &str, model: &Model, purpose: Purpose, (products, tolerance): (Precision, f64)) {
-    let target = |multiprocessors| Target::nvidia(Nvidia { multiprocessors, ..Nvidia::SM_80 });
+    let target = |multiprocessors| Target {
+        // Small models have no long contractions, and larger ones have products of three parts.
+        split_k: Some(SplitK::FewTiles { largest: 32, smallest: 32, enough: 3, min_part: 16, most: 3 }),
+        ..Target::nvidia(Nvidia { multiprocessors, ..Nvidia::SM_80 })
+    };
     let graph = pipeline::graph_of(model, purpose, &target(1), &mut |_, _| {});
     let numbers = Numbers { weights: Format::F32, products };
     let module = pipeline::kernels_of(&graph, numbers, &target(1), &mut |_, _| {});

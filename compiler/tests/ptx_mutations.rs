@@ -5,13 +5,13 @@
 #[path = "support/mod.rs"]
 mod support;
 
-use lstmc_compiler::backend::ptx::{self, Ptx};
+use lstmc_compiler::backend::ptx::{self, Launch, Ptx};
 use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::kernel::{self, Machine};
 use lstmc_compiler::model::Model;
 use lstmc_compiler::pipeline;
 use lstmc_compiler::plan::Program;
-use lstmc_compiler::target::Target;
+use lstmc_compiler::target::{SplitK, Target};
 use ptx_vm::{Lint, lint};
 use support::executors::SEED;
 use support::gpu;
@@ -21,6 +21,10 @@ use support::tensors::{Feed, feed};
 
 const SCHEDULES: u64 = 6;
 
+/// So many words that each part of the product by the transposed last weight goes more than once through all stages of shared
+/// memory.
+const VOCAB: u32 = 300;
+
 /// With distinct rows, dropout, two cells, folds over rows and over columns, and products of every form.
 fn model(precision: &str) -> Model {
     let text = format!(
@@ -28,7 +32,7 @@ fn model(precision: &str) -> Model {
          model {{ tokens -> embedding(17) -> dropout(0.3) -> lstm(35) -> gru(18) -> dense(vocab) -> softmax }}\n\
          train {{ loss: cross_entropy optimizer: sgd(rate: 0.5) clip: norm(1) precision: {precision} epochs: 1 }}\n"
     );
-    checked(&text, 50).unwrap()
+    checked(&text, VOCAB as usize).unwrap()
 }
 
 struct Case {
@@ -43,10 +47,13 @@ struct Case {
 impl Case {
     fn of(precision: &str, tolerance: f64) -> Self {
         let model = model(precision);
-        let target = Target::nvidia(GPU);
+        // As products of real sizes are cut.
+        let split_k = Some(SplitK::FewTiles { largest: 32, smallest: 32, enough: 2, min_part: 150, most: 2 });
+        let target = Target { split_k, ..Target::nvidia(GPU) };
         let graph = pipeline::graph_of(&model, Purpose::Train, &target, &mut |_, _| {});
         let program = pipeline::program_of(&model, Purpose::Train, &target);
-        let feed = feed(&graph, 50, 0.5, 1);
+        assert!(program.module.to_string().contains(" parts 2: "), "{}", program.module);
+        let feed = feed(&graph, VOCAB, 0.5, 1);
         let mut expected = machine::<f64>(&graph, &program.module, &feed);
         kernel::run(&program.module, &mut expected, SEED, feed.step).unwrap();
         let expected = left(&program.module, &expected);
@@ -63,9 +70,14 @@ impl Case {
             Ok(findings) if !findings.is_empty() => return Some(format!("lint: {}", findings[0])),
             Ok(_) => {}
         }
-        let ptx = Ptx { text, ..self.ptx.clone() };
+        let mut ptx = Ptx { text, ..self.ptx.clone() };
         let mut first: Option<Left> = None;
         for schedule in 0..SCHEDULES {
+            // On a grid of one CTA it does everything, one thing after the other.
+            let free = |(launch, _): &(&mut Launch, &Launch)| !launch.is_cooperative();
+            for (launch, own) in ptx.step.iter_mut().zip(&self.ptx.step).filter(free) {
+                launch.ctas = own.ctas.min(1 + 2 * (schedule as usize % 3));
+            }
             let mut machine = self.before.clone();
             let steps = self.feed.step..self.feed.step + 1;
             if let Err(fault) = gpu::run(&self.program, &ptx, &mut machine, SEED, steps, schedule) {
@@ -119,14 +131,87 @@ fn exchanged(line: &str, a: usize, b: usize) -> String {
     format!("{head}{};", operands.join(", "))
 }
 
+/// A product with another end of its last stage, which is where the first comes again.
+fn around(entry: &str, end: impl Fn(usize) -> usize) -> String {
+    let at = entry.rfind("setp.eq.u32").unwrap();
+    let close = at + entry[at..].find(';').unwrap();
+    let start = entry[..close].rfind(' ').unwrap() + 1;
+    let own: usize = entry[start..close].parse().unwrap();
+    format!("{}{}{}", &entry[..start], end(own), &entry[close..])
+}
+
 type Mutation = (&'static str, &'static str, fn(&str) -> String);
 
 /// The name of the mutation, the precision that it is for, and what it does.
 const MUTATIONS: &[Mutation] = &[
-    ("no barrier before a tile is written", "f32", |t| {
+    ("no barrier before the first stages are filled", "f32", |t| {
         in_entry(t, "product", |e| nth(e, 0, "bar.sync 0;", ""))
     }),
-    ("no barrier before a tile is read", "f32", |t| in_entry(t, "product", |e| nth(e, 1, "bar.sync 0;", ""))),
+    ("no barrier between waiting and reading", "f32", |t| {
+        in_entry(t, "product_nt", |e| nth(e, 1, "bar.sync 0;", ""))
+    }),
+    ("waiting after the barrier", "tf32", |t| {
+        in_entry(t, "product_nt", |e| {
+            let wait = e.find("cp.async.wait_group").unwrap();
+            let sync = wait + e[wait..].find("bar.sync 0;").unwrap();
+            let end = sync + "bar.sync 0;".len();
+            format!("{}bar.sync 0;\n\t{}{}", &e[..wait], e[wait..sync].trim_end(), &e[end..])
+        })
+    }),
+    ("no waiting for what is copied", "tf32", |t| lines(t, "cp.async.wait_group", |_| String::new())),
+    ("waiting for one group too few", "bf16", |t| {
+        lines(t, "cp.async.wait_group", |l| l.replace("group 2", "group 3"))
+    }),
+    ("a round that is no group", "f32", |t| {
+        in_entry(t, "product_nt", |e| {
+            let last = e.rfind("cp.async.commit_group;").unwrap();
+            format!("{}{}", &e[..last], &e[last + "cp.async.commit_group;".len()..])
+        })
+    }),
+    ("copies still on their way at the end", "f32", |t| t.replace("\tcp.async.wait_all;\n", "")),
+    ("a stage left out", "tf32", |t| in_entry(t, "product_nt", |e| around(e, |all| all / 4 * 3))),
+    ("stages that never begin again", "f32", |t| in_entry(t, "product_nt", |e| around(e, |all| all * 2))),
+    ("a tile that goes where one is read", "f32", |t| {
+        in_entry(t, "product_nt", |e| {
+            // `written = read; next = read + stage`: the one after it instead.
+            let add = e[..e.rfind("setp.eq.u32").unwrap()].rfind("add.u32").unwrap();
+            let line = &e[add..add + e[add..].find('\n').unwrap()];
+            let next = line["add.u32 ".len()..].split(", ").next().unwrap();
+            let copy = e[..add].rfind("mov.b32").unwrap();
+            let written = e[copy + "mov.b32 ".len()..].split(", ").next().unwrap();
+            format!("{}{line}\n\tmov.b32 {written}, {next};\n\t{}", &e[..copy], &e[add..])
+        })
+    }),
+    ("no zeros beyond the matrix", "f32", |t| {
+        lines(t, "cp.async.c", |l| l.rsplit_once(", ").map_or(l.to_owned(), |(copy, _)| format!("{copy};")))
+    }),
+    ("ldmatrix whose halves are exchanged", "tf32", |t| {
+        // Of one operand only: of both it would be the same product.
+        let at = t.find("ldmatrix.sync.aligned.m8n8.x4").unwrap();
+        let open = at + t[at..].find('{').unwrap();
+        let close = open + t[open..].find('}').unwrap();
+        let words: Vec<&str> = t[open + 1..close].split(", ").collect();
+        let exchanged = [words[2], words[3], words[0], words[1]].join(", ");
+        format!("{}{{{exchanged}{}", &t[..open], &t[close..])
+    }),
+    ("a part of a contraction left out", "f32", |t| {
+        in_entry(t, "product_nt", |e| {
+            // One tile in two parts.
+            let at = e.find("setp.ge.u32").unwrap();
+            format!("{}{}", &e[..at], e[at..].replacen(", 2;", ", 1;", 1))
+        })
+    }),
+    ("a part that begins where the contraction ends", "f32", |t| {
+        in_entry(t, "product_nt", |e| nth(e, 0, "min.u32", "max.u32"))
+    }),
+    ("parts that all go to one place", "f32", |t| {
+        // The row of C is the part's number times m, and the row in the part.
+        in_entry(t, "product_nt_20x", |e| {
+            let end = e.find("bar.sync").unwrap();
+            let place = end + e[end..].find(", 20, %r").unwrap();
+            format!("{}, 0, %r{}", &e[..place], &e[place + ", 20, %r".len()..])
+        })
+    }),
     ("relaxed for release", "f32", |t| t.replace("red.release.gpu", "red.relaxed.gpu")),
     ("relaxed for acquire", "f32", |t| t.replace("ld.acquire.gpu", "ld.relaxed.gpu")),
     ("a barrier whose leader does not wait for its CTA", "f32", |t| {
@@ -172,7 +257,7 @@ const MUTATIONS: &[Mutation] = &[
     ("a guard left out", "f32", |t| {
         in_entry(t, "product", |e| {
             lines(e, "@", |l| match l.split_once(' ') {
-                Some((_, rest)) if l.contains("ld.global") => format!("\t{rest}"),
+                Some((_, rest)) if l.contains("st.global") => format!("\t{rest}"),
                 _ => l.to_owned(),
             })
         })

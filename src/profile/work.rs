@@ -20,7 +20,7 @@ pub fn bytes(task: Task<'_>, distinct: f64) -> f64 {
         Task::Kernel(kernel, _) => elements(kernel),
         Task::Gemm(gemm, _) => {
             let (m, k) = gemm.multiplied(distinct);
-            let written = (gemm.cpu.parts * gemm.m + gemm.fused_sums().count()) * gemm.n;
+            let written = (gemm.parts * gemm.m + gemm.fused_sums().count()) * gemm.n;
             return 4.0 * (m * k + right(gemm, k) + written as f64);
         }
         Task::Pack(pack, _) => pack.k * pack.n + pack.format.packed_len(pack.k, pack.n),

@@ -26,7 +26,7 @@ pub const ROWS: Axis = Axis(0);
 pub const COLUMNS: Axis = Axis(1);
 /// The contraction of a product; the rows of what is packed for one.
 pub const DEPTH: Axis = Axis(2);
-/// Parts of a contraction, see [`super::CpuGemm::parts`].
+/// Parts of a contraction, see [`super::Gemm::parts`].
 pub const PARTS: Axis = Axis(3);
 /// Panels of a packed operand. Columns lie in the panel of their number divided by [`super::PANEL`].
 pub const PANELS: Axis = Axis(4);
@@ -233,7 +233,7 @@ impl Gemm {
             see(strided(at, &[], Effect::Read));
         }
         let stride = self.c.stride;
-        let c = [(PARTS, self.cpu.parts, self.m * stride), (ROWS, self.m, stride), (COLUMNS, self.n, 1)];
+        let c = [(PARTS, self.parts, self.m * stride), (ROWS, self.m, stride), (COLUMNS, self.n, 1)];
         see(strided(&self.c.at, &c, if self.accumulate { Effect::Update } else { Effect::Write }));
         self.fused_sums().for_each(|at| see(strided(at, &[(SUMS, self.n, 1)], Effect::Write)));
     }

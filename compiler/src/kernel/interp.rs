@@ -360,7 +360,7 @@ impl<R: Real> Run<'_, R> {
             _ if zero => Array2::zeros((m, n)),
             Range { start, end } => a.slice(s![.., start..end]).dot(&b.slice(s![start..end, ..])),
         };
-        let products: Vec<Array2<R>> = (0..gemm.cpu.parts).map(of_part).collect();
+        let products: Vec<Array2<R>> = (0..gemm.parts).map(of_part).collect();
         if m == 0 || n == 0 {
             return Ok(());
         }

@@ -208,6 +208,10 @@ pub struct Gemm {
     pub b: Matrix,
     pub c: Matrix,
     pub accumulate: bool,
+    /// 1, or into how many parts the contraction is cut, with a C for each: `C[p] = A[.., part(p)] @ B[part(p), ..]`. They
+    /// lie one after the other, as the rows of one matrix. What reads them adds them up. Only where B is not packed, and
+    /// nothing is added to C, and without `prefix` and sums beside C.
+    pub parts: usize,
     /// Where the number lies of how many rows of A, as they lie in memory, are multiplied: all `m` (NN, NT) or `k` (TN) if
     /// there are no more, or if this is none. The rows after them count as zeros, whatever they hold, and those of B too
     /// where they are summed over.
@@ -219,12 +223,8 @@ pub struct Gemm {
 }
 
 /// How a CPU computes a product, and what it computes beside.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct CpuGemm {
-    /// 1, or into how many parts the contraction is cut, with a C for each: `C[p] = A[.., part(p)] @ B[part(p), ..]`. They
-    /// lie one after the other, as the rows of one matrix. What reads them adds them up. Only of NN in
-    /// [`Precision::F32`], not packed, not added to C, and without `prefix`, `right_sums` and `squares`.
-    pub parts: usize,
     /// If there is one, B is the buffer that a [`Pack`] of the same `form`, `k`, `n` and this format wrote (its stride is then
     /// unused). The format of a product in [`Precision::Bf16`] is [`Format::Bf16`].
     pub packed: Option<Format>,
@@ -238,12 +238,6 @@ pub struct CpuGemm {
     /// it, see [`Gemm::from_end`]: what a cache keeps of the round before is what was read last. Only in a loop, of a product
     /// that [`Gemm::can_alternate`].
     pub alternating: bool,
-}
-
-impl Default for CpuGemm {
-    fn default() -> Self {
-        Self { parts: 1, packed: None, right_sums: None, squares: None, alternating: false }
-    }
 }
 
 /// In which rounds of the time loop around it there is something to multiply.
@@ -261,7 +255,7 @@ impl Gemm {
     /// `C = op(A) @ op(B)` of these `m`, `n` and `k`, in `f32` and as it lies.
     pub fn plain(form: Form, [m, n, k]: [usize; 3], a: Matrix, b: Matrix, c: Matrix) -> Self {
         let (precision, rounds, cpu) = (Precision::F32, Rounds::All, CpuGemm::default());
-        Self { form, precision, m, n, k, a, b, c, accumulate: false, prefix: None, rounds, cpu }
+        Self { form, precision, m, n, k, a, b, c, accumulate: false, parts: 1, prefix: None, rounds, cpu }
     }
 
     /// Whether it just reads B, once, as it lies, and can do so from either end: an NN or NT in
@@ -301,7 +295,7 @@ impl Gemm {
 
     /// The range of the contraction that a part sums over.
     pub fn part(&self, part: usize) -> Range<usize> {
-        chunk(self.k, part, self.cpu.parts, PANEL)
+        chunk(self.k, part, self.parts, PANEL)
     }
 
     /// Floating-point operations of what is multiplied, a multiply-add counted as two.

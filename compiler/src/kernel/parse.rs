@@ -384,8 +384,8 @@ impl<'a> Words<'a> {
         let alternating = self.accept("alternating");
         self.end()?;
         let plain = Gemm::plain(form, [m, n, k], a, b, c);
-        let cpu = CpuGemm { parts, packed, right_sums, squares, alternating };
-        Ok(Gemm { precision, accumulate, prefix, rounds, cpu, ..plain })
+        let cpu = CpuGemm { packed, right_sums, squares, alternating };
+        Ok(Gemm { precision, accumulate, parts, prefix, rounds, cpu, ..plain })
     }
 
     fn rounds(&mut self) -> Result<Rounds, String> {

@@ -206,8 +206,8 @@ fn suffix(format: Format) -> String {
 
 impl Display for Gemm {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Gemm { form, precision, m, n, k, a, b, c, accumulate, prefix, rounds, cpu } = self;
-        let CpuGemm { parts, packed, right_sums, squares, alternating } = cpu;
+        let Gemm { form, precision, m, n, k, a, b, c, accumulate, parts, prefix, rounds, cpu } = self;
+        let CpuGemm { packed, right_sums, squares, alternating } = cpu;
         let assign = if *accumulate { "+=" } else { "=" };
         let packed = packed.map_or(String::new(), |format| format!("packed{} ", suffix(format)));
         let (form, precision) = (form_name(*form), suffix((*precision).into()));

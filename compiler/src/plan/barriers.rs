@@ -201,13 +201,13 @@ impl Scheduler<'_> {
                 vec![(axis, self.ends(kernel.axes[axis.0 as usize], grain))]
             }
             // With a prefix only the rows of the prefix are shared out, and how many these are is not known here.
-            (Item::Gemm(gemm), Split::Rows) if gemm.prefix.is_none() && gemm.cpu.parts == 1 => {
+            (Item::Gemm(gemm), Split::Rows) if gemm.prefix.is_none() && gemm.parts == 1 => {
                 vec![(ROWS, self.ends(gemm.m, 1))]
             }
             (Item::Gemm(gemm), Split::Columns) => vec![(COLUMNS, self.ends(gemm.n, grain))],
             (Item::Gemm(_), Split::Units(units) | Split::Terms(units)) => vec![(UNITS, self.ends(units, 1))],
             (Item::Gemm(gemm), Split::Parts) => {
-                let parts = self.ends(gemm.cpu.parts, 1);
+                let parts = self.ends(gemm.parts, 1);
                 let deep = parts.iter().map(|&part| gemm.part(part).start).collect();
                 vec![(PARTS, parts), (DEPTH, deep)]
             }

@@ -80,7 +80,7 @@ pub(super) fn of_gemm(gemm: &Gemm, target: &Target, ranges: &Ranges, in_loop: bo
     if workers == 1 {
         return (Split::Whole, "there is one worker");
     }
-    if gemm.cpu.parts > 1 && gemm.cpu.parts.is_multiple_of(workers) {
+    if gemm.parts > 1 && gemm.parts.is_multiple_of(workers) {
         return (Split::Parts, "a worker keeps its rows of the weight, step after step");
     }
     if gemm.cpu.squares.is_some() {

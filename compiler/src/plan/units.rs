@@ -114,7 +114,11 @@ pub(super) fn split(item: &Item, units: usize, overlap: &dyn Fn(BufferId, Buffer
 
 /// Whether the columns of a product can be cut by unit.
 pub(super) fn can_have(gemm: &Gemm, units: usize) -> bool {
-    units > 0 && gemm.n.is_multiple_of(units) && gemm.prefix.is_none() && gemm.fused_sums().next().is_none()
+    units > 0
+        && gemm.n.is_multiple_of(units)
+        && gemm.parts == 1
+        && gemm.prefix.is_none()
+        && gemm.fused_sums().next().is_none()
 }
 
 /// Whether the contraction of a product can be cut by unit, so that partial sums of C travel.

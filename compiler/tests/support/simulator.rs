@@ -378,9 +378,9 @@ impl<'p> Simulator<'p> {
             let rows = self.range(m, split, Split::Rows, worker);
             let zeros = self.range(gemm.m - m, split, Split::Rows, worker);
             let columns = self.columns(gemm, split, worker);
-            let parts = self.range(gemm.cpu.parts, split, Split::Parts, worker);
+            let parts = self.range(gemm.parts, split, Split::Parts, worker);
             let deep = gemm.part(parts.start).start..gemm.part(parts.end).start;
-            let deep = if gemm.cpu.parts == 1 { 0..k } else { deep };
+            let deep = if gemm.parts == 1 { 0..k } else { deep };
             if rows.len() + zeros.len() == 0 || columns.is_empty() {
                 continue;
             }

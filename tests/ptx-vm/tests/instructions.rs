@@ -498,6 +498,60 @@ fn matrices_are_loaded_by_rows() {
 }
 
 #[test]
+fn copies_come_with_their_group_and_zeros_where_less_is_taken() {
+    // Each lane copies 16 bytes of what lane l has written as 4 l and the next, and takes the first of them back.
+    let begin = "ld.param.u64 %out, [out]; shr.u32 %c, %l, 2; mul.wide.u32 %X, %c, 16; add.s64 %to, %out, %X;\n\
+                 mul.wide.u32 %X, %l, 4; add.s64 %A, %out, %X; st.global.b32 [%A], %l; bar.warp.sync 0xffffffff;\n\
+                 mov.u32 %a, room; shl.b32 %b, %l, 4; add.u32 %a, %a, %b;";
+    let x = |line: &str| lanes(&format!("{begin} {line} bar.warp.sync 0xffffffff;"));
+    let all = "cp.async.wait_all;";
+    for (taken, there) in [(16, 4), (12, 3), (4, 1), (0, 0)] {
+        for word in 0..4 {
+            let copy = format!("mov.u32 %d, {taken}; cp.async.cg.shared.global [%a], [%to], 16, %d;");
+            let found = x(&format!("{copy} {all} ld.shared.b32 %x, [%a+{}];", 4 * word)).unwrap();
+            for (lane, found) in found.into_iter().enumerate() {
+                let expected = if word < there { lane as u32 / 4 * 4 + word } else { 0 };
+                assert_eq!(found, expected, "word {word} of {taken} bytes, lane {lane}");
+            }
+        }
+    }
+    // Of 4 and 8 bytes; where nothing is taken the address may be any.
+    let four = "cp.async.ca.shared.global [%a], [%A], 4; cp.async.ca.shared.global [%a+8], [%to], 8;";
+    let found =
+        x(&format!("{four} {all} ld.shared.b32 %b, [%a]; ld.shared.b32 %c, [%a+12]; sub.u32 %x, %b, %c;"));
+    assert_eq!(found.unwrap()[6], 6 - 5);
+    let nowhere = "mov.u32 %d, 0; mov.u64 %A, 3; cp.async.cg.shared.global [%a], [%A], 16, %d;";
+    assert_eq!(x(&format!("{nowhere} {all} ld.shared.b32 %x, [%a+4];")).unwrap()[9], 0);
+    // A group that is waited for has come, and one after it has not; what is in no group waits for all.
+    let group = |at: u32| format!("cp.async.cg.shared.global [%a+{at}], [%to], 16;");
+    let two = format!("{} cp.async.commit_group; {} cp.async.commit_group;", group(0), group(512));
+    let read = "ld.shared.b32 %x, [room];";
+    for (wait, fails) in [("wait_group 1", false), ("wait_group 2", true), ("wait_all", false)] {
+        let result = x(&format!("{two} cp.async.{wait}; bar.warp.sync 0xffffffff; {read}"));
+        assert_eq!(
+            result.as_ref().err().map(|fault| fault.kind),
+            fails.then_some(FaultKind::UninitialisedMemory),
+            "{wait}"
+        );
+    }
+    let loose = format!("{} cp.async.wait_group 0;", group(0));
+    assert_eq!(x(&format!("{loose} {read}")).unwrap_err().kind, FaultKind::UninitialisedMemory);
+    for (body, expected) in [
+        ("mov.u32 %d, 20; cp.async.cg.shared.global [%a], [%to], 16, %d;", FaultKind::Undefined),
+        ("add.s64 %to, %to, 4; cp.async.cg.shared.global [%a], [%to], 16;", FaultKind::Misaligned),
+        ("add.u32 %a, %a, 4; cp.async.cg.shared.global [%a], [%to], 16;", FaultKind::Misaligned),
+        ("add.s64 %to, %to, 128; cp.async.cg.shared.global [%a], [%to], 16;", FaultKind::OutOfBounds),
+        (
+            "cp.async.cg.shared.global [%a], [%to], 16; ld.shared.b32 %x, [%a];",
+            FaultKind::UninitialisedMemory,
+        ),
+        ("cp.async.cg.shared.global [%a], [%to], 16; st.shared.b32 [%a], 1;", FaultKind::Race),
+    ] {
+        assert_eq!(x(body).unwrap_err().kind, expected, "{body}");
+    }
+}
+
+#[test]
 fn what_is_not_known_is_refused_by_line() {
     let parse = |body: &str| {
         let text =

@@ -258,6 +258,18 @@ pub struct GemmPlaces {
     pub queues: *const c_void,
 }
 
+impl GemmShape {
+    /// Elements of A and of B, as they lie, from one place in the contraction to the next; of a B that is not packed.
+    pub fn along(&self) -> [usize; 2] {
+        let (a, b) = match self.form {
+            Form::NN => (1, self.b_stride),
+            Form::NT => (1, 1),
+            Form::TN => (self.a_stride, self.b_stride),
+        };
+        [a as usize, b as usize]
+    }
+}
+
 impl GemmPlaces {
     /// Of a product of all rows that sums nothing beside.
     pub fn plain(a: *const f32, b: *const f32, c: *mut f32) -> Self {

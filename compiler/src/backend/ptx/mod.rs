@@ -13,6 +13,7 @@
 
 mod group;
 mod lanes;
+mod math;
 mod nest;
 mod product;
 mod report;
@@ -90,35 +91,27 @@ impl Control {
     }
 }
 
-/// The lowest version of PTX that has what is written.
-fn version(nvidia: Nvidia) -> &'static str {
-    if nvidia.sm >= 90 { "8.0" } else { "7.1" }
+/// The lowest version of PTX that has what is written, and its target: what that is assembled for runs on later ones too.
+fn version(nvidia: Nvidia) -> (&'static str, &'static str) {
+    if nvidia.sm >= 90 { ("8.0", "sm_90") } else { ("7.1", "sm_80") }
 }
 
-/// Compiles a program that is planned for a GPU. Outside time loops only the order of its schedule is used: a launch is shared out over the whole
-/// machine, and waits for the one before.
+/// Compiles a program that is planned for a GPU. Outside time loops only the order of its schedule is used: a launch is shared out
+/// over the whole machine, and waits for the one before.
 pub fn compile(program: &Program) -> Ptx {
-    let Program { module, offsets, target, .. } = program;
-    let Processor::Nvidia(nvidia) = target.processor else {
+    let Processor::Nvidia(nvidia) = program.target.processor else {
         panic!("internal error: a plan for a processor")
     };
-    let exchange = program.arena_bytes.next_multiple_of(256);
-    let (text, entries, counters, exchange_bytes) = (String::new(), 0, 0, 0);
-    let mut compiler =
-        Compiler { module, offsets, nvidia, text, entries, counters, exchange, exchange_bytes };
+    let mut compiler = Compiler::new(program, nvidia);
     let prologue = compiler.launches(program.prologue_schedule());
     let step = compiler.launches(program.step_schedule());
-    let control_bytes = Control::counter(compiler.counters);
-    let dynamic = prologue.iter().chain(&step).any(|launch| launch.shared_bytes > 0);
-    let head = head(&module.name, nvidia, dynamic);
-    let arena_bytes = compiler.exchange + compiler.exchange_bytes;
-    Ptx { text: head + &compiler.text, prologue, step, arena_bytes, control_bytes }
+    compiler.finished(prologue, step)
 }
 
 /// What stands before the entries. `dynamic` says that one has shared memory that its launch gives.
 fn head(name: &str, nvidia: Nvidia, dynamic: bool) -> String {
-    let mut text =
-        format!("// {name}\n.version {}\n.target sm_{}\n.address_size 64\n", version(nvidia), nvidia.sm);
+    let (version, target) = version(nvidia);
+    let mut text = format!("// {name}\n.version {version}\n.target {target}\n.address_size 64\n");
     if dynamic {
         let _ = writeln!(text, ".extern .shared .align 16 .b8 {DYNAMIC}[];");
     }
@@ -137,7 +130,29 @@ struct Compiler<'a> {
     exchange_bytes: usize,
 }
 
-impl Compiler<'_> {
+impl<'a> Compiler<'a> {
+    fn new(program: &'a Program, nvidia: Nvidia) -> Self {
+        let exchange = program.arena_bytes.next_multiple_of(256);
+        Self {
+            module: &program.module,
+            offsets: &program.offsets,
+            nvidia,
+            text: String::new(),
+            entries: 0,
+            counters: 0,
+            exchange,
+            exchange_bytes: 0,
+        }
+    }
+
+    /// The entries that have been written, and their launches.
+    fn finished(self, prologue: Vec<Launch>, step: Vec<Launch>) -> Ptx {
+        let control_bytes = Control::counter(self.counters);
+        let dynamic = prologue.iter().chain(&step).any(|launch| launch.shared_bytes > 0);
+        let text = head(&self.module.name, self.nvidia, dynamic) + &self.text;
+        Ptx { text, prologue, step, arena_bytes: self.exchange + self.exchange_bytes, control_bytes }
+    }
+
     fn launches(&mut self, schedule: Schedule<'_>) -> Vec<Launch> {
         let mut launches = vec![];
         for task in schedule.tasks() {

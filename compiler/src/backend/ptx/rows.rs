@@ -121,6 +121,14 @@ fn same_ids(scope: &mut Scope, ids: Wide, base: Reg, end: impl Into<Operand>, id
     mask
 }
 
+/// Which bit of a mask is the lowest that is set, 32 if none is, and the mask less 1, which lacks it.
+fn lowest_bit(scope: &mut Scope, mask: Reg) -> (Reg, Reg) {
+    let less = scope.w.add(mask, u32::MAX);
+    let above = scope.w.op("not.b32", [mask.into()]);
+    let below = scope.w.op("and.b32", [above.into(), less.into()]);
+    (scope.w.op("popc.b32", [below.into()]), less)
+}
+
 /// `body` for every place from `start` on that has this id, in order.
 fn matches_from(
     scope: &mut Scope,
@@ -132,20 +140,14 @@ fn matches_from(
 ) {
     scope.each(start, count, WARP as u32, |scope, base| {
         let mask = same_ids(scope, ids, base, count, id);
-        let (again, done) = (scope.w.label(), scope.w.label());
-        scope.w.place(again);
+        let places = scope.w.begin();
         let none = scope.w.compare("setp.eq.u32", mask, 0);
-        scope.w.go_if(none, done);
-        // The lowest bit that is set.
-        let less = scope.w.add(mask, u32::MAX);
-        let below = scope.w.op("not.b32", [mask.into()]);
-        let below = scope.w.op("and.b32", [below.into(), less.into()]);
-        let lowest = scope.w.op("popc.b32", [below.into()]);
+        scope.w.go_if(none, places.done);
+        let (lowest, less) = lowest_bit(scope, mask);
         let place = scope.w.add(base, lowest);
         body(scope, place);
         scope.w.assign(mask, "and.b32", [mask.into(), less.into()]);
-        scope.w.go(again);
-        scope.w.place(done);
+        scope.w.end(places);
     });
 }
 
@@ -159,10 +161,7 @@ pub(super) fn first_places(scope: &mut Scope, distinct: &Distinct) -> usize {
         let start = scope.w.bits(0);
         scope.each(start, place, WARP as u32, |scope, base| {
             let mask = same_ids(scope, ids, base, place, id);
-            let less = scope.w.add(mask, u32::MAX);
-            let below = scope.w.op("not.b32", [mask.into()]);
-            let below = scope.w.op("and.b32", [below.into(), less.into()]);
-            let lowest = scope.w.op("popc.b32", [below.into()]);
+            let (lowest, _) = lowest_bit(scope, mask);
             let candidate = scope.w.add(base, lowest);
             let some = scope.w.compare("setp.ne.u32", mask, 0);
             let earlier = scope.w.op("min.u32", [known.into(), candidate.into()]);
@@ -210,14 +209,14 @@ pub(super) fn ranks(scope: &mut Scope, distinct: &Distinct) -> usize {
         let place = element(scope, places, at);
         let first = scope.w.bits(u32::MAX);
         scope.w.line(format_args!("@{within} ld.global.b32 {first}, [{place}]"));
-        let is_first = scope.w.compare("setp.eq.u32", first, at);
+        let is_new = scope.w.compare("setp.eq.u32", first, at);
         let mask = scope.w.reg();
-        scope.w.line(format_args!("vote.sync.ballot.b32 {mask}, {is_first}, 0xffffffff"));
-        let below = scope.w.op("shl.b32", [1.into(), lane.into()]);
-        let below = scope.w.add(below, u32::MAX);
-        let below = scope.w.op("and.b32", [mask.into(), below.into()]);
-        let below = scope.w.op("popc.b32", [below.into()]);
-        let rank = scope.w.add(total, below);
+        scope.w.line(format_args!("vote.sync.ballot.b32 {mask}, {is_new}, 0xffffffff"));
+        let own_bit = scope.w.op("shl.b32", [1.into(), lane.into()]);
+        let lower_lanes = scope.w.add(own_bit, u32::MAX);
+        let new_before = scope.w.op("and.b32", [mask.into(), lower_lanes.into()]);
+        let new_before = scope.w.op("popc.b32", [new_before.into()]);
+        let rank = scope.w.add(total, new_before);
         // The first place of an id that was seen before lies in these lanes, or has its rank in memory.
         let distance = scope.w.op("sub.u32", [first.into(), base.into()]);
         let from_lane = scope.w.reg();
@@ -229,7 +228,7 @@ pub(super) fn ranks(scope: &mut Scope, distinct: &Distinct) -> usize {
         let known = scope.w.choose(earlier, [from_memory.into(), from_lane.into()]);
         scope.w.line(format_args!("@{within} st.global.b32 [{place}], {known}"));
         let end = scope.w.label();
-        scope.w.go_unless(is_first, end);
+        scope.w.go_unless(is_new, end);
         let id = load(scope, ids, at);
         store(scope, found, rank, id);
         if let Some([ranks, present]) = inverse {

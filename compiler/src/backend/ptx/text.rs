@@ -21,6 +21,14 @@ pub(super) struct Pred(u32);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Label(u32);
 
+/// A loop while it is written: where its next round begins, and what comes after the last.
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub(super) struct Loop {
+    pub again: Label,
+    pub done: Label,
+}
+
 /// A register or a constant of 32 bits.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Operand {
@@ -76,6 +84,19 @@ impl From<u32> for Operand {
 /// The name of shared memory that a launch gives.
 pub(super) const DYNAMIC: &str = "kept";
 
+/// Registers as one operand.
+pub(super) fn list(registers: &[Reg]) -> String {
+    match registers {
+        [only] => only.to_string(),
+        _ => format!("{{{}}}", registers.iter().map(Reg::to_string).collect::<Vec<_>>().join(", ")),
+    }
+}
+
+/// How an access to so many words ends its name.
+fn vector(count: usize) -> String {
+    if count == 1 { ".b32".into() } else { format!(".v{count}.b32") }
+}
+
 /// The body of an entry while it is written.
 #[derive(Debug, Default)]
 pub(super) struct Writer {
@@ -87,6 +108,7 @@ pub(super) struct Writer {
     predicates: u32,
     labels: u32,
     shared_bytes: usize,
+    resident: usize,
 }
 
 impl Writer {
@@ -205,9 +227,61 @@ impl Writer {
         self.line(format_args!("@!{holds} bra {to}"));
     }
 
+    /// What comes now, up to [`Writer::end`], is done again and again until it goes to `done`.
+    pub fn begin(&mut self) -> Loop {
+        let (again, done) = (self.label(), self.label());
+        self.place(again);
+        Loop { again, done }
+    }
+
+    pub fn end(&mut self, own: Loop) {
+        self.go(own.again);
+        self.place(own.done);
+    }
+
     /// Bytes of shared memory that are free for this use, as an offset. Uses that are never alive at once may have the same.
     pub fn shared(&mut self, bytes: usize) {
         self.shared_bytes = self.shared_bytes.max(bytes);
+    }
+
+    /// Quotient and remainder.
+    pub fn div_rem(&mut self, a: Reg, b: u32) -> (Reg, Reg) {
+        (self.op("div.u32", [a.into(), b.into()]), self.op("rem.u32", [a.into(), b.into()]))
+    }
+
+    /// An address `bytes` after another one, in brackets.
+    pub fn after(&mut self, at: Wide, bytes: usize) -> String {
+        if bytes < 1 << 31 {
+            return format!("[{at}+{bytes}]");
+        }
+        let to = self.wide();
+        self.line(format_args!("add.s64 {to}, {at}, {bytes}"));
+        format!("[{to}]")
+    }
+
+    /// `count` words of shared memory, 1, 2 or 4, that lie `offset` bytes after an address.
+    pub fn load_shared(&mut self, at: Reg, offset: usize, count: usize) -> Vec<Reg> {
+        let to: Vec<Reg> = (0..count).map(|_| self.reg()).collect();
+        self.line(format_args!("ld.shared{} {}, [{at}+{offset}]", vector(count), list(&to)));
+        to
+    }
+
+    /// `count` words, 1, 2 or 4, where the predicate holds, else zeros; `from` in brackets.
+    pub fn load_global_if(&mut self, holds: Pred, from: &str, count: usize) -> Vec<Reg> {
+        let to: Vec<Reg> = (0..count).map(|_| self.bits(0)).collect();
+        self.line(format_args!("@{holds} ld.global{} {}, {from}", vector(count), list(&to)));
+        to
+    }
+
+    /// Stores 1, 2 or 4 words where the predicate holds; `to` in brackets.
+    pub fn store_global_if(&mut self, holds: Pred, to: &str, words: &[Reg]) {
+        self.line(format_args!("@{holds} st.global{} {to}, {}", vector(words.len()), list(words)));
+    }
+
+    /// Registers are for so many CTAs on a multiprocessor, else for one. Where nothing is said the assembler guesses, and may
+    /// rather keep registers in memory than have room for fewer CTAs.
+    pub fn resident(&mut self, ctas: usize) {
+        self.resident = ctas;
     }
 
     /// The address of the entry's shared memory.
@@ -235,7 +309,8 @@ impl Writer {
         let parameters: Vec<String> =
             parameters.iter().map(|(kind, name)| format!("\t.param .{kind} {name}")).collect();
         let _ = writeln!(text, ".visible .entry {name}(\n{}\n)", parameters.join(",\n"));
-        let _ = writeln!(text, ".reqntid {threads}, 1, 1\n{{");
+        let _ = writeln!(text, ".reqntid {threads}, 1, 1");
+        let _ = writeln!(text, ".minnctapersm {}\n{{", self.resident.max(1));
         for (count, kind, name) in
             [(self.registers, "b32", "r"), (self.wide, "b64", "d"), (self.predicates, "pred", "p")]
         {

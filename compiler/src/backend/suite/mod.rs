@@ -55,6 +55,7 @@ macro_rules! tests {
             loops: partial_sums_of_units_travel;
             loops: weights_are_of_any_length;
             products: every_form_sets_and_adds_all_rows_or_the_first;
+            products: contractions_in_parts_of_every_form;
             products: time_runs_forwards_and_backwards;
             products: products_leave_out_a_round;
             products: products_in_bf16_round_their_operands;

@@ -150,6 +150,36 @@ pub fn every_form_sets_and_adds_all_rows_or_the_first(ways: &[&dyn Executor]) {
     }
 }
 
+/// Each part has a C of its own, below that of the part before.
+pub fn contractions_in_parts_of_every_form(ways: &[&dyn Executor]) {
+    for ([m, n, k], parts) in [([3, 20, 70], 3), ([40, 33, 100], 2), ([1, 5, 16], 2)] {
+        let mut text = format!(
+            r#"module parts {{
+  buffer %0: f[{}] input "a" carried start 0.0
+  buffer %1: f[{}] input "b" carried start 0.0
+"#,
+            m * k,
+            k * n
+        );
+        let names = ["nn", "nt", "tn", "nn bf16", "nt bf16", "tn bf16"];
+        for (i, name) in names.iter().enumerate() {
+            text += &format!("  buffer %{}: f[{parts}, {m}, {n}] temp {name:?}\n", 2 + i);
+        }
+        for (i, name) in names.iter().enumerate() {
+            let (form, precision) = name.split_at(2);
+            let (a, b) = (if form == "tn" { m } else { k }, if form == "nt" { k } else { n });
+            text += &format!(
+                "  gemm {form} {m}x{n}x{k}{precision} parts {parts}: %{} stride {n} = %0 stride {a} @ %1 stride {b}\n",
+                2 + i
+            );
+        }
+        let module = module(&(text + "}\n"));
+        let mut machine = Machine::new(&module);
+        fill(&mut machine, &["a", "b"]);
+        agree(ways, &module, &machine, &names, 1e-4);
+    }
+}
+
 pub fn rows_are_multiplied_once_for_each_distinct_id(ways: &[&dyn Executor]) {
     let text = r#"module distinct {
   buffer %0: f[50, 20] input "table" carried start 0.0

@@ -1,8 +1,8 @@
 //! The passes on kernels. Each is a free function from a module to a module that keeps what it computes, and knows no other
 //! pass; `crate::pipeline` holds their order.
 //!
-//! For any target: [`precision`], [`collapse`] and [`preamble`]. A CPU's: [`column_sums`], [`split_k`],
-//! [`fused_sums`], [`prepack`], [`alternate`], [`vectorise`].
+//! For any target: [`precision`], [`column_sums`], [`collapse`], [`preamble`] and [`split_k`]. A CPU's: [`fused_sums`],
+//! [`prepack`], [`alternate`], [`vectorise`].
 
 mod alternate;
 mod collapse;

@@ -1,13 +1,15 @@
-//! Split-K: products of few rows by a weight that the step changes, with the contraction split into parts.
+//! Split-K: products with the contraction split into parts, each with a result of its own. What reads the result adds up the
+//! parts, in order: it never lies in memory as such.
 //!
-//! Such a product takes as long as reading the weight, and so does each of the others that a training step does with it: the
-//! product by its transpose, whose columns are the weight's rows, and the update, which goes by rows. With a part of the rows
-//! each in the forward product too, a worker works with the same rows throughout, and finds them in its own caches. And it
-//! multiplies those rows by elements of A that it has computed itself, where they are computed one by one, so that it need
-//! not wait for the others. What reads the result adds up the parts, in order: it never lies in memory as such.
+//! **On a CPU** ([`SplitK::FewRows`]) products of few rows by a weight that the step changes. Such a product takes as long as
+//! reading the weight, and so does each of the others that a training step does with it: the product by its transpose, whose
+//! columns are the weight's rows, and the update, which goes by rows. With a part of the rows each in the forward product too, a
+//! worker works with the same rows throughout, and finds them in its own caches. And it multiplies those rows by elements of A
+//! that it has computed itself, where they are computed one by one, so that it need not wait for the others. In a time loop the
+//! parts of each round have a place of their own: no worker waits until all have read what another round has left.
 //!
-//! In a time loop each round has a place of its own for its parts, so that no worker waits until the others have read those
-//! of the round before.
+//! **On a GPU** ([`SplitK::FewTiles`]) products outside time loops whose result has fewer tiles than there are multiprocessors,
+//! and whose contraction is long: the gradient of what goes into a layer of many logits, say. Each part is as many tiles more.
 
 use std::collections::{HashMap, HashSet};
 
@@ -28,10 +30,12 @@ pub fn split_k(mut module: Module, target: &Target) -> Module {
         let rounds = own.around.map(|(_, rounds)| rounds);
         buffer.shape =
             rounds.into_iter().chain([own.parts]).chain(std::mem::take(&mut buffer.shape)).collect();
-        // A result that is not in parts is named after the product.
-        buffer.name = buffer.name.replacen("matmul_nn", "parts", 1);
+        // What the product is called where it lies whole.
+        for form in ["matmul_nn", "matmul_nt", "matmul_tn"] {
+            buffer.name = buffer.name.replacen(form, "parts", 1);
+        }
     }
-    rewrite(&mut module.items, &parted, worth.parts);
+    rewrite(&mut module.items, &parted);
     module
 }
 
@@ -72,9 +76,14 @@ impl Search<'_> {
         let mut found = HashMap::new();
         for item in items {
             match item {
-                Item::Gemm(gemm) if self.is_worth_cutting(gemm, around) => {
-                    let own = Parted { parts: self.worth.parts, len: gemm.m * gemm.n, around };
-                    found.insert(gemm.c.at.buffer, own);
+                Item::Gemm(gemm) => {
+                    let parts = self.worth.parts([gemm.m, gemm.n, gemm.k]);
+                    if parts > 1
+                        && self.can_be_cut(gemm, around)
+                        && self.is_worth_cutting(gemm, parts, around)
+                    {
+                        found.insert(gemm.c.at.buffer, Parted { parts, len: gemm.m * gemm.n, around });
+                    }
                 }
                 Item::Loop(inner) => {
                     found.extend(self.found(&inner.items, Some((inner.time, inner.rounds))));
@@ -85,30 +94,42 @@ impl Search<'_> {
         found
     }
 
-    fn is_worth_cutting(&self, gemm: &Gemm, around: Around) -> bool {
-        let Gemm { form, m, n, k, b, c, .. } = gemm;
-        let plain = (*form, gemm.precision, gemm.cpu.parts) == (Form::NN, Precision::F32, 1)
+    /// Whether a product does nothing else, and all that reads its result can add up parts.
+    fn can_be_cut(&self, gemm: &Gemm, around: Around) -> bool {
+        let plain = gemm.parts == 1
             && gemm.cpu.packed.is_none()
             && gemm.prefix.is_none()
             && !gemm.accumulate
             && !gemm.has_fused_sums();
+        let (id, result) = (gemm.c.at.buffer, self.module.buffer(gemm.c.at.buffer));
+        plain
+            && result.kind == BufferKind::Temp
+            && result.len() == gemm.m * gemm.n
+            && is_start(&gemm.c.at)
+            && self.uses.writers.get(&id) == Some(&1)
+            && self.uses.by_element(id, around.map(|(time, _)| time))
+    }
+
+    fn is_worth_cutting(&self, gemm: &Gemm, parts: usize, around: Around) -> bool {
+        if matches!(self.worth, SplitK::FewTiles { .. }) {
+            return around.is_none();
+        }
+        let Gemm { form, m, n, k, b, .. } = gemm;
         let rounds = around.map_or(1, |(_, rounds)| rounds);
         // The parts of all rounds are no larger than the weight.
-        let are_small = rounds * self.worth.parts * m <= *k;
-        let starts = |at: &Address| at.offset == 0 && at.terms.is_empty();
+        let are_small = rounds * parts * m <= *k;
         let weight = self.module.buffer(b.at.buffer);
         let is_updated = matches!(weight.kind, BufferKind::Input(InputRole::Param { .. }))
             && weight.shape == [*k, *n]
-            && starts(&b.at)
+            && is_start(&b.at)
             && self.uses.writers.contains_key(&b.at.buffer);
-        let result = self.module.buffer(c.at.buffer);
-        let is_own = result.kind == BufferKind::Temp
-            && result.len() == m * n
-            && starts(&c.at)
-            && self.uses.writers.get(&c.at.buffer) == Some(&1)
-            && self.uses.by_element(c.at.buffer, around.map(|(time, _)| time));
-        plain && *m <= self.few_rows && *k >= self.worth.min_contraction && are_small && is_updated && is_own
+        let as_it_lies = (*form, gemm.precision) == (Form::NN, Precision::F32);
+        as_it_lies && *m <= self.few_rows && are_small && is_updated
     }
+}
+
+fn is_start(at: &Address) -> bool {
+    at.offset == 0 && at.terms.is_empty()
 }
 
 /// Who uses each buffer, and how.
@@ -176,49 +197,51 @@ impl Uses {
     }
 }
 
-fn rewrite(items: &mut [Item], parted: &HashMap<BufferId, Parted>, parts: usize) {
+fn rewrite(items: &mut [Item], parted: &HashMap<BufferId, Parted>) {
     for item in items {
         match item {
             Item::Gemm(gemm) => {
                 if let Some(own) = parted.get(&gemm.c.at.buffer) {
-                    gemm.cpu.parts = own.parts;
+                    gemm.parts = own.parts;
                     gemm.c.at = own.part(&gemm.c.at, 0);
                 }
             }
-            Item::Kernel(kernel) => add_up(kernel, parted, parts),
-            Item::Loop(inner) => rewrite(&mut inner.items, parted, parts),
+            Item::Kernel(kernel) => add_up(kernel, parted),
+            Item::Loop(inner) => rewrite(&mut inner.items, parted),
             Item::Pack(_) | Item::Scatter(_) | Item::Distinct(_) => {}
         }
     }
 }
 
 /// Has a kernel add up the parts that it reads.
-fn add_up(kernel: &mut Kernel, parted: &HashMap<BufferId, Parted>, parts: usize) {
+fn add_up(kernel: &mut Kernel, parted: &HashMap<BufferId, Parted>) {
     let mut sums = vec![];
-    each_stmt(&kernel.body, &mut |stmt| match stmt {
-        Stmt::Let { var, expr: Expr::Load(at) } if parted.contains_key(&at.buffer) => sums.push(var.0),
-        _ => {}
+    each_stmt(&kernel.body, &mut |stmt| {
+        if let Stmt::Let { var, expr: Expr::Load(at) } = stmt
+            && let Some(own) = parted.get(&at.buffer)
+        {
+            sums.push((var.0, 2 * (own.parts as u32 - 1)));
+        }
     });
     if sums.is_empty() {
         return;
     }
     sums.sort_unstable();
-    let adder = Adder { parted, sums, more: 2 * (parts as u32 - 1) };
+    let adder = Adder { parted, sums };
     kernel.body = adder.block(std::mem::take(&mut kernel.body));
 }
 
 struct Adder<'c> {
     parted: &'c HashMap<BufferId, Parted>,
-    /// The variables that become sums, in order.
-    sums: Vec<u32>,
-    /// Variables that a sum takes beside its own.
-    more: u32,
+    /// The variables that become sums, in order, and how many variables each takes beside its own.
+    sums: Vec<(u32, u32)>,
 }
 
 impl Adder<'_> {
     /// What a variable is called now: those of sums come between.
     fn var(&self, var: Var) -> Var {
-        Var(var.0 + self.more * self.sums.partition_point(|&sum| sum <= var.0) as u32)
+        let before = self.sums.iter().take_while(|(sum, _)| *sum <= var.0);
+        Var(var.0 + before.map(|(_, more)| more).sum::<u32>())
     }
 
     fn block(&self, stmts: Vec<Stmt>) -> Vec<Stmt> {
@@ -251,7 +274,7 @@ impl Adder<'_> {
     /// The sum of an element's parts, in order.
     fn sum(&self, var: Var, at: &Address, block: &mut Vec<Stmt>) {
         let own = &self.parted[&at.buffer];
-        let first = self.var(var).0 - self.more;
+        let first = self.var(var).0 - 2 * (own.parts as u32 - 1);
         let load = |part| Expr::Load(own.part(at, part));
         block.push(Stmt::Let { var: Var(first), expr: load(0) });
         for part in 1..own.parts {

@@ -130,7 +130,7 @@ impl<'m> Verifier<'m> {
         let (b_rows, b_columns) = if gemm.form == Form::NT { (n, k) } else { (k, n) };
         let a = (&gemm.a, a_rows, a_columns);
         let b = (&gemm.b, b_rows, b_columns);
-        let c = (&gemm.c, gemm.cpu.parts * m, n);
+        let c = (&gemm.c, gemm.parts * m, n);
         self.read(a)?;
         if gemm.precision == Precision::Bf16 && gemm.cpu.packed.is_some_and(|format| format != Format::Bf16) {
             return Err("the packed operand has another precision than the product".into());
@@ -140,11 +140,9 @@ impl<'m> Verifier<'m> {
             None => self.read(b)?,
         }
         let plain = gemm.prefix.is_none() && !gemm.has_fused_sums();
-        let as_it_lies = gemm.cpu.packed.is_none() && gemm.precision == Precision::F32;
-        if gemm.cpu.parts != 1
-            && (gemm.form != Form::NN || !plain || !as_it_lies || gemm.accumulate || gemm.cpu.parts == 0)
-        {
-            return Err("only a plain nn is cut into parts".into());
+        let is_cut = gemm.parts != 1;
+        if is_cut && (!plain || gemm.cpu.packed.is_some() || gemm.accumulate || gemm.parts == 0) {
+            return Err("only a product that does nothing else is cut into parts".into());
         }
         if gemm.rounds != Rounds::All && (self.open.is_empty() || !plain) {
             return Err(

@@ -289,7 +289,7 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
             m: word(gemm.m),
             n: word(gemm.n),
             k: word(gemm.k),
-            parts: word(gemm.cpu.parts),
+            parts: word(gemm.parts),
             a_stride: word(gemm.a.stride),
             b_stride: word(gemm.b.stride),
             c_stride: word(gemm.c.stride),

@@ -2,6 +2,7 @@
 
 #[path = "../../../../tests/support/gpu.rs"]
 mod gpu;
+mod products;
 
 use std::ops::Range;
 

@@ -11,13 +11,14 @@
 //!
 //! Which numbers a sum adds up in which order depends on the length of the contraction alone.
 
-use super::super::product::{Math, idle_round};
+use super::super::math::Math;
+use super::super::product::idle_round;
 use super::super::report::WeightReport;
 use super::super::scope::{Scope, THREADS};
-use super::super::text::{Pred, Reg, Wide, Writer};
+use super::super::text::{Pred, Reg, Wide, Writer, list};
 use super::super::units::Units;
 use super::tile::{
-    BLOCK, Four, Lane, TILE, WARPS, address, left_operand, list, multiply, multiply_as_it_is, right_operand,
+    BLOCK, Four, Lane, TILE, WARPS, address, left_operand, multiply, multiply_as_it_is, right_operand,
 };
 use super::weight::{Room, Weight};
 use crate::kernel::{Form, Gemm, Matrix, Rounds};

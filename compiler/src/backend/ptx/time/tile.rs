@@ -7,7 +7,7 @@
 //! Within a block a thread holds four neighbours in k, which can be read at once: the tensor cores do not mind in which order both
 //! operands have the contraction.
 
-use super::super::product::{Math, rounded};
+use super::super::math::{Math, rounded, tensor_product};
 use super::super::scope::{Scope, THREADS, WARP};
 use super::super::text::{Reg, Wide, Writer};
 
@@ -52,33 +52,19 @@ pub(super) fn operand_registers(math: Math) -> Option<usize> {
 
 /// The left operand, of four elements of both columns of a thread.
 pub(super) fn left_operand(w: &mut Writer, math: Math, fours: [Four; 2]) -> Vec<Reg> {
-    let pairs = [0, 2].map(|first| match math {
-        Math::Bf16 => fours.map(|four| rounded(w, math, &four[first..first + 2])).to_vec(),
-        _ => [first, first + 1]
-            .into_iter()
-            .flat_map(|k| fours.map(|four| rounded(w, math, &[four[k]])))
-            .collect(),
-    });
-    pairs.concat()
+    let [a, b] = fours.map(|four| rounded(w, math, four.to_vec()));
+    a.into_iter().zip(b).flat_map(|(a, b)| [a, b]).collect()
 }
 
 /// The right operand, of four elements of a thread's row.
 pub(super) fn right_operand(w: &mut Writer, math: Math, four: &Four) -> Vec<Reg> {
-    match math {
-        Math::Bf16 => vec![rounded(w, math, &four[..2]), rounded(w, math, &four[2..])],
-        _ => four.iter().map(|&x| rounded(w, math, &[x])).collect(),
-    }
+    rounded(w, math, four.to_vec())
 }
 
 /// Adds the products of a block to a tile's sums.
 pub(super) fn multiply(w: &mut Writer, math: Math, sums: &Four, left: &[Reg], right: &[Reg]) {
-    let name = match math {
-        Math::Bf16 => "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32",
-        _ => "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32",
-    };
-    let sums = list(sums);
     for (left, right) in left.chunks(4).zip(right.chunks(2)) {
-        w.line(format_args!("{name} {sums}, {}, {}, {sums}", list(left), list(right)));
+        tensor_product(w, math, sums, left, right);
     }
 }
 
@@ -97,9 +83,4 @@ pub(super) fn address(w: &mut Writer, at: Wide, element: Reg) -> Wide {
     let to = w.wide();
     w.line(format_args!("mad.wide.u32 {to}, {element}, 4, {at}"));
     to
-}
-
-/// Registers in braces.
-pub(super) fn list(registers: &[Reg]) -> String {
-    format!("{{{}}}", registers.iter().map(Reg::to_string).collect::<Vec<_>>().join(", "))
 }

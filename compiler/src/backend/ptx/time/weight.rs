@@ -1,11 +1,11 @@
 //! A CTA's part of a weight, which stays the same from round to round: in registers as far as [`Room`] goes, then in shared memory;
 //! the rest is read from the L2 cache in each round.
 
-use super::super::product::Math;
+use super::super::math::Math;
 use super::super::report::WeightReport;
 use super::super::scope::{Scope, THREADS};
-use super::super::text::{Reg, Writer};
-use super::tile::{list, operand_registers};
+use super::super::text::{Reg, Writer, list};
+use super::tile::operand_registers;
 
 /// Registers of a thread for weights and for what moves: sums, and elements of A. A thread can have 255, and has addresses, indices
 /// and predicates beside.

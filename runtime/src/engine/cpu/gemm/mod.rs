@@ -95,9 +95,10 @@ unsafe fn parts_on(isa: &'static Isa, shape: &GemmShape, places: &GemmPlaces, wo
     for done in 0..parts.len() {
         let part = parts.start + product::in_order(shape.from_end.is_on(), done, parts.len());
         let deep = chunk(shape.k as usize, part, shape.parts as usize, PANEL);
+        let [a, b] = shape.along();
         let places = GemmPlaces {
-            a: places.a.wrapping_add(deep.start),
-            b: places.b.wrapping_add(deep.start * shape.b_stride as usize),
+            a: places.a.wrapping_add(deep.start * a),
+            b: places.b.wrapping_add(deep.start * b),
             c: places.c.wrapping_add(part * (shape.m * shape.c_stride) as usize),
             ..*places
         };

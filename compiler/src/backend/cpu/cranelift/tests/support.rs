@@ -43,7 +43,7 @@ fn scheduled(items: &[Item]) -> Vec<Scheduled> {
                 axes.find(|&axis| kernel.check_cut(axis).is_ok()).map_or(Split::Whole, Split::Axis)
             }
             Item::Gemm(gemm) if gemm.m > gemm.n && gemm.cpu.squares.is_none() => Split::Rows,
-            Item::Gemm(gemm) if gemm.cpu.parts > 1 => Split::Parts,
+            Item::Gemm(gemm) if gemm.parts > 1 => Split::Parts,
             Item::Gemm(_) | Item::Pack(_) | Item::Scatter(_) => Split::Columns,
             Item::Distinct(_) => Split::Whole,
         };
@@ -200,9 +200,10 @@ unsafe extern "C" fn gemm(shape: *const GemmShape, places: *const GemmPlaces, wo
     for part in own {
         let deep = chunk(k, part, parts, PANEL);
         let shape = GemmShape { k: deep.len() as u32, ..shape };
+        let [a, b] = shape.along();
         let places = GemmPlaces {
-            a: places.a.wrapping_add(deep.start),
-            b: places.b.wrapping_add(deep.start * shape.b_stride as usize),
+            a: places.a.wrapping_add(deep.start * a),
+            b: places.b.wrapping_add(deep.start * b),
             c: places.c.wrapping_add(part * (shape.m * shape.c_stride) as usize),
             ..places
         };

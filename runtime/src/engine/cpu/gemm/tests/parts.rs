@@ -2,26 +2,38 @@
 
 use lstmc_compiler::backend::cpu::abi::{Cut::Parts, GemmShape};
 use lstmc_compiler::kernel::PANEL;
-use lstmc_compiler::kernel::Precision::F32;
+use lstmc_compiler::kernel::Precision::{Bf16, F32};
 use lstmc_compiler::kernel::chunk;
 
 use super::super::gemm;
-use super::{Case, Columns, NN, Rows, Whole, bits, places};
+use super::{Case, Columns, NN, NT, Rows, TN, Whole, bits, places};
 
-/// Each part is the product of its columns of A and rows of B, to the bit, on any worker.
+/// Each part is the product of its columns of A and rows of B, as they are multiplied, to the bit, on any worker.
 #[test]
 fn parts_are_products_of_their_own() {
-    for (m, n, k, parts) in [(1, 70, 200, 4), (3, 33, 90, 3), (2, 1100, 40, 8), (1, 5, 0, 2)] {
-        let case = Case { form: NN, m, n, k, gap: 2, accumulate: false, precision: F32 };
+    let cases = [
+        (NN, F32, 1, 70, 200, 4),
+        (NN, F32, 3, 33, 90, 3),
+        (NN, F32, 2, 1100, 40, 8),
+        (NN, F32, 1, 5, 0, 2),
+        (NN, Bf16, 20, 33, 90, 3),
+        (NT, F32, 20, 33, 90, 3),
+        (NT, F32, 2, 70, 200, 4),
+        (TN, F32, 20, 33, 90, 3),
+        (TN, Bf16, 3, 70, 200, 4),
+    ];
+    for (form, precision, m, n, k, parts) in cases {
+        let case = Case { form, m, n, k, gap: 2, accumulate: false, precision };
         let (a, b, c) = case.operands();
         let one = case.shape(None, Whole);
-        let (row, len) = (one.b_stride as usize, c.len());
+        let len = c.len();
+        let [a_apart, b_apart] = one.along();
         let mut expected = vec![];
         for part in 0..parts {
             let deep = chunk(k, part, parts, PANEL);
             let shape = GemmShape { k: deep.len() as u32, ..one };
             let mut c = c.clone();
-            let places = places(&a[deep.start..], &b[row * deep.start..], &mut c);
+            let places = places(&a[a_apart * deep.start..], &b[b_apart * deep.start..], &mut c);
             // SAFETY: the operands have the lengths that the shape asks for.
             unsafe { gemm(&shape, &places, 0, 1) };
             expected.extend(c);
