@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail};
 use lstmc_compiler::backend::cpu::cranelift;
-use lstmc_compiler::backend::ptx;
+use lstmc_compiler::backend::ptx::{self, Ptx};
 use lstmc_compiler::diag::{Diagnostics, SourceId, SourceMap};
 use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::kernel::{Format, Module};
@@ -138,49 +138,16 @@ impl std::fmt::Display for Unusable {
 
 impl std::error::Error for Unusable {}
 
+/// An error of a GPU with the option that asked for it.
+fn unusable(number: usize) -> impl Fn(DeviceError) -> Unusable {
+    move |error| Unusable { device: Device::Cuda(number), error }
+}
+
 /// An open GPU, and the target that it is.
-///
-/// # Errors
-/// [`Unusable`].
-pub fn gpu(number: usize) -> Result<(Gpu, Target)> {
-    let unusable = |error| Unusable { device: Device::Cuda(number), error };
-    let gpu = Gpu::open(number).map_err(unusable)?;
+fn gpu(number: usize) -> Result<(Gpu, Target)> {
+    let gpu = Gpu::open(number).map_err(unusable(number))?;
     let target = Target::nvidia(Nvidia { sm: gpu.capability, multiprocessors: gpu.multiprocessors });
     Ok((gpu, target))
-}
-
-/// A program on a GPU, ready to run.
-///
-/// # Errors
-/// [`Unusable`].
-pub fn on_gpu(model: &Model, purpose: Purpose, number: usize) -> Result<OnGpu> {
-    let started = Instant::now();
-    let (gpu, target) = gpu(number)?;
-    let program = pipeline::program_of(model, purpose, &target);
-    let ptx = ptx::compile(&program);
-    let memory = ptx.arena_bytes as u64;
-    let session =
-        cuda::Session::new(Box::new(gpu), &program, &ptx).map_err(|error| on_device(number, error))?;
-    Ok(OnGpu { session, memory, time: started.elapsed() })
-}
-
-/// A training step as it would run on a GPU that need not be here.
-pub fn ptx_of(model: &Model, nvidia: Nvidia) -> (Program, ptx::Ptx) {
-    let program = pipeline::program_of(model, Purpose::Train, &Target::nvidia(nvidia));
-    let ptx = ptx::compile(&program);
-    (program, ptx)
-}
-
-/// A training step on a GPU, assembled, and what its launches take.
-///
-/// # Errors
-/// [`Unusable`].
-pub fn resources(model: &Model, number: usize) -> Result<(Gpu, Program, ptx::Ptx, Vec<Resources>)> {
-    let (gpu, target) = gpu(number)?;
-    let program = pipeline::program_of(model, Purpose::Train, &target);
-    let ptx = ptx::compile(&program);
-    let taken = gpu.resources(&ptx).map_err(|error| Unusable { device: Device::Cuda(number), error })?;
-    Ok((gpu, program, ptx, taken))
 }
 
 /// A program on a GPU.
@@ -192,12 +159,38 @@ pub struct OnGpu {
     pub time: Duration,
 }
 
-/// An error of a GPU with the option that asked for it.
-fn on_device(number: usize, error: lstmc_runtime::Error) -> anyhow::Error {
-    match error {
-        lstmc_runtime::Error::Device(error) => Unusable { device: Device::Cuda(number), error }.into(),
-        other => other.into(),
-    }
+/// A program on a GPU, ready to run.
+///
+/// # Errors
+/// [`Unusable`].
+pub fn on_gpu(model: &Model, purpose: Purpose, number: usize) -> Result<OnGpu> {
+    let started = Instant::now();
+    let (gpu, target) = gpu(number)?;
+    let (program, ptx) = ptx_of(model, purpose, &target);
+    let memory = ptx.arena_bytes as u64;
+    let session = cuda::Session::new(Box::new(gpu), &program, &ptx).map_err(|error| match error {
+        lstmc_runtime::Error::Device(error) => unusable(number)(error).into(),
+        other => anyhow::Error::from(other),
+    })?;
+    Ok(OnGpu { session, memory, time: started.elapsed() })
+}
+
+/// A program for a GPU, which need not be here.
+pub fn ptx_of(model: &Model, purpose: Purpose, target: &Target) -> (Program, Ptx) {
+    let program = pipeline::program_of(model, purpose, target);
+    let ptx = ptx::compile(&program);
+    (program, ptx)
+}
+
+/// A training step on a GPU, assembled, and what its launches take.
+///
+/// # Errors
+/// [`Unusable`].
+pub fn resources(model: &Model, number: usize) -> Result<(Gpu, Program, Ptx, Vec<Resources>)> {
+    let (gpu, target) = gpu(number)?;
+    let (program, ptx) = ptx_of(model, Purpose::Train, &target);
+    let taken = gpu.resources(&ptx).map_err(unusable(number))?;
+    Ok((gpu, program, ptx, taken))
 }
 
 /// The plan of a model for one purpose; `weights` as for [`compile`].

@@ -4,9 +4,10 @@ use std::fmt::Write;
 
 use anyhow::Result;
 use lstmc_compiler::backend::ptx::{Launch, LoopReport, Ptx, TaskReport, WeightReport};
+use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::model::Model;
 use lstmc_compiler::plan::Program;
-use lstmc_compiler::target::Nvidia;
+use lstmc_compiler::target::{Nvidia, Target};
 use lstmc_runtime::engine::cuda::Resources;
 use lstmc_runtime::error::bytes;
 
@@ -27,7 +28,7 @@ pub fn check(model: &Model, device: Device, target: Option<Architecture>) -> Res
         }
         (_, target) => {
             let nvidia = target.map_or(Nvidia::SM_90, Nvidia::from);
-            let (program, ptx) = compile::ptx_of(model, nvidia);
+            let (program, ptx) = compile::ptx_of(model, Purpose::Train, &Target::nvidia(nvidia));
             let kind = format!("sm_{} with {} multiprocessors", nvidia.sm, nvidia.multiprocessors);
             Ok(text(model, &kind, &program, &ptx, None))
         }

@@ -52,20 +52,21 @@ struct Ready {
     launch: Launch,
 }
 
+/// What the driver says of an error.
+fn reason(error: DriverError) -> String {
+    let text = error.error_string().map(|text| text.to_string_lossy().into_owned());
+    text.unwrap_or_else(|_| format!("{:?}", error.0))
+}
+
 fn failed(what: &'static str) -> impl Fn(DriverError) -> DeviceError {
-    move |error| {
-        let reason = error
-            .error_string()
-            .map_or_else(|_| format!("{:?}", error.0), |text| text.to_string_lossy().into_owned());
-        DeviceError::Driver { what, reason }
-    }
+    move |error| DeviceError::Driver { what, reason: reason(error) }
 }
 
 /// How many GPUs the driver finds.
 ///
 /// # Errors
 /// There is no driver, it is too old, or it finds none.
-pub fn gpus() -> Result<usize, DeviceError> {
+fn gpus() -> Result<usize, DeviceError> {
     // SAFETY: it opens and closes a library.
     if !unsafe { sys::is_culib_present() } {
         return Err(DeviceError::NoDriver);
@@ -78,14 +79,9 @@ pub fn gpus() -> Result<usize, DeviceError> {
     if version < OLDEST_DRIVER {
         return Err(DeviceError::OldDriver { found: version, needed: OLDEST_DRIVER });
     }
-    let reason = |error: DriverError| {
-        let reason = error
-            .error_string()
-            .map_or_else(|_| format!("{:?}", error.0), |text| text.to_string_lossy().into_owned());
-        DeviceError::NoGpu { reason }
-    };
-    result::init().map_err(reason)?;
-    match result::device::get_count().map_err(reason)? {
+    let none = |error| DeviceError::NoGpu { reason: reason(error) };
+    result::init().map_err(none)?;
+    match result::device::get_count().map_err(none)? {
         count if count > 0 => Ok(count as usize),
         _ => Err(DeviceError::NoGpu { reason: "it counts 0".into() }),
     }
@@ -170,10 +166,7 @@ impl Gpu {
         loaded.result().map_err(|error| {
             let end = log.iter().position(|&byte| byte == 0).unwrap_or(log.len());
             let log = String::from_utf8_lossy(&log[..end]).trim().to_owned();
-            let name = error
-                .error_string()
-                .map_or_else(|_| String::new(), |text| text.to_string_lossy().into_owned());
-            DeviceError::Refused { log: if log.is_empty() { name } else { log } }
+            DeviceError::Refused { log: if log.is_empty() { reason(error) } else { log } }
         })?;
         Ok(module)
     }

@@ -9,7 +9,7 @@ mod error;
 mod session;
 mod staging;
 
-pub use driver::{Gpu, Resources, gpus};
+pub use driver::{Gpu, Resources};
 pub use error::DeviceError;
 pub use session::{Pair, Session};
 

@@ -21,7 +21,7 @@ pub struct Session {
     arena: u64,
     control: u64,
     control_bytes: usize,
-    /// Whether the program's prologue has run on the parameters as they are.
+    /// Whether the program's prologue, which reads parameters and nothing else, has run on them as they are.
     prepared: bool,
 }
 
@@ -43,69 +43,74 @@ impl Session {
 
     /// Sets state to the values that it starts at.
     fn restart(&mut self, which: impl Fn(TensorKind) -> bool) -> Result<()> {
-        let tensors: Vec<Tensor> =
-            self.layout.tensors().iter().filter(|tensor| which(tensor.kind)).cloned().collect();
-        for tensor in tensors {
-            if let TensorKind::OptimizerState(start) | TensorKind::Carried(start) = tensor.kind {
-                self.fill(&tensor.name, &mut std::iter::repeat(start as f32))?;
+        for index in 0..self.layout.tensors().len() {
+            let kind = self.layout.tensors()[index].kind;
+            if let TensorKind::OptimizerState(start) | TensorKind::Carried(start) = kind
+                && which(kind)
+            {
+                self.set(index, &mut std::iter::repeat(start as f32))?;
             }
         }
         Ok(())
     }
 
-    fn at(&self, word: usize) -> u64 {
-        self.arena + 4 * word as u64
+    /// Sets as many values of tensor number `index` as there are.
+    fn set(&mut self, index: usize, values: &mut dyn Iterator<Item = f32>) -> Result<()> {
+        let (located, whole) = self.layout.located(index);
+        let words = located.words.clone();
+        let mut buffer =
+            if whole { vec![0.0; words.len()] } else { read(&*self.device, self.arena, &words)? };
+        for row in self.layout.rows(index) {
+            let row = &mut buffer[row.start - words.start..row.end - words.start];
+            row.iter_mut().zip(&mut *values).for_each(|(to, from)| *to = from);
+        }
+        let bytes: Vec<u8> = buffer.iter().flat_map(|value| value.to_le_bytes()).collect();
+        Ok(self.device.upload(address(self.arena, words.start), &bytes)?)
     }
 
-    fn words(&self, words: &Range<usize>) -> Result<Vec<f32>> {
-        let mut bytes = vec![0; 4 * words.len()];
-        self.device.download(self.at(words.start), &mut bytes)?;
-        Ok(bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
-    }
-
-    fn begin(&mut self, seed: u64, update: u64) -> Result<()> {
+    /// Starts a step with the inputs that are staged.
+    fn start(&mut self, seed: u64, update: u64) -> Result<()> {
         if std::mem::take(&mut self.staging.reset) {
-            self.reset()?;
+            self.restart(|kind| matches!(kind, TensorKind::Carried(_)))?;
         }
         let mut control = vec![0; self.control_bytes];
         control[Control::SEED..][..8].copy_from_slice(&seed.to_le_bytes());
         control[Control::STEP..][..8].copy_from_slice(&update.to_le_bytes());
         self.device.upload(self.control, &control)?;
         for (word, bytes) in self.staging.inputs() {
-            self.device.upload(self.at(word), &bytes)?;
+            self.device.upload(address(self.arena, word), &bytes)?;
         }
         if !std::mem::replace(&mut self.prepared, true) {
             self.device.prologue()?;
         }
-        Ok(())
-    }
-
-    fn reset(&mut self) -> Result<()> {
-        let prepared = self.prepared;
-        self.restart(|kind| matches!(kind, TensorKind::Carried(_)))?;
-        // No parameter has changed.
-        self.prepared = prepared;
-        Ok(())
+        Ok(self.device.step()?)
     }
 }
 
+/// Where a word of an arena lies.
+fn address(arena: u64, word: usize) -> u64 {
+    arena + 4 * word as u64
+}
+
+/// Words of an arena, after all that was started.
+fn read(device: &dyn Device, arena: u64, words: &Range<usize>) -> Result<Vec<f32>> {
+    let mut bytes = vec![0; 4 * words.len()];
+    device.download(address(arena, words.start), &mut bytes)?;
+    Ok(bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
+}
+
 impl Engine for Session {
-    fn run(&mut self, rounds: u64, seed: u64, driver: &mut dyn Driver) -> Result<u64> {
-        for round in 0..rounds {
-            let engine::Control::Step(update) = driver.begin(round, &mut self.staging)? else {
-                return Ok(round);
+    fn run(&mut self, steps: u64, seed: u64, driver: &mut dyn Driver) -> Result<u64> {
+        for step in 0..steps {
+            let engine::Control::Step(update) = driver.begin(step, &mut self.staging)? else {
+                return Ok(step);
             };
-            self.begin(seed, update)?;
-            self.device.step()?;
-            let (device, arena) = (&self.device, self.arena);
-            self.staging.take_results(|words| {
-                let mut bytes = vec![0; 4 * words.len()];
-                device.download(arena + 4 * words.start as u64, &mut bytes)?;
-                Ok(bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
-            })?;
-            driver.end(round, &self.staging)?;
+            self.start(seed, update)?;
+            let (device, arena) = (&*self.device, self.arena);
+            self.staging.take_results(|words| read(device, arena, words))?;
+            driver.end(step, &self.staging)?;
         }
-        Ok(rounds)
+        Ok(steps)
     }
 
     fn batch_shape(&self) -> Result<[usize; 2]> {
@@ -122,30 +127,19 @@ impl Engine for Session {
 
     fn bytes(&self, name: &str) -> Result<Cow<'_, [u8]>> {
         let index = self.layout.index(name)?;
-        let (located, _) = self.layout.located(index);
-        let values = self.words(&located.words)?;
-        let rows = self
-            .layout
-            .rows(index)
-            .flat_map(|row| &values[row.start - located.words.start..row.end - located.words.start]);
-        Ok(Cow::Owned(rows.flat_map(|value| value.to_le_bytes()).collect()))
+        let words = &self.layout.located(index).0.words;
+        let values = read(&*self.device, self.arena, words)?;
+        let rows = self.layout.rows(index);
+        let values = rows.flat_map(|row| &values[row.start - words.start..row.end - words.start]);
+        Ok(Cow::Owned(values.flat_map(|value| value.to_le_bytes()).collect()))
     }
 
     fn fill(&mut self, name: &str, values: &mut dyn Iterator<Item = f32>) -> Result<()> {
         let index = self.layout.index(name)?;
-        let (located, whole) = self.layout.located(index);
-        let words = located.words.clone();
-        let mut buffer = if whole { vec![0.0; words.len()] } else { self.words(&words)? };
-        for row in self.layout.rows(index) {
-            for (to, from) in
-                buffer[row.start - words.start..row.end - words.start].iter_mut().zip(&mut *values)
-            {
-                *to = from;
-            }
+        self.set(index, values)?;
+        if self.layout.tensors()[index].kind == TensorKind::Param {
+            self.prepared = false;
         }
-        let bytes: Vec<u8> = buffer.iter().flat_map(|value| value.to_le_bytes()).collect();
-        self.device.upload(self.at(words.start), &bytes)?;
-        self.prepared = false;
         Ok(())
     }
 }
