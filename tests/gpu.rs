@@ -1,86 +1,26 @@
 //! The engine on GPUs, with the PTX machine as its device: whole trainings through the same interface as on a CPU, the same
 //! losses within rounding, and runs that move between the two.
 
+#[path = "gpu/device.rs"]
+mod device;
+#[path = "gpu/order.rs"]
+mod order;
 #[path = "../compiler/tests/support/mod.rs"]
 mod support;
 
-use lstmc_compiler::backend::ptx::{self, Launch, Ptx};
+use device::{Calls, Simulated};
+use lstmc_compiler::backend::ptx;
 use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::model::{Model, Precision};
 use lstmc_compiler::pipeline;
 use lstmc_compiler::target::Target;
 use lstmc_runtime::Result as RunResult;
 use lstmc_runtime::engine::cpu::{Executable, Session};
-use lstmc_runtime::engine::cuda::{self, Device, DeviceError};
+use lstmc_runtime::engine::cuda;
 use lstmc_runtime::engine::{Control, Driver, Engine, StepInputs, StepOutputs, Trainee};
 use lstmc_runtime::train::initialise;
-use ptx_vm::{Arg, Machine};
-use support::gpu;
 use support::random_models::checked;
 use support::steps::GPU;
-
-/// The PTX machine as a device.
-#[derive(Debug, Default)]
-struct Simulated {
-    machine: Machine,
-    program: Option<Loaded>,
-    launches: u64,
-}
-
-#[derive(Debug)]
-struct Loaded {
-    module: ptx_vm::Module,
-    prologue: Vec<Launch>,
-    step: Vec<Launch>,
-    parameters: [Arg; 2],
-}
-
-impl Simulated {
-    fn start(&mut self, prologue: bool) -> Result<(), DeviceError> {
-        let loaded = self.program.as_ref().expect("a program was loaded");
-        for launch in if prologue { &loaded.prologue } else { &loaded.step } {
-            self.launches += 1;
-            gpu::launch(&mut self.machine, &loaded.module, launch, &loaded.parameters, self.launches)
-                .map_err(|fault| DeviceError::Driver { what: "a launch", reason: fault.to_string() })?;
-        }
-        Ok(())
-    }
-}
-
-impl Device for Simulated {
-    fn allocate(&mut self, bytes: usize) -> Result<u64, DeviceError> {
-        let at = self.machine.alloc(bytes);
-        self.machine.write(at, &vec![0; bytes]);
-        Ok(at)
-    }
-
-    fn load(&mut self, program: &Ptx, arena: u64, control: u64) -> Result<(), DeviceError> {
-        let module = ptx_vm::Module::parse(&program.text);
-        let module = module.map_err(|error| DeviceError::Refused { log: error.to_string() })?;
-        let (prologue, step) = (program.prologue.clone(), program.step.clone());
-        let parameters = [Arg::U64(arena), Arg::U64(control)];
-        self.program = Some(Loaded { module, prologue, step, parameters });
-        Ok(())
-    }
-
-    fn upload(&mut self, to: u64, bytes: &[u8]) -> Result<(), DeviceError> {
-        self.machine.write(to, bytes);
-        Ok(())
-    }
-
-    fn download(&self, from: u64, bytes: &mut [u8]) -> Result<(), DeviceError> {
-        bytes.copy_from_slice(self.machine.read(from, bytes.len()));
-        Ok(())
-    }
-
-    fn prologue(&mut self) -> Result<(), DeviceError> {
-        self.start(true)
-    }
-
-    fn step(&mut self) -> Result<(), DeviceError> {
-        self.start(false)
-    }
-}
 
 /// Two layers, a vocabulary of 11, clipping, dropout and Adam: state of all kinds.
 const MODEL: &str = r#"
@@ -94,8 +34,15 @@ fn model() -> Model {
 }
 
 fn on_gpu(model: &Model, purpose: Purpose) -> cuda::Session {
+    watched(model, purpose).0
+}
+
+/// A program on a device, and what the device is asked to do.
+fn watched(model: &Model, purpose: Purpose) -> (cuda::Session, Calls) {
     let program = pipeline::program_of(model, purpose, &Target::nvidia(GPU));
-    cuda::Session::new(Box::new(Simulated::default()), &program, &ptx::compile(&program)).unwrap()
+    let device = Simulated::default();
+    let calls = device.calls.clone();
+    (cuda::Session::new(Box::new(device), &program, &ptx::compile(&program)).unwrap(), calls)
 }
 
 fn on_cpu(model: &Model, purpose: Purpose) -> Session {

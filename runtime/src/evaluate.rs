@@ -39,7 +39,8 @@ pub fn evaluate(
         monitor.advance();
         Ok(true)
     };
-    let done = engine.run(batches, 0, &mut Walk { ids, reading, monitor, more: true, look: &mut look })?;
+    let mut walk = Walk { ids, reading, monitor, more: true, waits: false, look: &mut look };
+    let done = engine.run(batches, 0, &mut walk)?;
     Ok((done == batches).then_some(totals))
 }
 
@@ -79,11 +80,8 @@ pub fn predict(
         monitor.advance();
         Ok(found.len() < count)
     };
-    engine.run(
-        reading.batches(),
-        0,
-        &mut Walk { ids, reading, monitor, more: count > 0, look: &mut look },
-    )?;
+    let mut walk = Walk { ids, reading, monitor, more: count > 0, waits: true, look: &mut look };
+    engine.run(reading.batches(), 0, &mut walk)?;
     Ok(found)
 }
 
@@ -159,6 +157,8 @@ struct Walk<'a> {
     reading: &'a Reading,
     monitor: &'a Monitor,
     more: bool,
+    /// Whether distributions are looked at.
+    waits: bool,
     look: &'a mut Look<'a>,
 }
 
@@ -179,6 +179,10 @@ impl Driver for Walk<'_> {
         self.more = (self.look)(step, outputs)?;
         Ok(())
     }
+
+    fn waits(&self) -> bool {
+        self.waits
+    }
 }
 
 /// Runs one batch of training through an evaluation program.
@@ -198,6 +202,10 @@ impl Driver for Single<'_> {
 
     fn end(&mut self, _: u64, outputs: &dyn StepOutputs) -> Result<()> {
         (self.look)(self.batcher, outputs)
+    }
+
+    fn waits(&self) -> bool {
+        true
     }
 }
 

@@ -124,7 +124,7 @@ pub trait Driver: Send {
     /// End the run.
     fn end(&mut self, step: u64, outputs: &dyn StepOutputs) -> Result<()>;
 
-    /// Whether the next step's inputs depend on what this one has left.
+    /// Whether the next step's inputs depend on what this one has left, or its distributions are looked at.
     fn waits(&self) -> bool {
         false
     }
@@ -175,7 +175,8 @@ pub trait StepOutputs {
     /// The program does not compute them.
     fn outcomes(&self) -> Result<(&[f32], &[f32])>;
 
-    /// The distributions, `[steps * rows, vocab]` or `[rows, vocab]`, and the vocabulary's size.
+    /// The distributions, `[steps * rows, vocab]` or `[rows, vocab]`, and the vocabulary's size. Only a driver that
+    /// [waits](Driver::waits) can count on them: where the next step has been started, they may be gone.
     ///
     /// # Errors
     /// The program does not compute them.

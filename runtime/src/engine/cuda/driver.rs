@@ -29,6 +29,7 @@ pub struct Gpu {
     pub name: String,
     allocations: Vec<sys::CUdeviceptr>,
     program: Option<Loaded>,
+    slots: [Option<Slot>; 2],
 }
 
 // SAFETY: the handles belong to this value alone, and every method makes its context current before it uses them.
@@ -50,6 +51,42 @@ struct Loaded {
 struct Ready {
     function: sys::CUfunction,
     launch: Launch,
+}
+
+/// Memory of the host that the GPU copies to while the host goes on, which pageable memory is not.
+#[derive(Debug)]
+struct Slot {
+    at: *mut c_void,
+    bytes: usize,
+    /// The end of the last copy.
+    copied: sys::CUevent,
+}
+
+impl Slot {
+    /// The context of a GPU is current.
+    fn new(bytes: usize) -> Result<Self, DeviceError> {
+        let copied = result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING)
+            .map_err(failed("making an event"))?;
+        let mut slot = Self { at: std::ptr::null_mut(), bytes, copied };
+        // SAFETY: the memory is cleared before anything else sees it, and freed once, when this value is dropped.
+        slot.at = unsafe { result::malloc_host(bytes.max(1), 0) }
+            .map_err(failed("allocating memory that the GPU can write"))?;
+        // SAFETY: it was just allocated with at least so many bytes.
+        unsafe { slot.at.cast::<u8>().write_bytes(0, bytes) };
+        Ok(slot)
+    }
+}
+
+impl Drop for Slot {
+    /// The context of its GPU is current, and nothing is copied to it any more.
+    fn drop(&mut self) {
+        // SAFETY: the event is this value's own and not used again.
+        let _ = unsafe { result::event::destroy(self.copied) };
+        if !self.at.is_null() {
+            // SAFETY: it came from `malloc_host` and is freed once.
+            let _ = unsafe { result::free_host(self.at) };
+        }
+    }
 }
 
 /// What the driver says of an error.
@@ -123,6 +160,7 @@ impl Gpu {
             name,
             allocations: vec![],
             program: None,
+            slots: [None, None],
         };
         gpu.enter()?;
         gpu.stream = result::stream::create(result::stream::StreamKind::NonBlocking)
@@ -318,8 +356,9 @@ impl Device for Gpu {
 
     fn upload(&mut self, to: u64, bytes: &[u8]) -> Result<(), DeviceError> {
         self.enter()?;
-        // SAFETY: `to` is an address in memory that `allocate` gave, with room for the bytes; a copy from pageable memory has
-        // read it when the call returns.
+        // SAFETY: `to` is an address in memory that `allocate` gave, with room for the bytes. These lie in pageable memory, from
+        // which the driver copies them to memory of its own before the call returns (CUDA driver API, "API synchronization
+        // behavior").
         unsafe { result::memcpy_htod_async(to, bytes, self.stream) }.map_err(failed("copying to the GPU"))
     }
 
@@ -330,6 +369,41 @@ impl Device for Gpu {
         unsafe { result::memcpy_dtoh_async(bytes, from, self.stream) }
             .map_err(failed("copying from the GPU"))?;
         self.wait()
+    }
+
+    fn send(&mut self, slot: usize, parts: &[(u64, usize)]) -> Result<(), DeviceError> {
+        self.enter()?;
+        let total = parts.iter().map(|(_, bytes)| bytes).sum();
+        if self.slots[slot].as_ref().is_none_or(|slot| slot.bytes != total) {
+            self.wait()?;
+            self.slots[slot] = None;
+        }
+        let slot = match &mut self.slots[slot] {
+            Some(slot) => slot,
+            none => none.insert(Slot::new(total)?),
+        };
+        let mut to = slot.at.cast::<u8>();
+        for &(from, bytes) in parts {
+            // SAFETY: the parts fill the slot's memory, which has been cleared, and which nothing reads until the copy is done.
+            let place = unsafe { std::slice::from_raw_parts_mut(to, bytes) };
+            // SAFETY: `from` is an address in memory that `allocate` gave, with as many bytes behind it; the slot lives until
+            // the stream has been waited for.
+            unsafe { result::memcpy_dtoh_async(place, from, self.stream) }
+                .map_err(failed("copying from the GPU"))?;
+            // SAFETY: it stays in the slot's memory, or is at its end.
+            to = unsafe { to.add(bytes) };
+        }
+        // SAFETY: event and stream are this value's own.
+        unsafe { result::event::record(slot.copied, self.stream) }.map_err(failed("copying from the GPU"))
+    }
+
+    fn receive(&mut self, slot: usize) -> Result<&[u8], DeviceError> {
+        self.enter()?;
+        let Some(slot) = &self.slots[slot] else { return Ok(&[]) };
+        // SAFETY: the event is the slot's own.
+        unsafe { result::event::synchronize(slot.copied) }.map_err(failed("running a step on the GPU"))?;
+        // SAFETY: so many bytes were allocated and cleared; nothing writes them until this value is borrowed mutably again.
+        Ok(unsafe { std::slice::from_raw_parts(slot.at.cast(), slot.bytes) })
     }
 
     fn prologue(&mut self) -> Result<(), DeviceError> {
@@ -361,6 +435,7 @@ impl Drop for Gpu {
         }
         // What fails here cannot be mended, and the process gives everything back when it ends.
         let _ = self.wait();
+        self.slots = [None, None];
         if let Some(program) = self.program.take() {
             if let Some(graph) = program.graph {
                 // SAFETY: nothing runs any more, and the graph is not used again.

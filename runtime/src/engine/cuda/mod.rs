@@ -29,7 +29,7 @@ pub trait Device: Send + std::fmt::Debug {
     /// [`DeviceError::Refused`]; those of the driver.
     fn load(&mut self, program: &Ptx, arena: u64, control: u64) -> Result<(), DeviceError>;
 
-    /// Copies bytes to the device, after all that was started before.
+    /// Copies bytes to the device, after all that was started before. They have been read when it returns.
     ///
     /// # Errors
     /// Those of the driver.
@@ -40,6 +40,19 @@ pub trait Device: Send + std::fmt::Debug {
     /// # Errors
     /// Those of the driver, of what was started before too.
     fn download(&self, from: u64, bytes: &mut [u8]) -> Result<(), DeviceError>;
+
+    /// Starts to copy bytes, one part after the other, from the device into slot 0 or 1 of the host, after all that was started
+    /// before. What the slot had is given up.
+    ///
+    /// # Errors
+    /// Those of the driver.
+    fn send(&mut self, slot: usize, parts: &[(u64, usize)]) -> Result<(), DeviceError>;
+
+    /// Waits until a slot has what was last sent to it, but not for what was started after that.
+    ///
+    /// # Errors
+    /// Those of the driver, of what was started before too.
+    fn receive(&mut self, slot: usize) -> Result<&[u8], DeviceError>;
 
     /// Starts what is done once before the steps of a run.
     ///

@@ -1,4 +1,25 @@
 //! A program on a device, as an [`Engine`].
+//!
+//! The host is one step behind, so that the device has work while the host adds up losses and puts a batch together:
+//!
+//! ```text
+//! driver      begin 0          begin 1          end 0  begin 2          end 1  ...
+//! device              step 0           step 1                  step 2
+//! ```
+//!
+//! What is promised all the same:
+//!
+//! - A step sees its own inputs. All work of a device is done in the order in which it was started, copies too, so a batch
+//!   takes the place of the one before when the step that reads that has ended. The host may fill the next batch at once: a copy
+//!   to the device has read the host's bytes when [`Device::upload`] returns.
+//! - `end` of a step sees its own results. They are copied to the host behind the step and before the next one, into one of two
+//!   slots by turns, which is read before the step after the next one is started.
+//! - `end` is called for every step in order, and for all of them before a run returns, stopped or not. What lies between two
+//!   runs (checkpoints, evaluation, the look for numbers that are not finite) sees the last step's tensors, and no step is running.
+//! - After an error of the driver (a loss that is not a number) one more step may have changed the tensors, whose results
+//!   are dropped.
+//! - Nothing runs ahead of a driver that [waits](Driver::waits). Distributions, which can be as large as a model, are copied only
+//!   when they are asked for, which only such a driver may do.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -6,7 +27,7 @@ use std::ops::Range;
 use lstmc_compiler::backend::ptx::{Control, Ptx};
 use lstmc_compiler::plan::Program;
 
-use super::staging::Staging;
+use super::staging::{Inputs, Outputs, Results};
 use super::{Device, DeviceError};
 use crate::engine::layout::Layout;
 use crate::engine::{self, Driver, Engine, Tensor, TensorKind, Trainee};
@@ -17,7 +38,8 @@ use crate::error::Result;
 pub struct Session {
     device: Box<dyn Device>,
     layout: Layout,
-    staging: Staging,
+    inputs: Inputs,
+    results: Results,
     arena: u64,
     control: u64,
     control_bytes: usize,
@@ -35,8 +57,16 @@ impl Session {
         let arena = device.allocate(ptx.arena_bytes)?;
         let control = device.allocate(ptx.control_bytes)?;
         device.load(ptx, arena, control)?;
-        let (staging, control_bytes) = (Staging::of(&layout), ptx.control_bytes);
-        let mut session = Self { device, layout, staging, arena, control, control_bytes, prepared: false };
+        let mut session = Self {
+            device,
+            inputs: Inputs::of(&layout),
+            results: Results::of(&layout),
+            layout,
+            arena,
+            control,
+            control_bytes: ptx.control_bytes,
+            prepared: false,
+        };
         session.restart(|kind| matches!(kind, TensorKind::OptimizerState(_) | TensorKind::Carried(_)))?;
         Ok(session)
     }
@@ -68,23 +98,43 @@ impl Session {
         Ok(self.device.upload(address(self.arena, words.start), &bytes)?)
     }
 
-    /// Starts a step with the inputs that are staged.
-    fn start(&mut self, seed: u64, update: u64) -> Result<()> {
-        if std::mem::take(&mut self.staging.reset) {
+    /// Starts a step with the inputs that are staged, and the copy of its results.
+    fn start(&mut self, step: u64, seed: u64, update: u64) -> Result<()> {
+        if std::mem::take(&mut self.inputs.reset) {
             self.restart(|kind| matches!(kind, TensorKind::Carried(_)))?;
         }
         let mut control = vec![0; self.control_bytes];
         control[Control::SEED..][..8].copy_from_slice(&seed.to_le_bytes());
         control[Control::STEP..][..8].copy_from_slice(&update.to_le_bytes());
         self.device.upload(self.control, &control)?;
-        for (word, bytes) in self.staging.inputs() {
+        for (word, bytes) in self.inputs.staged() {
             self.device.upload(address(self.arena, word), &bytes)?;
         }
         if !std::mem::replace(&mut self.prepared, true) {
             self.device.prologue()?;
         }
-        Ok(self.device.step()?)
+        self.device.step()?;
+        let place = |words: Range<usize>| (address(self.arena, words.start), 4 * words.len());
+        let outcomes: Vec<(u64, usize)> = self.results.outcomes().map(place).collect();
+        Ok(self.device.send(slot(step), &outcomes)?)
     }
+
+    /// Waits for a step and shows the driver what it has left; `last` if none was started after it.
+    fn end(&mut self, step: u64, last: bool, driver: &mut dyn Driver) -> Result<()> {
+        let outcomes = reals(self.device.receive(slot(step))?);
+        let (device, arena) = (&*self.device, self.arena);
+        let read = |words: &Range<usize>| read(device, arena, words);
+        driver.end(step, &Outputs::new(&self.results, outcomes, last.then_some(&read)))
+    }
+}
+
+/// Where the host has a step's results.
+fn slot(step: u64) -> usize {
+    (step % 2) as usize
+}
+
+fn reals(bytes: &[u8]) -> Vec<f32> {
+    bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
 }
 
 /// Where a word of an arena lies.
@@ -96,21 +146,33 @@ fn address(arena: u64, word: usize) -> u64 {
 fn read(device: &dyn Device, arena: u64, words: &Range<usize>) -> Result<Vec<f32>> {
     let mut bytes = vec![0; 4 * words.len()];
     device.download(address(arena, words.start), &mut bytes)?;
-    Ok(bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
+    Ok(reals(&bytes))
 }
 
 impl Engine for Session {
     fn run(&mut self, steps: u64, seed: u64, driver: &mut dyn Driver) -> Result<u64> {
-        for step in 0..steps {
-            let engine::Control::Step(update) = driver.begin(step, &mut self.staging)? else {
-                return Ok(step);
+        let (mut started, mut ended) = (0, 0);
+        loop {
+            let next = match started < steps {
+                true => driver.begin(started, &mut self.inputs),
+                false => Ok(engine::Control::Stop),
             };
-            self.start(seed, update)?;
-            let (device, arena) = (&*self.device, self.arena);
-            self.staging.take_results(|words| read(device, arena, words))?;
-            driver.end(step, &self.staging)?;
+            let behind = match next {
+                Ok(engine::Control::Step(update)) => {
+                    self.start(started, seed, update)?;
+                    started += 1;
+                    u64::from(!driver.waits())
+                }
+                _ => 0,
+            };
+            while ended + behind < started {
+                self.end(ended, ended + 1 == started, driver)?;
+                ended += 1;
+            }
+            if next? == engine::Control::Stop {
+                return Ok(ended);
+            }
         }
-        Ok(steps)
     }
 
     fn batch_shape(&self) -> Result<[usize; 2]> {
@@ -118,7 +180,7 @@ impl Engine for Session {
     }
 
     fn reset_carried(&mut self) {
-        self.staging.reset = true;
+        self.inputs.reset = true;
     }
 
     fn tensors(&self) -> &[Tensor] {

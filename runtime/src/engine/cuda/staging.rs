@@ -1,4 +1,7 @@
-//! The host's copy of what a step is given and what it leaves.
+//! The host's part of a step: what it is given, and what it has left.
+
+use std::cell::OnceCell;
+use std::ops::Range;
 
 use lstmc_compiler::kernel::{InputRole, OutputRole};
 
@@ -6,30 +9,24 @@ use crate::engine::layout::{Layout, Located, row_width};
 use crate::engine::{StepInputs, StepOutputs};
 use crate::error::{Error, Result};
 
-/// What goes to the device before a step, and what has come back after the last one.
+/// What goes to the device before a step.
 #[derive(Debug)]
-pub(super) struct Staging {
+pub(super) struct Inputs {
     tokens: Option<Located>,
     targets: Option<Located>,
     rate: Option<Located>,
     step: Option<Located>,
-    loss: Option<Located>,
-    hits: Option<Located>,
-    probabilities: Option<Located>,
     ids: Vec<u32>,
     target_ids: Vec<u32>,
     numbers: [f32; 2],
-    results: [Vec<f32>; 3],
     /// Whether recurrent state is to start anew before the next step.
     pub reset: bool,
 }
 
-impl Staging {
+impl Inputs {
     pub fn of(layout: &Layout) -> Self {
         let input = |role| layout.input(&role, "").ok().cloned();
-        let output = |role| layout.output(&role, "").ok().cloned();
         let (tokens, targets) = (input(InputRole::Tokens), input(InputRole::Targets));
-        let len = |located: &Option<Located>| located.as_ref().map_or(0, |located| located.words.len());
         Self {
             ids: vec![0; len(&tokens)],
             target_ids: vec![0; len(&targets)],
@@ -37,17 +34,13 @@ impl Staging {
             targets,
             rate: input(InputRole::Rate),
             step: input(InputRole::Step),
-            loss: output(OutputRole::Loss),
-            hits: output(OutputRole::Hits),
-            probabilities: output(OutputRole::Probabilities),
             numbers: [0.0; 2],
-            results: [vec![], vec![], vec![]],
             reset: false,
         }
     }
 
-    /// What goes to the device before a step: where it lies in the arena, in words, and its bits.
-    pub fn inputs(&self) -> Vec<(usize, Vec<u8>)> {
+    /// Where each lies in the arena, in words, and its bits.
+    pub fn staged(&self) -> Vec<(usize, Vec<u8>)> {
         let ids = [(&self.tokens, &self.ids), (&self.targets, &self.target_ids)];
         let ids = ids.into_iter().filter_map(|(located, ids)| {
             let bytes = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
@@ -59,28 +52,9 @@ impl Staging {
         });
         ids.chain(numbers).collect()
     }
-
-    /// Takes over what a step has left; `read` reads words of the arena.
-    ///
-    /// # Errors
-    /// Those of `read`.
-    pub fn take_results(&mut self, read: impl Fn(&std::ops::Range<usize>) -> Result<Vec<f32>>) -> Result<()> {
-        let buffers = [&self.loss, &self.hits, &self.probabilities];
-        for (located, values) in buffers.into_iter().zip(&mut self.results) {
-            if let Some(located) = located {
-                *values = read(&located.words)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn result(&self, index: usize, what: &str) -> Result<&[f32]> {
-        let values = &self.results[index];
-        if values.is_empty() { Err(Error::MissingBuffer(what.into())) } else { Ok(values) }
-    }
 }
 
-impl StepInputs for Staging {
+impl StepInputs for Inputs {
     fn batch_mut(&mut self) -> Result<(&mut [u32], &mut [u32])> {
         if self.tokens.is_none() {
             return Err(Error::MissingBuffer("tokens".into()));
@@ -97,22 +71,84 @@ impl StepInputs for Staging {
     }
 }
 
-impl StepOutputs for Staging {
+/// Where what a step leaves lies on the device.
+#[derive(Debug)]
+pub(super) struct Results {
+    loss: Option<Located>,
+    hits: Option<Located>,
+    probabilities: Option<Located>,
+}
+
+impl Results {
+    pub fn of(layout: &Layout) -> Self {
+        let output = |role| layout.output(&role, "").ok().cloned();
+        Self {
+            loss: output(OutputRole::Loss),
+            hits: output(OutputRole::Hits),
+            probabilities: output(OutputRole::Probabilities),
+        }
+    }
+
+    /// What every driver is given: losses, then hits, in words of the arena.
+    pub fn outcomes(&self) -> impl Iterator<Item = Range<usize>> {
+        [&self.loss, &self.hits].into_iter().flatten().map(|located| located.words.clone())
+    }
+}
+
+/// Reads words of the arena.
+pub(super) type Read<'a> = &'a dyn Fn(&Range<usize>) -> Result<Vec<f32>>;
+
+/// What one step has left.
+pub(super) struct Outputs<'a> {
+    results: &'a Results,
+    /// What [`Results::outcomes`] says.
+    outcomes: Vec<f32>,
+    /// None once a later step has been started.
+    read: Option<Read<'a>>,
+    probabilities: OnceCell<Vec<f32>>,
+}
+
+impl<'a> Outputs<'a> {
+    pub fn new(results: &'a Results, outcomes: Vec<f32>, read: Option<Read<'a>>) -> Self {
+        Self { results, outcomes, read, probabilities: OnceCell::new() }
+    }
+
+    fn losses_and_hits(&self) -> (&[f32], &[f32]) {
+        self.outcomes.split_at(len(&self.results.loss))
+    }
+}
+
+impl StepOutputs for Outputs<'_> {
     fn loss(&self) -> Result<f32> {
-        Ok(self.result(0, "loss")?[0])
+        first(self.losses_and_hits().0, "loss")
     }
 
     fn hits(&self) -> Result<f32> {
-        Ok(self.result(1, "hits")?[0])
+        first(self.losses_and_hits().1, "hits")
     }
 
     fn outcomes(&self) -> Result<(&[f32], &[f32])> {
-        Ok((self.result(0, "loss")?, self.result(1, "hits")?))
+        self.loss()?;
+        self.hits()?;
+        Ok(self.losses_and_hits())
     }
 
     fn probabilities(&self) -> Result<(&[f32], usize)> {
-        let values = self.result(2, "probabilities")?;
-        let width = self.probabilities.as_ref().map_or(0, |located| row_width(&located.shape));
-        Ok((values, width))
+        let missing = |what: &str| Error::MissingBuffer(what.into());
+        let located = self.results.probabilities.as_ref().ok_or_else(|| missing("probabilities"))?;
+        let read =
+            self.read.ok_or_else(|| missing("probabilities of a step that another one has followed"))?;
+        if self.probabilities.get().is_none() {
+            let _ = self.probabilities.set(read(&located.words)?);
+        }
+        Ok((self.probabilities.get().map_or(&[], Vec::as_slice), row_width(&located.shape)))
     }
+}
+
+fn len(located: &Option<Located>) -> usize {
+    located.as_ref().map_or(0, |located| located.words.len())
+}
+
+fn first(values: &[f32], what: &str) -> Result<f32> {
+    values.first().copied().ok_or_else(|| Error::MissingBuffer(what.into()))
 }
