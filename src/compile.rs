@@ -159,20 +159,21 @@ pub struct OnGpu {
     pub time: Duration,
 }
 
-/// A program on a GPU, ready to run.
+/// A program on a GPU, ready to run; `weights` as for [`compile`].
 ///
 /// # Errors
 /// [`Unusable`].
-pub fn on_gpu(model: &Model, purpose: Purpose, number: usize) -> Result<OnGpu> {
+pub fn on_gpu(model: &Model, purpose: Purpose, weights: Format, number: usize) -> Result<OnGpu> {
     let started = Instant::now();
     let (gpu, target) = gpu(number)?;
-    let (program, ptx) = ptx_of(model, purpose, &target);
+    let (program, rounded) = pipeline::program_with_rounded(model, purpose, weights, &target);
+    let ptx = ptx::compile(&program);
     let memory = ptx.arena_bytes as u64;
     let session = cuda::Session::new(Box::new(gpu), &program, &ptx).map_err(|error| match error {
         lstmc_runtime::Error::Device(error) => unusable(number)(error).into(),
         other => anyhow::Error::from(other),
     })?;
-    Ok(OnGpu { session, memory, time: started.elapsed() })
+    Ok(OnGpu { session: session.rounding(&program, rounded), memory, time: started.elapsed() })
 }
 
 /// A program for a GPU, which need not be here.
@@ -338,7 +339,10 @@ impl Request<'_> {
             );
         }
         if is_gpu && self.weights != Format::F32 {
-            bail!("--weights {} is for processors: a GPU has its weights in f32", self.weights);
+            bail!(
+                "--weights {} is for processors: a GPU's kernels read weights in f32, rounded when they are loaded",
+                self.weights
+            );
         }
         if self.weights != Format::F32 && self.purpose == Purpose::Train {
             bail!("--weights goes with --purpose evaluate or generate: training has its weights in f32");

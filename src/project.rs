@@ -189,10 +189,7 @@ impl Opened {
     ) -> Result<Box<dyn Engine>> {
         let mut engine: Box<dyn Engine> = match device {
             Device::Cpu => Box::new(compile::compile(&self.model, purpose, weights, threads)?.session()?),
-            Device::Cuda(_) if weights != Format::F32 => {
-                bail!("--weights {weights} is for --device cpu: a GPU has its weights in f32")
-            }
-            Device::Cuda(number) => Box::new(compile::on_gpu(&self.model, purpose, number)?.session),
+            Device::Cuda(number) => Box::new(compile::on_gpu(&self.model, purpose, weights, number)?.session),
         };
         self.checkpoint.restore(&self.path, engine.as_mut(), Take::Parameters)?;
         self.note.take().iter().for_each(|note| terminal::say(note));

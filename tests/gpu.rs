@@ -7,6 +7,8 @@ mod device;
 mod order;
 #[path = "../compiler/tests/support/mod.rs"]
 mod support;
+#[path = "gpu/weights.rs"]
+mod weights;
 
 use device::{Calls, Simulated};
 use lstmc_compiler::backend::ptx;

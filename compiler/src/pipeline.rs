@@ -8,6 +8,7 @@
 //! fuse                                                             kernels, whatever the target
 //! precision column_sums collapse preamble split_k
 //! fused_sums prepack alternate vectorise                           for a CPU only
+//! round_weights                                                    for a GPU, where weights are rounded
 //! plan                                                             then a back end, which the caller chooses
 //! ```
 //!
@@ -15,7 +16,7 @@
 //! backward graph comes out so too. In debug builds every pass's result is verified, and a broken one names the pass.
 
 use crate::graph::{self, Graph, Purpose};
-use crate::kernel::{self, Format, Module, Numbers, passes};
+use crate::kernel::{self, Format, Module, Numbers, RoundedWeight, passes};
 use crate::model::{Model, Precision};
 use crate::plan::{self, Program};
 use crate::target::{Processor, Target};
@@ -233,4 +234,21 @@ pub fn program_of(model: &Model, purpose: Purpose, target: &Target) -> Program {
 pub fn program_in(model: &Model, purpose: Purpose, weights: Format, target: &Target) -> Program {
     let graph = graph_of(model, purpose, target, &mut |_, _| {});
     plan_of(kernels_of(&graph, numbers_of(model, purpose, weights, target), target, &mut |_, _| {}), target)
+}
+
+/// [`program_in`] for a target whose kernels do not round, and the copies of weights that its host has to make.
+pub fn program_with_rounded(
+    model: &Model,
+    purpose: Purpose,
+    weights: Format,
+    target: &Target,
+) -> (Program, Vec<RoundedWeight>) {
+    let graph = graph_of(model, purpose, target, &mut |_, _| {});
+    let numbers = numbers_of(model, purpose, Format::F32, target);
+    let module = kernels_of(&graph, numbers, target, &mut |_, _| {});
+    let (module, weights) = match weights {
+        Format::F32 => (module, vec![]),
+        _ => passes::round_weights(module, weights),
+    };
+    (plan_of(module, target), weights)
 }

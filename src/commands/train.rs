@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use lstmc_compiler::graph::Purpose;
+use lstmc_compiler::kernel::Format;
 use lstmc_compiler::model::{Length, Model};
 use lstmc_runtime::batches::Batcher;
 use lstmc_runtime::checkpoint::Checkpoint;
@@ -123,8 +124,8 @@ fn build(model: &Model, seed: u64, threads: Threads) -> Result<Built> {
 
 /// The same on a GPU; `memory` is the GPU's.
 fn build_on_gpu(model: &Model, seed: u64, number: usize) -> Result<Built> {
-    let train = compile::on_gpu(model, Purpose::Train, number)?;
-    let evaluate = compile::on_gpu(model, Purpose::Evaluate, number)?;
+    let train = compile::on_gpu(model, Purpose::Train, Format::F32, number)?;
+    let evaluate = compile::on_gpu(model, Purpose::Evaluate, Format::F32, number)?;
     let (memory, time) = (train.memory + evaluate.memory, train.time + evaluate.time);
     let mut programs = cuda::Pair { train: train.session, evaluate: evaluate.session };
     initialise(model, seed, programs.train())?;

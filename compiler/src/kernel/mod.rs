@@ -18,6 +18,7 @@ mod parse;
 pub mod passes;
 mod print;
 mod quoted;
+mod rounded;
 mod verify;
 
 #[cfg(test)]
@@ -27,6 +28,7 @@ pub use format::{Format, Numbers, bf16_bits, bf16_value, int8_bits, int8_scale, 
 pub use interp::{Machine, run};
 pub use lower::lower;
 pub use parse::{ParseError, parse};
+pub use rounded::RoundedWeight;
 pub use verify::verify;
 
 use std::collections::HashSet;

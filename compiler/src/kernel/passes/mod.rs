@@ -2,7 +2,7 @@
 //! pass; `crate::pipeline` holds their order.
 //!
 //! For any target: [`precision`], [`column_sums`], [`collapse`], [`preamble`] and [`split_k`]. A CPU's: [`fused_sums`],
-//! [`prepack`], [`alternate`], [`vectorise`].
+//! [`prepack`], [`alternate`], [`vectorise`]. A GPU's, where weights are rounded: [`round_weights`].
 
 mod alternate;
 mod collapse;
@@ -11,6 +11,7 @@ mod fused_sums;
 mod preamble;
 mod precision;
 mod prepack;
+mod round_weights;
 mod split_k;
 mod vectorise;
 
@@ -21,6 +22,7 @@ pub use fused_sums::fused_sums;
 pub use preamble::preamble;
 pub use precision::precision;
 pub use prepack::prepack;
+pub use round_weights::round_weights;
 pub use split_k::split_k;
 pub use vectorise::vectorise;
 

@@ -25,6 +25,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use lstmc_compiler::backend::ptx::{Control, Ptx};
+use lstmc_compiler::kernel::{BufferId, RoundedWeight};
 use lstmc_compiler::plan::Program;
 
 use super::staging::{Inputs, Outputs, Results};
@@ -43,8 +44,17 @@ pub struct Session {
     arena: u64,
     control: u64,
     control_bytes: usize,
+    rounded: Vec<Rounded>,
     /// Whether the program's prologue, which reads parameters and nothing else, has run on them as they are.
     prepared: bool,
+}
+
+/// A weight, in words of the arena, and where its rounded copy begins.
+#[derive(Debug)]
+struct Rounded {
+    weight: RoundedWeight,
+    from: Range<usize>,
+    to: usize,
 }
 
 impl Session {
@@ -65,10 +75,23 @@ impl Session {
             arena,
             control,
             control_bytes: ptx.control_bytes,
+            rounded: vec![],
             prepared: false,
         };
         session.restart(|kind| matches!(kind, TensorKind::OptimizerState(_) | TensorKind::Carried(_)))?;
         Ok(session)
+    }
+
+    /// Has the program multiply by rounded copies of weights, which it was planned with.
+    pub fn rounding(mut self, program: &Program, weights: Vec<RoundedWeight>) -> Self {
+        let first = |id: BufferId| program.offsets[id.0 as usize] / 4;
+        let located = |weight: RoundedWeight| {
+            let from = weight.from.at.buffer;
+            let words = first(from)..first(from) + program.module.buffer(from).len();
+            Rounded { from: words, to: first(weight.to), weight }
+        };
+        self.rounded = weights.into_iter().map(located).collect();
+        self
     }
 
     /// Sets state to the values that it starts at.
@@ -94,8 +117,19 @@ impl Session {
             let row = &mut buffer[row.start - words.start..row.end - words.start];
             row.iter_mut().zip(&mut *values).for_each(|(to, from)| *to = from);
         }
-        let bytes: Vec<u8> = buffer.iter().flat_map(|value| value.to_le_bytes()).collect();
-        Ok(self.device.upload(address(self.arena, words.start), &bytes)?)
+        Ok(self.device.upload(address(self.arena, words.start), &bytes(&buffer))?)
+    }
+
+    /// Starts what depends on parameters only, if they are others than at the last step.
+    fn prepare(&mut self) -> Result<()> {
+        if std::mem::replace(&mut self.prepared, true) {
+            return Ok(());
+        }
+        for Rounded { weight, from, to } in &self.rounded {
+            let values = weight.rounded(&read(&*self.device, self.arena, from)?);
+            self.device.upload(address(self.arena, *to), &bytes(&values))?;
+        }
+        Ok(self.device.prologue()?)
     }
 
     /// Starts a step with the inputs that are staged, and the copy of its results.
@@ -110,9 +144,7 @@ impl Session {
         for (word, bytes) in self.inputs.staged() {
             self.device.upload(address(self.arena, word), &bytes)?;
         }
-        if !std::mem::replace(&mut self.prepared, true) {
-            self.device.prologue()?;
-        }
+        self.prepare()?;
         self.device.step()?;
         let place = |words: Range<usize>| (address(self.arena, words.start), 4 * words.len());
         let outcomes: Vec<(u64, usize)> = self.results.outcomes().map(place).collect();
@@ -131,6 +163,10 @@ impl Session {
 /// Where the host has a step's results.
 fn slot(step: u64) -> usize {
     (step % 2) as usize
+}
+
+fn bytes(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
 }
 
 fn reals(bytes: &[u8]) -> Vec<f32> {
