@@ -5,6 +5,8 @@
 mod device;
 #[path = "gpu/order.rs"]
 mod order;
+#[path = "gpu/shipped.rs"]
+mod shipped_models;
 #[path = "../compiler/tests/support/mod.rs"]
 mod support;
 #[path = "gpu/weights.rs"]

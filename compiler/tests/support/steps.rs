@@ -31,12 +31,17 @@ pub fn left<R: Real>(module: &Module, machine: &Machine<R>) -> Left {
 
 /// The first tensor that is further from the expected one than `tolerance` times its norm.
 pub fn apart(expected: &Left, found: &Left, tolerance: f64) -> Option<String> {
+    // Loss and hits of a step are single numbers, which may be 0.
+    apart_from(expected, found, tolerance, 1e-3)
+}
+
+/// [`apart`], with norms below `least` taken as that.
+pub fn apart_from(expected: &Left, found: &Left, tolerance: f64, least: f64) -> Option<String> {
     let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
     expected.iter().zip(found).find_map(|((name, expected), (_, found))| {
         let size = norm(&mut expected.iter().copied());
         let error = norm(&mut expected.iter().zip(found).map(|(a, b)| a - b));
-        // Loss and hits of a step are single numbers, which may be 0.
-        let far = error.is_nan() || error > tolerance * size.max(1e-3);
+        let far = error.is_nan() || error > tolerance * size.max(least);
         far.then(|| format!("{name:?} differs by {error:e} of {size:e}"))
     })
 }
