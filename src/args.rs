@@ -1,13 +1,18 @@
 //! The command line.
 
+mod device;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::error::ErrorKind;
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use lstmc_compiler::kernel::Format;
 use lstmc_compiler::target::Nvidia;
 
 use crate::profile::Order;
+
+pub use device::Device;
 
 /// A compiler for recurrent language models: from a .lstm file to a native training loop.
 #[derive(Debug, Parser)]
@@ -31,8 +36,16 @@ where
     I: IntoIterator<Item: Into<OsString> + Clone>,
 {
     let mut command = command();
-    let matches = command.try_get_matches_from_mut(line)?;
-    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    let matches = command.try_get_matches_from_mut(line).map_err(device::explained)?;
+    let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+    match cli.command.device_and_threads() {
+        (device, Some(_)) if device != Device::Cpu => {
+            let message =
+                format!("--threads is for --device cpu: on --device {device} there are no worker threads");
+            Err(clap::Error::raw(ErrorKind::ArgumentConflict, message).format(&mut command))
+        }
+        _ => Ok(cli),
+    }
 }
 
 /// A number below zero is a wrong value, and not an unknown option.
@@ -81,6 +94,21 @@ pub enum Command {
     /// Compare every parameter's gradient with central differences in f64.
     #[command(after_help = "Example:\n  lstmc gradcheck models/first-lstm.lstm")]
     Gradcheck(Gradcheck),
+}
+
+impl Command {
+    /// What a program is to run on, and on how many threads if that was said.
+    fn device_and_threads(&self) -> (Device, Option<u16>) {
+        match self {
+            Command::Train(args) => (args.device, args.threads),
+            Command::Eval(Eval { trained, .. }) | Command::Predict(Predict { trained, .. }) => {
+                (trained.device, trained.threads)
+            }
+            Command::Generate(args) => (args.device, args.threads),
+            Command::Check(args) => (args.device, args.threads),
+            Command::Emit(_) | Command::Profile(_) | Command::Gradcheck(_) => (Device::Cpu, None),
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -136,36 +164,6 @@ pub struct Trained {
     /// Worker threads [default: as many as the processor has cores].
     #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<u16>,
-}
-
-/// What a program runs on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Device {
-    Cpu,
-    /// The NVIDIA GPU of this number.
-    Cuda(usize),
-}
-
-impl Device {
-    fn parse(text: &str) -> Result<Self, String> {
-        let number = |text: &str| text.parse().ok().map(Device::Cuda);
-        let found = match text {
-            "cpu" => Some(Device::Cpu),
-            "cuda" => Some(Device::Cuda(0)),
-            _ => text.strip_prefix("cuda:").and_then(number),
-        };
-        found.ok_or_else(|| "a device is cpu, cuda, or cuda:N with the number of a GPU".into())
-    }
-}
-
-impl std::fmt::Display for Device {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Device::Cpu => write!(f, "cpu"),
-            Device::Cuda(0) => write!(f, "cuda"),
-            Device::Cuda(number) => write!(f, "cuda:{number}"),
-        }
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -297,7 +295,7 @@ pub struct Check {
     #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = Device::parse)]
     pub device: Device,
     /// A kind of GPU, which need not be here, in place of --device.
-    #[arg(long, value_enum, conflicts_with = "device")]
+    #[arg(long, value_enum, conflicts_with_all = ["device", "threads"])]
     pub target: Option<Architecture>,
     /// Worker threads [default: as many as the processor has cores].
     #[arg(long, value_name = "N", value_parser = threads)]
@@ -369,7 +367,7 @@ pub struct Emit {
     #[arg(long, value_name = "N", default_value_t = LENGTH, value_parser = whole::<usize, 0>)]
     pub length: usize,
     /// The GPU that --stage ptx is for [default: sm_90]; with it the other stages show what is made for that GPU.
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, conflicts_with = "threads")]
     pub target: Option<Architecture>,
     /// Worker threads that the plan is for.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = threads)]

@@ -5,6 +5,8 @@
 mod device;
 #[path = "gpu/order.rs"]
 mod order;
+#[path = "gpu/refusals.rs"]
+mod refusals;
 #[path = "gpu/shipped.rs"]
 mod shipped_models;
 #[path = "../compiler/tests/support/mod.rs"]

@@ -27,6 +27,10 @@ pub type Calls = Arc<Mutex<Vec<Call>>>;
 pub struct Simulated {
     stream: RefCell<Stream>,
     pub calls: Calls,
+    /// Bytes that can be allocated, if there is an end.
+    memory: Option<usize>,
+    /// After how many steps the driver reports an error.
+    breaks_after: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -51,6 +55,7 @@ enum Work {
     Write(u64, Vec<u8>),
     Prologue,
     Step,
+    Broken,
     Send(usize, Vec<(u64, usize)>),
 }
 
@@ -68,6 +73,10 @@ impl Stream {
                 Work::Write(to, bytes) => self.machine.write(to, &bytes),
                 Work::Prologue => self.launch(true)?,
                 Work::Step => self.launch(false)?,
+                Work::Broken => {
+                    let reason = "an illegal memory access".into();
+                    return Err(DeviceError::Driver { what: "running a step on the GPU", reason });
+                }
                 Work::Send(to, parts) => {
                     let read = |&(from, bytes): &(u64, usize)| self.machine.read(from, bytes).to_vec();
                     self.slots[to] = parts.iter().flat_map(read).collect();
@@ -89,6 +98,14 @@ impl Stream {
 }
 
 impl Simulated {
+    pub fn with_memory(bytes: usize) -> Self {
+        Self { memory: Some(bytes), ..Self::default() }
+    }
+
+    pub fn breaking_after(steps: u64) -> Self {
+        Self { breaks_after: Some(steps), ..Self::default() }
+    }
+
     fn note(&self, call: Call) {
         self.calls.lock().unwrap().push(call);
     }
@@ -101,6 +118,10 @@ impl Simulated {
 
 impl Device for Simulated {
     fn allocate(&mut self, bytes: usize) -> Result<u64, DeviceError> {
+        if let Some(free) = &mut self.memory {
+            let left = free.checked_sub(bytes);
+            *free = left.ok_or(DeviceError::Memory { needed: bytes as u64, free: *free as u64 })?;
+        }
         let machine = &mut self.stream.get_mut().machine;
         let at = machine.alloc(bytes);
         machine.write(at, &vec![0; bytes]);
@@ -148,6 +169,8 @@ impl Device for Simulated {
 
     fn step(&mut self) -> Result<(), DeviceError> {
         self.note(Call::Step);
-        self.start(Work::Step)
+        let steps = self.calls.lock().unwrap().iter().filter(|call| **call == Call::Step).count() as u64;
+        let work = if self.breaks_after.is_some_and(|most| steps > most) { Work::Broken } else { Work::Step };
+        self.start(work)
     }
 }

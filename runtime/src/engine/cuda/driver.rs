@@ -14,6 +14,9 @@ use super::{Device, DeviceError};
 /// The oldest driver whose functions are all there: CUDA 11.4.
 const OLDEST_DRIVER: i32 = 11040;
 
+/// The oldest driver that takes PTX 8.0, in which code for compute capability 9.0 is written: CUDA 12.0.
+const OLDEST_DRIVER_FOR_90: i32 = 12000;
+
 /// The lowest compute capability that the code is for.
 const LOWEST_CAPABILITY: u32 = 80;
 
@@ -99,11 +102,8 @@ fn failed(what: &'static str) -> impl Fn(DriverError) -> DeviceError {
     move |error| DeviceError::Driver { what, reason: reason(error) }
 }
 
-/// How many GPUs the driver finds.
-///
-/// # Errors
-/// There is no driver, it is too old, or it finds none.
-fn gpus() -> Result<usize, DeviceError> {
+/// The driver's version: `12040` for CUDA 12.4.
+fn driver_version() -> Result<i32, DeviceError> {
     // SAFETY: it opens and closes a library.
     if !unsafe { sys::is_culib_present() } {
         return Err(DeviceError::NoDriver);
@@ -113,9 +113,16 @@ fn gpus() -> Result<usize, DeviceError> {
     unsafe { sys::cuDriverGetVersion(&raw mut version) }
         .result()
         .map_err(failed("asking for the driver's version"))?;
-    if version < OLDEST_DRIVER {
-        return Err(DeviceError::OldDriver { found: version, needed: OLDEST_DRIVER });
-    }
+    Ok(version)
+}
+
+/// Says whether a driver is new enough.
+fn at_least(needed: i32, found: i32) -> Result<(), DeviceError> {
+    if found < needed { Err(DeviceError::OldDriver { found, needed }) } else { Ok(()) }
+}
+
+/// How many GPUs the driver finds.
+fn gpus() -> Result<usize, DeviceError> {
     let none = |error| DeviceError::NoGpu { reason: reason(error) };
     result::init().map_err(none)?;
     match result::device::get_count().map_err(none)? {
@@ -128,8 +135,10 @@ impl Gpu {
     /// GPU number `index` of this machine.
     ///
     /// # Errors
-    /// There is none, it is too old, or the driver refuses it.
+    /// There is none, it or the driver is too old, or the driver refuses it.
     pub fn open(index: usize) -> Result<Self, DeviceError> {
+        let version = driver_version()?;
+        at_least(OLDEST_DRIVER, version)?;
         let count = gpus()?;
         if index >= count {
             return Err(DeviceError::NoSuchGpu { wanted: index, count });
@@ -149,6 +158,7 @@ impl Gpu {
         if capability < LOWEST_CAPABILITY {
             return Err(DeviceError::OldGpu { name, capability });
         }
+        at_least(if capability >= 90 { OLDEST_DRIVER_FOR_90 } else { OLDEST_DRIVER }, version)?;
         // SAFETY: `device` is one that the driver has given; the context is released when this value is dropped.
         let context = unsafe { result::primary_ctx::retain(device) }.map_err(failed("opening the GPU"))?;
         let mut gpu = Self {

@@ -31,3 +31,37 @@ pub enum DeviceError {
     #[error("{what}: {reason}")]
     Driver { what: &'static str, reason: String },
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_say_what_there_is_and_what_is_needed() {
+        let said = [
+            (DeviceError::NoDriver, "no CUDA driver on this machine (libcuda.so.1 was not found)"),
+            (
+                DeviceError::OldDriver { found: 11080, needed: 12000 },
+                "is for CUDA 11.8, and 12.0 is the oldest",
+            ),
+            (
+                DeviceError::NoSuchGpu { wanted: 7, count: 1 },
+                "there is no GPU 7: this machine has one, cuda:0",
+            ),
+            (DeviceError::NoSuchGpu { wanted: 7, count: 4 }, "this machine has cuda:0 to cuda:3"),
+            (
+                DeviceError::OldGpu { name: "T4".into(), capability: 75 },
+                "T4 has compute capability 7.5, and 8.0",
+            ),
+            (
+                DeviceError::Memory { needed: 3 << 30, free: 1 << 29 },
+                "needs 3.0 GiB of memory on the GPU, and 512.0 MiB",
+            ),
+            (DeviceError::Refused { log: "line 3; fatal".into() }, "The driver says:\nline 3; fatal"),
+        ];
+        for (error, part) in said {
+            let text = error.to_string();
+            assert!(text.contains(part), "no {part:?} in: {text}");
+        }
+    }
+}
