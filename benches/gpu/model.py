@@ -43,8 +43,8 @@ TILES = [(128, 128), (128, 64), (64, 64), (32, 32)]
 ENOUGH_TILES = 96
 
 GEMM = re.compile(r"gemm \w\w (\d+)x(\d+)x(\d+)(?: parts (\d+))?:")
-LOOP = re.compile(r"k\d+_time_loop: (\d+) rounds?, (\d+) CTAs? of \d+ threads, (\d+) barriers?")
-TASK = re.compile(r"product_(\w\w)_(\d+)x(\d+)x(\d+) +(\d+) of ([\d,]+) units?")
+LOOP = re.compile(r"(k\d+_time_loop): (\d+) rounds?, (\d+) CTAs? of \d+ threads, (\d+) barriers?")
+TASK = re.compile(r"product_\w\w_(\d+)x(\d+)x(\d+) ")
 
 
 @dataclass
@@ -55,16 +55,12 @@ class Step:
     memory: float = 0
     products: float = 0
     others: float = 0
-    # Of the loops over time: barriers and waiting for reads, what travels between CTAs, weights from the cache, products.
-    waiting: float = 0
-    exchange: float = 0
-    weights: float = 0
-    multiplying: float = 0
+    loops: "list[Loop]" = field(default_factory=list)
     buffers: dict[str, int] = field(default_factory=dict)
 
-    def seconds(self) -> float:
-        loops = self.waiting + self.exchange + self.weights + self.multiplying
-        return self.launches * LAUNCH + self.products + self.others + loops
+    def parts(self) -> list[float]:
+        in_loops = sum(loop.rounds * loop.seconds() for loop in self.loops)
+        return [self.launches * LAUNCH, self.products, self.others, in_loops]
 
     def rate(self) -> float:
         return REACHED * PEAK[self.precision]
@@ -89,23 +85,41 @@ def product(step: Step, m: int, n: int, k: int, parts: int) -> float:
     return max(multiplying, reading, waiting, size / HBM, LEAST)
 
 
-def loops(step: Step, checked: str) -> None:
-    """Adds the loops over time, as `check` describes them."""
-    rounds = ctas = 0
+@dataclass
+class Loop:
+    """A loop over time. All but the first four are of one round: bytes, and seconds."""
+
+    name: str
+    rounds: int
+    ctas: int
+    barriers: int
+    exchange: float = 0
+    weights: float = 0
+    multiplying: float = 0
+
+    def waiting(self) -> float:
+        return self.barriers * BARRIER + READS_OF_A_ROUND * L2_LATENCY
+
+    def seconds(self) -> float:
+        return self.waiting() + (self.exchange + self.weights) / L2 + self.multiplying
+
+
+def loops(checked: str, rate: float) -> list[Loop]:
+    """The loops over time, as `check` describes them; tensor cores do so many operations a second."""
+    all_of_them: list[Loop] = []
     for line in checked.splitlines():
         if found := LOOP.match(line):
-            rounds, ctas, barriers = map(int, found.groups())
-            step.waiting += rounds * (barriers * BARRIER + READS_OF_A_ROUND * L2_LATENCY)
+            all_of_them.append(Loop(found[1], *(int(number) for number in found.groups()[1:])))
         if found := TASK.match(line):
-            m, n, k = (int(found[number]) for number in (2, 3, 4))
-            # Each CTA reads all of A, or writes partial sums of all of C, which are then read.
+            loop, (m, n, k) = all_of_them[-1], (int(number) for number in found.groups())
             rows = 8 * math.ceil(m / 8)
+            # Each CTA reads all of A, or writes partial sums of all of C, which are then read.
             words = 2 * n * rows if "partial sums" in line else m * k
-            step.exchange += rounds * ctas * 4 * words / L2
-            step.multiplying += rounds * 2 * rows * n * k / (step.rate() * ctas / MULTIPROCESSORS)
+            loop.exchange += 4 * words * loop.ctas
+            loop.multiplying += 2 * rows * n * k / (rate * loop.ctas / MULTIPROCESSORS)
             if kept := re.search(r"([\d.]+) (KiB|MiB) read from the L2", line):
-                size = float(kept[1]) * (1 << 10 if kept[2] == "KiB" else 1 << 20)
-                step.weights += rounds * ctas * size / L2
+                loop.weights += loop.ctas * float(kept[1]) * (1 << 10 if kept[2] == "KiB" else 1 << 20)
+    return all_of_them
 
 
 def nest(step: Step, lines: list[str]) -> float:
@@ -155,7 +169,7 @@ def predict(lstmc: Path, model: Path) -> Step:
     step.words = int(rows[1]) * int(rows[2])
     step.launches = int(re.search(r"^a step +(\d+) launch", checked, re.M)[1])
     step.memory = float(re.search(r"^memory +([\d.]+) MiB", checked, re.M)[1]) * (1 << 20)
-    loops(step, checked)
+    step.loops = loops(checked, step.rate())
     outside(step, kernels)
     return step
 
@@ -166,15 +180,19 @@ def main() -> None:
     arguments.add_argument("models", nargs="*", type=Path, metavar="MODEL.lstm")
     given = arguments.parse_args()
     models = given.models or [ROOT / "models" / f"{name}.lstm" for name in PTB]
-    heads = ["ms a step", "launches", "products", "other kernels"]
-    heads += ["loops: waiting", "exchange", "weights", "tensor cores", "in all"]
-    print(f"| {' | '.join(heads)} |\n{'|---' * len(heads)}|")
-    for model in models:
-        step = predict(given.lstmc, model)
-        parts = [step.launches * LAUNCH, step.products, step.others]
-        parts += [step.waiting, step.exchange, step.weights, step.multiplying, step.seconds()]
-        cells = " | ".join(f"{1e3 * part:.2f}" for part in parts)
-        print(f"| {model.stem}, {step.precision}, {step.launches} launches | {cells} |")
+    steps = {model.stem: predict(given.lstmc, model) for model in models}
+    print("| ms a step | launches | between them | products | other kernels | loops over time | in all | words/s |")
+    print("|---|---|---|---|---|---|---|---|")
+    for name, step in steps.items():
+        cells = " | ".join(f"{1e3 * part:.2f}" for part in [*step.parts(), sum(step.parts())])
+        print(f"| {name}, {step.precision} | {step.launches} | {cells} | {step.words / sum(step.parts()):,.0f} |")
+    print("\n| us a round | rounds | CTAs | MB that travel | MB of weights | waiting | tensor cores | in all |")
+    print("|---|---|---|---|---|---|---|---|")
+    for name, step in steps.items():
+        for loop in step.loops:
+            cells = f"{1e-6 * loop.exchange:.1f} | {1e-6 * loop.weights:.1f} | {1e6 * loop.waiting():.1f}"
+            cells += f" | {1e6 * loop.multiplying:.1f} | {1e6 * loop.seconds():.1f}"
+            print(f"| {name}, {loop.name} | {loop.rounds} | {loop.ctas} | {cells} |")
 
 
 if __name__ == "__main__":
