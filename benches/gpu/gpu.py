@@ -95,7 +95,7 @@ class Bench:
         command, ids, vocab = self.prepare(model, own)
         peer = [sys.executable, str(cases.HERE / "peer_cuda.py"), model, str(ids), str(vocab)]
         commands = {"lstmc": command, "eager": [*peer, "eager", theirs], "graph": [*peer, "graph", theirs]}
-        with running(commands, dict(os.environ)) as contestants:
+        with running(commands, {**os.environ, "RUST_BACKTRACE": "0"}) as contestants:
             ready = [each for each in contestants if not refused(each)]
             found = measure(ready, self.rounds, self.seconds, FIRST_STEPS)
         for who, one in found.items():
