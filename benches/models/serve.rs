@@ -1,9 +1,10 @@
-//! A process that answers commands, for `benches/peers` to run in turn with those of other frameworks:
+//! A process that answers commands, for `benches/peers` and `benches/gpu` to run in turn with those of other frameworks:
 //!
 //! ```text
 //! serve ids MODEL.lstm DATA OUT                     writes the training text's ids, u32 in native order
 //! serve train MODEL.lstm DATA THREADS               `run N`: N training steps; `peak`: the machine's; `barrier`: of
 //!                                                   the first two threads
+//! serve train MODEL.lstm DATA cuda                  `run N`: N training steps on a GPU
 //! serve generate MODEL.lstm VOCAB THREADS WEIGHTS   `run N`: N words, each the most likely
 //! serve compile MODEL.lstm VOCAB THREADS            `run N`: N times from source text to the step's machine code
 //! ```
@@ -42,6 +43,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
             std::fs::write(out, bytes).with_context(|| format!("cannot write {out}"))?;
             say(&json!({ "vocabulary": model.vocab }))
         }
+        ("train", [data, "cuda"]) => training_on_gpu(&text, Path::new(data)),
         ("train", [data, threads]) => training(&text, Path::new(data), threads.parse()?),
         ("generate", [vocabulary, threads, weights]) => {
             let format: Option<Format> = weights.parse().ok();
@@ -68,15 +70,26 @@ fn training(text: &str, data: &Path, threads: u32) -> Result<()> {
     let flop = training.flop(&pipeline::program_of(&model, Purpose::Train, &Target::cpu(1)));
     answer(&json!({ "flop": flop }), |command, number| {
         Ok(match command {
-            "run" => {
-                let seconds = training.run(number)? * number as f64;
-                json!({ "seconds": seconds, "loss": training.take_loss() / number as f64 })
-            }
+            "run" => steps(&mut training, number)?,
             "peak" => json!({ "flops": machine::peak(threads, MACHINE_ROUNDS) }),
             "barrier" => json!({ "seconds": machine::barrier(threads.min(2), MACHINE_ROUNDS) }),
             _ => bail!("training cannot {command}"),
         })
     })
+}
+
+fn training_on_gpu(text: &str, data: &Path) -> Result<()> {
+    let (model, ids) = corpus(text, data)?;
+    let mut training = Training::on_gpu(&model, ids)?;
+    answer(&json!({}), |command, number| match command {
+        "run" => steps(&mut training, number),
+        _ => bail!("training on a GPU cannot {command}"),
+    })
+}
+
+fn steps(training: &mut Training, count: u64) -> Result<Value> {
+    let seconds = training.run(count)? * count as f64;
+    Ok(json!({ "seconds": seconds, "loss": training.take_loss() / count as f64 }))
 }
 
 fn generation(text: &str, vocabulary: usize, threads: u32, format: Format) -> Result<()> {

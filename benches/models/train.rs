@@ -3,15 +3,16 @@
 use std::time::Instant;
 
 use anyhow::Result;
+use lstmc_compiler::backend::ptx;
 use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::kernel::Format;
 use lstmc_compiler::model::Model;
 use lstmc_compiler::pipeline;
 use lstmc_compiler::plan::Program;
-use lstmc_compiler::target::Target;
+use lstmc_compiler::target::{Nvidia, Target};
 use lstmc_runtime::engine::Engine;
-use lstmc_runtime::engine::cpu::Session;
 use lstmc_runtime::engine::cpu::machine::{self, Reading};
+use lstmc_runtime::engine::cuda::{self, Gpu};
 use lstmc_runtime::feed::{Feed, random_ids};
 use lstmc_runtime::train::initialise;
 
@@ -156,22 +157,39 @@ pub struct Training {
     threads: u32,
     /// Steps of a round.
     pub steps: u64,
-    session: Session,
+    engine: Box<dyn Engine>,
     feed: Feed,
 }
 
 impl Training {
     /// On a text of these ids, from the model's own start.
     pub fn new(model: &Model, threads: u32, ids: Vec<u32>) -> Result<Self> {
-        let mut session = compile::session(model, Purpose::Train, Format::F32, threads)?;
-        initialise(model, SEED, &mut session)?;
-        Ok(Self { threads, steps: 1, session, feed: Feed::new(model, ids, SEED)? })
+        let session = compile::session(model, Purpose::Train, Format::F32, threads)?;
+        Self::started(Box::new(session), model, threads, ids)
+    }
+
+    /// As [`Training::new`], on the first GPU that the driver shows.
+    pub fn on_gpu(model: &Model, ids: Vec<u32>) -> Result<Self> {
+        let gpu = Gpu::open(0)?;
+        let nvidia = Nvidia { sm: gpu.capability, multiprocessors: gpu.multiprocessors };
+        let program = pipeline::program_of(model, Purpose::Train, &Target::nvidia(nvidia));
+        let session = cuda::Session::new(Box::new(gpu), &program, &ptx::compile(&program))?;
+        Self::started(Box::new(session), model, 1, ids)
+    }
+
+    fn started(mut engine: Box<dyn Engine>, model: &Model, threads: u32, ids: Vec<u32>) -> Result<Self> {
+        initialise(model, SEED, &mut *engine)?;
+        Self::of(engine, model, threads, ids)
+    }
+
+    fn of(engine: Box<dyn Engine>, model: &Model, threads: u32, ids: Vec<u32>) -> Result<Self> {
+        Ok(Self { threads, steps: 1, engine, feed: Feed::new(model, ids, SEED)? })
     }
 
     fn with_parameters_of(first: &Self, model: &Model, threads: u32, ids: Vec<u32>) -> Result<Self> {
         let mut session = compile::session(model, Purpose::Train, Format::F32, threads)?;
-        session.copy_params_from(&first.session)?;
-        Ok(Self { threads, steps: 1, session, feed: Feed::new(model, ids, SEED)? })
+        session.copy_params_from(&*first.engine)?;
+        Self::of(Box::new(session), model, threads, ids)
     }
 
     /// The sum of the steps' mean losses since it was last asked for.
@@ -192,7 +210,7 @@ impl Training {
     /// Seconds per step of `steps` steps.
     pub fn run(&mut self, steps: u64) -> Result<f64> {
         let started = Instant::now();
-        self.session.run(steps, SEED, &mut self.feed)?;
+        self.engine.run(steps, SEED, &mut self.feed)?;
         Ok(started.elapsed().as_secs_f64() / steps as f64)
     }
 

@@ -133,7 +133,7 @@ pub(super) fn can_have_terms(gemm: &Gemm, units: usize) -> bool {
 pub fn reason_in_loop(task: Task<'_>) -> &'static str {
     match task {
         Task::Kernel(_, Split::Axis(_)) => "a CTA keeps its units through the loop",
-        Task::Gemm(_, Split::Units(_)) => "a CTA keeps its units' columns of the weight",
+        Task::Gemm(_, Split::Units(_)) => "a CTA computes its units' columns, by its part of the weight",
         Task::Gemm(_, Split::Terms(_)) => {
             "a CTA multiplies what it has itself computed, and partial sums travel: the left side is long"
         }

@@ -23,8 +23,10 @@ use super::tile::{
 use super::weight::{Room, Weight};
 use crate::kernel::{Form, Gemm, Matrix, Rounds};
 
-/// Sums of a thread at a time, 4 for each tile; beside them it has operands and a part of the weight in registers.
+/// Sums of a thread at a time, 4 for each tile; beside them it has operands and a part of the weight in registers. Multiply-adds
+/// have more operands in registers than tensor cores.
 const SUMS: usize = 64;
+const SUMS_AS_THEY_ARE: usize = 32;
 
 /// Registers of a thread for elements of A that are on their way.
 const ON_THEIR_WAY: usize = 48;
@@ -233,7 +235,8 @@ impl<'p, 'g> Pass<'p, 'g> {
     fn new(product: &'p ColumnProduct<'g>, first: usize, columns: usize) -> Self {
         let of_rows = |rows: usize| Self { product, first, columns, rows };
         let needed = product.gemm.m.div_ceil(TILE[1]).max(1);
-        let fits = |rows: &usize| 4 * columns * rows <= SUMS && of_rows(*rows).scratch() <= SCRATCH;
+        let most = if product.math == Math::F32 { SUMS_AS_THEY_ARE } else { SUMS };
+        let fits = |rows: &usize| 4 * columns * rows <= most && of_rows(*rows).scratch() <= SCRATCH;
         of_rows((1..=needed).rev().find(fits).unwrap_or(1))
     }
 

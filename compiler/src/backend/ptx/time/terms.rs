@@ -21,7 +21,8 @@ use super::super::scope::{Scope, THREADS};
 use super::super::text::{Label, Operand, Pred, Reg, Wide, Writer, list};
 use super::super::units::Units;
 use super::tile::{
-    BLOCK, Four, Lane, TILE, WARPS, address, left_operand, multiply, multiply_as_it_is, right_operand,
+    BLOCK, Four, Lane, TILE, WARPS, address, left_operand, multiply, multiply_as_it_is, operand_registers,
+    right_operand,
 };
 use super::weight::{Room, Weight};
 use crate::kernel::{Form, Gemm, Rounds};
@@ -68,7 +69,9 @@ impl<'g> TermProduct<'g> {
         let tiles = gemm.n.div_ceil(TILE[0]).div_ceil(WARPS);
         let lane = Lane::new(scope);
         let mut new = Self { gemm, math, units, blocks, tiles, weight: Weight::new(math), lane, exchange };
-        room.moves(4 * blocks * new.rows_at_once() + 4 * new.rows_at_once());
+        // Elements of A and sums, and the operands of a tile that are not in registers.
+        let of_rows = 4 * new.rows_at_once() * (blocks + 1);
+        room.moves(of_rows + blocks * operand_registers(math).unwrap_or(0));
         if !changes && math != Math::F32 {
             new.keep(scope, room);
         }
