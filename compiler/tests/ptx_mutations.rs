@@ -11,7 +11,7 @@ use lstmc_compiler::kernel::{self, Machine};
 use lstmc_compiler::model::Model;
 use lstmc_compiler::pipeline;
 use lstmc_compiler::plan::Program;
-use lstmc_compiler::target::{SplitK, Target};
+use lstmc_compiler::target::{Grid, Partition, SplitK, Target};
 use ptx_vm::{Lint, lint};
 use support::executors::SEED;
 use support::gpu;
@@ -47,9 +47,10 @@ struct Case {
 impl Case {
     fn of(precision: &str, tolerance: f64) -> Self {
         let model = model(precision);
-        // As products of real sizes are cut.
+        // As products of real sizes are cut, in time loops too.
+        let partition = Partition::Grid(Grid { partial_sums: 0 });
         let split_k = Some(SplitK::FewTiles { largest: 32, smallest: 32, enough: 2, min_part: 150, most: 2 });
-        let target = Target { split_k, ..Target::nvidia(GPU) };
+        let target = Target { split_k, partition, ..Target::nvidia(GPU) };
         let graph = pipeline::graph_of(&model, Purpose::Train, &target, &mut |_, _| {});
         let program = pipeline::program_of(&model, Purpose::Train, &target);
         assert!(program.module.to_string().contains(" parts 2: "), "{}", program.module);
@@ -282,7 +283,73 @@ const MUTATIONS: &[Mutation] = &[
             e.replace(&a, "+A]").replace(&b, &a).replace("+A]", &b)
         })
     }),
+    ("units that two CTAs have", "tf32", |t| {
+        in_entry(t, "time_loop", |e| {
+            // Each has 12.
+            let at = e.find("mul.lo.u32 %r4, %r0, 12;").unwrap();
+            format!("{}mul.lo.u32 %r4, %r0, 11;{}", &e[..at], &e[at + "mul.lo.u32 %r4, %r0, 12;".len()..])
+        })
+    }),
+    ("sums of warps that are added before all are there", "tf32", |t| {
+        in_entry(t, "time_loop", |e| {
+            let stored = e.rfind("st.shared.v2.b32").unwrap();
+            let sync = stored + e[stored..].find("bar.sync 0;").unwrap();
+            format!("{}{}", &e[..sync], &e[sync + "bar.sync 0;".len()..])
+        })
+    }),
+    ("a warp's sums left out", "tf32", |t| {
+        in_entry(t, "time_loop", |e| {
+            let (first, _) = e.match_indices("ld.shared.b32").nth(1).unwrap();
+            let plus = first + e[first..].find('+').unwrap();
+            let end = plus + e[plus..].find(']').unwrap();
+            format!("{}+0{}", &e[..plus], &e[end..])
+        })
+    }),
+    ("a weight that is kept in the wrong order", "tf32", |t| {
+        in_entry(t, "time_loop", |e| {
+            let (at, _) = e.match_indices("mma.sync").next().unwrap();
+            let end = at + e[at..].find('\n').unwrap();
+            let (other, _) = e.match_indices("mma.sync").nth(1).unwrap();
+            let other_end = other + e[other..].find('\n').unwrap();
+            let left =
+                |line: &str| -> String { line.split('{').nth(2).unwrap().split('}').next().unwrap().into() };
+            let (a, b) = (left(&e[at..end]), left(&e[other..other_end]));
+            format!("{}{}{}", &e[..at], e[at..end].replacen(&a, &b, 1), &e[end..])
+        })
+    }),
+    ("partial sums without a second half", "tf32", |t| {
+        in_last_loop(t, |e| {
+            lines(e, "and.b32", |l| l.strip_suffix(", 1;").map_or(l.into(), |l| format!("{l}, 0;")))
+        })
+    }),
+    ("partial sums that are added before all are there", "tf32", |t| {
+        in_last_loop(t, |e| {
+            let poll = e.find("ld.acquire").unwrap();
+            let test = poll + e[poll..].find("setp.ge.u32").unwrap();
+            let comma = test + e[test..].find(';').unwrap();
+            let start = e[..comma].rfind(", ").unwrap();
+            format!("{}, 0{}", &e[..start], &e[comma..])
+        })
+    }),
+    ("a CTA's partial sums left out", "tf32", |t| {
+        in_last_loop(t, |e| {
+            let acquired = e.find("ld.acquire").unwrap();
+            let add = acquired + e[acquired..].find("add.rn.f32").unwrap();
+            let end = add + e[add..].find(';').unwrap();
+            format!("{}{}", &e[..add], &e[end + 1..])
+        })
+    }),
 ];
+
+/// The text of the last time loop, whose partial sums travel, changed.
+fn in_last_loop(text: &str, change: impl Fn(&str) -> String) -> String {
+    let entries = text.match_indices(".visible .entry ").map(|(at, _)| at);
+    let start =
+        entries.filter(|&at| text[at..].lines().next().is_some_and(|line| line.contains("time_loop"))).last();
+    let start = start.expect("a time loop");
+    assert!(text[start..].contains("st.global.v2"), "partial sums travel");
+    format!("{}{}", &text[..start], in_entry(&text[start..], "time_loop", change))
+}
 
 #[test]
 fn every_mutation_is_caught() {

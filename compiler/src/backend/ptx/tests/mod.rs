@@ -46,6 +46,7 @@ const WAYS: &[&dyn Executor] = &[
     &Gpu { multiprocessors: 3, schedule: 2, partial_sums: true },
     &Gpu { multiprocessors: 4, schedule: 3, partial_sums: false },
     &Gpu { multiprocessors: 5, schedule: 4, partial_sums: true },
+    &Gpu { multiprocessors: 9, schedule: 5, partial_sums: true },
 ];
 
 suite::tests!(WAYS);

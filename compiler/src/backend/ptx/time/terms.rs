@@ -449,11 +449,13 @@ impl<'g> TermProduct<'g> {
             }
         };
         let whole = ctas / AT_ONCE * AT_ONCE;
-        scope.each(0, whole as u32, AT_ONCE as u32, |scope, first| {
-            let at = scope.w.wide();
-            scope.w.line(format_args!("mad.wide.u32 {at}, {first}, {of_cta}, {place}"));
-            add(&mut scope.w, at, AT_ONCE);
-        });
+        if whole > 0 {
+            scope.each(0, whole as u32, AT_ONCE as u32, |scope, first| {
+                let at = scope.w.wide();
+                scope.w.line(format_args!("mad.wide.u32 {at}, {first}, {of_cta}, {place}"));
+                add(&mut scope.w, at, AT_ONCE);
+            });
+        }
         let at = scope.w.wide();
         scope.w.line(format_args!("add.s64 {at}, {place}, {}", whole * of_cta));
         add(&mut scope.w, at, ctas - whole);
