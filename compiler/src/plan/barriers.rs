@@ -10,7 +10,7 @@ use super::partition;
 use super::pending::{Pending, Touch};
 use super::{Scheduled, Split, units, worker_range};
 use crate::kernel::access::{Access, COLUMNS, DEPTH, PARTS, ROWS, UNITS};
-use crate::kernel::{Axis, BufferId, Item, Module, TimeLoop};
+use crate::kernel::{Axis, Item, Module, TimeLoop};
 use crate::target::{Partition, Target};
 
 /// The schedule of these items, the prologue's or a step's: each with its cut, and the barriers.
@@ -61,8 +61,11 @@ impl Scheduler<'_> {
         match &self.target.partition {
             Partition::Ranges(ranges) => of_items(&|item| partition::of(item, self.target, ranges, true)),
             Partition::Grid(grid) => {
-                let by_units =
-                    |count| of_items(&|item| units::split(item, count, &|a, b| self.overlap(a, b)));
+                let by_units = |count| {
+                    of_items(&|item| {
+                        units::split(item, count, &|a, b| units::overlap(self.module, self.offsets, a, b))
+                    })
+                };
                 let barriers = |splits: &[Option<Split>]| {
                     let body = self.body(Around { inner, splits }, &mut Pending::default());
                     body.iter().filter(|scheduled| waits(scheduled)).count()
@@ -78,16 +81,6 @@ impl Scheduler<'_> {
             Partition::Ranges(ranges) => partition::of(item, self.target, ranges, false),
             Partition::Grid(_) => Split::Any,
         }
-    }
-
-    /// Whether two buffers have bytes in common.
-    fn overlap(&self, a: BufferId, b: BufferId) -> bool {
-        let bytes = |id: BufferId| {
-            let start = self.offsets[id.0 as usize];
-            (start, start + 4 * self.module.buffer(id).len())
-        };
-        let ((a_start, a_end), (b_start, b_end)) = (bytes(a), bytes(b));
-        a_start < b_end && b_start < a_end
     }
 
     /// The body of a loop, which is walked again from what its end leaves.
@@ -157,7 +150,8 @@ impl Scheduler<'_> {
     fn touches_of(&self, inner: &TimeLoop, splits: &[Option<Split>]) -> Vec<Touch> {
         let of_item = |(item, split): (&Item, &Option<Split>)| match (item, split) {
             (Item::Loop(inner), _) => self.touches_of(inner, &self.splits(inner)),
-            (_, split) => self.touches(item, split.unwrap_or(Split::Whole)),
+            (_, Some(split)) => self.touches(item, *split),
+            (_, None) => unreachable!("internal error: an item without a cut"),
         };
         inner.items.iter().zip(splits).flat_map(of_item).collect()
     }

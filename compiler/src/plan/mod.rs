@@ -20,7 +20,7 @@ mod verify;
 
 pub use in_place::may_share;
 pub use schedule::{Leaf, Schedule, Scheduled, Task};
-pub use units::{SharedLoops, reason_in_loop, shared_loops};
+pub use units::{SharedLoops, overlap, reason_in_loop, shared_loops};
 pub use verify::verify;
 
 /// Worker number `index`'s range of an extent that is cut among `count` workers.

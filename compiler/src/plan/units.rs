@@ -11,7 +11,9 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use super::{Split, Task};
-use crate::kernel::{Axis, BufferId, Expr, Form, Gemm, Item, Kernel, Rounds, Stmt, TimeLoop, each_stmt};
+use crate::kernel::{
+    Axis, BufferId, Expr, Form, Gemm, Item, Kernel, Module, Rounds, Stmt, TimeLoop, each_stmt,
+};
 use crate::target::Grid;
 
 /// The parallel loops around all that a kernel does, whose iterations may be done in any order and by any worker.
@@ -50,6 +52,16 @@ pub fn shared_loops<'k>(kernel: &'k Kernel, overlap: &dyn Fn(BufferId, BufferId)
         loops.body = &inner.body;
     }
     loops
+}
+
+/// Whether two buffers have bytes in common, where they lie at these offsets in the arena.
+pub fn overlap(module: &Module, offsets: &[usize], a: BufferId, b: BufferId) -> bool {
+    let bytes = |id: BufferId| {
+        let start = offsets[id.0 as usize];
+        (start, start + 4 * module.buffer(id).len())
+    };
+    let ((a_start, a_end), (b_start, b_end)) = (bytes(a), bytes(b));
+    a_start < b_end && b_start < a_end
 }
 
 /// Of how many units each worker may keep its own: the extents of loops of the kernels, and the widths of products.

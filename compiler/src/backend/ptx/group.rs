@@ -25,11 +25,11 @@ impl Group {
 
     /// The group's number in the grid, and how many there are.
     pub fn of_all(self, scope: &mut Scope) -> (Reg, Reg) {
-        let (cta, ctas, thread) = (scope.cta, scope.ctas, scope.thread);
+        let (cta, ctas) = (scope.cta, scope.ctas);
         match self {
             Group::Thread => scope.thread_of_all(),
             Group::Warp => {
-                let warp = scope.w.op("shr.u32", [thread.into(), WARP.ilog2().into()]);
+                let warp = scope.warp();
                 let warps = (THREADS / WARP) as u32;
                 let own = scope.w.mad(cta, warps, warp);
                 (own, scope.w.mul(ctas, warps))
@@ -40,13 +40,9 @@ impl Group {
 
     /// The group's number in its CTA, and how many there are.
     pub fn of_cta(self, scope: &mut Scope) -> (Operand, u32) {
-        let thread = scope.thread;
         match self {
-            Group::Thread => (thread.into(), THREADS as u32),
-            Group::Warp => {
-                let warp = scope.w.op("shr.u32", [thread.into(), WARP.ilog2().into()]);
-                (warp.into(), (THREADS / WARP) as u32)
-            }
+            Group::Thread => (scope.thread.into(), THREADS as u32),
+            Group::Warp => (scope.warp().into(), (THREADS / WARP) as u32),
             Group::Block => (0.into(), 1),
         }
     }
@@ -55,10 +51,7 @@ impl Group {
     pub fn lane(self, scope: &mut Scope) -> Reg {
         match self {
             Group::Thread => scope.w.bits(0),
-            Group::Warp => {
-                let thread = scope.thread;
-                scope.w.op("and.b32", [thread.into(), (WARP as u32 - 1).into()])
-            }
+            Group::Warp => scope.lane(),
             Group::Block => scope.thread,
         }
     }
@@ -104,11 +97,10 @@ fn over_block(scope: &mut Scope, kinds: &[Reduce], of_warps: &[Reg]) -> Vec<Reg>
     let warps = THREADS / WARP;
     scope.w.shared(4 * warps * of_warps.len());
     let base = scope.w.shared_base();
-    let thread = scope.thread;
-    let lane = scope.w.op("and.b32", [thread.into(), (WARP as u32 - 1).into()]);
-    let warp = scope.w.op("shr.u32", [thread.into(), WARP.ilog2().into()]);
+    let lane = scope.lane();
+    let warp = scope.warp();
     let own = scope.w.mad(warp, 4, base);
-    // Nobody may still read what is written here.
+    // What is written here may still be read by others.
     scope.w.sync();
     let first = scope.w.compare("setp.eq.u32", lane, 0);
     scope.when(first, |scope| {

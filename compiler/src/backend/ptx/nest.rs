@@ -16,9 +16,7 @@ use super::scope::{Scope, THREADS};
 use super::text::{Operand, Reg};
 use super::units::Units;
 use crate::backend::elementary;
-use crate::kernel::{
-    Address, Axis, BufferId, Expr, Fold, For, Index, Kernel, Module, Reduce, Stmt, Var, each_stmt,
-};
+use crate::kernel::{Address, Axis, Expr, Fold, For, Index, Kernel, Module, Reduce, Stmt, Var, each_stmt};
 use crate::plan::{SharedLoops, shared_loops};
 
 /// Rows longer than this are worth a whole CTA.
@@ -32,7 +30,7 @@ pub(super) fn kernel(
     units: Option<(Axis, Units)>,
     module: &Module,
 ) -> usize {
-    let loops = shared_loops(kernel, &|a, b| overlap(scope, module, a, b));
+    let loops = shared_loops(kernel, &|a, b| scope.overlap(module, a, b));
     let group = match loops.axes.last() {
         Some(&last) => group_of(loops.body, last, kernel, module, scope),
         None => Group::Block,
@@ -89,22 +87,12 @@ fn independent(inner: &For, module: &Module, scope: &Scope) -> bool {
     });
     let apart = |a: &Address, b: &Address| {
         let same_place = a.offset == b.offset && a.terms == b.terms;
-        same_place || !overlap(scope, module, a.buffer, b.buffer)
+        same_place || !scope.overlap(module, a.buffer, b.buffer)
     };
     let own = |at: &Address| {
         at.terms.iter().any(|(index, stride)| *index == Index::Axis(inner.axis) && *stride > 0)
     };
     stores.iter().all(|store| own(store) && loads.iter().chain(&stores).all(|other| apart(store, other)))
-}
-
-/// Whether two buffers have bytes in common.
-fn overlap(scope: &Scope, module: &Module, a: BufferId, b: BufferId) -> bool {
-    let range = |id: BufferId| {
-        let start = scope.offset(id);
-        (start, start + 4 * module.buffer(id).len())
-    };
-    let ((a_start, a_end), (b_start, b_end)) = (range(a), range(b));
-    a_start < b_end && b_start < a_end
 }
 
 /// What a group has done since its threads last waited for each other.
@@ -168,12 +156,11 @@ impl Nest<'_, '_> {
         units: Option<(Axis, Units)>,
     ) {
         let count: usize = extents.iter().product();
-        let (again, done) = (self.scope.w.label(), self.scope.w.label());
-        let next = self.scope.w.label();
         let at = self.scope.w.op("mov.b32", [first]);
-        self.scope.w.place(again);
+        let all = self.scope.w.begin();
+        let next = self.scope.w.label();
         let over = self.scope.w.compare("setp.ge.u32", at, count as u32);
-        self.scope.w.go_if(over, done);
+        self.scope.w.go_if(over, all.done);
         self.positions(&loops.axes, extents, at);
         if let Some((axis, units)) = units {
             let unit = self.scope.w.add(self.axes[&axis], units.first);
@@ -191,8 +178,7 @@ impl Nest<'_, '_> {
         }
         self.scope.w.place(next);
         self.scope.w.assign(at, "add.u32", [at.into(), step]);
-        self.scope.w.go(again);
-        self.scope.w.place(done);
+        self.scope.w.end(all);
     }
 
     /// The position in each of these axes, of an iteration of loops of these extents.
@@ -275,10 +261,9 @@ impl Nest<'_, '_> {
         let folded: Vec<Reg> = inner.folds.iter().map(|fold| self.scope.w.real(neutral(fold))).collect();
         let extent = self.extent(inner.axis) as u32;
         let at = self.scope.w.op("mov.b32", [start]);
-        let (again, done) = (self.scope.w.label(), self.scope.w.label());
-        self.scope.w.place(again);
+        let all = self.scope.w.begin();
         let over = self.scope.w.compare("setp.ge.u32", at, extent);
-        self.scope.w.go_if(over, done);
+        self.scope.w.go_if(over, all.done);
         self.axes.insert(inner.axis, at);
         self.alone(&inner.body);
         for (fold, &so_far) in inner.folds.iter().zip(&folded) {
@@ -286,8 +271,7 @@ impl Nest<'_, '_> {
             self.scope.w.assign(so_far, "mov.b32", [sum.into()]);
         }
         self.scope.w.assign(at, "add.u32", [at.into(), step]);
-        self.scope.w.go(again);
-        self.scope.w.place(done);
+        self.scope.w.end(all);
         folded
     }
 

@@ -5,22 +5,15 @@ use super::scope::{Scope, THREADS, WARP};
 use super::text::{Operand, Reg, Wide};
 use crate::kernel::{Distinct, Gather, Scatter};
 
-/// Elements that lie one after the other from `at` on.
-fn element(scope: &mut Scope, at: Wide, index: impl Into<Operand>) -> Wide {
-    let to = scope.w.wide();
-    scope.w.line(format_args!("mad.wide.u32 {to}, {}, 4, {at}", index.into()));
-    to
-}
-
 fn load(scope: &mut Scope, at: Wide, index: impl Into<Operand>) -> Reg {
-    let place = element(scope, at, index);
+    let place = scope.w.element(at, index);
     let to = scope.w.reg();
     scope.w.line(format_args!("ld.global.b32 {to}, [{place}]"));
     to
 }
 
 fn store(scope: &mut Scope, at: Wide, index: impl Into<Operand>, value: Reg) {
-    let place = element(scope, at, index);
+    let place = scope.w.element(at, index);
     scope.w.line(format_args!("st.global.b32 [{place}], {value}"));
 }
 
@@ -59,7 +52,7 @@ pub(super) fn add_rows(scope: &mut Scope, scatter: &Scatter) -> usize {
         // At a place that is not the first of its id there is nothing to add.
         let is_first = first_place(scope, ids, place, id, |scope| {
             if scatter.gather == Gather::Combine {
-                let to = element(scope, table, to);
+                let to = scope.w.element(table, to);
                 scope.w.line(format_args!("@{within} st.global.b32 [{to}], {sum}"));
             }
             scope.w.go(end);
@@ -67,17 +60,17 @@ pub(super) fn add_rows(scope: &mut Scope, scatter: &Scatter) -> usize {
         scope.w.place(is_first);
         if scatter.gather == Gather::Add {
             // Read here, where no other CTA writes the row.
-            let from = element(scope, table, to);
+            let from = scope.w.element(table, to);
             scope.w.line(format_args!("@{within} ld.global.b32 {sum}, [{from}]"));
         }
         matches_from(scope, ids, place, count, id, |scope, other| {
             let from = scope.w.mad(other, scatter.g.stride as u32, column);
-            let from = element(scope, g, from);
+            let from = scope.w.element(g, from);
             let value = scope.w.real(0.0);
             scope.w.line(format_args!("@{within} ld.global.b32 {value}, [{from}]"));
             scope.w.assign(sum, "add.rn.f32", [sum.into(), value.into()]);
         });
-        let to = element(scope, table, to);
+        let to = scope.w.element(table, to);
         scope.w.line(format_args!("@{within} st.global.b32 [{to}], {sum}"));
         scope.w.place(end);
     });
@@ -111,7 +104,7 @@ fn same_ids(scope: &mut Scope, ids: Wide, base: Reg, end: impl Into<Operand>, id
     let lane = Group::Warp.lane(scope);
     let at = scope.w.add(base, lane);
     let within = scope.w.compare("setp.lt.u32", at, end);
-    let place = element(scope, ids, at);
+    let place = scope.w.element(ids, at);
     let other = scope.w.bits(0);
     scope.w.line(format_args!("@{within} ld.global.b32 {other}, [{place}]"));
     let same = scope.w.compare("setp.eq.u32", other, id);
@@ -170,7 +163,7 @@ pub(super) fn first_places(scope: &mut Scope, distinct: &Distinct) -> usize {
         });
         let lane = Group::Warp.lane(scope);
         let is_leader = scope.w.compare("setp.eq.u32", lane, 0);
-        let to = element(scope, places, place);
+        let to = scope.w.element(places, place);
         scope.w.line(format_args!("@{is_leader} st.global.b32 [{to}], {known}"));
     });
     let mut work = distinct.len.div_ceil(THREADS / WARP);
@@ -206,7 +199,7 @@ pub(super) fn ranks(scope: &mut Scope, distinct: &Distinct) -> usize {
     scope.each(start, distinct.len as u32, WARP as u32, |scope, base| {
         let at = scope.w.add(base, lane);
         let within = scope.w.compare("setp.lt.u32", at, distinct.len as u32);
-        let place = element(scope, places, at);
+        let place = scope.w.element(places, at);
         let first = scope.w.bits(u32::MAX);
         scope.w.line(format_args!("@{within} ld.global.b32 {first}, [{place}]"));
         let is_new = scope.w.compare("setp.eq.u32", first, at);
@@ -222,7 +215,7 @@ pub(super) fn ranks(scope: &mut Scope, distinct: &Distinct) -> usize {
         let from_lane = scope.w.reg();
         scope.w.line(format_args!("shfl.sync.idx.b32 {from_lane}, {rank}, {distance}, 31, 0xffffffff"));
         let earlier = scope.w.compare("setp.lt.u32", first, base);
-        let place_of_first = element(scope, places, first);
+        let place_of_first = scope.w.element(places, first);
         let from_memory = scope.w.bits(0);
         scope.w.line(format_args!("@{earlier} ld.global.b32 {from_memory}, [{place_of_first}]"));
         let known = scope.w.choose(earlier, [from_memory.into(), from_lane.into()]);

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use super::text::{Operand, Pred, Reg, Wide, Writer};
 use super::{Control, lanes};
-use crate::kernel::{Address, BufferId, Index, Time};
+use crate::kernel::{Address, BufferId, Index, Module, Time};
+use crate::plan::overlap;
 
 /// Threads of a CTA, in every entry.
 pub(super) const THREADS: usize = 256;
@@ -67,6 +68,11 @@ impl<'a> Scope<'a> {
         self.offsets[buffer.0 as usize]
     }
 
+    /// Whether two buffers have bytes in common.
+    pub fn overlap(&self, module: &Module, a: BufferId, b: BufferId) -> bool {
+        overlap(module, self.offsets, a, b)
+    }
+
     /// What `body` writes is in a round of a time loop.
     pub fn in_round<T>(&mut self, time: Time, round: Round, body: impl FnOnce(&mut Self) -> T) -> T {
         self.times.insert(time, round.now);
@@ -91,14 +97,12 @@ impl<'a> Scope<'a> {
     ) {
         let (end, step) = (end.into(), step.into());
         let i = self.w.op("mov.b32", [start.into()]);
-        let (again, done) = (self.w.label(), self.w.label());
-        self.w.place(again);
+        let all = self.w.begin();
         let over = self.w.compare("setp.ge.u32", i, end);
-        self.w.go_if(over, done);
+        self.w.go_if(over, all.done);
         body(self, i);
         self.w.assign(i, "add.u32", [i.into(), step]);
-        self.w.go(again);
-        self.w.place(done);
+        self.w.end(all);
     }
 
     /// `body` where the predicate holds.
@@ -113,27 +117,17 @@ impl<'a> Scope<'a> {
     pub fn buffer(&mut self, buffer: BufferId) -> Wide {
         let (arena, offset) = (self.arena, self.offset(buffer));
         let w = &mut self.w;
-        *self.bases.entry(buffer).or_insert_with(|| {
-            w.first(|w| {
-                let to = w.wide();
-                w.line(format_args!("add.s64 {to}, {arena}, {offset}"));
-                to
-            })
-        })
+        *self.bases.entry(buffer).or_insert_with(|| w.first(|w| w.moved(arena, offset)))
     }
 
     /// The address of so many bytes behind the arena's start.
     pub fn at(&mut self, offset: usize) -> Wide {
-        let to = self.w.wide();
-        self.w.line(format_args!("add.s64 {to}, {}, {offset}", self.arena));
-        to
+        self.w.moved(self.arena, offset)
     }
 
     /// An address in the control block.
     pub fn control(&mut self, offset: usize) -> Wide {
-        let to = self.w.wide();
-        self.w.line(format_args!("add.s64 {to}, {}, {offset}", self.control));
-        to
+        self.w.moved(self.control, offset)
     }
 
     /// The key of a stream of random numbers at this step.
@@ -184,33 +178,32 @@ impl<'a> Scope<'a> {
         // A distance that fits an instruction stays out of the registers.
         let bytes = at.offset * 4;
         let (fixed, offset) = if bytes < 1 << 31 { (bytes, 0) } else { (0, at.offset as u32) };
-        match self.flat(offset, &at.terms, find) {
-            Operand::Const(elements) => {
-                let to = self.w.wide();
-                self.w.line(format_args!("add.s64 {to}, {base}, {}", elements as u64 * 4));
-                format!("[{to}+{fixed}]")
-            }
-            Operand::Reg(elements) => {
-                let to = self.w.wide();
-                self.w.line(format_args!("mad.wide.u32 {to}, {elements}, 4, {base}"));
-                format!("[{to}+{fixed}]")
-            }
-        }
+        let to = match self.flat(offset, &at.terms, find) {
+            Operand::Const(elements) => self.w.moved(base, 4 * elements as usize),
+            Operand::Reg(elements) => self.w.element(base, elements),
+        };
+        format!("[{to}+{fixed}]")
     }
 
     /// The address of an element that varies with time only, as a register.
     pub fn pointer(&mut self, at: &Address) -> Wide {
         let base = self.buffer(at.buffer);
         let elements = self.flat(0, &at.terms, &|_| None);
-        let to = self.w.wide();
-        match elements {
-            Operand::Const(_) => self.w.line(format_args!("add.s64 {to}, {base}, {}", at.offset * 4)),
-            Operand::Reg(elements) => {
-                self.w.line(format_args!("mad.wide.u32 {to}, {elements}, 4, {base}"));
-                self.w.line(format_args!("add.s64 {to}, {to}, {}", at.offset * 4));
-            }
-        }
-        to
+        let start = match elements {
+            Operand::Const(_) => base,
+            Operand::Reg(elements) => self.w.element(base, elements),
+        };
+        self.w.moved(start, 4 * at.offset)
+    }
+
+    /// The number of this thread's warp in the CTA.
+    pub fn warp(&mut self) -> Reg {
+        self.w.op("shr.u32", [self.thread.into(), WARP.ilog2().into()])
+    }
+
+    /// The number of this thread in its warp.
+    pub fn lane(&mut self) -> Reg {
+        self.w.op("and.b32", [self.thread.into(), (WARP as u32 - 1).into()])
     }
 
     /// The number of this thread among those of all CTAs, and how many there are.

@@ -254,9 +254,26 @@ impl Writer {
         if bytes < 1 << 31 {
             return format!("[{at}+{bytes}]");
         }
+        format!("[{}]", self.moved(at, bytes))
+    }
+
+    /// The address `bytes` after another one.
+    pub fn moved(&mut self, at: Wide, bytes: usize) -> Wide {
         let to = self.wide();
         self.line(format_args!("add.s64 {to}, {at}, {bytes}"));
-        format!("[{to}]")
+        to
+    }
+
+    /// The address of an element of those that lie one after the other from `at` on.
+    pub fn element(&mut self, at: Wide, index: impl Into<Operand>) -> Wide {
+        self.indexed(at, index, 4)
+    }
+
+    /// The address `index` times `bytes` after another one.
+    pub fn indexed(&mut self, at: Wide, index: impl Into<Operand>, bytes: usize) -> Wide {
+        let to = self.wide();
+        self.line(format_args!("mad.wide.u32 {to}, {}, {bytes}, {at}", index.into()));
+        to
     }
 
     /// `count` words of shared memory, 1, 2 or 4, that lie `offset` bytes after an address.

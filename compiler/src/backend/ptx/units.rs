@@ -15,8 +15,7 @@ impl Units {
     /// CTA's, and whether there is one.
     pub fn position(self, w: &mut Writer, extent: usize, own: Reg) -> (Reg, Pred) {
         let Units { count, own: units, first } = self;
-        let group = w.op("div.u32", [own.into(), (units as u32).into()]);
-        let unit = w.op("rem.u32", [own.into(), (units as u32).into()]);
+        let (group, unit) = w.div_rem(own, units as u32);
         let unit = w.add(unit, first);
         let is_unit = w.compare("setp.lt.u32", unit, count as u32);
         let is_group = w.compare("setp.lt.u32", group, (extent / count) as u32);

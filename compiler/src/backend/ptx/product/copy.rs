@@ -64,8 +64,7 @@ impl Copier {
         };
         let (row, column) = (w.add(self.row, row), w.add(self.column, column));
         let element = w.mad(row, self.stride as u32, column);
-        let at = w.wide();
-        w.line(format_args!("mad.wide.u32 {at}, {element}, 4, {}", self.matrix));
+        let at = w.element(self.matrix, element);
         Cursor { at, row, column, rows, columns }
     }
 

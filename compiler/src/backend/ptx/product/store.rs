@@ -51,8 +51,7 @@ impl<'g> Store<'g> {
         // Parts lie below each other.
         let below = w.mad(part, m, row);
         let element = w.mad(below, stride as u32, column);
-        let at = w.wide();
-        w.line(format_args!("mad.wide.u32 {at}, {element}, 4, {}", self.at));
+        let at = w.element(self.at, element);
         let b = self.shape.b;
         let runs = (0..b.held()).step_by(b.neighbours());
         let starts =

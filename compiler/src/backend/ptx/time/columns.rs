@@ -17,9 +17,7 @@ use super::super::report::WeightReport;
 use super::super::scope::{Scope, THREADS};
 use super::super::text::{Pred, Reg, Wide, Writer, list};
 use super::super::units::Units;
-use super::tile::{
-    BLOCK, Four, Lane, TILE, WARPS, address, left_operand, multiply, multiply_as_it_is, right_operand,
-};
+use super::tile::{BLOCK, Four, Lane, TILE, WARPS, left_operand, multiply, multiply_as_it_is, right_operand};
 use super::weight::{Room, Weight};
 use crate::kernel::{Form, Gemm, Matrix, Rounds};
 
@@ -96,7 +94,7 @@ impl<'g> ColumnProduct<'g> {
             let (column, is_one) = self.units.position(w, self.gemm.n, own);
             let start = w.mul(column, across as u32);
             let start = w.mad(self.depth, along as u32, start);
-            Line { at: address(w, at, start), is_one }
+            Line { at: w.element(at, start), is_one }
         };
         let starts = (0..self.tiles).map(|tile| [0, TILE[0] / 2].map(|half| tile * TILE[0] + half));
         starts.map(|starts| starts.map(&mut column)).collect()
@@ -160,11 +158,7 @@ impl<'g> ColumnProduct<'g> {
             let inside = w.compare("setp.lt.u32", k, self.gemm.k as u32);
             w.both(inside, line.is_one)
         };
-        let at = start.map_or(line.at, |start| {
-            let to = w.wide();
-            w.line(format_args!("mad.wide.u32 {to}, {start}, {}, {}", 4 * along, line.at));
-            to
-        });
+        let at = start.map_or(line.at, |start| w.indexed(line.at, start, 4 * along));
         let values = [(); 4].map(|()| w.bits(0));
         let element = |next: usize| format!("[{at}+{}]", 4 * along * (distance + next));
         if together {
@@ -291,7 +285,7 @@ impl<'p, 'g> Pass<'p, 'g> {
                     let is_one = w.compare("setp.lt.u32", row, gemm.m as u32);
                     let start = w.mul(row, across as u32);
                     let start = w.mad(self.product.depth, along as u32, start);
-                    Line { at: address(w, at, start), is_one }
+                    Line { at: w.element(at, start), is_one }
                 })
             })
             .collect()
@@ -428,8 +422,7 @@ impl<'p, 'g> Pass<'p, 'g> {
         let base = scope.w.shared_base();
         scope.each(thread, (rows * columns) as u32, THREADS as u32, |scope, at| {
             let w = &mut scope.w;
-            let own_row = w.op("div.u32", [at.into(), (columns as u32).into()]);
-            let own = w.op("rem.u32", [at.into(), (columns as u32).into()]);
+            let (own_row, own) = w.div_rem(at, columns as u32);
             let place = w.mad(own, pitch as u32, own_row);
             let place = w.mad(place, 4, base);
             let own = w.add(own, (TILE[0] * self.first) as u32);
@@ -445,7 +438,7 @@ impl<'p, 'g> Pass<'p, 'g> {
             }
             let sum = sum.expect("there are warps");
             let element = w.mad(own_row, gemm.c.stride as u32, column);
-            let address = address(w, c, element);
+            let address = w.element(c, element);
             let result = if gemm.accumulate {
                 let before = w.bits(0);
                 w.line(format_args!("@{is_one} ld.global.b32 {before}, [{address}]"));

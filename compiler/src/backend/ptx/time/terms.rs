@@ -21,7 +21,7 @@ use super::super::scope::{Scope, THREADS};
 use super::super::text::{Label, Operand, Pred, Reg, Wide, Writer, list};
 use super::super::units::Units;
 use super::tile::{
-    BLOCK, Four, Lane, TILE, WARPS, address, left_operand, multiply, multiply_as_it_is, operand_registers,
+    BLOCK, Four, Lane, TILE, WARPS, left_operand, multiply, multiply_as_it_is, operand_registers,
     right_operand,
 };
 use super::weight::{Room, Weight};
@@ -160,7 +160,7 @@ impl<'g> TermProduct<'g> {
             let column = w.add(column, half as u32);
             let is_one = w.compare("setp.lt.u32", column, self.gemm.n as u32);
             let start = w.mul(column, across as u32);
-            (address(w, at, start), is_one)
+            (w.element(at, start), is_one)
         })
     }
 
@@ -170,7 +170,7 @@ impl<'g> TermProduct<'g> {
         let place = |w: &mut Writer, next: usize| {
             let (term, is_term) = Self::term(w, terms, next);
             let element = w.mul(term, along as u32);
-            (address(w, at, element), w.both(is_one, is_term))
+            (w.element(at, element), w.both(is_one, is_term))
         };
         if at_once {
             let (address, is_one) = place(w, 0);
@@ -279,7 +279,7 @@ impl<'g> TermProduct<'g> {
         let row = w.add(row, number);
         let is_one = w.compare("setp.lt.u32", row, self.gemm.m as u32);
         let start = w.mul(row, self.gemm.a.stride as u32);
-        (address(w, at, start), is_one)
+        (w.element(at, start), is_one)
     }
 
     /// Whether four neighbours in a row of A lie at a multiple of 16 bytes.
@@ -295,12 +295,11 @@ impl<'g> TermProduct<'g> {
         let Lane { warp, group, member } = self.lane;
         let pitch = self.pitch() as u32;
         let w = &mut scope.w;
-        let to = w.wide();
-        w.line(format_args!("mad.wide.u32 {to}, {cta}, {}, {half}", self.of_cta()));
+        let to = w.indexed(half, cta, self.of_cta());
         let column = w.mad(warp, TILE[0] as u32, group);
         let place = w.mad(column, pitch, row);
         let place = w.mad(member, 2, place);
-        address(w, to, place)
+        w.element(to, place)
     }
 
     /// The half of the exchange that this round uses.
@@ -309,9 +308,7 @@ impl<'g> TermProduct<'g> {
         let Some(round) = scope.round() else { return start };
         let w = &mut scope.w;
         let odd = w.op("and.b32", [round.now.into(), 1.into()]);
-        let to = w.wide();
-        w.line(format_args!("mad.wide.u32 {to}, {odd}, {}, {start}", self.half()));
-        to
+        w.indexed(start, odd, self.half())
     }
 
     /// Sums of a tile of columns, number `tile` of the warp's; `all` says that every warp has it.
@@ -352,15 +349,10 @@ impl<'g> TermProduct<'g> {
     fn hand_on(&self, w: &mut Writer, to: Wide, tile: Operand, sums: &[Four]) {
         let pitch = self.pitch();
         let of_tile = 4 * WARPS * TILE[0] * pitch;
-        let at = w.wide();
-        match tile {
-            Operand::Const(tile) => {
-                w.line(format_args!("add.s64 {at}, {to}, {}", of_tile * tile as usize));
-            }
-            Operand::Reg(tile) => {
-                w.line(format_args!("mad.wide.u32 {at}, {tile}, {of_tile}, {to}"));
-            }
-        }
+        let at = match tile {
+            Operand::Const(tile) => w.moved(to, of_tile * tile as usize),
+            Operand::Reg(tile) => w.indexed(to, tile, of_tile),
+        };
         for (row, four) in sums.iter().enumerate() {
             for (half, pair) in four.chunks(2).enumerate() {
                 let offset = 4 * (half * TILE[0] / 2 * pitch + row * TILE[1]);
@@ -413,13 +405,13 @@ impl<'g> TermProduct<'g> {
                 let own = w.op("div.u32", [at.into(), (rows as u32).into()]);
                 let (column, is_one) = self.units.position(w, self.gemm.n, own);
                 let place = w.mad(column, self.pitch() as u32, row);
-                let place = address(w, from, place);
+                let place = w.element(from, place);
                 let end = w.label();
                 w.go_unless(is_one, end);
                 let sum = self.sum_of_ctas(scope, place);
                 let w = &mut scope.w;
                 let element = w.mad(row, self.gemm.c.stride as u32, column);
-                let to = address(w, c, element);
+                let to = w.element(c, element);
                 if self.gemm.accumulate {
                     let before = w.reg();
                     w.line(format_args!("ld.global.b32 {before}, [{to}]"));
@@ -451,13 +443,11 @@ impl<'g> TermProduct<'g> {
         let whole = ctas / AT_ONCE * AT_ONCE;
         if whole > 0 {
             scope.each(0, whole as u32, AT_ONCE as u32, |scope, first| {
-                let at = scope.w.wide();
-                scope.w.line(format_args!("mad.wide.u32 {at}, {first}, {of_cta}, {place}"));
+                let at = scope.w.indexed(place, first, of_cta);
                 add(&mut scope.w, at, AT_ONCE);
             });
         }
-        let at = scope.w.wide();
-        scope.w.line(format_args!("add.s64 {at}, {place}, {}", whole * of_cta));
+        let at = scope.w.moved(place, whole * of_cta);
         add(&mut scope.w, at, ctas - whole);
         sum
     }

@@ -9,7 +9,7 @@
 
 use super::super::math::{Math, rounded, tensor_product};
 use super::super::scope::{Scope, THREADS, WARP};
-use super::super::text::{Reg, Wide, Writer};
+use super::super::text::{Reg, Writer};
 
 pub(super) const WARPS: usize = THREADS / WARP;
 
@@ -32,10 +32,8 @@ pub(super) struct Lane {
 
 impl Lane {
     pub fn new(scope: &mut Scope) -> Self {
-        let thread = scope.thread;
+        let (warp, lane) = (scope.warp(), scope.lane());
         let w = &mut scope.w;
-        let warp = w.op("shr.u32", [thread.into(), WARP.ilog2().into()]);
-        let lane = w.op("and.b32", [thread.into(), (WARP as u32 - 1).into()]);
         let group = w.op("shr.u32", [lane.into(), 2.into()]);
         Self { warp, group, member: w.op("and.b32", [lane.into(), 3.into()]) }
     }
@@ -76,11 +74,4 @@ pub(super) fn multiply_as_it_is(w: &mut Writer, sums: &Four, left: [Four; 2], ri
             w.assign(sum, "fma.rn.f32", [x.into(), y.into(), sum.into()]);
         }
     }
-}
-
-/// The address of an element.
-pub(super) fn address(w: &mut Writer, at: Wide, element: Reg) -> Wide {
-    let to = w.wide();
-    w.line(format_args!("mad.wide.u32 {to}, {element}, 4, {at}"));
-    to
 }

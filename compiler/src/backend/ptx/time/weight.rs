@@ -112,13 +112,8 @@ impl Weight {
         match (self.kept.get(index), self.shared) {
             (Some(Kept::Registers(registers)), _) => registers.clone(),
             (Some(&Kept::Shared(place)), Some(at)) => {
-                let load = |number: usize| {
-                    let four = [(); 4].map(|()| w.reg());
-                    let offset = place + number * 16 * THREADS;
-                    w.line(format_args!("ld.shared.v4.b32 {}, [{at}+{offset}]", list(&four)));
-                    four
-                };
-                (0..self.registers() / 4).flat_map(load).collect()
+                let load = |number: usize| w.load_shared(at, place + number * 16 * THREADS, 4);
+                (0..operand_registers(self.math).unwrap_or(0) / 4).flat_map(load).collect()
             }
             _ => read(w),
         }
@@ -128,10 +123,6 @@ impl Weight {
     pub fn kept_until(&self) -> usize {
         let is_kept = |kept: &Kept| !matches!(kept, Kept::Nowhere);
         self.kept.iter().rposition(is_kept).map_or(0, |last| last + 1)
-    }
-
-    fn registers(&self) -> usize {
-        operand_registers(self.math).unwrap_or(0)
     }
 
     /// Where the CTA has `operands` of them.
