@@ -108,6 +108,12 @@ fn nth(text: &str, place: usize, from: &str, to: &str) -> String {
     format!("{}{to}{}", &text[..at], &text[at + from.len()..])
 }
 
+/// The text without the first occurrence of this from a place on.
+fn without(text: &str, from: usize, what: &str) -> String {
+    let at = from + text[from..].find(what).unwrap_or_else(|| panic!("no {what:?}"));
+    format!("{}{}", &text[..at], &text[at + what.len()..])
+}
+
 /// The text of the first entry whose name has this in it, changed.
 fn in_entry(text: &str, name: &str, change: impl Fn(&str) -> String) -> String {
     let start = text.match_indices(".visible .entry").map(|(at, _)| at);
@@ -218,16 +224,11 @@ const MUTATIONS: &[Mutation] = &[
     ("a barrier whose leader does not wait for its CTA", "f32", |t| {
         in_entry(t, "time_loop", |e| {
             let red = e.find("red.release").unwrap();
-            let sync = e[..red].rfind("bar.sync 0;").unwrap();
-            format!("{}{}", &e[..sync], &e[sync + "bar.sync 0;".len()..])
+            without(e, e[..red].rfind("bar.sync 0;").unwrap(), "bar.sync 0;")
         })
     }),
     ("a barrier whose CTA does not wait for its leader", "f32", |t| {
-        in_entry(t, "time_loop", |e| {
-            let trap = e.find("trap;").unwrap();
-            let sync = trap + e[trap..].find("bar.sync 0;").unwrap();
-            format!("{}{}", &e[..sync], &e[sync + "bar.sync 0;".len()..])
-        })
+        in_entry(t, "time_loop", |e| without(e, e.find("trap;").unwrap(), "bar.sync 0;"))
     }),
     ("a barrier that counts twice", "f32", |t| {
         t.replace(".global.add.u32 [%d2], 1;", ".global.add.u32 [%d2], 2;")
@@ -291,11 +292,7 @@ const MUTATIONS: &[Mutation] = &[
         })
     }),
     ("sums of warps that are added before all are there", "tf32", |t| {
-        in_entry(t, "time_loop", |e| {
-            let stored = e.rfind("st.shared.v2.b32").unwrap();
-            let sync = stored + e[stored..].find("bar.sync 0;").unwrap();
-            format!("{}{}", &e[..sync], &e[sync + "bar.sync 0;".len()..])
-        })
+        in_entry(t, "time_loop", |e| without(e, e.rfind("st.shared.v2.b32").unwrap(), "bar.sync 0;"))
     }),
     ("a warp's sums left out", "tf32", |t| {
         in_entry(t, "time_loop", |e| {

@@ -40,17 +40,19 @@ pub(super) fn product(scope: &mut Scope, gemm: &Gemm) -> usize {
 /// [`product`] in tiles of a shape.
 pub(super) fn in_tiles(scope: &mut Scope, gemm: &Gemm, shape: Shape) -> usize {
     let [down, across] = shape.tiles(gemm);
-    let idle = idle_round(scope, gemm);
-    match (gemm.rounds, idle) {
-        (Rounds::BeforeLast, Some(last)) => {
-            let end = scope.w.label();
-            scope.w.go_if(last, end);
-            Product::new(scope, gemm, shape).tiles();
-            scope.w.place(end);
-        }
-        _ => Product::new(scope, gemm, shape).tiles(),
-    }
+    unless_last(scope, gemm, |scope| Product::new(scope, gemm, shape).tiles());
     down * across * gemm.parts
+}
+
+/// `body`, but not in a last round that the product leaves out.
+pub(super) fn unless_last(scope: &mut Scope, gemm: &Gemm, body: impl FnOnce(&mut Scope)) {
+    let last = if gemm.rounds == Rounds::BeforeLast { idle_round(scope, gemm) } else { None };
+    let end = scope.w.label();
+    if let Some(last) = last {
+        scope.w.go_if(last, end);
+    }
+    body(scope);
+    scope.w.place(end);
 }
 
 /// Whether this is the round in which there is nothing to multiply.

@@ -12,12 +12,15 @@
 //! Which numbers a sum adds up in which order depends on the length of the contraction alone.
 
 use super::super::math::Math;
-use super::super::product::idle_round;
+use super::super::product::{idle_round, unless_last};
 use super::super::report::WeightReport;
 use super::super::scope::{Scope, THREADS};
 use super::super::text::{Pred, Reg, Wide, Writer, list};
 use super::super::units::Units;
-use super::tile::{BLOCK, Four, Lane, TILE, WARPS, left_operand, multiply, multiply_as_it_is, right_operand};
+use super::tile::{
+    BLOCK, Four, Lane, TILE, WARPS, four_words, left_operand, multiply, multiply_as_it_is, right_operand,
+    store_sum,
+};
 use super::weight::{Room, Weight};
 use crate::kernel::{Form, Gemm, Matrix, Rounds};
 
@@ -159,18 +162,9 @@ impl<'g> ColumnProduct<'g> {
             w.both(inside, line.is_one)
         };
         let at = start.map_or(line.at, |start| w.indexed(line.at, start, 4 * along));
-        let values = [(); 4].map(|()| w.bits(0));
-        let element = |next: usize| format!("[{at}+{}]", 4 * along * (distance + next));
-        if together {
-            let inside = within(w, 0);
-            w.line(format_args!("@{inside} ld.global.v4.b32 {}, {}", list(&values), element(0)));
-            return values;
-        }
-        for (next, value) in values.iter().enumerate() {
-            let inside = within(w, next);
-            w.line(format_args!("@{inside} ld.global.b32 {value}, {}", element(next)));
-        }
-        values
+        four_words(w, together, |w, next| {
+            (format!("[{at}+{}]", 4 * along * (distance + next)), within(w, next))
+        })
     }
 
     /// Where a CTA has its part of the weight.
@@ -188,11 +182,11 @@ impl<'g> ColumnProduct<'g> {
 
     /// C in this round.
     pub fn round(&self, scope: &mut Scope) {
-        let idle = idle_round(scope, self.gemm);
-        let end = scope.w.label();
-        if let (Rounds::BeforeLast, Some(last)) = (self.gemm.rounds, idle) {
-            scope.w.go_if(last, end);
-        }
+        unless_last(scope, self.gemm, |scope| self.passes(scope));
+    }
+
+    fn passes(&self, scope: &mut Scope) {
+        let idle = if self.gemm.rounds == Rounds::AfterFirst { idle_round(scope, self.gemm) } else { None };
         let at_once = self.columns_at_once();
         for first in (0..self.tiles).step_by(at_once) {
             let pass = Pass::new(self, first, at_once.min(self.tiles - first));
@@ -211,7 +205,6 @@ impl<'g> ColumnProduct<'g> {
                 scope.w.sync();
             }
         }
-        scope.w.place(end);
     }
 }
 
@@ -250,8 +243,8 @@ impl<'p, 'g> Pass<'p, 'g> {
         let tiles = self.columns * self.rows;
         let sums: Vec<Four> = (0..tiles).map(|_| [(); 4].map(|()| scope.w.real(0.0))).collect();
         let end = scope.w.label();
-        if let (Rounds::AfterFirst, Some(first)) = (self.product.gemm.rounds, idle) {
-            scope.w.go_if(first, end);
+        if let Some(idle) = idle {
+            scope.w.go_if(idle, end);
         }
         let columns = match &self.product.columns {
             Some(columns) => columns.clone(),
@@ -437,16 +430,7 @@ impl<'p, 'g> Pass<'p, 'g> {
                 sum = Some(sum.map_or(part, |sum| w.op("add.rn.f32", [sum.into(), part.into()])));
             }
             let sum = sum.expect("there are warps");
-            let element = w.mad(own_row, gemm.c.stride as u32, column);
-            let address = w.element(c, element);
-            let result = if gemm.accumulate {
-                let before = w.bits(0);
-                w.line(format_args!("@{is_one} ld.global.b32 {before}, [{address}]"));
-                w.op("add.rn.f32", [before.into(), sum.into()])
-            } else {
-                sum
-            };
-            w.line(format_args!("@{is_one} st.global.b32 [{address}], {result}"));
+            store_sum(w, gemm, c, [own_row, column], is_one, sum);
         });
     }
 }

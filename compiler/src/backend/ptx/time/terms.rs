@@ -15,17 +15,17 @@
 //! numbers a sum adds up in which order depends on the sizes and on how many units a CTA has.
 
 use super::super::math::Math;
-use super::super::product::idle_round;
+use super::super::product::unless_last;
 use super::super::report::WeightReport;
 use super::super::scope::{Scope, THREADS};
 use super::super::text::{Label, Operand, Pred, Reg, Wide, Writer, list};
 use super::super::units::Units;
 use super::tile::{
-    BLOCK, Four, Lane, TILE, WARPS, left_operand, multiply, multiply_as_it_is, operand_registers,
-    right_operand,
+    BLOCK, Four, Lane, TILE, WARPS, four_words, left_operand, multiply, multiply_as_it_is, operand_registers,
+    right_operand, store_sum,
 };
 use super::weight::{Room, Weight};
-use crate::kernel::{Form, Gemm, Rounds};
+use crate::kernel::{Form, Gemm};
 
 /// Registers of a thread for elements of A.
 const ELEMENTS: usize = 64;
@@ -166,22 +166,11 @@ impl<'g> TermProduct<'g> {
 
     /// Four elements of a line, whose neighbours in the contraction are `along` words apart.
     fn four(w: &mut Writer, (at, is_one): (Wide, Pred), along: usize, terms: &Terms, at_once: bool) -> Four {
-        let values = [(); 4].map(|()| w.bits(0));
-        let place = |w: &mut Writer, next: usize| {
+        four_words(w, at_once, |w, next| {
             let (term, is_term) = Self::term(w, terms, next);
             let element = w.mul(term, along as u32);
-            (w.element(at, element), w.both(is_one, is_term))
-        };
-        if at_once {
-            let (address, is_one) = place(w, 0);
-            w.line(format_args!("@{is_one} ld.global.v4.b32 {}, [{address}]", list(&values)));
-            return values;
-        }
-        for (next, value) in values.iter().enumerate() {
-            let (address, is_one) = place(w, next);
-            w.line(format_args!("@{is_one} ld.global.b32 {value}, [{address}]"));
-        }
-        values
+            (format!("[{}]", w.element(at, element)), w.both(is_one, is_term))
+        })
     }
 
     /// Of both columns of this thread four elements of the weight.
@@ -202,7 +191,7 @@ impl<'g> TermProduct<'g> {
 
     /// This CTA's partial sums in this round.
     pub fn partial_sums(&self, scope: &mut Scope) {
-        self.unless_idle(scope, |scope| {
+        unless_last(scope, self.gemm, |scope| {
             let step = self.rows_at_once() * TILE[1];
             if step >= self.gemm.m {
                 let row = scope.w.bits(0);
@@ -211,15 +200,6 @@ impl<'g> TermProduct<'g> {
                 scope.each(0, self.gemm.m as u32, step as u32, |scope, row| self.rows(scope, row));
             }
         });
-    }
-
-    fn unless_idle(&self, scope: &mut Scope, body: impl FnOnce(&mut Scope)) {
-        let end = scope.w.label();
-        if let (Rounds::BeforeLast, Some(last)) = (self.gemm.rounds, idle_round(scope, self.gemm)) {
-            scope.w.go_if(last, end);
-        }
-        body(scope);
-        scope.w.place(end);
     }
 
     /// Partial sums of some rows from `row` on.
@@ -393,7 +373,7 @@ impl<'g> TermProduct<'g> {
 
     /// The CTA's columns of C in this round, when all have their partial sums.
     pub fn add_up(&self, scope: &mut Scope) {
-        self.unless_idle(scope, |scope| {
+        unless_last(scope, self.gemm, |scope| {
             let from = self.half_of_round(scope);
             let c = scope.pointer(&self.gemm.c.at);
             let rows = self.gemm.m;
@@ -409,16 +389,8 @@ impl<'g> TermProduct<'g> {
                 let end = w.label();
                 w.go_unless(is_one, end);
                 let sum = self.sum_of_ctas(scope, place);
-                let w = &mut scope.w;
-                let element = w.mad(row, self.gemm.c.stride as u32, column);
-                let to = w.element(c, element);
-                if self.gemm.accumulate {
-                    let before = w.reg();
-                    w.line(format_args!("ld.global.b32 {before}, [{to}]"));
-                    w.assign(sum, "add.rn.f32", [before.into(), sum.into()]);
-                }
-                w.line(format_args!("st.global.b32 [{to}], {sum}"));
-                w.place(end);
+                store_sum(&mut scope.w, self.gemm, c, [row, column], is_one, sum);
+                scope.w.place(end);
             });
         });
     }

@@ -9,7 +9,8 @@
 
 use super::super::math::{Math, rounded, tensor_product};
 use super::super::scope::{Scope, THREADS, WARP};
-use super::super::text::{Reg, Writer};
+use super::super::text::{Pred, Reg, Wide, Writer};
+use crate::kernel::Gemm;
 
 pub(super) const WARPS: usize = THREADS / WARP;
 
@@ -74,4 +75,40 @@ pub(super) fn multiply_as_it_is(w: &mut Writer, sums: &Four, left: [Four; 2], ri
             w.assign(sum, "fma.rn.f32", [x.into(), y.into(), sum.into()]);
         }
     }
+}
+
+/// Four words of memory, zeros where there is nothing. `at` gives the address of one of them, in brackets, and whether there is
+/// such a word. If they are read at once, at a multiple of 16 bytes, only the first is asked for.
+pub(super) fn four_words(
+    w: &mut Writer,
+    at_once: bool,
+    mut at: impl FnMut(&mut Writer, usize) -> (String, Pred),
+) -> Four {
+    let count = if at_once { 4 } else { 1 };
+    let read = (0..4).step_by(count).flat_map(|next| {
+        let (from, is_one) = at(w, next);
+        w.load_global_if(is_one, &from, count)
+    });
+    let words: Vec<Reg> = read.collect();
+    [words[0], words[1], words[2], words[3]]
+}
+
+/// Stores a sum at a row and column of C, or adds it to what is there.
+pub(super) fn store_sum(
+    w: &mut Writer,
+    gemm: &Gemm,
+    c: Wide,
+    [row, column]: [Reg; 2],
+    is_one: Pred,
+    sum: Reg,
+) {
+    let element = w.mad(row, gemm.c.stride as u32, column);
+    let to = format!("[{}]", w.element(c, element));
+    let result = if gemm.accumulate {
+        let before = w.load_global_if(is_one, &to, 1)[0];
+        w.op("add.rn.f32", [before.into(), sum.into()])
+    } else {
+        sum
+    };
+    w.store_global_if(is_one, &to, &[result]);
 }
