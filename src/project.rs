@@ -13,7 +13,7 @@ use lstmc_runtime::engine::Engine;
 use lstmc_runtime::engine::cpu::workers;
 use lstmc_runtime::reading::Reading;
 use lstmc_runtime::run_dir::{RunDir, Settings};
-use lstmc_runtime::text::{Corpus, Paths, Record, Role, Tokenizer, Vocabulary, encode_file, read_text};
+use lstmc_runtime::text::{Corpus, Paths, Record, Role, Tokenizer, Vocabulary, encode_file, read_model};
 
 use crate::args::{Device, ModelFile, Split, Trained};
 use crate::compile::{self, Source, Threads};
@@ -55,7 +55,7 @@ impl Project {
                 show::path(&path.join("model.lstm"))
             );
         }
-        let text = read_text(path, "the model file").map_err(find::model)?;
+        let text = read_model(path, "the model file").map_err(find::model)?;
         let source = Source::parse(path, &text, terminal::colour())?;
         let block = source.data()?;
         let beside = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));

@@ -63,6 +63,20 @@ pub struct Position {
     pub seconds: f64,
 }
 
+/// No machine makes more updates in a second: each calls the host twice, which looks at the clock.
+const UPDATES_PER_SECOND: f64 = 1e7;
+/// No run goes on for longer: thirty years.
+const SECONDS: f64 = 1e9;
+
+impl Position {
+    /// Why no run was ever there. From such a place the batches of random starts could not be found again in any time:
+    /// each pass over the text begins where the one before has ended.
+    fn impossible(&self) -> Option<String> {
+        let possible = self.seconds <= SECONDS && self.step as f64 <= self.seconds * UPDATES_PER_SECOND;
+        (!possible).then(|| format!("it says that {} updates took {} seconds", self.step, self.seconds))
+    }
+}
+
 /// Sums over the batches since the last epoch or report interval began, or over a text that is evaluated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Totals {
@@ -172,7 +186,7 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::BrokenCheckpoint`] if it is cut short or not one of ours; [`Error::Read`].
     pub fn read(path: &Path) -> Result<Self> {
-        let bytes = fs::read(path).map_err(|source| Error::read(path, "the checkpoint", source))?;
+        let bytes = files::read(path, "the checkpoint")?;
         let broken = |reason: String| Error::BrokenCheckpoint { path: path.to_owned(), reason };
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| broken(error.to_string()))?;
         let text = header.metadata().as_ref().and_then(|entries| entries.get(ENTRY));
@@ -187,6 +201,9 @@ impl Checkpoint {
                 meta.format = FORMAT;
             }
             other => return Err(broken(format!("its format is {other}, and this version reads {FORMAT}"))),
+        }
+        if let Some(reason) = meta.position.impossible() {
+            return Err(broken(reason));
         }
         SafeTensors::deserialize(&bytes).map_err(|error| broken(error.to_string()))?;
         Ok(Self { bytes, meta })
@@ -323,6 +340,25 @@ mod tests {
         assert_eq!(read.meta.position.totals.mean_loss(), meta().position.totals.loss / 2.0);
         save(&path, &filled(), &Meta { format: 3, ..meta() }).unwrap();
         assert!(matches!(Checkpoint::read(&path), Err(Error::BrokenCheckpoint { .. })));
+    }
+
+    /// Batches of random starts are found by going through all passes before: from a place that was never reached, for ever.
+    #[test]
+    fn a_place_that_no_run_can_have_reached_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.safetensors");
+        let read = |step, seconds| {
+            let position = Position { step, seconds, ..meta().position };
+            save(&path, &filled(), &Meta { position, ..meta() }).unwrap();
+            Checkpoint::read(&path)
+        };
+        for (step, seconds) in [(0, 0.0), (1_000_000, 0.9), (1 << 40, 1e8)] {
+            assert!(read(step, seconds).is_ok(), "{step} {seconds}");
+        }
+        for (step, seconds) in [(1, 0.0), (1 << 40, 3.0), (1 << 40, -1.0), (1 << 40, 1e200)] {
+            let error = read(step, seconds).unwrap_err();
+            assert!(error.to_string().contains(&format!("{step} updates took")), "{error}");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Writing files so that a crash, a full disk or a second reader never sees half of one.
+//! Reading files, and writing them so that a crash, a full disk or a second reader never sees half of one.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
@@ -6,7 +6,51 @@ use std::path::Path;
 
 use tempfile::{NamedTempFile, TempPath};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, bytes};
+
+/// A file's bytes; `what` names it in errors. A pipe or a device may have no end, and is no text.
+///
+/// # Errors
+/// [`Error::MissingFile`], [`Error::Read`]; [`Error::BadFile`] of what is not a file.
+pub fn read(path: &Path, what: &'static str) -> Result<Vec<u8>> {
+    read_up_to(u64::MAX, path, what)
+}
+
+/// [`read`] of a file that has so many bytes at most.
+///
+/// # Errors
+/// As [`read`]; [`Error::BadFile`] of a longer one.
+pub fn read_up_to(most: u64, path: &Path, what: &'static str) -> Result<Vec<u8>> {
+    let failed = |source| Error::read(path, what, source);
+    let bad = |reason| Err(Error::BadFile { path: path.to_owned(), reason });
+    // Before it is opened: that alone can take for ever.
+    let found = fs::metadata(path).map_err(failed)?;
+    if let Some(kind) = endless(found.file_type()) {
+        return bad(format!("it is {kind}; {what} has to be a file"));
+    }
+    if found.is_file() && found.len() > most {
+        let [found, most] = [found.len(), most].map(bytes);
+        return bad(format!("it has {found}, and {what} has {most} at most"));
+    }
+    fs::read(path).map_err(failed)
+}
+
+/// What a thing is called that may have no end.
+#[cfg(unix)]
+fn endless(kind: fs::FileType) -> Option<&'static str> {
+    use std::os::unix::fs::FileTypeExt;
+    let names = [
+        (kind.is_fifo(), "a pipe"),
+        (kind.is_socket(), "a socket"),
+        (kind.is_char_device() || kind.is_block_device(), "a device"),
+    ];
+    names.into_iter().find_map(|(is, name)| is.then_some(name))
+}
+
+#[cfg(not(unix))]
+fn endless(_kind: fs::FileType) -> Option<&'static str> {
+    None
+}
 
 /// Replaces the file at `path` by `bytes`, or leaves it as it was.
 ///

@@ -23,7 +23,7 @@ use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::lock::Lock;
-use crate::text::{Record, Vocabulary, read_text};
+use crate::text::{Record, Vocabulary, read_model, read_text};
 
 const MODEL: &str = "model.lstm";
 const VOCABULARY: &str = "vocab.json";
@@ -174,7 +174,7 @@ impl RunDir {
     /// # Errors
     /// As [`read_text`].
     pub fn source(&self) -> Result<String> {
-        read_text(&self.model_path(), "the run's model")
+        read_model(&self.model_path(), "the run's model")
     }
 
     /// # Errors
@@ -265,18 +265,18 @@ impl RunDir {
     /// [`Error::NoCheckpoint`]; [`Error::BadFile`] if it is not known which one is the newest.
     pub fn latest(&self) -> Result<PathBuf> {
         let pointer = self.path.join(LATEST);
-        match fs::read_to_string(&pointer) {
+        match read_text(&pointer, "the run's file") {
             Ok(name) if !name.trim().is_empty() && !name.contains(['/', '\\']) => {
                 Ok(self.checkpoint(name.trim()))
             }
             Ok(_) => Err(Error::BadFile { path: pointer, reason: "it does not name a checkpoint".into() }),
-            Err(error) if error.kind() == ErrorKind::NotFound => match self.checkpoints()?.as_slice() {
+            Err(Error::MissingFile { .. }) => match self.checkpoints()?.as_slice() {
                 [] => Err(Error::NoCheckpoint { path: self.path.clone() }),
                 // The first one, which a crash has left before it was named.
                 [only] => Ok(only.clone()),
                 several => Err(Error::BadFile { path: pointer, reason: unnamed(several) }),
             },
-            Err(source) => Err(Error::Read { path: pointer, cause: source }),
+            Err(error) => Err(error),
         }
     }
 
@@ -312,10 +312,9 @@ impl RunDir {
     /// [`Error::Read`], [`Error::Write`].
     pub fn truncate_metrics(&self, step: u64) -> Result<()> {
         let path = self.path.join(METRICS);
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-            Err(source) => return Err(Error::Read { path, cause: source }),
+        let text = match read_text(&path, "the run's metrics") {
+            Err(Error::MissingFile { .. }) => return Ok(()),
+            other => other?,
         };
         let keep = |line: &&str| serde_json::from_str::<Row>(line).is_ok_and(|row| row.step <= step);
         let kept: String = text.lines().take_while(keep).map(|line| format!("{line}\n")).collect();

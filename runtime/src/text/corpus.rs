@@ -1,10 +1,10 @@
 //! Corpus files: read, checked, and turned into ids.
 
-use std::fs;
 use std::path::Path;
 
 use super::{Record, Role, Tokenizer, Vocabulary};
 use crate::error::{Error, Result};
+use crate::files;
 
 /// The token ids of each split, with the vocabulary that they are ids of.
 #[derive(Clone, Debug)]
@@ -99,7 +99,7 @@ struct Text<'p> {
 
 impl<'p> Text<'p> {
     fn read(role: Role, path: &'p Path) -> Result<Self> {
-        let bytes = fs::read(path).map_err(|source| missing(Error::read(path, role.name(), source)))?;
+        let bytes = files::read(path, role.name()).map_err(missing)?;
         let file = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let record = Record::new(role, file, &bytes, 0);
         Ok(Self { path, record, content: decode(path, bytes)? })
@@ -136,7 +136,18 @@ impl<'p> Text<'p> {
 /// # Errors
 /// A file that is missing, unreadable or not UTF-8 (with the position of the first bad byte).
 pub fn read_text(path: &Path, what: &'static str) -> Result<String> {
-    decode(path, fs::read(path).map_err(|source| Error::read(path, what, source))?)
+    decode(path, files::read(path, what)?)
+}
+
+/// The most that a model file can have. People write them, and programs that write larger ones have written something else.
+const MODEL_BYTES: u64 = 4 << 20;
+
+/// [`read_text`] of a model file.
+///
+/// # Errors
+/// As [`read_text`]; a file that is too long to be one.
+pub fn read_model(path: &Path, what: &'static str) -> Result<String> {
+    decode(path, files::read_up_to(MODEL_BYTES, path, what)?)
 }
 
 fn decode(path: &Path, bytes: Vec<u8>) -> Result<String> {
@@ -205,6 +216,8 @@ pub fn encode(tokenizer: &Tokenizer, vocabulary: &Vocabulary, text: &str, place:
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use lstmc_compiler::model::{TokenKind, Tokens};
 
     use super::*;

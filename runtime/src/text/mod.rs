@@ -6,7 +6,7 @@ mod tokenizer;
 mod vocabulary;
 mod writer;
 
-pub use corpus::{Corpus, Paths, encode, encode_file, read_text};
+pub use corpus::{Corpus, Paths, encode, encode_file, read_model, read_text};
 pub use record::{Record, Role};
 pub use tokenizer::{Token, Tokenizer};
 pub use vocabulary::{UNKNOWN, Vocabulary};
