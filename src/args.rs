@@ -135,7 +135,7 @@ pub struct Train {
     /// What to run on: cpu, cuda, or one of several GPUs as cuda:1.
     #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = Device::parse)]
     pub device: Device,
-    /// Worker threads, as many as may run at once at most [default: as many as the processor has cores].
+    /// Worker threads, no more than there are processors [default: as many as the processor has cores].
     #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<u16>,
     /// Go on with this run from its newest checkpoint, or from the beginning if it has none.
@@ -161,7 +161,7 @@ pub struct Trained {
     /// What to run on: cpu, cuda, or one of several GPUs as cuda:1.
     #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = Device::parse)]
     pub device: Device,
-    /// Worker threads, as many as may run at once at most [default: as many as the processor has cores].
+    /// Worker threads, no more than there are processors [default: as many as the processor has cores].
     #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<u16>,
 }
@@ -267,7 +267,7 @@ pub struct Generate {
     /// Say on stderr how long the tokens took, prompt included, compiling and loading left out.
     #[arg(long)]
     pub stats: bool,
-    /// Worker threads, as many as may run at once at most [default: as many as the processor has cores].
+    /// Worker threads, no more than there are processors [default: as many as the processor has cores].
     #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<u16>,
 }
@@ -297,7 +297,7 @@ pub struct Check {
     /// A kind of GPU, which need not be here, in place of --device.
     #[arg(long, value_enum, conflicts_with_all = ["device", "threads"])]
     pub target: Option<Architecture>,
-    /// Worker threads, as many as may run at once at most [default: as many as the processor has cores].
+    /// Worker threads, no more than there are processors [default: as many as the processor has cores].
     #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<u16>,
 }
@@ -378,7 +378,7 @@ pub struct Emit {
 pub struct Profile {
     #[command(flatten)]
     pub file: ModelFile,
-    /// Worker threads, as many as may run at once at most [default: as many as the processor has cores].
+    /// Worker threads, no more than there are processors [default: as many as the processor has cores].
     #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<u16>,
     /// How many steps to measure [default: as many as take a second].
