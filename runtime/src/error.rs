@@ -71,6 +71,18 @@ pub enum Error {
     )]
     BrokenCheckpoint { path: PathBuf, reason: String },
 
+    #[error(
+        "{path:?} has no checksums, so that nothing shows whether it is as it was written (version 0.1 and other programs \
+         write such checkpoints): if you trust it, add --accept-unverified"
+    )]
+    Unverified { path: PathBuf },
+
+    #[error(
+        "{path:?}: {tensor} holds numbers that are NaN or infinite; write the name of an earlier checkpoint into the run's \
+         file `latest` if there is one, or train again"
+    )]
+    NotFinite { path: PathBuf, tensor: String },
+
     #[error("{path:?} belongs to another model: {}", list(differences))]
     WrongModel { path: PathBuf, differences: Vec<String> },
 
@@ -79,6 +91,12 @@ pub enum Error {
          text back, or go on with this one with --accept-changes"
     )]
     ChangedText { what: &'static str, path: PathBuf, found: String, recorded: String },
+
+    #[error(
+        "the run names {what} {path:?}, and has no record of having read it: if you want it to be read, add \
+         --accept-changes, or name the folder that the texts are in with --data"
+    )]
+    UnknownText { what: &'static str, path: PathBuf },
 
     #[error(
         "{path:?} was trained with another vocabulary ({found}) than the run's vocab.json has ({expected}): one of them \

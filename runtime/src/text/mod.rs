@@ -6,8 +6,9 @@ mod tokenizer;
 mod vocabulary;
 mod writer;
 
+pub(crate) use corpus::decode;
 pub use corpus::{Corpus, Paths, encode, encode_file, read_text};
-pub use record::{Record, Role};
+pub use record::{Expected, Record, Role, is_inside};
 pub use tokenizer::{Token, Tokenizer};
 pub use vocabulary::{UNKNOWN, Vocabulary};
 pub use writer::Writer;
