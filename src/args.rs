@@ -146,7 +146,7 @@ pub struct Train {
     /// to be; of what else was changed in the run's model.lstm, training says what.
     #[arg(long, requires = "resume")]
     pub accept_changes: bool,
-    /// Go on from a checkpoint without checksums, as version 0.1 and other programs write them.
+    /// Go on from a checkpoint without checksums, as earlier versions and other programs write them.
     #[arg(long, requires = "resume")]
     pub accept_unverified: bool,
     /// Print one JSON object a line instead of progress for people.
@@ -166,7 +166,7 @@ pub struct Trained {
     /// in the folder of --data.
     #[arg(long)]
     pub accept_changes: bool,
-    /// Use a checkpoint without checksums, as version 0.1 and other programs write them.
+    /// Use a checkpoint without checksums, as earlier versions and other programs write them.
     #[arg(long)]
     pub accept_unverified: bool,
     /// What to run on: cpu, cuda, or one of several GPUs as cuda:1.
@@ -280,7 +280,7 @@ pub struct Generate {
     /// What to round the weights to: fewer bits are read faster.
     #[arg(long, value_enum, default_value = "f32")]
     pub weights: Weights,
-    /// Use a checkpoint without checksums, as version 0.1 and other programs write them.
+    /// Use a checkpoint without checksums, as earlier versions and other programs write them.
     #[arg(long)]
     pub accept_unverified: bool,
     /// What to run on: cpu, cuda, or one of several GPUs as cuda:1.

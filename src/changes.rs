@@ -30,20 +30,23 @@ fn before(meta: &Meta) -> Result<Source> {
     Source::parse("the model as it was".as_ref(), &meta.source, false)
 }
 
-/// The batches that a checkpoint was trained with, if they are not the project's.
-///
 /// # Errors
-/// Tokens that are cut in another way: nothing that was learned fits them.
-pub fn of_batches(project: &Project, meta: &Meta) -> Result<Option<Batches>> {
-    let Ok(before) = before(meta).and_then(|source| source.data()) else { return Ok(None) };
-    if before.tokens != project.data.tokens {
-        bail!(
+/// Tokens that are cut in another way than those of the checkpoint: nothing that was learned fits them.
+pub fn same_tokens(project: &Project, meta: &Meta) -> Result<()> {
+    match before(meta).and_then(|source| source.data()) {
+        Ok(before) if before.tokens != project.data.tokens => bail!(
             "`tokens` is not what this run was trained with: {}; change it back, or begin a new run",
             lines(&meta.source, &project.text)
-        );
+        ),
+        _ => Ok(()),
     }
+}
+
+/// The batches that a checkpoint was trained with, if they are not the project's.
+pub fn of_batches(project: &Project, meta: &Meta) -> Option<Batches> {
+    let before = before(meta).and_then(|source| source.data()).ok()?.batches;
     let shape = |batches: &Batches| (batches.kind.clone(), batches.rows, batches.steps);
-    Ok((shape(&before.batches) != shape(&project.data.batches)).then_some(before.batches))
+    (shape(&before) != shape(&project.data.batches)).then_some(before)
 }
 
 /// What became of a run's texts.

@@ -179,7 +179,7 @@ impl Opened {
             let model = show::path(&path);
             format!("note: {model} is not as it was when the checkpoint was written: {lines}")
         };
-        changes::of_batches(&project, &checkpoint.meta)?;
+        changes::same_tokens(&project, &checkpoint.meta)?;
         let note = Cell::new(changes::of_source(&project, &checkpoint.meta).map(changed));
         let named = data.map(Path::to_owned);
         Ok(Self { project, model, vocabulary, checkpoint, settings, named, accept_changes: false, note })

@@ -63,8 +63,9 @@ impl Start {
             checkpoint.check_vocabulary(&vocabulary.fingerprint())?;
             let meta = &checkpoint.meta;
             same_seed(&checkpoint.path, meta, &settings, folder)?;
+            changes::same_tokens(&project, meta)?;
             if let Some(lines) = changes::of_source(&project, meta) {
-                batches = changes::of_batches(&project, meta)?;
+                batches = changes::of_batches(&project, meta);
                 if batches.is_some() && meta.position.step > 0 && !args.accept_changes {
                     bail!(
                         "`batches` of {} was changed after {}: {lines}; epochs are counted in batches, so the run's \

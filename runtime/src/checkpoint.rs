@@ -147,7 +147,7 @@ pub enum Take {
 pub enum Accept {
     /// Those that their checksums show to be as they were written.
     Verified,
-    /// Those without checksums too, as version 0.1 and other programs write them.
+    /// Those without checksums too, as earlier versions and other programs write them.
     Unverified,
 }
 

@@ -72,7 +72,7 @@ pub enum Error {
     BrokenCheckpoint { path: PathBuf, reason: String },
 
     #[error(
-        "{path:?} has no checksums, so that nothing shows whether it is as it was written (version 0.1 and other programs \
+        "{path:?} has no checksums, so that nothing shows whether it is as it was written (earlier versions and other programs \
          write such checkpoints): if you trust it, add --accept-unverified"
     )]
     Unverified { path: PathBuf },

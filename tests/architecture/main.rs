@@ -439,7 +439,8 @@ fn the_compiler_knows_no_layer_and_no_optimizer() {
 /// Drivers and files know a running program by the traits of `engine`, so that it can run on another device.
 #[test]
 fn only_engines_know_what_they_run_on() {
-    let stand_ins = ["runtime/src/testing.rs", "runtime/src/train/tests.rs"];
+    let stand_ins =
+        ["runtime/src/testing.rs", "runtime/src/train/tests.rs", "runtime/src/checkpoint/tests.rs"];
     let mut wrong = vec![];
     for source in sources("runtime/src") {
         let ours =
