@@ -101,6 +101,21 @@ fn one_process_at_a_time_takes_a_run_up() {
 }
 
 #[test]
+fn what_a_live_process_is_writing_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = run(&dir);
+    let (path, folder) = (first.path().to_owned(), first.checkpoints_folder().unwrap());
+    let writing = files::Writing::begin(&folder, "epoch-01.safetensors").unwrap();
+    assert!(matches!(RunDir::take_up(&path), Err(Error::Busy { .. })));
+    assert_eq!(folder.names().unwrap().len(), 1);
+    // As if it had been killed.
+    std::mem::forget(writing);
+    drop(first);
+    RunDir::take_up(&path).unwrap();
+    assert!(folder.names().unwrap().is_empty());
+}
+
+#[test]
 fn a_file_of_a_run_that_is_gone_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let run = run(&dir);
