@@ -20,6 +20,9 @@ pub const PANEL: usize = 16;
 /// On a CPU, column ranges start at multiples of this many elements, so that no two workers write one cache line or panel.
 pub const COLUMN_GRAIN: usize = PANEL;
 
+/// On a CPU, a product of up to so many rows of A is computed without laying B out or going over it in blocks.
+pub const FEW_ROWS: usize = 4;
+
 /// On a CPU, buffers start at multiples of this many bytes: a cache line, and the widest vector.
 pub const ALIGNMENT: usize = 64;
 
@@ -239,7 +242,7 @@ impl Target {
             workers: workers.max(1),
             lanes: 4,
             column_grain: COLUMN_GRAIN,
-            few_rows: 4,
+            few_rows: FEW_ROWS,
             distinct_rows: Some(DistinctRows { min_ids: 64, min_width: 64, all_rows: 2, rows_a_run: 16 }),
             sparse_rows: Some(2),
             fusion: Fusion { few_outer: 8, max_levels: 8 },

@@ -62,6 +62,9 @@ pub enum Error {
     #[error("the program has no {0}: it was not compiled for this use")]
     MissingBuffer(String),
 
+    #[error("token id {id} is not one of this program, whose ids are below {limit}")]
+    UnknownId { id: u32, limit: usize },
+
     #[error("\"{name}\" has {}, not {found}", number_of(*.expected, "element"))]
     WrongLength { name: String, expected: usize, found: usize },
 

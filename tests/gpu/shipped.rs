@@ -6,7 +6,7 @@ use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::kernel::Precision;
 use lstmc_compiler::model::{Model, Train};
 use lstmc_compiler::pipeline;
-use lstmc_compiler::plan::Program;
+use lstmc_compiler::plan::Verified;
 use lstmc_compiler::target::{Grid, Partition, Target};
 use lstmc_runtime::Result as RunResult;
 use lstmc_runtime::engine::cpu::{Executable, Session};
@@ -52,7 +52,7 @@ fn left(mut engine: impl Engine, tensors: &Tensors, feed: &Feed) -> Left {
     left
 }
 
-fn program(model: &Model, precision: Precision, target: &Target) -> Program {
+fn program(model: &Model, precision: Precision, target: &Target) -> Verified {
     let train = Train { precision: Some(precision), ..model.train.clone() };
     pipeline::program_of(&Model { train, ..model.clone() }, Purpose::Train, target)
 }

@@ -30,7 +30,7 @@ mod tests;
 use std::fmt::Write;
 
 use crate::kernel::{Module, TimeLoop};
-use crate::plan::{Program, Schedule, Task};
+use crate::plan::{Program, Schedule, Task, Verified};
 use crate::target::{Nvidia, Processor};
 use scope::{PARAMETERS, Scope, THREADS};
 use task::{name, parts, write_part};
@@ -98,7 +98,7 @@ fn version(nvidia: Nvidia) -> (&'static str, &'static str) {
 
 /// Compiles a program that is planned for a GPU. Outside time loops only the order of its schedule is used: a launch is shared out
 /// over the whole machine, and waits for the one before.
-pub fn compile(program: &Program) -> Ptx {
+pub fn compile(program: &Verified) -> Ptx {
     let Processor::Nvidia(nvidia) = program.target.processor else {
         panic!("internal error: a plan for a processor")
     };
