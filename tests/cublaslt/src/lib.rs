@@ -198,7 +198,6 @@ extern "C" fn cublasLtMatmulPreferenceSetAttribute(
 
 /// Finds the one algorithm that there is. It keeps the alignments that it was found for.
 #[unsafe(no_mangle)]
-#[expect(clippy::too_many_arguments, reason = "those of the library")]
 extern "C" fn cublasLtMatmulAlgoGetHeuristic(
     handle: *mut Handle,
     description: *const Description,
@@ -233,7 +232,6 @@ extern "C" fn cublasLtMatmulAlgoGetHeuristic(
 
 /// `D = alpha op(A) op(B) + beta C`. C is not read if beta is 0.
 #[unsafe(no_mangle)]
-#[expect(clippy::too_many_arguments, reason = "those of the library")]
 extern "C" fn cublasLtMatmul(
     handle: *mut Handle,
     description: *const Description,
@@ -273,9 +271,11 @@ extern "C" fn cublasLtMatmul(
                 unsafe { *at_a.add(left) * *at_b.add(right) }
             };
             let sum = alpha * (0..k).map(product).sum::<f32>();
-            // SAFETY: as above.
-            let before =
-                if beta == 0.0 { 0.0 } else { unsafe { beta * *at_c.add(c.element(false, row, column)) } };
+            let before = match beta {
+                0.0 => 0.0,
+                // SAFETY: as above.
+                _ => unsafe { beta * *at_c.add(c.element(false, row, column)) },
+            };
             // SAFETY: as above.
             unsafe { at_d.add(d.element(false, row, column)).write(sum + before) };
         }

@@ -104,7 +104,7 @@ impl Library {
             // SAFETY: the library is there; the function is looked up and not called, and a pointer is as good as any type for that.
             unsafe { sys::culib().get::<*const c_void>(name.as_bytes()) }.is_ok()
         };
-        if !FUNCTIONS.iter().all(|name| has(&name)) {
+        if !FUNCTIONS.iter().all(has) {
             return None;
         }
         // SAFETY: the function is there, as was seen above, and takes nothing.
