@@ -183,15 +183,27 @@ pub fn ptx_of(model: &Model, purpose: Purpose, target: &Target) -> (Verified, Pt
     (program, ptx)
 }
 
-/// A training step on a GPU, assembled, and what its launches take.
+/// A training step on a GPU, assembled.
+pub struct Assembled {
+    pub gpu: Gpu,
+    pub program: Verified,
+    pub ptx: Ptx,
+    /// What its launches take of the GPU.
+    pub resources: Vec<Resources>,
+    /// How many of its products a library computes.
+    pub by_library: usize,
+}
+
+/// A training step, assembled for a GPU that is here.
 ///
 /// # Errors
 /// [`Unusable`].
-pub fn resources(model: &Model, number: usize) -> Result<(Gpu, Verified, Ptx, Vec<Resources>)> {
+pub fn assembled(model: &Model, number: usize) -> Result<Assembled> {
     let (gpu, target) = gpu(number)?;
     let (program, ptx) = ptx_of(model, Purpose::Train, &target);
-    let taken = gpu.resources(&ptx).map_err(unusable(number))?;
-    Ok((gpu, program, ptx, taken))
+    let resources = gpu.resources(&ptx).map_err(unusable(number))?;
+    let by_library = gpu.by_library(&ptx).map_err(unusable(number))?;
+    Ok(Assembled { gpu, program, ptx, resources, by_library })
 }
 
 /// The plan of a model for one purpose; `weights` as for [`compile`].

@@ -2,6 +2,7 @@
 
 #[path = "../../../../tests/support/gpu.rs"]
 mod gpu;
+mod library;
 mod products;
 
 use std::ops::Range;
