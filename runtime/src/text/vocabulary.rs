@@ -129,6 +129,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_never_written_is_not_read() {
+        let read = |text| serde_json::from_str::<Vocabulary>(text).map_err(|error| error.to_string());
+        assert_eq!(read(r#"{"reserve":2,"words":["x"]}"#), Ok(Vocabulary::build(["x"], 2)));
+        for reserve in [u64::MAX, u64::from(u32::MAX)] {
+            let error = read(&format!(r#"{{"reserve":{reserve},"words":["x"]}}"#)).unwrap_err();
+            assert!(error.contains("more than there can be"), "{error}");
+        }
+        assert!(read(r#"{"reserve":0,"words":["x","y","x"]}"#).unwrap_err().contains("twice"));
+    }
+
+    #[test]
     fn unknown_words_are_unk_where_there_is_one() {
         assert_eq!(Vocabulary::build(["a"], 0).id("b"), None);
         assert_eq!(Vocabulary::build(["a", "a", "<unk>"], 0).id("b"), Some(1));
