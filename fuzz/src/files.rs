@@ -85,7 +85,8 @@ pub fn vocabulary(bytes: &[u8]) {
     let Ok(vocabulary) = serde_json::from_slice::<Vocabulary>(bytes) else { return };
     let (len, reserved) = (vocabulary.len(), vocabulary.reserved());
     vocabulary.fingerprint();
-    for id in (0..4).chain(len as u32 - 2..len as u32 + 2).chain(reserved as u32..reserved as u32 + 2) {
+    let around = |id: usize| (id as u32).saturating_sub(2)..(id as u32).saturating_add(2);
+    for id in around(0).chain(around(len)).chain(around(reserved)) {
         vocabulary.show(id);
         if let Some(word) = vocabulary.word(id) {
             assert!(vocabulary.id(word).is_some());
