@@ -9,6 +9,7 @@ use clap::error::ErrorKind;
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use lstmc_compiler::kernel::Format;
 use lstmc_compiler::target::Nvidia;
+use lstmc_runtime::text::Role;
 
 use crate::profile::Order;
 
@@ -145,6 +146,9 @@ pub struct Train {
     /// to be; of what else was changed in the run's model.lstm, training says what.
     #[arg(long, requires = "resume")]
     pub accept_changes: bool,
+    /// Go on from a checkpoint without checksums, as earlier versions and other programs write them.
+    #[arg(long, requires = "resume")]
+    pub accept_unverified: bool,
     /// Print one JSON object a line instead of progress for people.
     #[arg(long)]
     pub json: bool,
@@ -155,9 +159,16 @@ pub struct Train {
 pub struct Trained {
     /// The folder of a run.
     pub run: PathBuf,
-    /// The folder that the texts are in [default: where training found them].
+    /// The folder that the texts are in [default: where training found them]. Any text in it is read.
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// Read a text though it is not one of those that the run was trained with. Without this, it has to be one, or to be
+    /// in the folder of --data.
+    #[arg(long)]
+    pub accept_changes: bool,
+    /// Use a checkpoint without checksums, as earlier versions and other programs write them.
+    #[arg(long)]
+    pub accept_unverified: bool,
     /// What to run on: cpu, cuda, or one of several GPUs as cuda:1.
     #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = Device::parse)]
     pub device: Device,
@@ -179,6 +190,14 @@ impl Split {
             Self::Train => "training",
             Self::Valid => "validation",
             Self::Test => "test",
+        }
+    }
+
+    pub fn role(self) -> Role {
+        match self {
+            Self::Train => Role::Train,
+            Self::Valid => Role::Valid,
+            Self::Test => Role::Test,
         }
     }
 }
@@ -261,6 +280,9 @@ pub struct Generate {
     /// What to round the weights to: fewer bits are read faster.
     #[arg(long, value_enum, default_value = "f32")]
     pub weights: Weights,
+    /// Use a checkpoint without checksums, as earlier versions and other programs write them.
+    #[arg(long)]
+    pub accept_unverified: bool,
     /// What to run on: cpu, cuda, or one of several GPUs as cuda:1.
     #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = Device::parse)]
     pub device: Device,
@@ -478,6 +500,7 @@ mod tests {
             "train --resume r --out o",
             "generate r --prompt a --temperature -1",
             "train a.lstm --accept-changes",
+            "train a.lstm --accept-unverified",
             "generate r --prompt a --weights f16",
             "eval r --weights f32,int4",
             "generate r --prompt a --top-p 1.5",

@@ -30,20 +30,23 @@ fn before(meta: &Meta) -> Result<Source> {
     Source::parse("the model as it was".as_ref(), &meta.source, false)
 }
 
-/// The batches that a checkpoint was trained with, if they are not the project's.
-///
 /// # Errors
-/// Tokens that are cut in another way: nothing that was learned fits them.
-pub fn of_batches(project: &Project, meta: &Meta) -> Result<Option<Batches>> {
-    let Ok(before) = before(meta).and_then(|source| source.data()) else { return Ok(None) };
-    if before.tokens != project.data.tokens {
-        bail!(
+/// Tokens that are cut in another way than those of the checkpoint: nothing that was learned fits them.
+pub fn same_tokens(project: &Project, meta: &Meta) -> Result<()> {
+    match before(meta).and_then(|source| source.data()) {
+        Ok(before) if before.tokens != project.data.tokens => bail!(
             "`tokens` is not what this run was trained with: {}; change it back, or begin a new run",
             lines(&meta.source, &project.text)
-        );
+        ),
+        _ => Ok(()),
     }
+}
+
+/// The batches that a checkpoint was trained with, if they are not the project's.
+pub fn of_batches(project: &Project, meta: &Meta) -> Option<Batches> {
+    let before = before(meta).and_then(|source| source.data()).ok()?.batches;
     let shape = |batches: &Batches| (batches.kind.clone(), batches.rows, batches.steps);
-    Ok((shape(&before.batches) != shape(&project.data.batches)).then_some(before.batches))
+    (shape(&before) != shape(&project.data.batches)).then_some(before)
 }
 
 /// What became of a run's texts.
@@ -53,8 +56,12 @@ pub fn of_texts(recorded: &[Record], found: &[Record]) -> Vec<String> {
     }
     let before = |record: &Record| recorded.iter().find(|other| other.role == record.role);
     let changed = found.iter().filter_map(|record| {
-        let before = before(record).filter(|before| !before.same_text(record))?;
-        Some(format!("{} has {record}, and had {before}", record.role.name()))
+        let name = record.role.name();
+        match before(record) {
+            Some(before) if before.same_text(record) => None,
+            Some(before) => Some(format!("{name} has {record}, and had {before}")),
+            None => Some(format!("{name} is new to this run: {}, {record}", show::path(&record.file))),
+        }
     });
     changed.collect()
 }
@@ -118,7 +125,12 @@ mod tests {
     fn texts_are_compared_by_their_role() {
         let record = |role, text: &str| Record::new(role, "t".into(), text.as_bytes(), 1);
         let (train, valid) = (record(Role::Train, "a"), record(Role::Valid, "b"));
-        assert!(of_texts(std::slice::from_ref(&train), &[train.clone(), valid.clone()]).is_empty());
+        assert!(of_texts(&[train.clone(), valid.clone()], &[train.clone(), valid.clone()]).is_empty());
+        let said = of_texts(std::slice::from_ref(&train), &[train.clone(), valid.clone()]);
+        assert!(
+            said.len() == 1 && said[0].starts_with("the validation text is new to this run: t, 1 byte"),
+            "{said:?}"
+        );
         let said = of_texts(&[train.clone(), record(Role::Valid, "bc")], &[train, valid.clone()]);
         assert_eq!(said.len(), 1);
         assert!(said[0].starts_with("the validation text has 1 byte, 1 token, "), "{said:?}");

@@ -11,7 +11,7 @@ use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::kernel::{Format, Module};
 use lstmc_compiler::model::{self, Data, Model};
 use lstmc_compiler::pipeline::{self, KERNEL_PASSES, PASSES, kernel_passes};
-use lstmc_compiler::plan::Program;
+use lstmc_compiler::plan::Verified;
 use lstmc_compiler::syntax::{self, ast};
 use lstmc_compiler::target::{Nvidia, Processor, Target};
 use lstmc_runtime::engine::cpu::{self, Executable, Pair, Session, workers};
@@ -177,25 +177,37 @@ pub fn on_gpu(model: &Model, purpose: Purpose, weights: Format, number: usize) -
 }
 
 /// A program for a GPU, which need not be here.
-pub fn ptx_of(model: &Model, purpose: Purpose, target: &Target) -> (Program, Ptx) {
+pub fn ptx_of(model: &Model, purpose: Purpose, target: &Target) -> (Verified, Ptx) {
     let program = pipeline::program_of(model, purpose, target);
     let ptx = ptx::compile(&program);
     (program, ptx)
 }
 
-/// A training step on a GPU, assembled, and what its launches take.
+/// A training step on a GPU, assembled.
+pub struct Assembled {
+    pub gpu: Gpu,
+    pub program: Verified,
+    pub ptx: Ptx,
+    /// What its launches take of the GPU.
+    pub resources: Vec<Resources>,
+    /// How many of its products a library computes.
+    pub by_library: usize,
+}
+
+/// A training step, assembled for a GPU that is here.
 ///
 /// # Errors
 /// [`Unusable`].
-pub fn resources(model: &Model, number: usize) -> Result<(Gpu, Program, Ptx, Vec<Resources>)> {
+pub fn assembled(model: &Model, number: usize) -> Result<Assembled> {
     let (gpu, target) = gpu(number)?;
     let (program, ptx) = ptx_of(model, Purpose::Train, &target);
-    let taken = gpu.resources(&ptx).map_err(unusable(number))?;
-    Ok((gpu, program, ptx, taken))
+    let resources = gpu.resources(&ptx).map_err(unusable(number))?;
+    let by_library = gpu.by_library(&ptx).map_err(unusable(number))?;
+    Ok(Assembled { gpu, program, ptx, resources, by_library })
 }
 
 /// The plan of a model for one purpose; `weights` as for [`compile`].
-pub fn program(model: &Model, purpose: Purpose, weights: Format, threads: Threads) -> Program {
+pub fn program(model: &Model, purpose: Purpose, weights: Format, threads: Threads) -> Verified {
     let target = threads.target();
     let kernels = kernels(model, purpose, weights, &target);
     match threads {
@@ -214,7 +226,7 @@ pub fn compile(model: &Model, purpose: Purpose, weights: Format, threads: Thread
 }
 
 /// A plan's machine code; making both took since `started`.
-fn native(program: Program, started: Instant) -> Result<Compiled> {
+fn native(program: Verified, started: Instant) -> Result<Compiled> {
     let threads = program.target.workers;
     let executable = Executable::compile(program)?;
     Ok(Compiled { memory: executable.memory(), executable, threads, time: started.elapsed() })
@@ -250,7 +262,7 @@ pub fn training(model: &Model, threads: Threads) -> Result<Training> {
     let (program, shared) = pipeline::plan_beside(kernels, train.executable.program());
     let evaluate = native(program, started)?;
     if shared {
-        train.executable.share_with(&evaluate.executable);
+        train.executable = train.executable.sharing_with(&evaluate.executable);
         train.memory = train.executable.memory();
     }
     Ok(Training { train, evaluate, shared })

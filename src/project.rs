@@ -8,12 +8,14 @@ use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::kernel::Format;
 use lstmc_compiler::model::{Data, Model};
 use lstmc_runtime::Error;
-use lstmc_runtime::checkpoint::{Checkpoint, Take};
+use lstmc_runtime::checkpoint::{Accept, Checkpoint, Take};
 use lstmc_runtime::engine::Engine;
 use lstmc_runtime::engine::cpu::workers;
 use lstmc_runtime::reading::Reading;
 use lstmc_runtime::run_dir::{RunDir, Settings};
-use lstmc_runtime::text::{Corpus, Paths, Record, Role, Tokenizer, Vocabulary, encode_file, read_model};
+use lstmc_runtime::text::{
+    Corpus, Expected, Paths, Record, Role, Tokenizer, Vocabulary, encode_file, is_inside, read_model,
+};
 
 use crate::args::{Device, ModelFile, Split, Trained};
 use crate::compile::{self, Source, Threads};
@@ -61,15 +63,32 @@ impl Project {
                 show::path(&path.join("model.lstm"))
             );
         }
-        let text = read_model(path, "the model file").map_err(find::model)?;
-        let source = Source::parse(path, &text, terminal::colour())?;
-        let block = source.data()?;
         let beside = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let folder = match data {
-            Some(data) => data.to_owned(),
-            None => trained_on(path, beside)?.unwrap_or_else(|| beside.to_owned()),
-        };
-        Ok(Self { source, text, data: block, folder })
+        match RunDir::open(beside) {
+            Ok(run) if path.file_name() == run.model_path().file_name() => Self::of_run(&run, path, data),
+            _ => {
+                let text = read_model(path, "the model file").map_err(find::model)?;
+                Self::parse(path, text, data.unwrap_or(beside))
+            }
+        }
+    }
+
+    /// The model of a run, whose file is called `path` in messages.
+    ///
+    /// # Errors
+    /// As [`Project::read`].
+    pub fn of_run(run: &RunDir, path: &Path, data: Option<&Path>) -> Result<Self> {
+        let text = run.source()?;
+        match data {
+            Some(data) => Self::parse(path, text, data),
+            None => Self::parse(path, text, &run.settings()?.data),
+        }
+    }
+
+    fn parse(path: &Path, text: String, folder: &Path) -> Result<Self> {
+        let source = Source::parse(path, &text, terminal::colour())?;
+        let data = source.data()?;
+        Ok(Self { source, text, data, folder: folder.to_owned() })
     }
 
     pub fn tokenizer(&self) -> Tokenizer {
@@ -95,40 +114,31 @@ impl Project {
         let (train, valid) = (self.folder.join(&self.data.train.0), self.path(Split::Valid));
         let reserve = self.data.tokens.reserve;
         let mut corpus = Corpus::read(&self.tokenizer(), reserve, &train, valid.as_deref(), None)?;
-        corpus.records.extend(self.test(&[])?);
+        corpus.records.extend(self.test(Expected::Any)?);
         Ok(corpus)
     }
 
-    /// [`Project::corpus`] of a run that is taken up again, with its vocabulary, where the texts must be those `recorded`.
+    /// [`Project::corpus`] of a run that is taken up again, with its vocabulary, where the texts must be those `expected`.
     ///
     /// # Errors
     /// As [`Corpus::read_again`].
-    pub fn corpus_again(&self, vocabulary: Vocabulary, recorded: &[Record]) -> Result<Corpus> {
+    pub fn corpus_again(&self, vocabulary: Vocabulary, expected: Expected<'_>) -> Result<Corpus> {
         let (train, valid) = (self.folder.join(&self.data.train.0), self.path(Split::Valid));
         let paths = Paths { train: &train, valid: valid.as_deref(), test: None };
-        let mut corpus = Corpus::read_again(&self.tokenizer(), vocabulary, recorded, paths)?;
-        corpus.records.extend(self.test(recorded)?);
+        let mut corpus = Corpus::read_again(&self.tokenizer(), vocabulary, expected, paths)?;
+        corpus.records.extend(self.test(expected)?);
         Ok(corpus)
     }
 
     /// The record of the test text, if there is one.
-    fn test(&self, recorded: &[Record]) -> Result<Option<Record>> {
+    fn test(&self, expected: Expected<'_>) -> Result<Option<Record>> {
         let Some(path) = self.path(Split::Test) else { return Ok(None) };
-        match Record::read(&self.tokenizer(), Role::Test, &path, recorded) {
+        match Record::read(&self.tokenizer(), Role::Test, &path, expected) {
             Err(changed @ Error::ChangedText { .. }) => Err(changed.into()),
             // An evaluation on it will say so.
             other => Ok(other.ok()),
         }
     }
-}
-
-/// Where the texts are of a model file that lies in a run.
-fn trained_on(path: &Path, beside: &Path) -> Result<Option<PathBuf>> {
-    let Ok(run) = RunDir::open(beside) else { return Ok(None) };
-    if run.model_path() != beside.join(path.file_name().unwrap_or_default()) {
-        return Ok(None);
-    }
-    Ok(Some(run.settings()?.data))
 }
 
 /// A model that is looked at and not trained: the vocabulary's size comes from the training text or from `--vocab`.
@@ -151,30 +161,34 @@ pub struct Opened {
     pub project: Project,
     pub model: Model,
     pub vocabulary: Vocabulary,
-    /// The newest checkpoint's file.
-    pub path: PathBuf,
-    checkpoint: Checkpoint,
+    pub checkpoint: Checkpoint,
+    settings: Settings,
+    /// The folder that the texts were said to be in.
+    named: Option<PathBuf>,
+    accept_changes: bool,
     /// What was changed since, to be said once if the checkpoint fits all the same.
     note: Cell<Option<String>>,
 }
 
 impl Opened {
     /// # Errors
-    /// No run there; a broken checkpoint; one of another vocabulary.
-    pub fn read(folder: &Path, data: Option<&Path>) -> Result<Self> {
+    /// No run there; a broken checkpoint; one of another vocabulary or of other tokens.
+    pub fn read(folder: &Path, data: Option<&Path>, accept: Accept) -> Result<Self> {
         let run = RunDir::open(folder).map_err(find::run)?;
-        let Settings { data: trained_on, .. } = run.settings()?;
-        let project = Project::read(&run.model_path(), Some(data.unwrap_or(&trained_on)))?;
+        let (settings, path) = (run.settings()?, run.model_path());
+        let project = Project::of_run(&run, &path, data)?;
         let vocabulary = run.vocabulary()?;
-        let (path, checkpoint) = run.newest()?;
-        checkpoint.check_vocabulary(&path, &vocabulary.fingerprint())?;
+        let checkpoint = run.newest(accept)?;
+        checkpoint.check_vocabulary(&vocabulary.fingerprint())?;
         let model = project.source.model(vocabulary.len())?;
         let changed = |lines| {
-            let model = show::path(&run.model_path());
+            let model = show::path(&path);
             format!("note: {model} is not as it was when the checkpoint was written: {lines}")
         };
+        changes::same_tokens(&project, &checkpoint.meta)?;
         let note = Cell::new(changes::of_source(&project, &checkpoint.meta).map(changed));
-        Ok(Self { project, model, vocabulary, path, checkpoint, note })
+        let named = data.map(Path::to_owned);
+        Ok(Self { project, model, vocabulary, checkpoint, settings, named, accept_changes: false, note })
     }
 
     /// Updates that the model was trained for.
@@ -197,7 +211,7 @@ impl Opened {
             Device::Cpu => Box::new(compile::compile(&self.model, purpose, weights, threads)?.session()?),
             Device::Cuda(number) => Box::new(compile::on_gpu(&self.model, purpose, weights, number)?.session),
         };
-        self.checkpoint.restore(&self.path, engine.as_mut(), Take::Parameters)?;
+        self.checkpoint.restore(engine.as_mut(), Take::Parameters)?;
         self.note.take().iter().for_each(|note| terminal::say(note));
         Ok(engine)
     }
@@ -205,7 +219,8 @@ impl Opened {
     /// The ids of a split, and which one it is: without `split` the last that the model has.
     ///
     /// # Errors
-    /// The model has no such text; a word that the vocabulary cannot name.
+    /// The model has no such text; one that the run was not trained with, without `--accept-changes`; a word that the
+    /// vocabulary cannot name.
     pub fn text(&self, split: Option<Split>) -> Result<(Split, Vec<u32>)> {
         let all = [Split::Test, Split::Valid, Split::Train];
         let found = all.into_iter().filter(|one| split.is_none_or(|split| split == *one));
@@ -213,7 +228,19 @@ impl Opened {
             let name = split.map_or("test", Split::name);
             bail!("this model has no {name} text: name one in its data block, or choose another --split");
         };
-        let ids = encode_file(&self.project.tokenizer(), &self.vocabulary, &path, "the text")?;
+        let records = &self.settings.texts;
+        let expected = match &self.named {
+            _ if self.accept_changes => Expected::Any,
+            Some(folder) if is_inside(folder, &path) => Expected::Any,
+            _ => Expected::Recorded { records, named: None },
+        };
+        let tokenizer = self.project.tokenizer();
+        let (ids, record) = encode_file(&tokenizer, &self.vocabulary, (split.role(), &path), expected)?;
+        if self.accept_changes {
+            changes::of_texts(records, &[record])
+                .iter()
+                .for_each(|change| terminal::say(&format!("note: {change}")));
+        }
         Ok((split, ids))
     }
 }
@@ -232,6 +259,15 @@ pub fn reading(model: &Model, split: Split, ids: &[u32]) -> Result<Reading> {
 }
 
 /// [`Opened`], as the arguments say.
+///
+/// # Errors
+/// As [`Opened::read`].
 pub fn open(trained: &Trained) -> Result<Opened> {
-    Opened::read(&trained.run, trained.data.as_deref())
+    let opened = Opened::read(&trained.run, trained.data.as_deref(), accept(trained.accept_unverified))?;
+    Ok(Opened { accept_changes: trained.accept_changes, ..opened })
+}
+
+/// What `--accept-unverified` says.
+pub fn accept(unverified: bool) -> Accept {
+    if unverified { Accept::Unverified } else { Accept::Verified }
 }

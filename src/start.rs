@@ -1,19 +1,19 @@
 //! What a training starts from: a model file with its texts, or a run that is taken up again, locked and compared with
 //! what it was.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use lstmc_compiler::model::Batches;
 use lstmc_runtime::batches::Batcher;
-use lstmc_runtime::checkpoint::{Checkpoint, Meta};
+use lstmc_runtime::checkpoint::Meta;
 use lstmc_runtime::error::Error;
 use lstmc_runtime::run_dir::{RunDir, Settings};
-use lstmc_runtime::text::{Corpus, Record, Role};
+use lstmc_runtime::text::{Corpus, Expected, Record, Role};
 
 use crate::args::Train;
 use crate::project::Project;
-use crate::{changes, find, show};
+use crate::{changes, find, project, show};
 
 pub struct Start {
     pub project: Project,
@@ -21,8 +21,8 @@ pub struct Start {
     pub seed: u64,
     /// The run that is taken up again, locked.
     pub run: Option<RunDir>,
-    /// Its newest checkpoint. A run that ended before its first one starts from the beginning.
-    pub checkpoint: Option<PathBuf>,
+    /// The name of its newest checkpoint. A run that ended before its first one starts from the beginning.
+    pub checkpoint: Option<String>,
     /// What of it is not as it was, in words.
     pub changes: Vec<String>,
 }
@@ -48,7 +48,7 @@ impl Start {
         let run = RunDir::take_up(folder).map_err(find::run)?;
         let settings = run.settings()?;
         let data = args.data.as_deref().unwrap_or(&settings.data);
-        let project = Project::read(&run.model_path(), Some(data))?;
+        let project = Project::of_run(&run, &run.model_path(), Some(data))?;
         if let Some(named) = &args.model {
             same_model(named, data, &project, folder)?;
         }
@@ -58,13 +58,14 @@ impl Start {
             latest => Some(latest?),
         };
         let (mut changes, mut batches) = (Vec::new(), None);
-        if let Some(path) = &checkpoint {
-            let checkpoint = Checkpoint::read(path)?;
-            checkpoint.check_vocabulary(path, &vocabulary.fingerprint())?;
+        if let Some(name) = &checkpoint {
+            let checkpoint = run.load(name, project::accept(args.accept_unverified))?;
+            checkpoint.check_vocabulary(&vocabulary.fingerprint())?;
             let meta = &checkpoint.meta;
-            same_seed(path, meta, &settings, folder)?;
+            same_seed(&checkpoint.path, meta, &settings, folder)?;
+            changes::same_tokens(&project, meta)?;
             if let Some(lines) = changes::of_source(&project, meta) {
-                batches = changes::of_batches(&project, meta)?;
+                batches = changes::of_batches(&project, meta);
                 if batches.is_some() && meta.position.step > 0 && !args.accept_changes {
                     bail!(
                         "`batches` of {} was changed after {}: {lines}; epochs are counted in batches, so the run's \
@@ -77,8 +78,11 @@ impl Start {
                 changes.push(format!("the model since the last checkpoint: {lines}"));
             }
         }
-        let recorded = if args.accept_changes { &[][..] } else { &settings.texts };
-        let corpus = project.corpus_again(vocabulary, recorded)?;
+        let expected = match args.accept_changes {
+            true => Expected::Any,
+            false => Expected::Recorded { records: &settings.texts, named: args.data.as_deref() },
+        };
+        let corpus = project.corpus_again(vocabulary, expected)?;
         changes.extend(changes::of_texts(&settings.texts, &corpus.records));
         let batches = batches.as_ref().unwrap_or(&project.data.batches);
         changes.extend(epochs(batches, &project, &settings, &corpus));

@@ -13,8 +13,9 @@ use lstmc_compiler::graph::rewrite::Rewriter;
 use lstmc_compiler::graph::{self, Graph, InputRole, Node, OutputRole, Purpose};
 use lstmc_compiler::kernel::{self, Format, Item, Module, Numbers, Precision};
 use lstmc_compiler::model::Model;
+use lstmc_compiler::plan::{Verified, plan};
 use lstmc_compiler::target::Target;
-use lstmc_compiler::{grad, opt, pipeline, plan};
+use lstmc_compiler::{grad, opt, pipeline};
 use lstmc_runtime::Result as RunResult;
 use lstmc_runtime::engine::cpu::{Executable, Session};
 use lstmc_runtime::engine::{Control, Driver, Engine, StepInputs, StepOutputs};
@@ -72,8 +73,7 @@ fn array(shape: &[usize], values: Vec<f32>) -> ArrayD<f64> {
 }
 
 fn session(module: &Module, workers: usize) -> Result<Session, String> {
-    let program = plan::plan(module.clone(), &Target::cpu(workers));
-    plan::verify(&program)?;
+    let program = Verified::new(plan(module.clone(), &Target::cpu(workers)))?;
     let executable = Executable::compile(program).map_err(|error| error.to_string())?;
     Session::new(executable).map_err(|error| error.to_string())
 }
@@ -161,7 +161,7 @@ fn compiled(
         let found = by_machine(module, workers, tensors, feeds)?;
         for (step, (one, several)) in first.iter().zip(&found).enumerate() {
             if let Some(difference) = other_bits(one, several) {
-                let program = plan::plan(module.clone(), &Target::cpu(workers));
+                let program = plan(module.clone(), &Target::cpu(workers));
                 return Err(format!(
                     "{workers} workers, step {step}: {difference}\n{program}\n{}",
                     program.module

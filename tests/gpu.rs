@@ -3,6 +3,8 @@
 
 #[path = "gpu/device.rs"]
 mod device;
+#[path = "gpu/library.rs"]
+mod library;
 #[path = "gpu/order.rs"]
 mod order;
 #[path = "gpu/refusals.rs"]

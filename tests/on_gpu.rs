@@ -4,8 +4,8 @@
 //! cargo test --release --test on_gpu -- --ignored
 //! ```
 //!
-//! Steps of small versions of the shipped models against the kernel interpreter, trainings at full size against the
-//! processor, the same bits twice, and, where `compute-sanitizer` is installed, its checks of short trainings.
+//! Steps of small versions of the shipped models against the kernel interpreter, products by cuBLASLt against it too, trainings at
+//! full size against the processor, the same bits twice, and, where `compute-sanitizer` is installed, its checks of short trainings.
 
 #[path = "../compiler/tests/support/mod.rs"]
 mod support;
@@ -21,7 +21,7 @@ use lstmc_compiler::kernel::{self, BufferKind, Elem};
 use lstmc_compiler::model::{Model, Precision, Train};
 use lstmc_compiler::pipeline;
 use lstmc_compiler::plan::Program;
-use lstmc_compiler::target::{Nvidia, Target};
+use lstmc_compiler::target::{LibraryProducts, Nvidia, Target};
 use lstmc_runtime::engine::Engine;
 use lstmc_runtime::engine::cpu::{Executable, Session, workers};
 use lstmc_runtime::engine::cuda::{self, Device, DeviceError, Gpu};
@@ -134,6 +134,72 @@ fn small_models_have_the_steps_of_the_interpreter() {
         }
         for purpose in [Purpose::Evaluate, Purpose::Generate { tokens: 10 }] {
             check(&name, &model(Precision::F32), purpose, 1e-5);
+        }
+    }
+}
+
+/// A product of matrices that begin inside their buffers and have longer rows than are multiplied.
+fn product(form: &str, precision: &str, assign: &str) -> kernel::Module {
+    let text = format!(
+        r#"module product {{
+  buffer %0: f[300, 300] input "a" carried start 0.0
+  buffer %1: f[300, 300] input "b" carried start 0.0
+  buffer %2: f[300, 300] input "c" carried start 0.0
+  gemm {form} 200x261x183 {precision}: %2 + 4 stride 300 {assign} %0 + 8 stride 300 @ %1 + 12 stride 300
+}}
+"#
+    );
+    kernel::parse(&text).unwrap()
+}
+
+/// Twice what rounding loses in a kernel: the library is not said to round to the nearest.
+#[test]
+#[ignore = "needs an NVIDIA GPU"]
+fn products_by_a_library_are_those_of_the_interpreter() {
+    let _alone = alone();
+    let numbers = |name: &str, len: usize| -> Vec<f32> {
+        let seed = name.bytes().next().unwrap().into();
+        random_ids(2001, len, seed).into_iter().map(|id| id as f32 / 1000.0 - 1.0).collect()
+    };
+    for (form, assign) in ["nn", "nt", "tn"].into_iter().flat_map(|form| [(form, "="), (form, "+=")]) {
+        for (precision, tolerance) in [("tf32", 2e-3), ("bf16", 1.5e-2)] {
+            let module = product(form, precision, assign);
+            let mut expected = kernel::Machine::<f64>::new(&module);
+            let mut before = kernel::Machine::<f32>::new(&module);
+            for name in ["a", "b", "c"] {
+                let values = numbers(name, 300 * 300);
+                before.get_mut(name).unwrap().copy_from_slice(&values);
+                let to = expected.get_mut(name).unwrap();
+                to.iter_mut().zip(values).for_each(|(to, x)| *to = x.into());
+            }
+            kernel::run(&module, &mut expected, SEED, 0).unwrap();
+            let by = |library: Option<LibraryProducts>| {
+                let (mut gpu, target) = open();
+                let program = pipeline::plan_of(module.clone(), &Target { library, ..target });
+                let ptx = ptx::compile(&program);
+                let count = gpu.by_library(&ptx).unwrap();
+                let mut machine = before.clone();
+                step(&mut gpu, &program, &ptx, &mut machine, 0).unwrap();
+                (count, left(&module, &machine))
+            };
+            let any = || Some(LibraryProducts { min_work: 0, alignment: 16 });
+            let ((none, of_kernel), (count, found)) = (by(None), by(any()));
+            assert_eq!(none, 0);
+            if count == 0 {
+                writeln!(
+                    std::io::stderr(),
+                    "SKIPPED: no cuBLASLt, or none that multiplies {form} in {precision}"
+                )
+                .unwrap();
+                continue;
+            }
+            let expected = left(&module, &expected);
+            for (who, found) in [("a kernel", &of_kernel), ("the library", &found)] {
+                if let Some(difference) = apart(&expected, found, tolerance) {
+                    panic!("{form} {precision} {assign} by {who}: {difference}");
+                }
+            }
+            assert!(found == by(any()).1, "{form} {precision} {assign}: other bits");
         }
     }
 }

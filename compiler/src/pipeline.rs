@@ -18,7 +18,7 @@
 use crate::graph::{self, Graph, Purpose};
 use crate::kernel::{self, Format, Module, Numbers, RoundedWeight, passes};
 use crate::model::{Model, Precision};
-use crate::plan::{self, Program};
+use crate::plan::{self, Program, Verified};
 use crate::target::{Processor, Target};
 use crate::{grad, opt};
 
@@ -138,7 +138,7 @@ impl Stage<'_> {
 pub fn numbers_of(model: &Model, purpose: Purpose, weights: Format, target: &Target) -> Numbers {
     let products = match purpose {
         Purpose::Train => model.train.precision.unwrap_or(target.precision),
-        _ => Precision::F32,
+        Purpose::Evaluate | Purpose::Generate { .. } => Precision::F32,
     };
     Numbers { weights, products }
 }
@@ -198,40 +198,36 @@ impl Kernels<'_> {
 }
 
 /// The plan of a module for a target.
-pub fn plan_of(module: Module, target: &Target) -> Program {
+pub fn plan_of(module: Module, target: &Target) -> Verified {
     verified(plan::plan(module, target))
 }
 
 /// The plan of a module for all of a target's workers, or for one if more would not help.
-pub fn plan_up_to(module: Module, target: &Target) -> Program {
+pub fn plan_up_to(module: Module, target: &Target) -> Verified {
     verified(plan::plan_for(module, target))
 }
 
 /// The plan of a module that runs between two steps of `host`, in its arena where the two have the same parameters. Says
 /// whether they do.
-pub fn plan_beside(module: Module, host: &Program) -> (Program, bool) {
+pub fn plan_beside(module: Module, host: &Program) -> (Verified, bool) {
     match plan::plan_beside(module.clone(), host) {
         Some(program) => (verified(program), true),
         None => (plan_of(module, &host.target), false),
     }
 }
 
-fn verified(program: Program) -> Program {
-    if cfg!(debug_assertions)
-        && let Err(message) = plan::verify(&program)
-    {
-        panic!("internal error: the plan broke a promise: {message}");
-    }
-    program
+fn verified(program: Program) -> Verified {
+    Verified::new(program)
+        .unwrap_or_else(|message| panic!("internal error: the plan broke a promise: {message}"))
 }
 
 /// The plan of a model: memory and schedule, before any machine code.
-pub fn program_of(model: &Model, purpose: Purpose, target: &Target) -> Program {
+pub fn program_of(model: &Model, purpose: Purpose, target: &Target) -> Verified {
     program_in(model, purpose, Format::F32, target)
 }
 
 /// [`program_of`] with weights in a format, as in [`numbers_of`].
-pub fn program_in(model: &Model, purpose: Purpose, weights: Format, target: &Target) -> Program {
+pub fn program_in(model: &Model, purpose: Purpose, weights: Format, target: &Target) -> Verified {
     let graph = graph_of(model, purpose, target, &mut |_, _| {});
     plan_of(kernels_of(&graph, numbers_of(model, purpose, weights, target), target, &mut |_, _| {}), target)
 }
@@ -242,7 +238,7 @@ pub fn program_with_rounded(
     purpose: Purpose,
     weights: Format,
     target: &Target,
-) -> (Program, Vec<RoundedWeight>) {
+) -> (Verified, Vec<RoundedWeight>) {
     let graph = graph_of(model, purpose, target, &mut |_, _| {});
     let numbers = numbers_of(model, purpose, Format::F32, target);
     let module = kernels_of(&graph, numbers, target, &mut |_, _| {});

@@ -58,8 +58,9 @@ impl Scalar {
     pub fn arity(self) -> usize {
         match self {
             Self::Neg | Self::Abs | Self::Exp | Self::Log | Self::Sqrt | Self::Tanh | Self::Sigmoid => 1,
+            Self::Add | Self::Sub | Self::Mul | Self::Div | Self::Pow | Self::Max | Self::Min => 2,
+            Self::Lt | Self::Le | Self::Gt | Self::Ge | Self::Eq | Self::Ne => 2,
             Self::Select => 3,
-            _ => 2,
         }
     }
 

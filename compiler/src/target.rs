@@ -8,8 +8,8 @@
 //!
 //! **What fixes bits.** Results must not depend on the number of workers, so nothing that decides in which order a sum is
 //! taken may: [`SplitK`] is made for as many workers as gain most from it, and is the same for any number. Of the
-//! other fields [`Target::few_rows`], [`Target::split_k`], [`Target::fused_sums`], [`Target::column_sums`] and
-//! [`Target::fusion`] decide such an order too: another target may give other bits.
+//! other fields [`Target::few_rows`], [`Target::split_k`], [`Target::fused_sums`], [`Target::column_sums`],
+//! [`Target::library`] and [`Target::fusion`] decide such an order too: another target may give other bits.
 
 use crate::scalar::Precision;
 
@@ -19,6 +19,9 @@ pub const PANEL: usize = 16;
 
 /// On a CPU, column ranges start at multiples of this many elements, so that no two workers write one cache line or panel.
 pub const COLUMN_GRAIN: usize = PANEL;
+
+/// On a CPU, a product of up to so many rows of A is computed without laying B out or going over it in blocks.
+pub const FEW_ROWS: usize = 4;
 
 /// On a CPU, buffers start at multiples of this many bytes: a cache line, and the widest vector.
 pub const ALIGNMENT: usize = 64;
@@ -89,6 +92,7 @@ pub struct Target {
     pub column_sums: Option<usize>,
     pub fused_sums: Option<FusedSums>,
     pub split_k: Option<SplitK>,
+    pub library: Option<LibraryProducts>,
     pub prepack: Option<Prepack>,
     pub alternate: Option<Alternate>,
     pub memory: Memory,
@@ -173,6 +177,32 @@ impl SplitK {
     }
 }
 
+/// Which products NVIDIA's library computes, where it is on the machine.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LibraryProducts {
+    /// From so many floating-point operations on.
+    pub min_work: u64,
+    /// Matrices and their rows begin at multiples of so many bytes.
+    pub alignment: usize,
+}
+
+impl LibraryProducts {
+    /// Where GPUs have tensor core instructions that a kernel of ours does not use: `wgmma` from compute capability 9.0 on, `tcgen05`
+    /// in its place from 10.0 on, and neither in 12.0.
+    ///
+    /// `mma.sync`, which ours use, reaches some 63 % of an H100's peak of 495 TFLOP/s in `tf32`, so 3 GFLOP take it 10 us: the library
+    /// can save 3 or 4 of them. Of a smaller product it saves as little as what launches differ by. Memory is read fast enough for `wgmma`
+    /// only by bulk copies of tiles (TMA), whose rows must begin at multiples of 16 bytes.
+    fn of(nvidia: Nvidia) -> Option<Self> {
+        (90..120).contains(&nvidia.sm).then_some(Self { min_work: 3_000_000_000, alignment: 16 })
+    }
+
+    /// Whether a product of these `m`, `n` and `k` has enough work.
+    pub fn is_worth(&self, sizes: [usize; 3]) -> bool {
+        2 * sizes.into_iter().map(|size| size as u64).product::<u64>() >= self.min_work
+    }
+}
+
 /// Which weights are packed before they are multiplied.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prepack {
@@ -239,13 +269,14 @@ impl Target {
             workers: workers.max(1),
             lanes: 4,
             column_grain: COLUMN_GRAIN,
-            few_rows: 4,
+            few_rows: FEW_ROWS,
             distinct_rows: Some(DistinctRows { min_ids: 64, min_width: 64, all_rows: 2, rows_a_run: 16 }),
             sparse_rows: Some(2),
             fusion: Fusion { few_outer: 8, max_levels: 8 },
             column_sums: Some(1 << 16),
             fused_sums: Some(FusedSums { min_rows: 8, min_elements: 1 << 16 }),
             split_k: Some(SplitK::FewRows { parts: 2, min_contraction: 256 }),
+            library: None,
             prepack: Some(Prepack { many_rows: 64 }),
             alternate: Some(Alternate { largest: 4 << 20 }),
             memory: Memory { alignment: ALIGNMENT, small: 256 << 10, rest: 4 },
@@ -280,6 +311,7 @@ impl Target {
                 min_part: 256,
                 most: 16,
             }),
+            library: LibraryProducts::of(nvidia),
             prepack: None,
             alternate: None,
             memory: Memory { alignment: 256, small: 0, rest: 0 },

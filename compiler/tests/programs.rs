@@ -8,18 +8,18 @@ use lstmc_compiler::kernel::{
     BufferId, BufferKind, CpuGemm, Expr, Format, Gemm, InputRole, Kernel, Precision, Rounds, Stmt,
 };
 use lstmc_compiler::pipeline;
-use lstmc_compiler::plan::{Program, Schedule, Task};
+use lstmc_compiler::plan::{Program, Schedule, Task, Verified};
 use lstmc_compiler::scalar::Scalar;
 use lstmc_compiler::target::{Nvidia, Target};
 use support::random_models::checked;
 use support::shipped::text;
 
 /// The training step of a model in `models/`.
-fn training(name: &str, vocab: usize, workers: usize) -> Program {
+fn training(name: &str, vocab: usize, workers: usize) -> Verified {
     of_source(&text(name), vocab, workers)
 }
 
-fn of_source(text: &str, vocab: usize, workers: usize) -> Program {
+fn of_source(text: &str, vocab: usize, workers: usize) -> Verified {
     let model = checked(text, vocab).unwrap_or_else(|errors| panic!("{errors}"));
     pipeline::program_of(&model, Purpose::Train, &Target::cpu(workers))
 }

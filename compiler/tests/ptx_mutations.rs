@@ -10,7 +10,7 @@ use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::kernel::{self, Machine};
 use lstmc_compiler::model::Model;
 use lstmc_compiler::pipeline;
-use lstmc_compiler::plan::Program;
+use lstmc_compiler::plan::Verified;
 use lstmc_compiler::target::{Grid, Partition, SplitK, Target};
 use ptx_vm::{Lint, lint};
 use support::executors::SEED;
@@ -36,7 +36,7 @@ fn model(precision: &str) -> Model {
 }
 
 struct Case {
-    program: Program,
+    program: Verified,
     ptx: Ptx,
     feed: Feed,
     before: Machine<f32>,

@@ -10,7 +10,7 @@ use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::kernel::Format;
 use lstmc_compiler::model::Model;
 use lstmc_compiler::pipeline;
-use lstmc_compiler::plan::{Program, Task};
+use lstmc_compiler::plan::{Task, Verified};
 use lstmc_compiler::target::Target;
 use support::random_models::checked;
 
@@ -43,7 +43,7 @@ fn doubling(count: usize, state: bool) -> Model {
     model("doubling", &format!("layer doubling(x: [4]) {{\n{end}}}\n"))
 }
 
-fn compiled(model: &Model, purpose: Purpose, workers: usize) -> Program {
+fn compiled(model: &Model, purpose: Purpose, workers: usize) -> Verified {
     pipeline::program_in(model, purpose, Format::F32, &Target::cpu(workers))
 }
 

@@ -1,23 +1,29 @@
 //! Checkpoints: one safetensors file with everything that a run needs to go on, or a model to be used.
 //!
 //! Each of the model's parameters is one tensor under its own name (`lstm_1.W_i`), optimizer state
-//! `optimizer/lstm_1.W_i/s`, recurrent state `carried/lstm_1.h`. One metadata entry, `lstmc`, holds [`Meta`] as JSON.
+//! `optimizer/lstm_1.W_i/s`, recurrent state `carried/lstm_1.h`. The metadata entry `lstmc` holds [`Meta`] as JSON, the entry
+//! `crc32` a checksum of that text and of every tensor ([`Checksums`]).
 
-use std::borrow::Cow;
-use std::collections::HashMap;
-use std::fs;
-use std::path::Path;
+mod checksums;
+mod write;
 
-use safetensors::tensor::{Dtype, SafeTensors, View};
-use safetensors::{SafeTensorError, serialize_to_file};
+use std::path::PathBuf;
+
+use safetensors::SafeTensorError;
+use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
+use self::checksums::Checksums;
 use crate::engine::{Engine, Tensor, TensorKind};
 use crate::error::{Error, Result};
 use crate::files;
+use crate::folder::Folder;
+
+pub(crate) use write::save;
 
 const FORMAT: u32 = 2;
 const ENTRY: &str = "lstmc";
+const CHECKSUMS: &str = "crc32";
 
 /// What a checkpoint says about itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,6 +43,25 @@ impl Meta {
     pub fn new(source: String, vocabulary: String, seed: u64, position: Position) -> Self {
         let source_hash = hash(&source);
         Self { format: FORMAT, source, source_hash, vocabulary, seed, position }
+    }
+
+    /// Reads what [`Meta`] was written as, by this version or one before; or says what is wrong with it.
+    fn parse(text: &str) -> std::result::Result<Self, String> {
+        let mut meta: Self = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        match meta.format {
+            FORMAT => {}
+            // Summed each batch's mean loss; a run's batches are all of one size.
+            1 => {
+                let totals = &mut meta.position.totals;
+                totals.loss *= totals.predictions as f64 / totals.batches.max(1) as f64;
+                meta.format = FORMAT;
+            }
+            other => return Err(format!("its format is {other}, and this version reads {FORMAT}")),
+        }
+        match meta.position.impossible() {
+            Some(reason) => Err(reason),
+            None => Ok(meta),
+        }
     }
 
     /// Whether this is the text of the model that was trained.
@@ -117,57 +142,11 @@ impl Totals {
     }
 }
 
-/// Writes the program's tensors and `meta` to `path`, whole or not at all.
-///
-/// # Errors
-/// [`Error::Write`].
-pub fn save(path: &Path, engine: &dyn Engine, meta: &Meta) -> Result<()> {
-    let text = serde_json::to_string(meta).map_err(|e| Error::write(path, e.into()))?;
-    let failed = |source| Error::write(path, source);
-    let temporary = files::beside(path)?;
-    let permissions = temporary.as_file().metadata().map_err(failed)?.permissions();
-    let temporary = temporary.into_temp_path();
-    let tensors = engine.tensors();
-    let views = tensors.iter().map(|tensor| (tensor.name.as_str(), Stored { engine, tensor }));
-    serialize_to_file(views, Some(HashMap::from([(ENTRY.into(), text)])), &temporary).map_err(|error| {
-        let source = match error {
-            SafeTensorError::IoError(source) => source,
-            other => std::io::Error::other(other.to_string()),
-        };
-        failed(source)
-    })?;
-    // `serialize_to_file` puts a file of its own in the place of ours, which no other user may read.
-    fs::set_permissions(&temporary, permissions).map_err(failed)?;
-    files::publish(temporary, path)
-}
-
-/// A tensor that is read from the engine when its turn to be written comes.
-struct Stored<'a> {
-    engine: &'a dyn Engine,
-    tensor: &'a Tensor,
-}
-
-impl View for Stored<'_> {
-    fn dtype(&self) -> Dtype {
-        Dtype::F32
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.tensor.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        self.engine.bytes(&self.tensor.name).unwrap_or_default()
-    }
-
-    fn data_len(&self) -> usize {
-        self.tensor.len() * 4
-    }
-}
-
 /// A checkpoint's bytes, found to be whole.
 #[derive(Debug)]
 pub struct Checkpoint {
+    /// Its file, for messages.
+    pub path: PathBuf,
     bytes: Vec<u8>,
     pub meta: Meta,
 }
@@ -180,56 +159,63 @@ pub enum Take {
     Parameters,
 }
 
+/// Which checkpoints to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accept {
+    /// Those that their checksums show to be as they were written.
+    Verified,
+    /// Those without checksums too, as earlier versions and other programs write them.
+    Unverified,
+}
+
 impl Checkpoint {
     /// Reads a checkpoint.
     ///
     /// # Errors
-    /// [`Error::BrokenCheckpoint`] if it is cut short or not one of ours; [`Error::Read`].
-    pub fn read(path: &Path) -> Result<Self> {
-        let bytes = files::read(path, "the checkpoint")?;
-        let broken = |reason: String| Error::BrokenCheckpoint { path: path.to_owned(), reason };
+    /// [`Error::BrokenCheckpoint`] if it is cut short, not as it was written, or not one of ours; [`Error::Unverified`];
+    /// [`Error::Read`].
+    pub(crate) fn read(folder: &Folder, name: &str, accept: Accept) -> Result<Self> {
+        Self::of(folder.join(name), files::read(folder, name, "the checkpoint")?, accept)
+    }
+
+    fn of(path: PathBuf, bytes: Vec<u8>, accept: Accept) -> Result<Self> {
+        let broken = |reason: String| Error::BrokenCheckpoint { path: path.clone(), reason };
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| broken(error.to_string()))?;
-        let text = header.metadata().as_ref().and_then(|entries| entries.get(ENTRY));
-        let text = text.ok_or_else(|| broken("it was not written by lstmc".into()))?;
-        let mut meta: Meta = serde_json::from_str(text).map_err(|error| broken(error.to_string()))?;
-        match meta.format {
-            FORMAT => {}
-            // Summed each batch's mean loss; a run's batches are all of one size.
-            1 => {
-                let totals = &mut meta.position.totals;
-                totals.loss *= totals.predictions as f64 / totals.batches.max(1) as f64;
-                meta.format = FORMAT;
+        let text = entry(&header, ENTRY).ok_or_else(|| broken("it was not written by lstmc".into()))?;
+        match (entry(&header, CHECKSUMS), accept) {
+            (Some(checksums), _) => {
+                let checksums: Checksums =
+                    serde_json::from_str(checksums).map_err(|error| broken(error.to_string()))?;
+                let stored = SafeTensors::deserialize(&bytes).map_err(|error| broken(error.to_string()))?;
+                checksums.check(text, &stored).map_err(broken)?;
             }
-            other => return Err(broken(format!("its format is {other}, and this version reads {FORMAT}"))),
+            (None, Accept::Unverified) => {}
+            (None, Accept::Verified) => return Err(Error::Unverified { path }),
         }
-        if let Some(reason) = meta.position.impossible() {
-            return Err(broken(reason));
-        }
-        SafeTensors::deserialize(&bytes).map_err(|error| broken(error.to_string()))?;
-        Ok(Self { bytes, meta })
+        let meta = Meta::parse(text).map_err(broken)?;
+        Ok(Self { path, bytes, meta })
     }
 
     /// Says whether the checkpoint was trained with this vocabulary.
     ///
     /// # Errors
     /// [`Error::WrongVocabulary`].
-    pub fn check_vocabulary(&self, path: &Path, fingerprint: &str) -> Result<()> {
+    pub fn check_vocabulary(&self, fingerprint: &str) -> Result<()> {
         if self.meta.vocabulary == fingerprint {
             return Ok(());
         }
-        let (path, found) = (path.to_owned(), self.meta.vocabulary.clone());
+        let (path, found) = (self.path.clone(), self.meta.vocabulary.clone());
         Err(Error::WrongVocabulary { path, found, expected: fingerprint.into() })
     }
 
     /// Copies the tensors into a program of the same model; nothing is copied if they do not fit.
     ///
     /// # Errors
-    /// [`Error::WrongModel`] with every difference in names and shapes.
-    pub fn restore(&self, path: &Path, engine: &mut dyn Engine, take: Take) -> Result<()> {
-        let broken = |error: SafeTensorError| Error::BrokenCheckpoint {
-            path: path.to_owned(),
-            reason: error.to_string(),
-        };
+    /// [`Error::WrongModel`] with every difference in names and shapes; [`Error::NotFinite`].
+    pub fn restore(&self, engine: &mut dyn Engine, take: Take) -> Result<()> {
+        let path = || self.path.clone();
+        let broken =
+            |error: SafeTensorError| Error::BrokenCheckpoint { path: path(), reason: error.to_string() };
         let stored = SafeTensors::deserialize(&self.bytes).map_err(broken)?;
         let wanted: Vec<Tensor> = engine
             .tensors()
@@ -239,16 +225,30 @@ impl Checkpoint {
             .collect();
         let differences = differences(&stored, &wanted, take);
         if !differences.is_empty() {
-            return Err(Error::WrongModel { path: path.to_owned(), differences });
+            return Err(Error::WrongModel { path: path(), differences });
+        }
+        // Of optimizer state it is the optimizer's business what it is: only parameters are seen to be numbers.
+        for tensor in wanted.iter().filter(|tensor| tensor.kind == TensorKind::Param) {
+            let magnitudes = values(&stored.tensor(&tensor.name).map_err(broken)?).map(|x| x.abs().to_bits());
+            // As whole numbers they have the same order, and those that are not numbers come last.
+            if magnitudes.fold(0, u32::max) >= f32::INFINITY.to_bits() {
+                return Err(Error::NotFinite { path: path(), tensor: tensor.name.clone() });
+            }
         }
         for tensor in &wanted {
             let view = stored.tensor(&tensor.name).map_err(broken)?;
-            let values: Vec<f32> =
-                view.data().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-            engine.write(&tensor.name, &values)?;
+            engine.write(&tensor.name, &values(&view).collect::<Vec<f32>>())?;
         }
         Ok(())
     }
+}
+
+fn entry<'h>(header: &'h Metadata, name: &str) -> Option<&'h str> {
+    header.metadata().as_ref()?.get(name).map(String::as_str)
+}
+
+fn values<'v>(view: &TensorView<'v>) -> impl Iterator<Item = f32> + use<'v> {
+    view.data().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes))
 }
 
 fn differences(stored: &SafeTensors<'_>, wanted: &[Tensor], take: Take) -> Vec<String> {
@@ -274,160 +274,4 @@ fn differences(stored: &SafeTensors<'_>, wanted: &[Tensor], take: Take) -> Vec<S
 }
 
 #[cfg(test)]
-mod tests {
-    use lstmc_compiler::kernel::{BufferKind, InputRole, Part};
-    use lstmc_compiler::plan::Program;
-
-    use super::*;
-    use crate::engine::cpu::Session;
-    use crate::testing::{buffer, idle, program};
-
-    fn model(columns: usize) -> Program {
-        let part = |name: &str, start, len| Part { name: name.into(), start, len };
-        let parts = vec![part("W_i", 0, 2), part("W_f", 2, columns)];
-        let state = InputRole::OptimizerState { param: "W".into(), start: 0.0 };
-        program(
-            "train",
-            vec![
-                buffer("W", &[2, 2 + columns], BufferKind::Input(InputRole::Param { parts })),
-                buffer("W/s", &[2, 2 + columns], BufferKind::Input(state)),
-                buffer("l.h", &[1, 2], BufferKind::Input(InputRole::Carried { start: 0.0 })),
-            ],
-        )
-    }
-
-    fn filled() -> Session {
-        let mut arena = idle(&model(1));
-        arena.write("W_i", &[1.0, 2.0, 3.0, 4.0]).unwrap();
-        arena.write("W_f", &[0.1, f32::MIN_POSITIVE]).unwrap();
-        arena.write("optimizer/W_f/s", &[7.0, 8.0]).unwrap();
-        arena.write("carried/l.h", &[9.0, -0.0]).unwrap();
-        arena
-    }
-
-    fn meta() -> Meta {
-        let totals = Totals { batches: 2, loss: 0.1 + 0.2, hits: 3.0, predictions: 40, seconds: 0.5 };
-        let position = Position { epoch: 1, step: 2, reported: 0, totals, seconds: 1.0 / 3.0 };
-        Meta::new("model {}".into(), "v".into(), u64::MAX, position)
-    }
-
-    #[test]
-    fn everything_comes_back_bit_for_bit() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a.safetensors");
-        let arena = filled();
-        save(&path, &arena, &meta()).unwrap();
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary file is left");
-        let checkpoint = Checkpoint::read(&path).unwrap();
-        assert_eq!(checkpoint.meta, meta());
-        assert!(checkpoint.meta.is_of("model {}") && !checkpoint.meta.is_of("model { }"));
-        let mut other = idle(&model(1));
-        checkpoint.restore(&path, &mut other, Take::Everything).unwrap();
-        for tensor in arena.tensors() {
-            let bits = |engine: &Session| engine.bytes(&tensor.name).unwrap().into_owned();
-            assert_eq!(bits(&arena), bits(&other), "{}", tensor.name);
-        }
-    }
-
-    #[test]
-    fn sums_of_the_first_format_are_brought_up_to_date() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a.safetensors");
-        save(&path, &filled(), &Meta { format: 1, ..meta() }).unwrap();
-        let read = Checkpoint::read(&path).unwrap();
-        assert_eq!(read.meta.format, FORMAT);
-        // Two batches of 20 predictions each, whose means were added up.
-        assert_eq!(read.meta.position.totals.mean_loss(), meta().position.totals.loss / 2.0);
-        save(&path, &filled(), &Meta { format: 3, ..meta() }).unwrap();
-        assert!(matches!(Checkpoint::read(&path), Err(Error::BrokenCheckpoint { .. })));
-    }
-
-    /// Batches of random starts are found by going through all passes before: from a place that was never reached, for ever.
-    #[test]
-    fn a_place_that_no_run_can_have_reached_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a.safetensors");
-        let read = |step, seconds| {
-            let position = Position { step, seconds, ..meta().position };
-            save(&path, &filled(), &Meta { position, ..meta() }).unwrap();
-            Checkpoint::read(&path)
-        };
-        for (step, seconds) in [(0, 0.0), (1_000_000, 0.9), (1 << 40, 1e8)] {
-            assert!(read(step, seconds).is_ok(), "{step} {seconds}");
-        }
-        for (step, seconds) in [(1, 0.0), (1 << 40, 3.0), (1 << 40, -1.0), (1 << 40, 1e200)] {
-            let error = read(step, seconds).unwrap_err();
-            assert!(error.to_string().contains(&format!("{step} updates took")), "{error}");
-        }
-    }
-
-    #[test]
-    fn parameters_can_be_taken_alone() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a.safetensors");
-        save(&path, &filled(), &meta()).unwrap();
-        let mut other = idle(&model(1));
-        Checkpoint::read(&path).unwrap().restore(&path, &mut other, Take::Parameters).unwrap();
-        assert_eq!(other.read("W_i").unwrap(), [1.0, 2.0, 3.0, 4.0]);
-        assert_eq!(other.read("optimizer/W_f/s").unwrap(), [0.0, 0.0]);
-    }
-
-    #[test]
-    fn a_checkpoint_cut_short_anywhere_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a.safetensors");
-        save(&path, &filled(), &meta()).unwrap();
-        let whole = fs::read(&path).unwrap();
-        for length in 0..whole.len() {
-            fs::write(&path, &whole[..length]).unwrap();
-            let result = Checkpoint::read(&path);
-            assert!(
-                matches!(result, Err(Error::BrokenCheckpoint { .. })),
-                "{length} of {} bytes",
-                whole.len()
-            );
-        }
-        let longer = [whole.as_slice(), b"x"].concat();
-        fs::write(&path, longer).unwrap();
-        assert!(matches!(Checkpoint::read(&path), Err(Error::BrokenCheckpoint { .. })));
-    }
-
-    #[test]
-    fn another_models_checkpoint_is_refused_with_every_difference() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a.safetensors");
-        save(&path, &filled(), &meta()).unwrap();
-        let checkpoint = Checkpoint::read(&path).unwrap();
-        let mut wider = idle(&model(3));
-        let error = checkpoint.restore(&path, &mut wider, Take::Everything).unwrap_err();
-        let Error::WrongModel { differences, .. } = &error else { panic!("{error}") };
-        assert_eq!(*differences, ["W_f is [2, 1], not [2, 3]", "optimizer/W_f/s is [2, 1], not [2, 3]"]);
-        assert_eq!(wider.read("W_i").unwrap(), [0.0; 4], "nothing was copied");
-        let parts = vec![Part { name: "V".into(), start: 0, len: 1 }];
-        let v = buffer("V", &[1], BufferKind::Input(InputRole::Param { parts }));
-        let mut other = idle(&program("evaluate", vec![v]));
-        let error = checkpoint.restore(&path, &mut other, Take::Parameters).unwrap_err();
-        let Error::WrongModel { differences, .. } = &error else { panic!("{error}") };
-        assert_eq!(*differences, ["V is missing", "W_f is not in the model", "W_i is not in the model"]);
-    }
-
-    #[test]
-    fn another_vocabulary_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a.safetensors");
-        save(&path, &filled(), &meta()).unwrap();
-        let checkpoint = Checkpoint::read(&path).unwrap();
-        assert!(checkpoint.check_vocabulary(&path, "v").is_ok());
-        let error = checkpoint.check_vocabulary(&path, "w").unwrap_err();
-        assert!(matches!(error, Error::WrongVocabulary { .. }));
-    }
-
-    #[test]
-    fn a_checkpoint_of_another_program_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a.safetensors");
-        safetensors::serialize_to_file(Vec::<(String, Stored<'_>)>::new(), None, &path).unwrap();
-        let error = Checkpoint::read(&path).unwrap_err();
-        assert!(error.to_string().contains("not written by lstmc"), "{error}");
-    }
-}
+mod tests;

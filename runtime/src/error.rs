@@ -68,6 +68,9 @@ pub enum Error {
     #[error("the program has no {0}: it was not compiled for this use")]
     MissingBuffer(String),
 
+    #[error("token id {id} is not one of this program, whose ids are below {limit}")]
+    UnknownId { id: u32, limit: usize },
+
     #[error("\"{name}\" has {}, not {found}", number_of(*.expected, "element"))]
     WrongLength { name: String, expected: usize, found: usize },
 
@@ -77,6 +80,18 @@ pub enum Error {
     )]
     BrokenCheckpoint { path: PathBuf, reason: String },
 
+    #[error(
+        "{path:?} has no checksums, so that nothing shows whether it is as it was written (earlier versions and other programs \
+         write such checkpoints): if you trust it, add --accept-unverified"
+    )]
+    Unverified { path: PathBuf },
+
+    #[error(
+        "{path:?}: {tensor} holds numbers that are NaN or infinite; write the name of an earlier checkpoint into the run's \
+         file `latest` if there is one, or train again"
+    )]
+    NotFinite { path: PathBuf, tensor: String },
+
     #[error("{path:?} belongs to another model: {}", list(differences))]
     WrongModel { path: PathBuf, differences: Vec<String> },
 
@@ -85,6 +100,12 @@ pub enum Error {
          text back, or go on with this one with --accept-changes"
     )]
     ChangedText { what: &'static str, path: PathBuf, found: String, recorded: String },
+
+    #[error(
+        "the run names {what} {path:?}, and has no record of having read it: if you want it to be read, add \
+         --accept-changes, or name the folder that the texts are in with --data"
+    )]
+    UnknownText { what: &'static str, path: PathBuf },
 
     #[error(
         "{path:?} was trained with another vocabulary ({found}) than the run's vocab.json has ({expected}): one of them \
@@ -146,6 +167,12 @@ impl Error {
             io::ErrorKind::NotFound => Self::MissingFile { what, path: path.to_owned() },
             _ => Self::Read { path: path.to_owned(), cause: source },
         }
+    }
+
+    /// A file that is longer than `what` can be.
+    pub(crate) fn too_long(path: &Path, what: &str, found: u64, most: u64) -> Self {
+        let reason = format!("it has {}, and {what} has {} at most", bytes(found), bytes(most));
+        Self::BadFile { path: path.to_owned(), reason }
     }
 
     pub(crate) fn write(path: &Path, source: io::Error) -> Self {

@@ -1,181 +1,244 @@
-//! Reading files, and writing them so that a crash, a full disk or a second reader never sees half of one.
+//! Writing files so that a crash, a full disk or a second reader never sees half of one.
+//!
+//! A file is written under a name of its own beside its place, and then put there. A process that is killed meanwhile leaves
+//! such a file, which the next one that writes in the folder removes.
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::path::Path;
+use std::process;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use tempfile::{NamedTempFile, TempPath};
+use crate::error::{Error, Result};
+use crate::folder::Folder;
 
-use crate::error::{Error, Result, bytes};
+/// What the names of files begin with that are being written.
+const WRITING: &str = ".writing-";
 
-/// A file's bytes; `what` names it in errors. A pipe or a device may have no end, and is no text.
+/// The same of checkpoints of version 0.1: six letters and digits follow.
+const BEFORE: &str = ".tmp";
+
+/// A file's bytes; `what` names it in errors.
 ///
 /// # Errors
-/// [`Error::MissingFile`], [`Error::Read`]; [`Error::BadFile`] of what is not a file.
-pub fn read(path: &Path, what: &'static str) -> Result<Vec<u8>> {
-    read_up_to(u64::MAX, path, what)
+/// [`Error::MissingFile`]; [`Error::Read`].
+pub fn read(folder: &Folder, name: &str, what: &'static str) -> Result<Vec<u8>> {
+    read_up_to(u64::MAX, folder, name, what)
 }
 
 /// [`read`] of a file that has so many bytes at most.
 ///
 /// # Errors
 /// As [`read`]; [`Error::BadFile`] of a longer one.
-pub fn read_up_to(most: u64, path: &Path, what: &'static str) -> Result<Vec<u8>> {
-    let failed = |source| Error::read(path, what, source);
-    let bad = |reason| Err(Error::BadFile { path: path.to_owned(), reason });
-    // Before it is opened: that alone can take for ever.
-    let found = fs::metadata(path).map_err(failed)?;
-    if let Some(kind) = endless(found.file_type()) {
-        return bad(format!("it is {kind}; {what} has to be a file"));
+pub fn read_up_to(most: u64, folder: &Folder, name: &str, what: &'static str) -> Result<Vec<u8>> {
+    let failed = |source| Error::read(&folder.join(name), what, source);
+    let mut file = folder.read(name).map_err(failed)?;
+    let length = file.metadata().map_err(failed)?.len();
+    if length > most {
+        return Err(Error::too_long(&folder.join(name), what, length, most));
     }
-    if found.is_file() && found.len() > most {
-        let [found, most] = [found.len(), most].map(bytes);
-        return bad(format!("it has {found}, and {what} has {most} at most"));
-    }
-    fs::read(path).map_err(failed)
+    let mut bytes = Vec::new();
+    bytes.try_reserve(length as usize).map_err(|error| failed(error.into()))?;
+    file.read_to_end(&mut bytes).map_err(failed)?;
+    Ok(bytes)
 }
 
-/// What a thing is called that may have no end.
-#[cfg(unix)]
-fn endless(kind: fs::FileType) -> Option<&'static str> {
-    use std::os::unix::fs::FileTypeExt;
-    let names = [
-        (kind.is_fifo(), "a pipe"),
-        (kind.is_socket(), "a socket"),
-        (kind.is_char_device() || kind.is_block_device(), "a device"),
-    ];
-    names.into_iter().find_map(|(is, name)| is.then_some(name))
-}
-
-#[cfg(not(unix))]
-fn endless(_kind: fs::FileType) -> Option<&'static str> {
-    None
-}
-
-/// Replaces the file at `path` by `bytes`, or leaves it as it was.
+/// Replaces a file by `bytes`, or leaves it as it was.
 ///
 /// # Errors
 /// [`Error::Write`]: an unwritable folder, a full disk.
-pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut file = beside(path)?;
-    file.write_all(bytes).map_err(|source| Error::write(path, source))?;
-    publish(file.into_temp_path(), path)
+pub fn replace(folder: &Folder, name: &str, bytes: &[u8]) -> Result<()> {
+    let mut writing = Writing::begin(folder, name)?;
+    writing.file().write_all(bytes).map_err(|source| Error::write(&folder.join(name), source))?;
+    writing.publish()
 }
 
-/// A new file in the folder of `path`, removed unless published. Who may read it is left to the process's mask, as for
-/// any file that is created.
-pub fn beside(path: &Path) -> Result<NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".writing-");
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(folder(path)).map_err(|source| Error::write(path, source))
+/// A file that is being written, and is removed unless it is published.
+#[derive(Debug)]
+pub struct Writing<'f> {
+    folder: &'f Folder,
+    /// What it is to be called.
+    name: &'f str,
+    /// What it is called meanwhile.
+    temporary: String,
+    file: File,
 }
 
-/// Syncs a finished file and gives it its name, then syncs the folder so that the name lasts.
-pub fn publish(file: TempPath, path: &Path) -> Result<()> {
-    let failed = |source| Error::write(path, source);
-    File::open(&file).and_then(|file| file.sync_all()).map_err(failed)?;
-    file.persist(path).map_err(|error| failed(error.error))?;
-    sync_folder(path)
+impl<'f> Writing<'f> {
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn begin(folder: &'f Folder, name: &'f str) -> Result<Self> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        loop {
+            let temporary = format!("{WRITING}{}-{}", process::id(), COUNT.fetch_add(1, Relaxed));
+            match folder.new_file(&temporary) {
+                Ok(file) => return Ok(Self { folder, name, temporary, file }),
+                // A process of the same number has left it.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(Error::write(&folder.join(name), error)),
+            }
+        }
+    }
+
+    pub fn file(&mut self) -> &mut File {
+        &mut self.file
+    }
+
+    /// Syncs the finished file and gives it its name, then syncs the folder so that the name lasts.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn publish(self) -> Result<()> {
+        let Self { folder, name, .. } = self;
+        let placed = self.file.sync_all().and_then(|()| folder.rename(&self.temporary, name));
+        placed.and_then(|()| folder.sync()).map_err(|source| Error::write(&folder.join(name), source))
+    }
 }
 
-#[cfg(unix)]
-fn sync_folder(path: &Path) -> Result<()> {
-    File::open(folder(path)).and_then(|folder| folder.sync_all()).map_err(|source| Error::write(path, source))
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        // Of one that was published there is no file of this name.
+        let _ = self.folder.remove(&self.temporary);
+    }
 }
 
-/// Folders cannot be opened as files elsewhere.
-#[cfg(not(unix))]
-fn sync_folder(_path: &Path) -> Result<()> {
-    Ok(())
+/// Removes what killed processes were writing in a folder that no other process writes in.
+///
+/// # Errors
+/// [`Error::Read`]; [`Error::Write`].
+pub fn sweep(folder: &Folder) -> Result<()> {
+    let failed = |cause| Error::Read { path: folder.path().to_owned(), cause };
+    let names = folder.names().map_err(failed)?;
+    names
+        .iter()
+        .filter(|name| is_temporary(name) && folder.has_file(name))
+        .try_for_each(|name| remove(folder, name))
+}
+
+fn is_temporary(name: &str) -> bool {
+    let word = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    match (name.strip_prefix(WRITING), name.strip_prefix(BEFORE)) {
+        (Some(rest), _) => !rest.is_empty() && rest.split('-').all(word),
+        (_, Some(rest)) => rest.len() == 6 && word(rest),
+        _ => false,
+    }
 }
 
 /// Adds a line at the end of a file; if that fails, the file is as it was.
 ///
 /// # Errors
 /// [`Error::Write`].
-pub fn append_line(path: &Path, line: &str) -> Result<()> {
-    let failed = |source| Error::write(path, source);
-    let mut file = File::options().append(true).create(true).open(path).map_err(failed)?;
-    let before = file.metadata().map_err(failed)?.len();
-    file.write_all(format!("{line}\n").as_bytes()).map_err(|source| {
+pub fn append_line(folder: &Folder, name: &str, line: &str) -> Result<()> {
+    let failed = |source| Error::write(&folder.join(name), source);
+    append(&mut folder.append(name).map_err(failed)?, line).map_err(failed)
+}
+
+fn append(file: &mut File, line: &str) -> std::io::Result<()> {
+    let before = file.metadata()?.len();
+    file.write_all(format!("{line}\n").as_bytes()).inspect_err(|_| {
         // The write's own error says more than one from taking half a line back.
         let _ = file.set_len(before);
-        failed(source)
     })
 }
 
-/// Makes a folder and those above it.
+/// Makes a folder and those above it, and opens it.
 ///
 /// # Errors
 /// [`Error::Write`].
-pub fn make_folder(path: &Path) -> Result<()> {
-    fs::create_dir_all(path).map_err(|source| Error::write(path, source))
+pub fn make_folder(path: &Path) -> Result<Folder> {
+    let made = fs::create_dir_all(path).and_then(|()| Folder::open(path));
+    made.map_err(|source| Error::write(path, source))
 }
 
 /// Removes a file, if it is there.
 ///
 /// # Errors
 /// [`Error::Write`].
-pub fn remove(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::write(path, error)),
+pub fn remove(folder: &Folder, name: &str) -> Result<()> {
+    match folder.remove(name) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::write(&folder.join(name), error)),
         _ => Ok(()),
     }
-}
-
-fn folder(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn folder() -> (tempfile::TempDir, Folder) {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
+        (dir, folder)
+    }
+
     #[test]
     fn a_file_is_replaced_whole_and_nothing_else_is_left() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a");
-        replace(&path, b"one").unwrap();
-        replace(&path, b"two").unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"two");
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        let (dir, folder) = folder();
+        replace(&folder, "a", b"one").unwrap();
+        replace(&folder, "a", b"two").unwrap();
+        assert_eq!(fs::read(dir.path().join("a")).unwrap(), b"two");
+        let mut unfinished = Writing::begin(&folder, "a").unwrap();
+        unfinished.file().write_all(b"th").unwrap();
+        assert_eq!(folder.names().unwrap().len(), 2);
+        drop(unfinished);
+        assert_eq!(read(&folder, "a", "it").unwrap(), b"two");
+        assert_eq!(folder.names().unwrap(), ["a"]);
     }
 
     #[cfg(unix)]
     #[test]
     fn a_file_has_the_mode_of_any_other() {
-        let dir = tempfile::tempdir().unwrap();
+        let (dir, folder) = folder();
         let (ours, plain) = (dir.path().join("ours"), dir.path().join("plain"));
-        replace(&ours, b"one").unwrap();
+        replace(&folder, "ours", b"one").unwrap();
         fs::write(&plain, b"one").unwrap();
         let mode = |path| std::os::unix::fs::PermissionsExt::mode(&fs::metadata(path).unwrap().permissions());
         assert_eq!(mode(ours), mode(plain));
     }
 
     #[test]
-    fn a_missing_folder_is_an_error_with_the_path() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("none/a");
-        let error = replace(&path, b"x").unwrap_err();
-        assert!(matches!(&error, Error::Write { path: p, .. } if *p == path), "{error}");
+    fn a_folder_that_is_gone_is_an_error_with_the_path() {
+        let (dir, folder) = folder();
+        fs::remove_dir(dir.path()).unwrap();
+        let error = replace(&folder, "a", b"x").unwrap_err();
+        assert!(matches!(&error, Error::Write { path, .. } if *path == dir.path().join("a")), "{error}");
     }
 
     #[test]
     fn lines_are_appended() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("log");
-        append_line(&path, "a").unwrap();
-        append_line(&path, "b").unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), "a\nb\n");
+        let (dir, folder) = folder();
+        append_line(&folder, "log", "a").unwrap();
+        append_line(&folder, "log", "b").unwrap();
+        assert_eq!(fs::read_to_string(dir.path().join("log")).unwrap(), "a\nb\n");
     }
 
     /// `/dev/full` fails every write with ENOSPC, as a full disk does.
     #[cfg(target_os = "linux")]
     #[test]
     fn a_full_disk_has_its_own_message() {
-        let error = append_line(Path::new("/dev/full"), "a").unwrap_err();
+        let mut full = File::options().write(true).open("/dev/full").unwrap();
+        let error = Error::write("log".as_ref(), append(&mut full, "a").unwrap_err());
         assert!(error.to_string().contains("the disk is full"), "{error}");
+    }
+
+    #[test]
+    fn only_what_was_being_written_is_swept_away() {
+        let (dir, folder) = folder();
+        let ours = [".writing-12-0", ".writing-aB3dE6", ".tmpaB3dE6"];
+        let others = [
+            ".writing-",
+            ".writing-notes.txt",
+            ".tmp",
+            ".tmpaB3dE67",
+            ".tmp-notes",
+            "a.safetensors",
+            "writing-1",
+        ];
+        ours.iter().chain(&others).for_each(|name| fs::write(dir.path().join(name), "x").unwrap());
+        fs::create_dir(dir.path().join(".writing-13-0")).unwrap();
+        sweep(&folder).unwrap();
+        let mut left: Vec<&str> = others.into_iter().chain([".writing-13-0"]).collect();
+        left.sort_unstable();
+        assert_eq!(folder.names().unwrap(), left);
     }
 }

@@ -9,6 +9,7 @@
 //! train, evaluate, generate, sample, monitor    the loops: what is fed to each step, and what is read from it
 //! memory, feed             what the machine has left, steps for measuring
 //! checkpoint, run_dir, lock    what a run leaves on the disk, and who may write it
+//! files, folder            how it is written, and that it stays in the run's folder
 //! ```
 //!
 //! It does all file I/O. `unsafe` is in `engine/cpu` only: `arena` (typed views of one block), `session` (calling compiled
@@ -21,6 +22,7 @@ pub mod error;
 pub mod evaluate;
 pub mod feed;
 mod files;
+mod folder;
 pub mod generate;
 pub mod init;
 mod lock;

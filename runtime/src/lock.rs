@@ -5,11 +5,11 @@
 
 use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, Read, Seek, Write};
-use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::folder::Folder;
 
 const FILE: &str = "lock";
 
@@ -21,31 +21,34 @@ const PAUSE: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub struct Lock {
     file: File,
+    exclusive: bool,
 }
 
 impl Lock {
-    /// Locks a folder that exists. A file system that has no locks gives one that keeps no other process out.
+    /// Locks a folder. A file system that has no locks gives one that keeps no other process out.
     ///
     /// # Errors
     /// [`Error::Busy`] if another process has the lock; [`Error::Write`].
-    pub fn take(folder: &Path) -> Result<Self> {
-        let path = folder.join(FILE);
-        let failed = |source| Error::write(&path, source);
-        let mut options = File::options();
+    pub fn take(folder: &Folder) -> Result<Self> {
+        let failed = |source| Error::write(&folder.join(FILE), source);
         // What a holder has written is not to be cut off before the lock is ours.
-        let mut file =
-            options.read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {}
+        let mut file = folder.update(FILE).map_err(failed)?;
+        let exclusive = match file.try_lock() {
+            Ok(()) => true,
+            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => false,
             Err(TryLockError::WouldBlock) => {
-                return Err(Error::Busy { path: folder.to_owned(), holder: holder(&mut file) });
+                return Err(Error::Busy { path: folder.path().to_owned(), holder: holder(&mut file) });
             }
             Err(TryLockError::Error(error)) => return Err(failed(error)),
-        }
+        };
         let name = format!("{} {}\n", std::process::id(), host());
         file.set_len(0).and_then(|()| file.write_all(name.as_bytes())).map_err(failed)?;
-        Ok(Self { file })
+        Ok(Self { file, exclusive })
+    }
+
+    /// Whether no other process can write the run meanwhile.
+    pub fn is_exclusive(&self) -> bool {
+        self.exclusive
     }
 }
 
@@ -92,24 +95,31 @@ fn named(text: &str, here: &str) -> Option<String> {
 mod tests {
     use super::*;
 
+    fn folder() -> (tempfile::TempDir, Folder) {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
+        (dir, folder)
+    }
+
     #[test]
     fn the_second_is_told_who_the_first_is() {
-        let dir = tempfile::tempdir().unwrap();
-        let first = Lock::take(dir.path()).unwrap();
-        let error = Lock::take(dir.path()).unwrap_err();
+        let (_dir, folder) = folder();
+        let first = Lock::take(&folder).unwrap();
+        assert!(first.is_exclusive());
+        let error = Lock::take(&folder).unwrap_err();
         let text = error.to_string();
         assert!(matches!(error, Error::Busy { .. }), "{text}");
         assert!(text.contains(&format!("by process {}:", std::process::id())), "{text}");
         drop(first);
-        Lock::take(dir.path()).unwrap();
+        Lock::take(&folder).unwrap();
     }
 
     /// As a process leaves it that was killed.
     #[test]
     fn a_file_without_a_lock_means_nothing() {
-        let dir = tempfile::tempdir().unwrap();
+        let (dir, folder) = folder();
         std::fs::write(dir.path().join(FILE), "1 elsewhere\n").unwrap();
-        Lock::take(dir.path()).unwrap();
+        Lock::take(&folder).unwrap();
     }
 
     #[test]
@@ -122,8 +132,9 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_not_there_is_an_error() {
-        let dir = tempfile::tempdir().unwrap();
-        assert!(matches!(Lock::take(&dir.path().join("none")), Err(Error::Write { .. })));
+    fn a_folder_that_is_gone_is_an_error() {
+        let (dir, folder) = folder();
+        std::fs::remove_dir(dir.path()).unwrap();
+        assert!(matches!(Lock::take(&folder), Err(Error::Write { .. })));
     }
 }

@@ -1,12 +1,12 @@
 //! The training run: epochs or iterations, validation, metrics, checkpoints; stopped and taken up at any step.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use lstmc_compiler::model::{Batches, Length, Model, Schedule};
 
 use crate::batches::Batcher;
-use crate::checkpoint::{self, Checkpoint, Meta, Position, Take, Totals};
+use crate::checkpoint::{Checkpoint, Meta, Position, Take, Totals};
 use crate::engine::{Control, Driver, Engine, StepInputs, StepOutputs, Trainee};
 use crate::error::{Error, Result};
 use crate::evaluate::{evaluate, load, loss_at, predict_at};
@@ -147,9 +147,9 @@ impl<'a> Trainer<'a> {
     ///
     /// # Errors
     /// A checkpoint of another model or vocabulary; metrics that cannot be rewritten.
-    pub fn resume(&mut self, path: &Path, checkpoint: &Checkpoint) -> Result<()> {
-        checkpoint.check_vocabulary(path, self.inputs.vocabulary)?;
-        checkpoint.restore(path, self.programs.train(), Take::Everything)?;
+    pub fn resume(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+        checkpoint.check_vocabulary(self.inputs.vocabulary)?;
+        checkpoint.restore(self.programs.train(), Take::Everything)?;
         self.position = checkpoint.meta.position;
         self.inputs.run.truncate_metrics(self.position.step)
     }
@@ -338,10 +338,7 @@ impl<'a> Trainer<'a> {
         };
         let Inputs { source, vocabulary, run, .. } = self.inputs;
         let meta = Meta::new(source.into(), vocabulary.into(), self.recipe.seed, self.position);
-        let path = run.checkpoint(&name);
-        checkpoint::save(&path, self.programs.trained(), &meta)?;
-        run.set_latest(&name)?;
-        Ok(path)
+        run.save(&name, self.programs.trained(), &meta)
     }
 }
 

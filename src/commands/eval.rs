@@ -33,7 +33,8 @@ pub fn run(args: &Eval) -> Result<ExitCode> {
     let predictions = measured.first().map_or(0, |(_, totals)| totals.predictions);
     let tokens = show::many(ids.len() as u64, "token");
     let text = format!("{} ({tokens}, {} predicted)", split.name(), show::count(predictions));
-    let model = format!("{} (after {})", opened.path.display(), show::many(opened.steps(), "update"));
+    let model =
+        format!("{} (after {})", opened.checkpoint.path.display(), show::many(opened.steps(), "update"));
     terminal::print(&format!("{:<11} {text}\n{:<11} {model}\n{}", "text", "model", figures(&measured)))?;
     if measured.iter().any(|(_, totals)| !totals.perplexity().is_finite()) {
         bail!("the perplexity is beyond all bounds: this model has diverged");

@@ -8,7 +8,6 @@ use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::kernel::Format;
 use lstmc_compiler::model::{Length, Model};
 use lstmc_runtime::batches::Batcher;
-use lstmc_runtime::checkpoint::Checkpoint;
 use lstmc_runtime::engine::Trainee;
 use lstmc_runtime::engine::cuda;
 use lstmc_runtime::memory;
@@ -57,7 +56,7 @@ pub fn run(args: &Train) -> Result<ExitCode> {
     let mut trainer = Trainer::new(recipe, inputs, built.programs)?;
     if args.resume.is_some() {
         match &start.checkpoint {
-            Some(path) => trainer.resume(path, &Checkpoint::read(path)?)?,
+            Some(name) => trainer.resume(&run.load(name, project::accept(args.accept_unverified))?)?,
             None => run.truncate_metrics(0)?,
         }
         start.remember(&run)?;

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use lstmc_compiler::model::Model;
-use lstmc_compiler::plan::Program;
+use lstmc_compiler::plan::Verified;
 use lstmc_runtime::engine::Engine;
 use lstmc_runtime::engine::cpu::gemm::{self, Instructions};
 use lstmc_runtime::engine::cpu::machine::{self, Reading};
@@ -72,7 +72,7 @@ pub struct Profile {
 /// Too little memory; ids that fill no batch; a loss that is not a number.
 pub fn measure(
     model: &Model,
-    program: &Program,
+    program: &Verified,
     ids: Vec<u32>,
     available: usize,
     steps: Option<u64>,

@@ -257,31 +257,35 @@ fn a_loss_that_is_no_number_stops_and_the_last_checkpoint_stands() {
     folder.ok(&["eval", "run", "--threads", "1"]);
 }
 
-/// `/dev/full` takes no byte, as a full disk does.
-#[cfg(target_os = "linux")]
+/// Trains into `run` where no file may grow beyond some blocks of 512 or 1024 bytes; without the signal, a write that
+/// exceeds them is an error like any other.
+#[cfg(unix)]
+fn with_small_files(folder: &Folder, blocks: u32) -> crate::support::Done {
+    let train = format!("exec '{}' train tiny.lstm --out run --threads 1", env!("CARGO_BIN_EXE_lstmc"));
+    let mut shell = std::process::Command::new("sh");
+    let shell = shell.args(["-c", &format!("trap '' XFSZ; ulimit -f {blocks}; {train}")]);
+    let shell = shell.current_dir(folder.path("")).env("RUST_BACKTRACE", "0");
+    crate::support::done(shell.output().expect("a shell"))
+}
+
+#[cfg(unix)]
 #[test]
-fn a_full_disk_under_the_metrics() {
+fn metrics_that_do_not_fit() {
     let folder = Folder::new();
     fs::create_dir(folder.path("run")).unwrap();
-    std::os::unix::fs::symlink("/dev/full", folder.path("run/metrics.jsonl")).unwrap();
-    let message = folder.refused(&["train", "tiny.lstm", "--out", "run", "--threads", "1"]);
-    assert!(message.contains("metrics.jsonl") && message.contains("the disk is full"), "{message}");
+    fs::File::create(folder.path("run/metrics.jsonl")).unwrap().set_len(100 << 10).unwrap();
+    let done = with_small_files(&folder, 100);
+    assert_eq!(done.code, Some(1), "{done:?}");
+    assert!(done.err.contains("cannot write") && done.err.contains("metrics.jsonl"), "{}", done.err);
     assert_eq!(folder.trained("run").checkpoints(), [""; 0]);
 }
 
-/// The system lets no file grow beyond a limit, which a checkpoint exceeds when half of it is written.
 #[cfg(unix)]
 #[test]
 fn a_checkpoint_that_does_not_fit() {
     let folder = Folder::new();
-    // Without the signal, the write is an error like any other. A block is 512 or 1024 bytes, the checkpoint some 22 KiB.
-    let script = format!(
-        "trap '' XFSZ; ulimit -f 12; exec '{}' train tiny.lstm --out run --threads 1",
-        env!("CARGO_BIN_EXE_lstmc")
-    );
-    let mut shell = std::process::Command::new("sh");
-    let shell = shell.args(["-c", &script]).current_dir(folder.path("")).env("RUST_BACKTRACE", "0");
-    let done = crate::support::done(shell.output().expect("a shell"));
+    // The checkpoint has some 22 KiB.
+    let done = with_small_files(&folder, 12);
     assert_eq!(done.code, Some(1), "{done:?}");
     assert!(done.err.contains("cannot write") && done.err.contains("epoch-01.safetensors"), "{}", done.err);
     assert_eq!(names(&folder.path("run/checkpoints")), [""; 0], "nothing half-written");

@@ -11,6 +11,7 @@ mod output;
 mod profile;
 mod runs;
 mod stages;
+mod strangers;
 mod support;
 mod training;
 mod using;

@@ -230,7 +230,9 @@ fn a_run_of_before_texts_were_recorded_goes_on() {
     settings.as_object_mut().unwrap().remove("texts");
     folder.write("run/run.json", settings.to_string());
     let resume = ["train", "--resume", "run", "--epochs", "4", "--threads", "1"];
-    let out = folder.ok(&resume);
+    let message = folder.refused(&resume);
+    assert!(message.contains("has no record of having read it"), "{message}");
+    let out = folder.ok(&[&resume[..], &["--accept-changes"]].concat());
     assert!(out.contains("the texts cannot be checked"), "{out}");
     let out = folder.ok(&[&resume[..4], &["5"], &resume[5..]].concat());
     assert!(!out.contains("cannot be checked"), "{out}");

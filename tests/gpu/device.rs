@@ -8,6 +8,7 @@ use lstmc_compiler::backend::ptx::{Launch, Ptx};
 use lstmc_runtime::engine::cuda::{Device, DeviceError};
 use ptx_vm::{Arg, Machine};
 
+use crate::library::Library;
 use crate::support::gpu;
 
 /// What a device was asked to do, but for copies to it.
@@ -38,6 +39,8 @@ struct Stream {
     machine: Machine,
     program: Option<Loaded>,
     launches: u64,
+    /// What computes products in place of their kernels.
+    library: Option<Library>,
     waiting: VecDeque<Work>,
     slots: [Vec<u8>; 2],
 }
@@ -47,6 +50,7 @@ struct Loaded {
     module: ptx_vm::Module,
     prologue: Vec<Launch>,
     step: Vec<Launch>,
+    arena: u64,
     parameters: [Arg; 2],
 }
 
@@ -90,6 +94,10 @@ impl Stream {
         let loaded = self.program.as_ref().expect("a program was loaded");
         for launch in if prologue { &loaded.prologue } else { &loaded.step } {
             self.launches += 1;
+            if let (Some(library), Some(product)) = (&self.library, &launch.product) {
+                library.multiply(&mut self.machine, loaded.arena, product);
+                continue;
+            }
             gpu::launch(&mut self.machine, &loaded.module, launch, &loaded.parameters, self.launches)
                 .map_err(|fault| DeviceError::Driver { what: "a launch", reason: fault.to_string() })?;
         }
@@ -100,6 +108,11 @@ impl Stream {
 impl Simulated {
     pub fn with_memory(bytes: usize) -> Self {
         Self { memory: Some(bytes), ..Self::default() }
+    }
+
+    pub fn with_library(library: Library) -> Self {
+        let stream = Stream { library: Some(library), ..Stream::default() };
+        Self { stream: RefCell::new(stream), ..Self::default() }
     }
 
     pub fn breaking_after(steps: u64) -> Self {
@@ -133,7 +146,7 @@ impl Device for Simulated {
         let module = module.map_err(|error| DeviceError::Refused { log: error.to_string() })?;
         let (prologue, step) = (program.prologue.clone(), program.step.clone());
         let parameters = [Arg::U64(arena), Arg::U64(control)];
-        self.stream.get_mut().program = Some(Loaded { module, prologue, step, parameters });
+        self.stream.get_mut().program = Some(Loaded { module, prologue, step, arena, parameters });
         Ok(())
     }
 

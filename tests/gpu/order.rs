@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use lstmc_compiler::graph::Purpose;
-use lstmc_runtime::checkpoint::Checkpoint;
+use lstmc_runtime::checkpoint::{Accept, Take};
 use lstmc_runtime::engine::{Control, Driver, Engine, StepInputs, StepOutputs, cuda};
 use lstmc_runtime::evaluate::{evaluate, predict};
 use lstmc_runtime::generate::{Request, generate};
@@ -162,9 +162,9 @@ fn run_dir(folder: &Path) -> RunDir {
 
 /// The tensors of a run's newest checkpoint, and how many updates they have had.
 fn saved(run: &RunDir) -> (Vec<Vec<u8>>, u64) {
-    let (path, checkpoint) = run.newest().unwrap();
+    let checkpoint = run.newest(Accept::Verified).unwrap();
     let mut gpu = on_gpu(&model(), Purpose::Train);
-    checkpoint.restore(&path, &mut gpu, lstmc_runtime::checkpoint::Take::Everything).unwrap();
+    checkpoint.restore(&mut gpu, Take::Everything).unwrap();
     (bits(&gpu), checkpoint.meta.position.step)
 }
 
@@ -185,8 +185,7 @@ fn a_checkpoint_holds_a_finished_step_and_a_resumed_run_has_the_bits_of_one_that
     let (at_five, updates) = saved(&cut);
     assert_eq!(updates, 5);
     let mut rest = trainer(inputs(&cut), None);
-    let path = cut.latest().unwrap();
-    rest.resume(&path, &Checkpoint::read(&path).unwrap()).unwrap();
+    rest.resume(&cut.newest(Accept::Verified).unwrap()).unwrap();
     assert_eq!(rest.run(&mut |_| {}).unwrap(), Outcome::Finished);
     assert_ne!(at_five, saved(&cut).0);
     assert_eq!(saved(&cut), saved(&whole));

@@ -3,16 +3,17 @@
 
 use lstmc_compiler::backend::ptx;
 use lstmc_compiler::graph::Purpose;
-use lstmc_compiler::kernel::Precision;
+use lstmc_compiler::kernel::{Form, Precision};
 use lstmc_compiler::model::{Model, Train};
 use lstmc_compiler::pipeline;
-use lstmc_compiler::plan::Program;
-use lstmc_compiler::target::{Grid, Partition, Target};
+use lstmc_compiler::plan::Verified;
+use lstmc_compiler::target::{Grid, LibraryProducts, Partition, Target};
 use lstmc_runtime::Result as RunResult;
 use lstmc_runtime::engine::cpu::{Executable, Session};
 use lstmc_runtime::engine::{Control, Driver, Engine, StepInputs, StepOutputs, cuda};
 
 use crate::device::Simulated;
+use crate::library::Library;
 use crate::support::executors::SEED;
 use crate::support::shipped;
 use crate::support::steps::{GPU, Left, apart};
@@ -52,7 +53,7 @@ fn left(mut engine: impl Engine, tensors: &Tensors, feed: &Feed) -> Left {
     left
 }
 
-fn program(model: &Model, precision: Precision, target: &Target) -> Program {
+fn program(model: &Model, precision: Precision, target: &Target) -> Verified {
     let train = Train { precision: Some(precision), ..model.train.clone() };
     pipeline::program_of(&Model { train, ..model.clone() }, Purpose::Train, target)
 }
@@ -90,4 +91,33 @@ fn shipped_models_train_as_on_a_cpu_by_partial_sums() {
     let partition = Partition::Grid(Grid { partial_sums: 0 });
     let target = Target { partition, ..Target::nvidia(GPU) };
     assert!(check(&target, &[(Precision::F32, 1e-5), (Precision::Bf16, 1.5e-2)]) > 0);
+}
+
+/// What a library multiplies is what the kernels do that it takes the place of.
+#[test]
+fn shipped_models_train_by_a_library() {
+    let library = Some(LibraryProducts { min_work: 0, alignment: 4 });
+    let target = Target { library, ..Target::nvidia(GPU) };
+    let used = Library::default();
+    for (name, model) in shipped::models(50, shipped::small) {
+        let graph = pipeline::graph_of(&model, Purpose::Train, &target, &mut |_, _| {});
+        let (tensors, feed) = (start(&graph, Start::Halves), feed(&graph, model.vocab as u32, 0.25, 1));
+        for (precision, tolerance) in [(Precision::Tf32, 1e-5), (Precision::Bf16, 1e-5)] {
+            let program = program(&model, precision, &target);
+            let ptx = ptx::compile(&program);
+            let run = |device: Simulated| {
+                let session = cuda::Session::new(Box::new(device), &program, &ptx).unwrap();
+                left(session, &tensors, &feed)
+            };
+            let expected = run(Simulated::default());
+            let found = run(Simulated::with_library(used.clone()));
+            if let Some(difference) = apart(&expected, &found, tolerance) {
+                panic!("{name}, {precision:?}: {difference}");
+            }
+        }
+    }
+    let multiplied = used.multiplied();
+    for form in [Form::NN, Form::NT, Form::TN] {
+        assert!(multiplied.iter().any(|product| product.form == form), "{form:?}");
+    }
 }

@@ -123,7 +123,10 @@ pub fn map<E: Emit>(emit: &mut E, op: Scalar, args: &[E::Value]) -> Option<E::Va
             emit.choose(Condition::NotEqual, [c, zero], [a, b])
         }
         (Scalar::Log | Scalar::Pow, _) => return None,
-        _ => panic!("internal error: {op} of {} operands", args.len()),
+        (Scalar::Neg | Scalar::Abs | Scalar::Exp | Scalar::Sqrt | Scalar::Tanh | Scalar::Sigmoid, _)
+        | (Scalar::Add | Scalar::Sub | Scalar::Mul | Scalar::Div | Scalar::Max | Scalar::Min, _)
+        | (Scalar::Lt | Scalar::Le | Scalar::Gt | Scalar::Ge | Scalar::Eq | Scalar::Ne, _)
+        | (Scalar::Select, _) => panic!("internal error: {op} of {} operands", args.len()),
     })
 }
 

@@ -1,4 +1,4 @@
-//! Back ends: each takes a [`crate::plan::Program`] and cannot fail on a verified one. They do not know each other.
+//! Back ends: each takes a [`crate::plan::Verified`] program and cannot fail on it. They do not know each other.
 //!
 //! `cpu` makes machine code for this processor, `ptx` text for an NVIDIA GPU. What exponentials and the like are made of is said
 //! once for all back ends, in `elementary`.

@@ -156,8 +156,22 @@ impl Reverse {
 
 /// Whether gradients flow from an operation's result to its operands at all.
 fn is_smooth(op: &Op) -> bool {
-    use Scalar::{Eq, Ge, Gt, Le, Lt, Ne};
-    !matches!(op, Op::Stop | Op::Number | Op::Distinct { .. } | Op::Map(Lt | Le | Gt | Ge | Eq | Ne))
+    match op {
+        Op::Stop | Op::Number | Op::Distinct { .. } => false,
+        // They have no operands.
+        Op::Const(_) | Op::Positions { .. } | Op::Random { .. } => false,
+        Op::Map(scalar) => match scalar {
+            Scalar::Lt | Scalar::Le | Scalar::Gt | Scalar::Ge | Scalar::Eq | Scalar::Ne => false,
+            Scalar::Neg | Scalar::Abs | Scalar::Exp | Scalar::Log | Scalar::Sqrt => true,
+            Scalar::Tanh | Scalar::Sigmoid | Scalar::Select => true,
+            Scalar::Add | Scalar::Sub | Scalar::Mul | Scalar::Div | Scalar::Pow => true,
+            Scalar::Max | Scalar::Min => true,
+        },
+        Op::Broadcast { .. } | Op::Reduce { .. } | Op::MatMul(_) | Op::MatMulPrefix(_) => true,
+        Op::Take | Op::Scatter { .. } | Op::Combine { .. } | Op::AddRows => true,
+        Op::Pick | Op::Spread { .. } | Op::Split { .. } | Op::Concat { .. } => true,
+        Op::At { .. } | Op::Put { .. } | Op::Unsqueeze | Op::Squeeze | Op::Loop(_) => true,
+    }
 }
 
 /// Extends `active` by every value that depends on it.

@@ -42,7 +42,7 @@ pub fn lower(model: &Model, purpose: Purpose) -> Graph {
     let (steps, rows) = match purpose {
         Purpose::Generate { .. } if last_only => (batches.steps, 1),
         Purpose::Generate { .. } => (1, 1),
-        _ => (batches.steps, batches.rows),
+        Purpose::Train | Purpose::Evaluate => (batches.steps, batches.rows),
     };
     let carries = batches.kind == BatchKind::Stream || (purpose.generates() && !last_only);
     let name = match purpose {

@@ -102,7 +102,8 @@ impl<'a> Verifier<'a> {
                     None => Ok(()),
                 }
             }
-            _ => Ok(()),
+            InputRole::Carried { .. } | InputRole::Tokens | InputRole::Targets => Ok(()),
+            InputRole::Rate | InputRole::Step => Ok(()),
         }
     }
 
@@ -152,7 +153,7 @@ impl<'a> Verifier<'a> {
             OutputRole::Objective if *ty != Type::real([]) => Err(format!("should be f[], not {ty}")),
             OutputRole::Loss | OutputRole::Hits => self.shaped_like_targets(ty),
             OutputRole::Probabilities if !ty.is_real() => Err(format!("should be reals, not {ty}")),
-            _ => Ok(()),
+            OutputRole::Objective | OutputRole::Probabilities => Ok(()),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The kernel form: fused loop nests and library calls over flat buffers, in execution order.
 //!
 //! Promises (checked by `verify`): every variable is defined once, before its uses, in the same or an enclosing loop;
-//! every address stays inside its buffer; a `vector` loop's addresses have stride 0 or 1 in its axis; a temporary is
+//! every address stays inside its buffer, as long as the ids that the host puts in are below [`id_limits`]; a `vector` loop's addresses have stride 0 or 1 in its axis; a temporary is
 //! written before it is read. Items run in order, and each sees all that earlier items wrote. Iterations of a loop
 //! marked `parallel` are independent: no iteration reads what another one writes.
 //!
@@ -12,6 +12,7 @@
 
 pub mod access;
 mod format;
+mod ids;
 mod interp;
 mod lower;
 mod parse;
@@ -25,6 +26,7 @@ mod verify;
 mod tests;
 
 pub use format::{Format, Numbers, bf16_bits, bf16_value, int8_bits, int8_scale, int8_value, larger};
+pub use ids::id_limits;
 pub use interp::{Machine, run};
 pub use lower::lower;
 pub use parse::{ParseError, parse};

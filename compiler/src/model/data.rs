@@ -1,7 +1,7 @@
 //! The `data` block.
 
 use super::keyed::{self, Keyed};
-use super::settings::{choice, text, whole, word};
+use super::settings::{Chosen, choice, text, whole, word};
 use super::sizes;
 use super::{BatchKind, Batches, Data, Start, Targets, TokenKind, Tokens};
 use crate::diag::{Diagnostic, Span, count};
@@ -40,21 +40,23 @@ fn path(key: &str, expr: &Expr, errors: &mut Vec<Diagnostic>) -> Option<(String,
 }
 
 fn read_tokens(expr: &Expr, errors: &mut Vec<Diagnostic>) -> Option<Tokens> {
-    let (name, args) = choice("tokens", expr, &["words", "words_and_punctuation", "characters"], errors)?;
-    let kind = match name {
-        "words" => TokenKind::Words,
-        "words_and_punctuation" => TokenKind::WordsAndPunctuation,
-        _ => TokenKind::Characters,
-    };
-    let keyed = Keyed::call(name, expr.span, args, &["newline", "reserve"], errors);
+    let kinds = [
+        ("words", TokenKind::Words),
+        ("words_and_punctuation", TokenKind::WordsAndPunctuation),
+        ("characters", TokenKind::Characters),
+    ];
+    let Chosen { word, value: kind, args } = choice("tokens", expr, &kinds, errors)?;
+    let keyed = Keyed::call(word, expr.span, args, &["newline", "reserve"], errors);
     let newline = keyed.get("newline", errors).map(|expr| text("newline", expr, errors));
     let reserve = keyed.get("reserve", errors).map(|expr| whole("reserve", expr, 0, errors));
     Some(Tokens { kind, newline: flatten(newline)?, reserve: flatten(reserve)?.unwrap_or(0) })
 }
 
 fn read_batches(expr: &Expr, errors: &mut Vec<Diagnostic>) -> Option<Batches> {
-    let (name, args) = choice("batches", expr, &["stream", "windows"], errors)?;
-    if name == "windows" { windows(expr.span, args, errors) } else { stream(expr.span, args, errors) }
+    type Read = fn(Span, &[Arg], &mut Vec<Diagnostic>) -> Option<Batches>;
+    let kinds: [(_, Read); 2] = [("stream", stream), ("windows", windows)];
+    let Chosen { value: read, args, .. } = choice("batches", expr, &kinds, errors)?;
+    read(expr.span, args, errors)
 }
 
 fn stream(span: Span, args: &[Arg], errors: &mut Vec<Diagnostic>) -> Option<Batches> {
@@ -74,19 +76,21 @@ fn windows(span: Span, args: &[Arg], errors: &mut Vec<Diagnostic>) -> Option<Bat
     let length = keyed.require("length", help, errors).and_then(|expr| whole("length", expr, 1, errors));
     let stride = keyed.require("stride", help, errors).and_then(|expr| whole("stride", expr, 1, errors));
     let rows = keyed.get("rows", errors).map(|expr| whole("rows", expr, 1, errors));
-    let targets = keyed.get("targets", errors).map(|expr| word("targets", expr, &["each", "last"], errors));
-    let start = keyed.get("start", errors).map(|expr| word("start", expr, &["first", "random"], errors));
+    let kinds = [("each", Targets::Each), ("last", Targets::Last)];
+    let targets = keyed.get("targets", errors).map(|expr| word("targets", expr, &kinds, errors));
+    let kinds = [("first", Start::First), ("random", Start::Random)];
+    let start = keyed.get("start", errors).map(|expr| word("start", expr, &kinds, errors));
     let shuffle = keyed.get("shuffle", errors).map(|expr| truth("shuffle", expr, errors));
     let carry = keyed.get("carry", errors).map(|expr| truth("carry", expr, errors));
 
-    let start = if flatten(start)? == Some("random") { Start::Random } else { Start::First };
+    let start = flatten(start)?.unwrap_or(Start::First);
     let shuffle = flatten(shuffle)?.unwrap_or(false);
     if let (true, Start::Random, Some(span)) = (shuffle, start, keyed.key_span("shuffle")) {
         let message = "windows from a random start follow each other, so they cannot be shuffled";
         let error = Diagnostic::error("E0410", span, message);
         errors.push(error.help("leave out `shuffle`, or write `start: first`"));
     }
-    let targets = if flatten(targets)? == Some("last") { Targets::Last } else { Targets::Each };
+    let targets = flatten(targets)?.unwrap_or(Targets::Each);
     let (steps, stride, rows) = (length?, stride?, flatten(rows)?.unwrap_or(1));
     if let (Some(true), Some(span)) = (flatten(carry)?, keyed.key_span("carry")) {
         errors.push(carried(span, steps, stride, rows));
@@ -130,5 +134,5 @@ fn carried(span: Span, length: usize, stride: usize, rows: usize) -> Diagnostic 
 }
 
 fn truth(key: &str, expr: &Expr, errors: &mut Vec<Diagnostic>) -> Option<bool> {
-    word(key, expr, &["true", "false"], errors).map(|word| word == "true")
+    word(key, expr, &[("true", true), ("false", false)], errors)
 }

@@ -11,8 +11,19 @@ use crate::scalar::Scalar;
 use crate::syntax::ast::{Arg, Binary, Expr, ExprKind, Name};
 
 impl Scope {
-    /// The value of an expression; its equations are added to the scope.
+    /// The value of an expression; its equations are added to the scope. Among constants it is no equation, for it is used in
+    /// other scopes.
     pub fn eval(&mut self, expr: &Expr) -> Checked<Value> {
+        let value = self.value(expr)?;
+        let is_equation = matches!(value, Value::Expr(_) | Value::Token(_));
+        debug_assert!(
+            self.rules != Rules::Constants || !is_equation,
+            "internal error: `{expr}` is a constant"
+        );
+        Ok(value)
+    }
+
+    fn value(&mut self, expr: &Expr) -> Checked<Value> {
         let span = expr.span;
         match &expr.kind {
             ExprKind::Number(value) => Ok(Value::Number(*value)),

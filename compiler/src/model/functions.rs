@@ -62,7 +62,9 @@ impl Function {
         match self {
             Function::Max | Function::Min => (1, 2),
             Function::Concat => (1, usize::MAX),
-            _ => (1, 1),
+            Function::Map(op) => (op.arity(), op.arity()),
+            Function::Relu | Function::Linear | Function::Sum | Function::Mean | Function::Stop => (1, 1),
+            Function::Random | Function::Number | Function::FinalStep | Function::Transpose => (1, 1),
         }
     }
 
@@ -71,7 +73,8 @@ impl Function {
         match self {
             Function::Map(_) | Function::Relu | Function::Linear | Function::Stop => true,
             Function::Max | Function::Min => arguments == 2,
-            _ => false,
+            Function::Sum | Function::Mean | Function::Random | Function::Number => false,
+            Function::Concat | Function::FinalStep | Function::Transpose => false,
         }
     }
 }

@@ -217,7 +217,7 @@ impl Scope {
                     Ok(Value::Expr(self.push(ExprOp::Map(Scalar::Max, vec![x, zero]), shape, span)))
                 }
             },
-            Function::Linear if matches!(value, Value::Number(_)) => Ok(value),
+            Function::Linear | Function::Stop if matches!(value, Value::Number(_)) => Ok(value),
             Function::Linear => self.operand(value, expr).map(Value::Expr),
             Function::Stop => {
                 let x = self.operand(value, expr)?;

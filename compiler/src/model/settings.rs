@@ -14,16 +14,29 @@ pub(super) fn head(expr: &Expr) -> Option<(&str, Span, &[Arg])> {
     }
 }
 
+/// What a setting can be: words, and what they mean.
+pub(super) type Choices<'c, T> = &'c [(&'static str, T)];
+
+/// A word that was chosen.
+#[derive(Clone, Copy)]
+pub(super) struct Chosen<'a, T> {
+    pub word: &'static str,
+    pub value: T,
+    pub args: &'a [Arg],
+}
+
 /// `name` or `name(args)`, where the name is one of these.
-pub(super) fn choice<'a>(
+pub(super) fn choice<'a, T: Copy>(
     key: &str,
     expr: &'a Expr,
-    choices: &[&'static str],
+    choices: Choices<'_, T>,
     errors: &mut Vec<Diagnostic>,
-) -> Option<(&'static str, &'a [Arg])> {
+) -> Option<Chosen<'a, T>> {
     let found = head(expr);
+    let words = || choices.iter().map(|(word, _)| *word);
     let known = found.and_then(|(name, _, args)| {
-        choices.iter().find(|choice| **choice == name).map(|choice| (*choice, args))
+        let chosen = choices.iter().find(|(word, _)| *word == name);
+        chosen.map(|&(word, value)| Chosen { word, value, args })
     });
     if known.is_none() {
         let (word, span) = match (&expr.kind, found) {
@@ -31,11 +44,11 @@ pub(super) fn choice<'a>(
             (_, found) => found.map_or(("", expr.span), |(name, span, _)| (name, span)),
         };
         let error = Diagnostic::error("E0405", span, format!("`{expr}` is not a value for `{key}`"));
-        errors.push(match (choices.contains(&word), key, word) {
+        errors.push(match (words().any(|known| known == word), key, word) {
             (true, ..) => error.help(format!("names stand without quotes: `{key}: {word}`")),
             (false, "batches", "") => error.help("such as `batches: stream(rows: 20, steps: 35)`"),
             (false, "schedule", "") => error.help("such as `schedule: decay(0.5, after: 4)`"),
-            _ => suggest(error, place_of(key), word, choices.iter().copied(), "it can be"),
+            _ => suggest(error, place_of(key), word, words(), "it can be"),
         });
     }
     known
@@ -52,15 +65,15 @@ fn place_of(key: &str) -> Place {
 }
 
 /// As [`choice`], for values without arguments.
-pub(super) fn word(
+pub(super) fn word<T: Copy>(
     key: &str,
     expr: &Expr,
-    choices: &[&'static str],
+    choices: Choices<'_, T>,
     errors: &mut Vec<Diagnostic>,
-) -> Option<&'static str> {
-    let (word, args) = choice(key, expr, choices, errors)?;
+) -> Option<T> {
+    let Chosen { word, value, args } = choice(key, expr, choices, errors)?;
     match args.first() {
-        None => Some(word),
+        None => Some(value),
         Some(arg) => {
             errors.push(Diagnostic::error("E0405", arg.value.span, format!("`{word}` takes no arguments")));
             None

@@ -3,7 +3,7 @@
 use super::init::InitSpec;
 use super::keyed::{self, Keyed};
 use super::scope::Scope;
-use super::settings::{choice, positive, whole, word};
+use super::settings::{Chosen, choice, positive, whole, word};
 use super::{Length, Loss, Metric, Precision, Schedule, Train};
 use crate::diag::{Diagnostic, Place, Span};
 use crate::syntax::ast::{Expr, ExprKind, Settings};
@@ -46,14 +46,12 @@ pub(super) fn read<'a>(block: &'a Settings, errors: &mut Vec<Diagnostic>) -> Tra
 }
 
 fn read_loss(expr: &Expr, errors: &mut Vec<Diagnostic>) -> Option<Loss> {
-    let (name, args) = choice("loss", expr, &["cross_entropy"], errors)?;
+    let Chosen { word: name, args, .. } = choice("loss", expr, &[("cross_entropy", ())], errors)?;
     let keyed = Keyed::call(name, expr.span, args, &["steps"], errors);
+    let kinds = [("mean", Loss::MeanOverSteps), ("sum", Loss::SumOverSteps)];
     match keyed.get("steps", errors) {
         None => Some(Loss::MeanOverSteps),
-        Some(expr) => match word("steps", expr, &["mean", "sum"], errors)? {
-            "sum" => Some(Loss::SumOverSteps),
-            _ => Some(Loss::MeanOverSteps),
-        },
+        Some(expr) => word("steps", expr, &kinds, errors),
     }
 }
 
@@ -63,13 +61,13 @@ fn read_clip(expr: &Expr, errors: &mut Vec<Diagnostic>) -> Option<f64> {
         errors.push(error.help(format!("write `clip: norm({expr})`: the norm of all gradients together")));
         return None;
     }
-    let (name, args) = choice("clip", expr, &["norm"], errors)?;
+    let Chosen { word: name, args, .. } = choice("clip", expr, &[("norm", ())], errors)?;
     let keyed = Keyed::call(name, expr.span, args, &["limit"], errors);
     positive("limit", keyed.require("limit", "such as `clip: norm(5)`", errors)?, errors)
 }
 
 fn read_schedule(expr: &Expr, errors: &mut Vec<Diagnostic>) -> Option<Schedule> {
-    let (name, args) = choice("schedule", expr, &["decay"], errors)?;
+    let Chosen { word: name, args, .. } = choice("schedule", expr, &[("decay", ())], errors)?;
     let keyed = Keyed::call(name, expr.span, args, &["factor", "after"], errors);
     let help = "such as `schedule: decay(0.5, after: 4)`";
     let factor = keyed.require("factor", help, errors).and_then(|expr| positive("factor", expr, errors));
@@ -86,11 +84,8 @@ fn read_init(expr: &Expr, errors: &mut Vec<Diagnostic>) -> Option<InitSpec> {
 }
 
 fn read_precision(expr: &Expr, errors: &mut Vec<Diagnostic>) -> Option<Precision> {
-    match word("precision", expr, &["f32", "tf32", "bf16"], errors)? {
-        "tf32" => Some(Precision::Tf32),
-        "bf16" => Some(Precision::Bf16),
-        _ => Some(Precision::F32),
-    }
+    let kinds = [("f32", Precision::F32), ("tf32", Precision::Tf32), ("bf16", Precision::Bf16)];
+    word("precision", expr, &kinds, errors)
 }
 
 fn read_length(keyed: &Keyed, span: Span, errors: &mut Vec<Diagnostic>) -> Option<Length> {
@@ -127,11 +122,8 @@ fn read_length(keyed: &Keyed, span: Span, errors: &mut Vec<Diagnostic>) -> Optio
 fn read_report(keyed: &Keyed, errors: &mut Vec<Diagnostic>) -> Vec<Metric> {
     let mut metrics = Vec::new();
     for expr in keyed.list("report") {
-        let metric = match word("report", expr, &["perplexity", "accuracy"], errors) {
-            Some("perplexity") => Metric::Perplexity,
-            Some(_) => Metric::Accuracy,
-            None => continue,
-        };
+        let kinds = [("perplexity", Metric::Perplexity), ("accuracy", Metric::Accuracy)];
+        let Some(metric) = word("report", expr, &kinds, errors) else { continue };
         if metrics.contains(&metric) {
             errors.push(Diagnostic::error("E0403", expr.span, format!("`{expr}` is reported twice")));
         } else {

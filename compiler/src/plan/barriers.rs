@@ -8,7 +8,7 @@
 use super::apart::{RoundPart, RowWise};
 use super::partition;
 use super::pending::{Pending, Touch};
-use super::{Scheduled, Split, units, worker_range};
+use super::{Program, Scheduled, Split, units, worker_range};
 use crate::kernel::access::{Access, COLUMNS, DEPTH, PARTS, ROWS, UNITS};
 use crate::kernel::{Axis, Item, Module, TimeLoop};
 use crate::target::{Partition, Target};
@@ -23,6 +23,16 @@ pub(super) fn schedule(
     let scheduler = Scheduler { module, offsets, target, workers: target.workers };
     let mut pending = Pending::default();
     scheduler.walk(items, None, &mut pending, &mut vec![false; items.len()])
+}
+
+/// Whether every item of a schedule waits where [`schedule`] would have it wait, cut as it is.
+pub(super) fn check(program: &Program) -> Result<(), String> {
+    let Program { module, target, offsets, .. } = program;
+    let scheduler = Scheduler { module, offsets, target, workers: target.workers };
+    for (items, scheduled) in [(&module.prologue, &program.prologue), (&module.items, &program.schedule)] {
+        scheduler.check(items, scheduled, false, &mut Pending::default())?;
+    }
+    Ok(())
 }
 
 /// The time loop around items.
@@ -134,16 +144,50 @@ impl Scheduler<'_> {
                 pending.clear();
                 scheduled.push(Scheduled::Barrier);
             }
-            if matches!(split, Split::Terms(_)) {
-                // Within the item all wait for each other, and only write C after that.
-                pending.clear();
-                touches.into_iter().filter(|touch| touch.writes).for_each(|touch| pending.add(touch));
-            } else {
-                touches.into_iter().for_each(|touch| pending.add(touch));
-            }
+            self.done(split, touches, pending);
             scheduled.push(Scheduled::Item { index, split });
         }
         scheduled
+    }
+
+    /// [`Scheduler::walk`] of a schedule as it is. `reverse` says that the rounds of the loop around go down.
+    fn check(
+        &self,
+        items: &[Item],
+        schedule: &[Scheduled],
+        reverse: bool,
+        pending: &mut Pending,
+    ) -> Result<(), String> {
+        for scheduled in schedule {
+            match scheduled {
+                Scheduled::Barrier => pending.clear(),
+                Scheduled::Item { index, split } => {
+                    let item = &items[*index];
+                    let touches = self.touches(item, *split);
+                    if self.must_wait(pending, &touches, reverse) {
+                        return Err(format!("item {index} does not wait for others that touch the same"));
+                    }
+                    self.done(*split, touches, pending);
+                }
+                Scheduled::Loop { index, body } => {
+                    let Item::Loop(inner) = &items[*index] else { continue };
+                    self.check(&inner.items, body, inner.reverse, pending)?;
+                    pending.next_round(inner.time);
+                    self.check(&inner.items, body, inner.reverse, pending)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds what an item touches that is cut so.
+    fn done(&self, split: Split, touches: Vec<Touch>, pending: &mut Pending) {
+        let terms = matches!(split, Split::Terms(_));
+        if terms {
+            // Within the item all wait for each other, and only write C after that.
+            pending.clear();
+        }
+        touches.into_iter().filter(|touch| !terms || touch.writes).for_each(|touch| pending.add(touch));
     }
 
     /// What the items of a loop touch.

@@ -124,7 +124,7 @@ fn ordered(accesses: &[&Located], depth: usize, same_place: &impl Fn(&Access<'_>
                 reads.all(|access| same_place(access) && (inner.parallel || moves(access)))
                     && ordered(stmt, depth + 1, same_place)
             }
-            _ => true,
+            Some(_) | None => true,
         };
         if !fine || (written && some_read) {
             return false;

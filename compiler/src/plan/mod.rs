@@ -1,9 +1,9 @@
 //! The plan: where every buffer lies, who computes what, and where workers wait for each other.
 //!
 //! Promises: buffers that are alive at the same time do not overlap; between two barriers no worker reads or writes
-//! what another one writes. A back end takes a verified [`Program`] and cannot fail on it. [`verify`] checks memory, cuts
-//! and order; that no worker meets another between barriers is too slow to check for large programs, and is checked on
-//! small ones by a simulator of schedules (`compiler/tests/support/simulator.rs`).
+//! what another one writes. A back end takes a [`Verified`] program, cannot fail on it, and relies on it: what is compiled
+//! touches nothing outside its arena. That the rule by which barriers are set is right is tested on small programs by a
+//! simulator of schedules (`compiler/tests/support/simulator.rs`).
 
 mod apart;
 mod barriers;
@@ -21,7 +21,7 @@ mod verify;
 pub use in_place::may_share;
 pub use schedule::{Leaf, Schedule, Scheduled, Task};
 pub use units::{SharedLoops, overlap, reason_in_loop, shared_loops};
-pub use verify::verify;
+pub use verify::{Verified, verify};
 
 /// Worker number `index`'s range of an extent that is cut among `count` workers.
 pub use crate::kernel::chunk as worker_range;
@@ -30,7 +30,7 @@ use memory::Beside;
 use crate::kernel::{Axis, Module};
 use crate::target::{Partition, Target};
 
-/// A module with its memory and its schedule for a number of workers.
+/// A module with its memory and its schedule for a number of workers; what it promises is checked by [`Verified::new`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Program {
     /// Buffers and items as lowered. `prologue` and `schedule` refer to these items, each once and in order.
@@ -78,7 +78,8 @@ impl Split {
         match self {
             Split::Columns | Split::AnyColumns => column_grain,
             Split::Axis(_) if vector_axis => column_grain,
-            _ => 1,
+            Split::Axis(_) | Split::Whole | Split::Rows | Split::Parts => 1,
+            Split::Units(_) | Split::Terms(_) | Split::Any => 1,
         }
     }
 }

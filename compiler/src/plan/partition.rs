@@ -152,7 +152,7 @@ fn work_and_barriers(schedule: Schedule<'_>) -> (usize, usize) {
 fn work_of(stmts: &[Stmt], kernel: &Kernel) -> usize {
     let work = |stmt: &Stmt| match stmt {
         Stmt::For(inner) => kernel.axes[inner.axis.0 as usize] * work_of(&inner.body, kernel),
-        _ => 1,
+        Stmt::Let { .. } | Stmt::Store { .. } => 1,
     };
     stmts.iter().map(work).sum()
 }

@@ -2,14 +2,49 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::ops::RangeInclusive;
+use std::fmt::{self, Display, Formatter};
+use std::ops::{Deref, RangeInclusive};
 
 use super::ranges::Ranges;
-use super::{Program, Schedule, Scheduled, Split, Task, may_share, units};
+use super::{Program, Schedule, Scheduled, Split, Task, barriers, may_share, units};
 use crate::kernel::{self, BufferId, BufferKind, Item};
 
+/// A program that keeps what a plan promises: only [`verify`] makes one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verified(Program);
+
+impl Verified {
+    /// # Errors
+    /// The first promise that is broken.
+    pub fn new(program: Program) -> Result<Self, String> {
+        verify(&program)?;
+        Ok(Self(program))
+    }
+
+    /// With an arena of at least so many bytes.
+    #[must_use]
+    pub fn in_arena_of(mut self, bytes: usize) -> Self {
+        self.0.arena_bytes = self.0.arena_bytes.max(bytes);
+        self
+    }
+}
+
+impl Deref for Verified {
+    type Target = Program;
+
+    fn deref(&self) -> &Program {
+        &self.0
+    }
+}
+
+impl Display for Verified {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// Whether the module keeps its promises, the schedule has the module's items each once and in order, each is cut as it
-/// can be, and buffers that are alive at the same time do not overlap.
+/// can be, buffers that are alive at the same time do not overlap, and barriers are where they must be.
 ///
 /// What a time loop touches is alive during the whole loop. A kernel's operand that nothing reads afterwards may share
 /// its memory with a result that it reads and writes element by element.
@@ -26,7 +61,8 @@ pub fn verify(program: &Program) -> Result<(), String> {
     splits(program.prologue_schedule())?;
     splits(program.step_schedule())?;
     placement(program)?;
-    overlaps(program)
+    overlaps(program)?;
+    barriers::check(program)
 }
 
 /// Whether a schedule has each item once and in order: the rest of a sentence that begins with its name, if not.
@@ -358,6 +394,22 @@ mod tests {
         rejects(&cut(0, Split::Axis(Axis(7))), "there is no axis a7");
         rejects(&cut(0, Split::Columns), "kernel \"a\": split columns");
         verify(&cut(4, Split::Whole)).unwrap();
+    }
+
+    #[test]
+    fn a_worker_waits_for_what_others_write() {
+        let mut program = program(TEXT, [0, 256, 512, 768, 832]);
+        program.arena_bytes = 2048;
+        // Cut alike, every worker reads what it has itself written.
+        program.schedule.retain(|scheduled| *scheduled != Scheduled::Barrier);
+        verify(&program).unwrap();
+        let Some(Scheduled::Item { split, .. }) = program.schedule.last_mut() else { unreachable!() };
+        *split = Split::Whole;
+        rejects(&program, "item 3 does not wait");
+        program.schedule.insert(3, Scheduled::Barrier);
+        verify(&program).unwrap();
+        program.schedule.swap(2, 3);
+        rejects(&program, "item 3 does not wait");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use lstmc_compiler::graph::Elem;
-use lstmc_compiler::kernel::{Buffer, BufferKind, InputRole, OutputRole, Part};
+use lstmc_compiler::kernel::{Buffer, BufferKind, InputRole, OutputRole, Part, id_limits};
 use lstmc_compiler::plan::Program;
 
 use super::{Tensor, TensorKind};
@@ -29,6 +29,22 @@ pub struct Located {
     pub shape: Vec<usize>,
     /// In 4-byte words of the arena.
     pub words: Range<usize>,
+    /// Ids here must be below this.
+    limit: Option<usize>,
+}
+
+impl Located {
+    /// Whether ids that were put here lie inside what the program looks up by them. Compiled code relies on it.
+    ///
+    /// # Errors
+    /// [`Error::UnknownId`].
+    pub fn check_ids(&self, ids: &[u32]) -> Result<()> {
+        let limit = self.limit.unwrap_or(usize::MAX);
+        match ids.iter().find(|&&id| id as usize >= limit) {
+            Some(&id) => Err(Error::UnknownId { id, limit }),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Where a tensor lies: some columns of a buffer's last axis.
@@ -42,14 +58,15 @@ impl Layout {
     pub fn of(program: &Program) -> Self {
         let buffers = &program.module.buffers;
         assert_eq!(buffers.len(), program.offsets.len(), "each buffer has its offset");
-        let located = |(buffer, &offset): (&Buffer, &usize)| {
+        let limits = id_limits(&program.module);
+        let located = |((buffer, &offset), &limit): ((&Buffer, &usize), &Option<usize>)| {
             let words = offset / 4..offset / 4 + buffer.len();
             let name = &program.module.name;
             assert!(words.end * 4 <= program.arena_bytes, "{} lies in the arena of {name}", buffer.name);
             let Buffer { kind, elem, shape, .. } = buffer.clone();
-            Located { kind, elem, shape, words }
+            Located { kind, elem, shape, words, limit }
         };
-        let buffers = buffers.iter().zip(&program.offsets).map(located).collect();
+        let buffers = buffers.iter().zip(&program.offsets).zip(&limits).map(located).collect();
         let (tensors, places): (Vec<_>, Vec<_>) = tensors(program).into_iter().unzip();
         let numbered =
             tensors.iter().enumerate().map(|(i, tensor): (usize, &Tensor)| (tensor.name.clone(), i));
@@ -59,6 +76,18 @@ impl Layout {
     /// Parameters, optimizer state and carried state, in the program's order.
     pub fn tensors(&self) -> &[Tensor] {
         &self.tensors
+    }
+
+    /// Whether every parameter lies where the other program has it.
+    pub fn has_parameters_of(&self, other: &Layout) -> bool {
+        let mut params =
+            self.tensors.iter().enumerate().filter(|(_, tensor)| tensor.kind == TensorKind::Param);
+        params.all(|(index, tensor)| {
+            other
+                .by_name
+                .get(&tensor.name)
+                .is_some_and(|&at| other.tensors[at] == *tensor && self.rows(index).eq(other.rows(at)))
+        })
     }
 
     /// The number of a tensor among [`Layout::tensors`].

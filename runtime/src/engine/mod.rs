@@ -141,7 +141,8 @@ pub enum Control {
 /// What a step reads.
 pub trait StepInputs {
     /// The token ids, `[steps, rows]`, and the ids to predict, `[steps, rows]` or `[rows]`. A program without targets has an
-    /// empty one.
+    /// empty one. The step is not run if an id lies outside what the program looks up by it: [`Engine::run`] then ends with
+    /// [`Error::UnknownId`].
     ///
     /// # Errors
     /// [`Error::MissingBuffer`] if the program reads no tokens.

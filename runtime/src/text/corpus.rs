@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use super::{Record, Role, Tokenizer, Vocabulary};
+use super::record::is_inside;
+use super::{Expected, Record, Role, Tokenizer, Vocabulary, source};
 use crate::error::{Error, Result};
-use crate::files;
 
 /// The token ids of each split, with the vocabulary that they are ids of.
 #[derive(Clone, Debug)]
@@ -41,32 +41,34 @@ impl Corpus {
         let vocabulary = Vocabulary::build(tokenizer.tokens(&text.content).map(|token| token.text), reserve);
         let (ids, record) = text.encode(tokenizer, &vocabulary)?;
         let corpus = Self { vocabulary, train: ids, valid: None, test: None, records: vec![record] };
-        corpus.with_others(tokenizer, &[], Paths { train, valid, test })
+        corpus.with_others(tokenizer, Expected::Any, Paths { train, valid, test })
     }
 
-    /// Reads the texts with the vocabulary of a run that is taken up again. A text that is not the one of its role in
-    /// `recorded` is refused.
+    /// Reads the texts with the vocabulary of a run that is taken up again.
     ///
     /// # Errors
-    /// [`Error::ChangedText`]; as [`Corpus::read`].
+    /// [`Error::ChangedText`] or [`Error::UnknownText`] of a text that is not one of those `expected`; as [`Corpus::read`].
     pub fn read_again(
         tokenizer: &Tokenizer,
         vocabulary: Vocabulary,
-        recorded: &[Record],
+        expected: Expected<'_>,
         paths: Paths<'_>,
     ) -> Result<Self> {
-        let text = Text::read(Role::Train, paths.train)?;
-        text.check(tokenizer, recorded)?;
+        let text = Text::expected(tokenizer, Role::Train, paths.train, expected)?;
         let (ids, record) = text.encode(tokenizer, &vocabulary)?;
         let corpus = Self { vocabulary, train: ids, valid: None, test: None, records: vec![record] };
-        corpus.with_others(tokenizer, recorded, paths)
+        corpus.with_others(tokenizer, expected, paths)
     }
 
-    fn with_others(mut self, tokenizer: &Tokenizer, recorded: &[Record], paths: Paths<'_>) -> Result<Self> {
+    fn with_others(
+        mut self,
+        tokenizer: &Tokenizer,
+        expected: Expected<'_>,
+        paths: Paths<'_>,
+    ) -> Result<Self> {
         let mut other = |role, path: Option<&Path>| -> Result<Option<Vec<u32>>> {
             let Some(path) = path else { return Ok(None) };
-            let text = Text::read(role, path)?;
-            text.check(tokenizer, recorded)?;
+            let text = Text::expected(tokenizer, role, path, expected)?;
             let (ids, record) = text.encode(tokenizer, &self.vocabulary)?;
             self.records.push(record);
             Ok(Some(ids))
@@ -81,11 +83,9 @@ impl Record {
     /// The record of a text that is not encoded.
     ///
     /// # Errors
-    /// A file that is missing, unreadable or not UTF-8; [`Error::ChangedText`], as of [`Corpus::read_again`].
-    pub fn read(tokenizer: &Tokenizer, role: Role, path: &Path, recorded: &[Self]) -> Result<Self> {
-        let text = Text::read(role, path)?;
-        text.check(tokenizer, recorded)?;
-        Ok(text.record(tokenizer))
+    /// A file that is missing, unreadable or not UTF-8; one that is not `expected`, as of [`Corpus::read_again`].
+    pub fn read(tokenizer: &Tokenizer, role: Role, path: &Path, expected: Expected<'_>) -> Result<Self> {
+        Ok(Text::expected(tokenizer, role, path, expected)?.record(tokenizer))
     }
 }
 
@@ -99,26 +99,38 @@ struct Text<'p> {
 
 impl<'p> Text<'p> {
     fn read(role: Role, path: &'p Path) -> Result<Self> {
-        let bytes = files::read(path, role.name()).map_err(missing)?;
+        let bytes = source::read(path, role.name()).map_err(missing)?;
         let file = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let record = Record::new(role, file, &bytes, 0);
         Ok(Self { path, record, content: decode(path, bytes)? })
     }
 
-    fn record(&self, tokenizer: &Tokenizer) -> Record {
-        Record { tokens: tokenizer.tokens(&self.content).count() as u64, ..self.record.clone() }
-    }
-
-    fn check(&self, tokenizer: &Tokenizer, recorded: &[Record]) -> Result<()> {
-        match recorded.iter().find(|record| record.role == self.record.role) {
-            Some(before) if !before.same_text(&self.record) => Err(Error::ChangedText {
-                what: self.record.role.name(),
-                path: self.path.to_owned(),
-                found: self.record(tokenizer).to_string(),
+    /// Reads a text that has to be one of those `expected`. One that cannot be is not looked at.
+    fn expected(tokenizer: &Tokenizer, role: Role, path: &'p Path, expected: Expected<'_>) -> Result<Self> {
+        let before = match expected {
+            Expected::Any => None,
+            Expected::Recorded { records, named } => {
+                let before = records.iter().find(|record| record.role == role);
+                if before.is_none() && !named.is_some_and(|folder| is_inside(folder, path)) {
+                    return Err(Error::UnknownText { what: role.name(), path: path.to_owned() });
+                }
+                before
+            }
+        };
+        let text = Self::read(role, path)?;
+        match before {
+            Some(before) if !before.same_text(&text.record) => Err(Error::ChangedText {
+                what: role.name(),
+                path: path.to_owned(),
+                found: text.record(tokenizer).to_string(),
                 recorded: before.to_string(),
             }),
-            _ => Ok(()),
+            _ => Ok(text),
         }
+    }
+
+    fn record(&self, tokenizer: &Tokenizer) -> Record {
+        Record { tokens: tokenizer.tokens(&self.content).count() as u64, ..self.record.clone() }
     }
 
     fn encode(self, tokenizer: &Tokenizer, vocabulary: &Vocabulary) -> Result<(Vec<u32>, Record)> {
@@ -136,21 +148,22 @@ impl<'p> Text<'p> {
 /// # Errors
 /// A file that is missing, unreadable or not UTF-8 (with the position of the first bad byte).
 pub fn read_text(path: &Path, what: &'static str) -> Result<String> {
-    decode(path, files::read(path, what)?)
+    decode(path, source::read(path, what)?)
 }
 
 /// The most that a model file can have. People write them, and programs that write larger ones have written something else.
-const MODEL_BYTES: u64 = 4 << 20;
+pub(crate) const MODEL_BYTES: u64 = 4 << 20;
 
 /// [`read_text`] of a model file.
 ///
 /// # Errors
 /// As [`read_text`]; a file that is too long to be one.
 pub fn read_model(path: &Path, what: &'static str) -> Result<String> {
-    decode(path, files::read_up_to(MODEL_BYTES, path, what)?)
+    decode(path, source::read_up_to(MODEL_BYTES, path, what)?)
 }
 
-fn decode(path: &Path, bytes: Vec<u8>) -> Result<String> {
+/// A file's bytes as text, without a byte order mark.
+pub(crate) fn decode(path: &Path, bytes: Vec<u8>) -> Result<String> {
     let mut text = String::from_utf8(bytes).map_err(|error| {
         let offset = error.utf8_error().valid_up_to();
         let before = &error.as_bytes()[..offset];
@@ -181,22 +194,17 @@ fn missing(error: Error) -> Error {
     }
 }
 
-/// The ids of a whole file.
+/// The ids and the record of a whole file, for a model that was trained.
 ///
 /// # Errors
-/// As [`read_text`] and [`encode`]; a file without tokens.
+/// As [`Corpus::read_again`].
 pub fn encode_file(
     tokenizer: &Tokenizer,
     vocabulary: &Vocabulary,
-    path: &Path,
-    what: &'static str,
-) -> Result<Vec<u32>> {
-    let ids =
-        encode(tokenizer, vocabulary, &read_text(path, what).map_err(missing)?, &path.display().to_string())?;
-    if ids.is_empty() {
-        return Err(Error::EmptyCorpus { path: path.to_owned() });
-    }
-    Ok(ids)
+    (role, path): (Role, &Path),
+    expected: Expected<'_>,
+) -> Result<(Vec<u32>, Record)> {
+    Text::expected(tokenizer, role, path, expected)?.encode(tokenizer, vocabulary)
 }
 
 /// The ids of a text; `place` names it in errors.
@@ -263,22 +271,45 @@ mod tests {
         let lengths: Vec<(Role, u64, u64)> =
             first.records.iter().map(|record| (record.role, record.bytes, record.tokens)).collect();
         assert_eq!(lengths, [(Role::Train, 6, 4), (Role::Valid, 4, 3)]);
-        let again = |records: &[Record]| {
+        let again = |expected: Expected<'_>| {
             let paths = Paths { train: &train, valid: Some(&valid), test: None };
-            Corpus::read_again(&tokenizer(), first.vocabulary.clone(), records, paths)
+            Corpus::read_again(&tokenizer(), first.vocabulary.clone(), expected, paths)
         };
-        assert_eq!(again(&first.records).unwrap().train, first.train);
+        let recorded = Expected::Recorded { records: &first.records, named: None };
+        assert_eq!(again(recorded).unwrap().train, first.train);
         // The same words and the same length, in another order.
         fs::write(&valid, "a b\n").unwrap();
-        let error = again(&first.records).unwrap_err();
+        let error = again(recorded).unwrap_err();
         assert!(matches!(&error, Error::ChangedText { path, .. } if *path == valid), "{error}");
         assert!(error.to_string().contains("4 bytes, 3 tokens"), "{error}");
-        assert_eq!(again(&[]).unwrap().valid, Some(vec![first.train[0], first.train[1], first.train[3]]));
+        assert_eq!(
+            again(Expected::Any).unwrap().valid,
+            Some(vec![first.train[0], first.train[1], first.train[3]])
+        );
         // The vocabulary stays that of the run, though the text would make another.
         fs::write(&train, "b b a\n").unwrap();
-        assert_eq!(again(&[]).unwrap().vocabulary, first.vocabulary);
+        assert_eq!(again(Expected::Any).unwrap().vocabulary, first.vocabulary);
         fs::write(&train, "a c\n").unwrap();
-        assert!(matches!(again(&[]), Err(Error::UnknownWord { word, .. }) if word == "c"));
+        assert!(matches!(again(Expected::Any), Err(Error::UnknownWord { word, .. }) if word == "c"));
+    }
+
+    #[test]
+    fn a_text_without_a_record_lies_in_the_folder_that_was_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let (train, valid) = (file(&dir, "train", b"a b a\n"), file(&dir, "valid", b"b a\n"));
+        let first = Corpus::read(&tokenizer(), 0, &train, None, None).unwrap();
+        let again = |named, valid: &Path| {
+            let expected = Expected::Recorded { records: &first.records, named };
+            let paths = Paths { train: &train, valid: Some(valid), test: None };
+            Corpus::read_again(&tokenizer(), first.vocabulary.clone(), expected, paths)
+        };
+        assert!(matches!(again(None, &valid), Err(Error::UnknownText { path, .. }) if path == valid));
+        assert_eq!(again(Some(dir.path()), &valid).unwrap().records.len(), 2);
+        let outside = dir.path().join("../valid");
+        assert!(
+            matches!(again(Some(dir.path()), &outside), Err(Error::UnknownText { .. })),
+            "it is not looked for"
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What a run remembers of a text, so that another is not taken for it.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +48,21 @@ impl Record {
     }
 }
 
+/// Which texts are read for a run. It says itself where they are, and may come from somebody else.
+#[derive(Clone, Copy, Debug)]
+pub enum Expected<'a> {
+    /// Whatever it names: somebody has said so.
+    Any,
+    /// Those of its records. A text of which there is no record has to lie in the folder that was `named`.
+    Recorded { records: &'a [Record], named: Option<&'a Path> },
+}
+
+/// Whether a path leads into a folder, by its words: links are not looked at.
+pub fn is_inside(folder: &Path, path: &Path) -> bool {
+    let plain = |part| matches!(part, Component::Normal(_) | Component::CurDir);
+    path.strip_prefix(folder).is_ok_and(|rest| rest.components().all(plain))
+}
+
 /// Sizes and the beginning of the digest.
 impl fmt::Display for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -71,6 +86,26 @@ mod tests {
         assert!(of("a b").same_text(&of("a b")));
         assert!(!of("a b").same_text(&of("b a")));
         assert!(!of("a b").same_text(&of("a b ")));
+    }
+
+    #[test]
+    fn what_leaves_a_folder_is_not_inside() {
+        let inside = |folder: &str, path: &str| is_inside(folder.as_ref(), path.as_ref());
+        for (folder, path) in
+            [("a", "a/b.txt"), ("a", "a/./b/c"), (".", "./b"), ("", "b"), ("/a", "/a/b"), ("../a", "../a/b")]
+        {
+            assert!(inside(folder, path), "{path} is in {folder}");
+        }
+        for (folder, path) in [
+            ("a", "a/../b"),
+            ("a", "/etc/passwd"),
+            ("", "/etc/passwd"),
+            ("", "../b"),
+            (".", "./../b"),
+            ("a", "ab/c"),
+        ] {
+            assert!(!inside(folder, path), "{path} is not in {folder}");
+        }
     }
 
     /// The digest of no bytes, from the BLAKE3 specification's test vectors.

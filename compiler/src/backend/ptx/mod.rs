@@ -13,6 +13,7 @@
 
 mod group;
 mod lanes;
+mod library;
 mod math;
 mod nest;
 mod product;
@@ -30,13 +31,14 @@ mod tests;
 use std::fmt::Write;
 
 use crate::kernel::{Module, TimeLoop};
-use crate::plan::{Program, Schedule, Task};
-use crate::target::{Nvidia, Processor};
+use crate::plan::{Program, Schedule, Task, Verified};
+use crate::target::{LibraryProducts, Nvidia, Processor};
 use scope::{PARAMETERS, Scope, THREADS};
 use task::{name, parts, write_part};
 use text::DYNAMIC;
 use time::GridBarrier;
 
+pub use library::{Placed, Product};
 pub use report::{LoopReport, TaskReport, WeightReport};
 
 /// A program for a GPU.
@@ -63,6 +65,8 @@ pub struct Launch {
     pub shared_bytes: usize,
     /// What was chosen for a time loop, whose CTAs must all be resident at once.
     pub time_loop: Option<LoopReport>,
+    /// What a library may compute in place of the launch.
+    pub product: Option<Product>,
 }
 
 impl Launch {
@@ -98,7 +102,7 @@ fn version(nvidia: Nvidia) -> (&'static str, &'static str) {
 
 /// Compiles a program that is planned for a GPU. Outside time loops only the order of its schedule is used: a launch is shared out
 /// over the whole machine, and waits for the one before.
-pub fn compile(program: &Program) -> Ptx {
+pub fn compile(program: &Verified) -> Ptx {
     let Processor::Nvidia(nvidia) = program.target.processor else {
         panic!("internal error: a plan for a processor")
     };
@@ -122,6 +126,7 @@ struct Compiler<'a> {
     module: &'a Module,
     offsets: &'a [usize],
     nvidia: Nvidia,
+    library: Option<&'a LibraryProducts>,
     text: String,
     entries: usize,
     counters: usize,
@@ -137,6 +142,7 @@ impl<'a> Compiler<'a> {
             module: &program.module,
             offsets: &program.offsets,
             nvidia,
+            library: program.target.library.as_ref(),
             text: String::new(),
             entries: 0,
             counters: 0,
@@ -172,7 +178,11 @@ impl<'a> Compiler<'a> {
         let work = write_part(&mut scope, task, part, self.module);
         // More CTAs than fit at once only wait.
         let ctas = work.clamp(1, 8 * self.nvidia.multiprocessors);
-        self.entry(&scope, &name(task), ctas, 0, None)
+        let product = match (task, self.library) {
+            (Task::Gemm(gemm, _), Some(library)) => Product::of(gemm, self.offsets, library),
+            _ => None,
+        };
+        Launch { product, ..self.entry(&scope, &name(task), ctas, 0, None) }
     }
 
     /// All rounds of a time loop.
@@ -198,6 +208,6 @@ impl<'a> Compiler<'a> {
         let entry = format!("k{}_{name}", self.entries);
         self.entries += 1;
         let _ = write!(self.text, "\n{}", scope.w.entry(&entry, THREADS, &PARAMETERS));
-        Launch { entry, ctas, threads: THREADS, shared_bytes, time_loop }
+        Launch { entry, ctas, threads: THREADS, shared_bytes, time_loop, product: None }
     }
 }

@@ -10,7 +10,7 @@ pub(super) fn parts(task: Task<'_>) -> usize {
     match task {
         Task::Scatter(scatter, _) => 1 + usize::from(rows::is_cleared(scatter)),
         Task::Distinct(_) => 2,
-        _ => 1,
+        Task::Kernel(..) | Task::Gemm(..) | Task::Pack(..) | Task::Loop(..) | Task::Barrier => 1,
     }
 }
 

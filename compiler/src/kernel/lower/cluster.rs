@@ -162,7 +162,10 @@ fn is_member(facts: &Facts, node: &Node) -> bool {
         Op::Map(_) | Op::Pick | Op::Spread { .. } | Op::Take | Op::Put { .. } => true,
         Op::Positions { .. } => is_sliced(facts, node.result()),
         Op::Reduce { .. } => is_row_reduction(facts.graph, node),
-        _ => false,
+        Op::Const(_) | Op::Broadcast { .. } | Op::Number | Op::Random { .. } | Op::Stop => false,
+        Op::Split { .. } | Op::Concat { .. } | Op::At { .. } | Op::Unsqueeze | Op::Squeeze => false,
+        Op::MatMul(_) | Op::MatMulPrefix(_) | Op::Distinct { .. } | Op::Loop(_) => false,
+        Op::Scatter { .. } | Op::Combine { .. } | Op::AddRows => false,
     }
 }
 
@@ -298,7 +301,9 @@ impl<'g> Clusters<'g> {
             | Op::AddRows => true,
             Op::Reduce { .. } => !is_row_reduction(facts.graph, node),
             Op::Concat { .. } => (0..node.args.len()).any(|place| !self.writes_piece(node, place)),
-            _ => false,
+            Op::Const(_) | Op::Positions { .. } | Op::Random { .. } | Op::Number | Op::Map(_) => false,
+            Op::Broadcast { .. } | Op::Split { .. } | Op::At { .. } | Op::Unsqueeze | Op::Squeeze => false,
+            Op::Take | Op::Pick | Op::Spread { .. } | Op::Put { .. } | Op::Stop => false,
         }
     }
 

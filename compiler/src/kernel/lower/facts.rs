@@ -96,7 +96,16 @@ fn use_by(node: &Node) -> Use {
         | Op::Combine { .. }
         | Op::AddRows => Use::Read,
         Op::Concat { .. } => Use::Placed,
-        _ => Use::Node(node.results[0]),
+        Op::Const(_) | Op::Positions { .. } | Op::Random { .. } | Op::Number | Op::Map(_) | Op::Stop => {
+            Use::Node(node.results[0])
+        }
+        Op::Broadcast { .. } | Op::Reduce { .. } | Op::Split { .. } | Op::At { .. } => {
+            Use::Node(node.results[0])
+        }
+        Op::Unsqueeze | Op::Squeeze | Op::Take | Op::Pick | Op::Spread { .. } | Op::Put { .. } => {
+            Use::Node(node.results[0])
+        }
+        Op::Loop(_) => unreachable!("internal error: a loop's operands are used in it"),
     }
 }
 

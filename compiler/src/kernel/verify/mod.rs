@@ -11,12 +11,12 @@ use nest::Nest;
 
 use super::{
     Address, Buffer, BufferId, BufferKind, Distinct, Elem, Form, Format, Gather, Gemm, Index, InputRole,
-    Item, Matrix, Module, Pack, Precision, Rounds, Scatter, Time, TimeLoop, stride_of,
+    Item, Matrix, Module, Pack, Precision, Rounds, Scatter, Time, TimeLoop, ids, stride_of,
 };
 
 /// Whether the module keeps every promise of its representation; the first one broken, if not.
 ///
-/// What token ids can reach is not known here: they are taken to lie inside their tables.
+/// The ids that the host puts in are taken to be below [`super::id_limits`].
 pub fn verify(module: &Module) -> Result<(), String> {
     let mut names = HashSet::new();
     for buffer in &module.buffers {
@@ -37,7 +37,8 @@ pub fn verify(module: &Module) -> Result<(), String> {
     };
     verifier.items(&module.prologue)?;
     prologue::check(module).map_err(|error| format!("the prologue {error}"))?;
-    verifier.items(&module.items)
+    verifier.items(&module.items)?;
+    ids::check(module)
 }
 
 fn check_buffer(buffer: &Buffer) -> Result<(), String> {

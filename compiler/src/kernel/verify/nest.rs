@@ -191,6 +191,9 @@ impl<'a> Nest<'a> {
             last = last.saturating_add(most.saturating_mul(stride));
         }
         inside(buffer, last)?;
+        if at.terms.iter().filter(|(index, _)| matches!(index, Index::Id(_))).count() > 1 {
+            return Err(format!("{at} has two ids"));
+        }
         self.vector_stride(at, write)?;
         if write {
             writable(buffer)?;

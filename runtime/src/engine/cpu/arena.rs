@@ -10,15 +10,13 @@ use std::slice;
 
 use lstmc_compiler::kernel::{InputRole, OutputRole};
 use lstmc_compiler::plan::Program;
+use lstmc_compiler::target::ALIGNMENT;
 
 use super::pages::Pages;
 use crate::engine::layout::{Layout, row_width};
 use crate::engine::{StepInputs, StepOutputs, Tensor, TensorKind};
 use crate::error::{Error, Result};
 use crate::memory;
-
-/// Buffers start at multiples of this many bytes: a cache line, and the widest vector.
-pub const ALIGNMENT: usize = 64;
 
 /// A program's buffers.
 #[derive(Debug)]
@@ -146,6 +144,24 @@ impl Arena {
         self.memory.reals(words).first().copied().ok_or_else(|| Error::MissingBuffer(what.into()))
     }
 
+    /// Whether all ids of the batch are ones that the program can look up.
+    ///
+    /// # Errors
+    /// [`Error::UnknownId`].
+    pub(crate) fn check_batch(&self) -> Result<()> {
+        for role in [InputRole::Tokens, InputRole::Targets] {
+            if let Ok(buffer) = self.layout.input(&role, "") {
+                buffer.check_ids(self.memory.ids(buffer.words.clone()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether every parameter lies where the other arena has it.
+    pub fn has_parameters_of(&self, other: &Arena) -> bool {
+        self.layout.has_parameters_of(&other.layout)
+    }
+
     /// Whether a run may rely on what the prologue of an earlier one has left: no parameter has been written since.
     pub(crate) fn prepare(&mut self) -> bool {
         std::mem::replace(&mut self.prepared, true)
@@ -245,6 +261,12 @@ impl Memory {
         // SAFETY: the range lies in the block, which is initialised and aligned; any bits are an f32; `&self` means
         // that nothing writes meanwhile (compiled code runs only while the arena is lent to the session).
         unsafe { slice::from_raw_parts(self.base.as_ptr().add(words.start).cast(), words.len()) }
+    }
+
+    fn ids(&self, words: Range<usize>) -> &[u32] {
+        self.check(&words);
+        // SAFETY: as in `reals`; any bits are a `u32`.
+        unsafe { slice::from_raw_parts(self.base.as_ptr().add(words.start), words.len()) }
     }
 
     fn bytes(&self, words: Range<usize>) -> &[u8] {

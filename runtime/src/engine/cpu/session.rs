@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 
 use lstmc_compiler::backend::cpu::abi::{Entry, Library, Run};
 use lstmc_compiler::backend::cpu::cranelift::{self, Native};
-use lstmc_compiler::plan::Program;
+use lstmc_compiler::plan::{Program, Verified};
 use lstmc_compiler::scalar::random_key;
 
 use super::arena::Arena;
@@ -26,7 +26,7 @@ use crate::memory;
 
 /// A program and its machine code, which calls this runtime's [`library`].
 pub struct Executable {
-    program: Program,
+    program: Verified,
     native: Native,
     probes: Option<Probes>,
 }
@@ -34,7 +34,7 @@ pub struct Executable {
 impl Executable {
     /// # Errors
     /// [`crate::Error::Backend`] if the machine cannot run compiled code or has no memory for it.
-    pub fn compile(program: Program) -> Result<Self> {
+    pub fn compile(program: Verified) -> Result<Self> {
         let native = cranelift::compile(&program, &library())?;
         Ok(Self { program, native, probes: None })
     }
@@ -43,13 +43,13 @@ impl Executable {
     ///
     /// # Errors
     /// As [`Executable::compile`].
-    pub fn compile_with_probes(program: Program) -> Result<Self> {
+    pub fn compile_with_probes(program: Verified) -> Result<Self> {
         let native = cranelift::compile_with_probes(&program, &library())?;
         let probes = Some(Probes::new(&program));
         Ok(Self { program, native, probes })
     }
 
-    pub fn program(&self) -> &Program {
+    pub fn program(&self) -> &Verified {
         &self.program
     }
 
@@ -59,9 +59,11 @@ impl Executable {
         pages::taken(self.program.arena_bytes) as u64 + scratch
     }
 
-    /// Has the arena be large enough for another program too, which was planned for it.
-    pub fn share_with(&mut self, other: &Executable) {
-        self.program.arena_bytes = self.program.arena_bytes.max(other.program.arena_bytes);
+    /// With an arena that is large enough for another program too, which was planned for it.
+    #[must_use]
+    pub fn sharing_with(mut self, other: &Executable) -> Self {
+        self.program = self.program.in_arena_of(other.program.arena_bytes);
+        self
     }
 }
 
@@ -77,8 +79,8 @@ pub struct Session {
     scratch: u64,
     pin: bool,
     arena: Arena,
-    /// Whether the arena has memory only while another session lends it.
-    guest: bool,
+    /// What the code may touch of the arena, in bytes. A [`Pair`] lends and takes memory.
+    needed: usize,
     /// Of code that has probes.
     probes: Option<Probes>,
 }
@@ -102,12 +104,12 @@ impl Session {
         Ok(Self { probes, ..session })
     }
 
-    /// A compiled program that was planned for the arena of another one, and runs in that one's memory.
-    fn guest(executable: Executable) -> Result<Self> {
+    /// A compiled program that runs in another one's memory, when it is lent.
+    fn without_memory(executable: Executable) -> Result<Self> {
         let Executable { program, native, probes } = executable;
         let arena = Arena::without_memory(&program)?;
         let session = Self::in_arena(&program, native.entry(), Box::new(native), arena);
-        Ok(Self { guest: true, probes, ..session })
+        Ok(Self { probes, ..session })
     }
 
     /// Memory for `program`, whose code `entry` is; `code` is kept as long as the session.
@@ -125,7 +127,8 @@ impl Session {
     fn in_arena(program: &Program, entry: Entry, code: Box<dyn Any + Send>, arena: Arena) -> Self {
         let workers = program.target.workers.max(1);
         let (name, scratch) = (program.module.name.clone(), gemm::scratch_bytes(program));
-        Self { entry, _code: code, name, workers, scratch, pin: false, arena, guest: false, probes: None }
+        let needed = program.arena_bytes;
+        Self { entry, _code: code, name, workers, scratch, pin: false, arena, needed, probes: None }
     }
 
     /// What the workers pack into, made before they start: where there is no memory for it, none is to wait for another.
@@ -158,6 +161,7 @@ impl Session {
 impl Engine for Session {
     fn run(&mut self, steps: u64, seed: u64, driver: &mut dyn Driver) -> Result<u64> {
         let scratch = self.make_scratch()?;
+        assert!(self.arena.bytes() >= self.needed, "internal error: a program runs without its memory");
         let base = self.arena.base();
         let prepared = self.arena.prepare();
         let probes = self.probes.as_ref();
@@ -195,8 +199,10 @@ impl Engine for Session {
             if let Some(probes) = probes {
                 probes.begin(worker);
             }
-            // SAFETY: `from_parts` promises that the entry belongs to the arena's program; `run`, `host` and `queues`
-            // outlive the workers, which have all returned when `workers::run` returns.
+            // SAFETY: the entry belongs to the arena's program, which was verified or which `from_parts` vouches for, and
+            // touches no more of the arena than is there, as was just asserted, and nothing outside it, since the ids of a
+            // batch are checked in `begin_step`; `run`, `host` and `queues` outlive the workers, which have all returned
+            // when `workers::run` returns.
             unsafe { entry(run, worker) }
         });
         let state = host.state.into_inner();
@@ -242,6 +248,8 @@ fn take<T>(place: &Mutex<Option<T>>) -> Option<T> {
 pub struct Pair {
     train: Session,
     evaluate: Session,
+    /// Whether `evaluate` has no memory of its own.
+    shared: bool,
 }
 
 impl Pair {
@@ -250,15 +258,22 @@ impl Pair {
     ///
     /// # Errors
     /// [`crate::Error::Memory`] if the machine does not have enough.
-    pub fn sharing(mut train: Executable, evaluate: Executable, pinned: [bool; 2]) -> Result<Self> {
-        train.share_with(&evaluate);
-        let train = Session::new(train)?.pinned(pinned[0]);
-        Ok(Self { train, evaluate: Session::guest(evaluate)?.pinned(pinned[1]) })
+    ///
+    /// # Panics
+    /// If `evaluate` has its parameters elsewhere.
+    pub fn sharing(train: Executable, evaluate: Executable, pinned: [bool; 2]) -> Result<Self> {
+        let train = Session::new(train.sharing_with(&evaluate))?.pinned(pinned[0]);
+        let evaluate = Session::without_memory(evaluate)?.pinned(pinned[1]);
+        assert!(
+            evaluate.arena.has_parameters_of(&train.arena),
+            "internal error: a program that was not planned for this arena"
+        );
+        Ok(Self { train, evaluate, shared: true })
     }
 
     /// Two programs, each in its own arena.
     pub fn apart(train: Session, evaluate: Session) -> Self {
-        Self { train, evaluate }
+        Self { train, evaluate, shared: false }
     }
 }
 
@@ -273,7 +288,7 @@ impl Trainee for Pair {
 
     fn measure(&mut self, run: &mut dyn FnMut(&mut dyn Engine) -> Result<()>) -> Result<()> {
         let (train, evaluate) = (&mut self.train, &mut self.evaluate);
-        if !evaluate.guest {
+        if !self.shared {
             evaluate.arena.copy_params_from(&train.arena)?;
             return run(evaluate);
         }
@@ -372,7 +387,14 @@ unsafe extern "C" fn begin_step(run: *mut Run, step: u64) -> u32 {
     let host = unsafe { host(run) };
     // SAFETY: only worker 0 calls `begin_step` and `end_step`, one after the other.
     let state = unsafe { &mut *host.state.get() };
-    match state.attempt(|driver, arena| driver.begin(step, arena)) {
+    let begin = |driver: &mut dyn Driver, arena: &mut Arena| {
+        let control = driver.begin(step, arena)?;
+        if control != Control::Stop {
+            arena.check_batch()?;
+        }
+        Ok(control)
+    };
+    match state.attempt(begin) {
         Some(Control::Step(update)) => {
             // The barrier after `begin_step` publishes it to the other workers.
             host.update.store(update, Ordering::Relaxed);

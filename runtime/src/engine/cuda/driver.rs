@@ -9,6 +9,7 @@ use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys;
 use lstmc_compiler::backend::ptx::{Launch, Ptx};
 
+use super::cublaslt::Products;
 use super::{Device, DeviceError};
 
 /// The oldest driver whose functions are all there: CUDA 11.4.
@@ -44,6 +45,8 @@ struct Loaded {
     module: sys::CUmodule,
     prologue: Vec<Ready>,
     step: Vec<Ready>,
+    /// What of the step a library computes.
+    products: Products,
     /// The step as one graph, where the driver can capture it.
     graph: Option<sys::CUgraphExec>,
     arena: u64,
@@ -255,9 +258,19 @@ impl Gpu {
         launches.iter().map(ready).collect()
     }
 
-    fn start(&self, ready: &[Ready], arena: u64, control: u64) -> Result<(), DeviceError> {
-        for Ready { function, launch } in ready {
-            let (mut arena, mut control) = (arena, control);
+    /// Starts the launches of a step.
+    fn start_step(&self, program: &Loaded) -> Result<(), DeviceError> {
+        self.start(&program.step, &program.products, program)
+    }
+
+    /// Starts launches of a program, or products in their place.
+    fn start(&self, ready: &[Ready], products: &Products, program: &Loaded) -> Result<(), DeviceError> {
+        for (index, Ready { function, launch }) in ready.iter().enumerate() {
+            // SAFETY: the arena is memory that is kept, and the matrices lie in it, as the plan says.
+            if unsafe { products.start(index, self.stream.cast()) } {
+                continue;
+            }
+            let (mut arena, mut control) = (program.arena, program.control);
             let mut parameters: [*mut c_void; 2] = [(&raw mut arena).cast(), (&raw mut control).cast()];
             let grid = (launch.ctas as c_uint, 1, 1);
             let block = (launch.threads as c_uint, 1, 1);
@@ -291,12 +304,30 @@ impl Gpu {
         taken
     }
 
+    /// How many products of a step the library computes, if it is on this machine.
+    ///
+    /// # Errors
+    /// Those of the driver.
+    pub fn by_library(&self, program: &Ptx) -> Result<usize, DeviceError> {
+        self.enter()?;
+        Ok(Products::of(&program.step, 0).count())
+    }
+
+    /// The products of a step that the library computes in an arena that is still all zero: so is then what they leave.
+    fn products(&self, step: &[Launch], arena: u64) -> Result<Products, DeviceError> {
+        let mut products = Products::of(step, arena);
+        // SAFETY: the arena is memory that is kept, and the matrices lie in it, as the plan says.
+        unsafe { products.try_out(self.stream.cast()) };
+        self.wait()?;
+        Ok(products)
+    }
+
     /// The step as a graph; none where the driver cannot capture it.
-    fn capture(&self, step: &[Ready], arena: u64, control: u64) -> Option<sys::CUgraphExec> {
+    fn capture(&self, program: &Loaded) -> Option<sys::CUgraphExec> {
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         // SAFETY: the stream is this value's own and idle.
         unsafe { result::stream::begin_capture(self.stream, mode) }.ok()?;
-        let started = self.start(step, arena, control);
+        let started = self.start_step(program);
         // SAFETY: the capture was begun above; it is ended whether or not something went wrong in it.
         let graph = unsafe { result::stream::end_capture(self.stream) }.ok()?;
         if graph.is_null() {
@@ -350,8 +381,10 @@ impl Device for Gpu {
         let at = unsafe { result::malloc_sync(bytes) }
             .map_err(|_| DeviceError::Memory { needed: bytes as u64, free: free as u64 })?;
         self.allocations.push(at);
+        // In the stream, which waits for no other one.
         // SAFETY: the memory was just allocated with this many bytes.
-        unsafe { result::memset_d8_sync(at, 0, bytes) }.map_err(failed("clearing the GPU's memory"))?;
+        unsafe { result::memset_d8_async(at, 0, bytes, self.stream) }
+            .map_err(failed("clearing the GPU's memory"))?;
         Ok(at)
     }
 
@@ -359,8 +392,18 @@ impl Device for Gpu {
         self.enter()?;
         let module = self.module(&program.text)?;
         let (prologue, step) = (self.ready(module, &program.prologue)?, self.ready(module, &program.step)?);
-        let graph = self.capture(&step, arena, control);
-        self.program = Some(Loaded { module, prologue, step, graph, arena, control });
+        let products = self.products(&program.step, arena)?;
+        let mut loaded = Loaded { module, prologue, step, products, graph: None, arena, control };
+        loaded.graph = self.capture(&loaded);
+        if loaded.graph.is_none() && loaded.products.count() > 0 {
+            // If it is the library that cannot be captured, a graph is worth more.
+            let products = std::mem::take(&mut loaded.products);
+            loaded.graph = self.capture(&loaded);
+            if loaded.graph.is_none() {
+                loaded.products = products;
+            }
+        }
+        self.program = Some(loaded);
         Ok(())
     }
 
@@ -419,7 +462,7 @@ impl Device for Gpu {
     fn prologue(&mut self) -> Result<(), DeviceError> {
         self.enter()?;
         match &self.program {
-            Some(program) => self.start(&program.prologue, program.arena, program.control),
+            Some(program) => self.start(&program.prologue, &Products::default(), program),
             None => Ok(()),
         }
     }
@@ -432,7 +475,7 @@ impl Device for Gpu {
                 unsafe { result::graph::launch(*graph, self.stream) }
                     .map_err(failed("starting a step on the GPU"))
             }
-            Some(program) => self.start(&program.step, program.arena, program.control),
+            Some(program) => self.start_step(program),
             None => Ok(()),
         }
     }

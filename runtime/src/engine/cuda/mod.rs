@@ -1,9 +1,10 @@
 //! Running a program on a GPU: its tensors stay in the device's memory, and a step is a list of launches.
 //!
 //! What a GPU has to do is the trait [`Device`]: memory, copies, and the launches of one program. [`driver`] does it by
-//! NVIDIA's driver; tests do it by a PTX machine. The host sends a step its batch, rate and number, and reads what is an
-//! output of the program; nothing else crosses the bus while a model trains.
+//! NVIDIA's driver, and large products by its library ([`cublaslt`]); tests do it by a PTX machine. The host sends a step its
+//! batch, rate and number, and reads what is an output of the program; nothing else crosses the bus while a model trains.
 
+mod cublaslt;
 mod driver;
 mod error;
 mod session;
@@ -23,7 +24,7 @@ pub trait Device: Send + std::fmt::Debug {
     /// [`DeviceError::Memory`].
     fn allocate(&mut self, bytes: usize) -> Result<u64, DeviceError>;
 
-    /// Makes a program ready to run in an arena, with a control block.
+    /// Makes a program ready to run in an arena, to which nothing has been copied yet, with a control block.
     ///
     /// # Errors
     /// [`DeviceError::Refused`]; those of the driver.

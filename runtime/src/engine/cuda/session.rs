@@ -26,7 +26,7 @@ use std::ops::Range;
 
 use lstmc_compiler::backend::ptx::{Control, Ptx};
 use lstmc_compiler::kernel::{BufferId, RoundedWeight};
-use lstmc_compiler::plan::Program;
+use lstmc_compiler::plan::{Program, Verified};
 
 use super::staging::{Inputs, Outputs, Results};
 use super::{Device, DeviceError};
@@ -62,7 +62,7 @@ impl Session {
     ///
     /// # Errors
     /// [`crate::Error::Device`].
-    pub fn new(mut device: Box<dyn Device>, program: &Program, ptx: &Ptx) -> Result<Self> {
+    pub fn new(mut device: Box<dyn Device>, program: &Verified, ptx: &Ptx) -> Result<Self> {
         let layout = Layout::of(program);
         let arena = device.allocate(ptx.arena_bytes)?;
         let control = device.allocate(ptx.control_bytes)?;
@@ -190,7 +190,10 @@ impl Engine for Session {
         let (mut started, mut ended) = (0, 0);
         loop {
             let next = match started < steps {
-                true => driver.begin(started, &mut self.inputs),
+                true => driver.begin(started, &mut self.inputs).and_then(|control| {
+                    self.inputs.check()?;
+                    Ok(control)
+                }),
                 false => Ok(engine::Control::Stop),
             };
             let behind = match next {

@@ -39,6 +39,17 @@ impl Inputs {
         }
     }
 
+    /// Whether all ids of the batch are ones that the program can look up.
+    ///
+    /// # Errors
+    /// [`Error::UnknownId`].
+    pub fn check(&self) -> Result<()> {
+        let both = [(&self.tokens, &self.ids), (&self.targets, &self.target_ids)];
+        both.into_iter()
+            .filter_map(|(located, ids)| Some((located.as_ref()?, ids)))
+            .try_for_each(|(located, ids)| located.check_ids(ids))
+    }
+
     /// Where each lies in the arena, in words, and its bits.
     pub fn staged(&self) -> Vec<(usize, Vec<u8>)> {
         let ids = [(&self.tokens, &self.ids), (&self.targets, &self.target_ids)];

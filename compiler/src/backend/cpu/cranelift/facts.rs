@@ -13,10 +13,14 @@ pub(super) fn cost(stmt: &Stmt) -> usize {
         Stmt::Let { expr: Expr::Map(op, _), .. } => match op {
             Scalar::Exp | Scalar::Tanh | Scalar::Sigmoid => 10,
             Scalar::Log | Scalar::Pow => 30,
-            _ => 1,
+            Scalar::Neg | Scalar::Abs | Scalar::Sqrt | Scalar::Max | Scalar::Min | Scalar::Select => 1,
+            Scalar::Add | Scalar::Sub | Scalar::Mul | Scalar::Div => 1,
+            Scalar::Lt | Scalar::Le | Scalar::Gt | Scalar::Ge | Scalar::Eq | Scalar::Ne => 1,
         },
         Stmt::Let { expr: Expr::Random { .. }, .. } => 10,
-        Stmt::Let { .. } | Stmt::Store { .. } => 1,
+        Stmt::Let { expr: Expr::Const(_) | Expr::Load(_) | Expr::LoadId(_), .. }
+        | Stmt::Let { expr: Expr::Position(_) | Expr::Number(_), .. }
+        | Stmt::Store { .. } => 1,
         Stmt::For(inner) => inner.body.iter().map(cost).sum(),
     }
 }

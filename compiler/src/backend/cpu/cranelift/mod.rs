@@ -28,7 +28,7 @@ use cranelift_jit::{ArenaMemoryProvider, JITBuilder, JITModule};
 use cranelift_module::default_libcall_names;
 
 use super::abi::{self, Library};
-use crate::plan::Program;
+use crate::plan::{Program, Verified};
 use crate::target::COLUMN_GRAIN;
 
 use assembly::{Text, Wanted};
@@ -45,25 +45,24 @@ pub struct Native {
     text: Text,
 }
 
-/// Compiles a verified program against these library functions.
-///
-/// Fails only where the machine does; panics, naming the kernel, on a program that `verify` should have refused.
-pub fn compile(program: &Program, library: &Library) -> Result<Native, Error> {
+/// Compiles a program against these library functions. Fails only where the machine does.
+pub fn compile(program: &Verified, library: &Library) -> Result<Native, Error> {
     build(target::isa(&[]).map_err(Error::Unsupported)?, program, library, Wanted::default())
 }
 
 /// [`compile`], and keeps the program's text for [`Native::clif`] and [`Native::asm`].
-pub fn compile_with_text(program: &Program, library: &Library) -> Result<Native, Error> {
+pub fn compile_with_text(program: &Verified, library: &Library) -> Result<Native, Error> {
     let wanted = Wanted { text: true, ..Wanted::default() };
     build(target::isa(&[]).map_err(Error::Unsupported)?, program, library, wanted)
 }
 
 /// [`compile`], with calls of [`Library::probe`] between the tasks of the schedule; see [`abi`].
-pub fn compile_with_probes(program: &Program, library: &Library) -> Result<Native, Error> {
+pub fn compile_with_probes(program: &Verified, library: &Library) -> Result<Native, Error> {
     let wanted = Wanted { probes: true, ..Wanted::default() };
     build(target::isa(&[]).map_err(Error::Unsupported)?, program, library, wanted)
 }
 
+/// Panics, naming the kernel, on a program that [`Verified::new`] would have refused.
 fn build(isa: OwnedTargetIsa, program: &Program, library: &Library, wanted: Wanted) -> Result<Native, Error> {
     // The library cuts columns so, and vector loops rely on it.
     assert_eq!(

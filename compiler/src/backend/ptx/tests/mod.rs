@@ -2,6 +2,7 @@
 
 #[path = "../../../../tests/support/gpu.rs"]
 mod gpu;
+mod library;
 mod products;
 
 use std::ops::Range;
@@ -9,7 +10,7 @@ use std::ops::Range;
 use super::compile;
 use crate::backend::suite::{self, Executor};
 use crate::kernel::{Machine, Module};
-use crate::plan;
+use crate::plan::{self, Verified};
 use crate::target::{Grid, Nvidia, Partition, Target};
 
 /// A GPU of so many multiprocessors, under a schedule.
@@ -33,8 +34,9 @@ impl Executor for Gpu {
         program.arena_bytes = 0;
         for (offset, buffer) in program.offsets.iter_mut().zip(&module.buffers) {
             *offset = program.arena_bytes;
-            program.arena_bytes = (*offset + buffer.len() * 4).next_multiple_of(64);
+            program.arena_bytes = (*offset + buffer.len() * 4).next_multiple_of(target.memory.alignment);
         }
+        let program = Verified::new(program).unwrap_or_else(|error| panic!("{error}\n{module}"));
         let ptx = compile(&program);
         gpu::run(&program, &ptx, machine, seed, steps, self.schedule)
             .unwrap_or_else(|error| panic!("{error}\n{}", ptx.text));

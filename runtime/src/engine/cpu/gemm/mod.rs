@@ -44,7 +44,7 @@ use std::ptr::null_mut;
 use lstmc_compiler::backend::cpu::abi::{self, Cut, GemmPlaces, GemmShape, PackShape};
 use lstmc_compiler::kernel::{Form, Format, Gemm, PANEL, Precision, chunk};
 use lstmc_compiler::plan::{Program, Schedule, Split, Task, worker_range};
-use lstmc_compiler::target::COLUMN_GRAIN;
+use lstmc_compiler::target::{COLUMN_GRAIN, FEW_ROWS};
 
 pub use distinct::distinct;
 pub use scatter::scatter;
@@ -53,6 +53,13 @@ pub use scratch::Scratch;
 use micro::{Isa, Operands};
 use product::{Layout, Left, Panels, Product, Right};
 pub use work_stealing::WorkQueues;
+
+// Ranges of columns are whole panels, which only one worker writes.
+const _: () = assert!(COLUMN_GRAIN.is_multiple_of(PANEL));
+
+// What passes leave as it lies because a product has few rows is multiplied by code that reads it as it lies.
+const _: () =
+    assert!(stream::MAX_ROWS == FEW_ROWS && dots::MAX_ROWS == FEW_ROWS && direct::MAX_ROWS == FEW_ROWS);
 
 /// The worker's range of `extent` under `cut`, where `by` is the cut that divides this extent.
 fn range(extent: usize, cut: Cut, by: Cut, worker: u32, workers: u32) -> Range<usize> {

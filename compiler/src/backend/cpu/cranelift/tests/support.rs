@@ -11,12 +11,12 @@ use crate::backend::cpu::abi::{
 };
 use crate::backend::cpu::cranelift::{Native, Wanted, build, target};
 use crate::kernel::{Axis, BufferKind, Elem, Item, Machine, Module, PANEL, bf16_bits, bf16_value, chunk};
-use crate::plan::{Program, Scheduled, Split, worker_range};
+use crate::plan::{Program, Scheduled, Split, Verified, worker_range};
 use crate::scalar;
 use crate::target::{COLUMN_GRAIN, Target};
 
 /// No two buffers overlap, each item is cut where it can be, and a barrier follows each.
-pub fn plan(module: &Module, workers: usize) -> Program {
+pub fn plan(module: &Module, workers: usize) -> Verified {
     let mut offsets = Vec::new();
     let mut end = 0;
     for buffer in &module.buffers {
@@ -24,14 +24,15 @@ pub fn plan(module: &Module, workers: usize) -> Program {
         end = (end + buffer.len() * 4).next_multiple_of(64);
     }
     let (prologue, schedule) = (scheduled(&module.prologue), scheduled(&module.items));
-    Program {
+    let program = Program {
         module: module.clone(),
         target: Target::cpu(workers),
         offsets,
         arena_bytes: end,
         prologue,
         schedule,
-    }
+    };
+    Verified::new(program).unwrap_or_else(|error| panic!("{error}\n{module}"))
 }
 
 fn scheduled(items: &[Item]) -> Vec<Scheduled> {

@@ -1,0 +1,228 @@
+use std::collections::HashMap;
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread;
+
+use safetensors::tensor::TensorView;
+
+use super::*;
+use crate::checkpoint::{Meta, Position};
+use crate::text::Role;
+
+fn vocabulary() -> Vocabulary {
+    Vocabulary::build(["a", "b"], 0)
+}
+
+fn settings() -> Settings {
+    let text = Record::new(Role::Train, "a.txt".into(), b"a b", 2);
+    Settings { data: "somewhere".into(), seed: 3, texts: vec![text] }
+}
+
+fn run(dir: &tempfile::TempDir) -> RunDir {
+    RunDir::create(&dir.path().join("run"), "model {}", &vocabulary(), &settings()).unwrap()
+}
+
+fn row(step: u64) -> Row {
+    Row { epoch: 1, step, train_loss: Some(0.5), ..Row::default() }
+}
+
+#[test]
+fn a_run_is_found_again() {
+    let dir = tempfile::tempdir().unwrap();
+    run(&dir);
+    let run = RunDir::open(&dir.path().join("run")).unwrap();
+    assert_eq!(run.source().unwrap(), "model {}");
+    assert_eq!(run.vocabulary().unwrap(), vocabulary());
+    assert_eq!(run.settings().unwrap(), settings());
+    assert!(matches!(RunDir::open(dir.path()), Err(Error::NotARun { .. })));
+}
+
+/// As version 0.1 wrote them.
+#[test]
+fn settings_without_texts_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = run(&dir);
+    fs::write(run.path().join(SETTINGS), r#"{"data":"somewhere","seed":3}"#).unwrap();
+    assert_eq!(run.settings().unwrap(), Settings { texts: vec![], ..settings() });
+}
+
+#[test]
+fn a_folder_that_holds_a_run_is_not_overwritten() {
+    let dir = tempfile::tempdir().unwrap();
+    let again = || RunDir::create(&dir.path().join("run"), "other", &vocabulary(), &settings());
+    let first = run(&dir);
+    assert!(matches!(again(), Err(Error::Busy { .. })), "it is being written");
+    fs::write(first.checkpoint("epoch-01"), "").unwrap();
+    drop(first);
+    assert!(matches!(again(), Err(Error::RunExists { .. })));
+    let run = RunDir::open(&dir.path().join("run")).unwrap();
+    assert_eq!(run.source().unwrap(), "model {}");
+}
+
+#[test]
+fn a_run_without_a_checkpoint_is_begun_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = run(&dir);
+    first.append(&row(1)).unwrap();
+    let path = first.path().to_owned();
+    drop(first);
+    let again = RunDir::create(&path, "other", &vocabulary(), &settings()).unwrap();
+    assert_eq!(again.source().unwrap(), "other");
+    assert!(!path.join(METRICS).exists());
+}
+
+#[test]
+fn runs_get_the_next_free_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let create = || RunDir::create_in(dir.path(), "run", "model {}", &vocabulary(), &settings()).unwrap();
+    let first = run(&dir);
+    // One that is still being made: locked, and without a model.
+    let second = RunDir::claim(&dir.path().join("run-2")).unwrap();
+    let third = create();
+    assert_eq!(third.path(), dir.path().join("run-3"));
+    drop((first, second));
+    assert_eq!(create().path(), dir.path().join("run-2"));
+    assert_eq!(create().path(), dir.path().join("run-4"));
+}
+
+#[test]
+fn one_process_at_a_time_takes_a_run_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = run(&dir);
+    assert!(matches!(RunDir::take_up(first.path()), Err(Error::Busy { .. })));
+    assert!(RunDir::open(first.path()).is_ok(), "reading needs no lock");
+    let path = first.path().to_owned();
+    drop(first);
+    let second = RunDir::take_up(&path).unwrap();
+    assert!(matches!(RunDir::take_up(&path), Err(Error::Busy { .. })));
+    drop(second);
+    assert!(matches!(RunDir::take_up(dir.path()), Err(Error::NotARun { .. })));
+    assert!(!dir.path().join("lock").exists(), "nothing is made in another folder");
+}
+
+#[test]
+fn what_a_live_process_is_writing_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = run(&dir);
+    let (path, folder) = (first.path().to_owned(), first.checkpoints_folder().unwrap());
+    let writing = files::Writing::begin(&folder, "epoch-01.safetensors").unwrap();
+    assert!(matches!(RunDir::take_up(&path), Err(Error::Busy { .. })));
+    assert_eq!(folder.names().unwrap().len(), 1);
+    // As if it had been killed.
+    std::mem::forget(writing);
+    drop(first);
+    RunDir::take_up(&path).unwrap();
+    assert!(folder.names().unwrap().is_empty());
+}
+
+#[test]
+fn a_file_of_a_run_that_is_gone_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = run(&dir);
+    fs::remove_file(run.path().join(VOCABULARY)).unwrap();
+    assert!(matches!(run.vocabulary(), Err(Error::Lost { missing: "vocab.json", .. })));
+    for name in ["epoch-01", "epoch-02"] {
+        fs::write(run.checkpoint(name), "").unwrap();
+        if name == "epoch-01" {
+            assert_eq!(run.latest().unwrap(), name, "the only one");
+        }
+    }
+    let error = run.latest().unwrap_err();
+    assert!(error.to_string().contains("the newest: epoch-01, epoch-02"), "{error}");
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    let result = RunDir::create(&file.join("run"), "m", &vocabulary(), &settings());
+    assert!(matches!(result, Err(Error::Write { .. })));
+}
+
+#[test]
+fn rows_have_exactly_the_documented_fields() {
+    let text = serde_json::to_string(&row(7)).unwrap();
+    assert_eq!(
+        text,
+        "{\"epoch\":1,\"step\":7,\"train_loss\":0.5,\"train_perplexity\":null,\"train_accuracy\":null,\
+         \"valid_loss\":null,\"valid_perplexity\":null,\"valid_accuracy\":null,\"learning_rate\":null,\
+         \"words_per_second\":null,\"seconds\":null}"
+    );
+}
+
+#[test]
+fn resuming_drops_rows_after_the_checkpoint_and_half_lines() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = run(&dir);
+    run.truncate_metrics(0).unwrap();
+    (1..=4).for_each(|n| run.append(&row(n * 10)).unwrap());
+    files::append_line(&run.folder, METRICS, "{\"epoch\":1,\"st").unwrap();
+    run.truncate_metrics(30).unwrap();
+    let steps: Vec<u64> = run.metrics().unwrap().iter().map(|row| row.step).collect();
+    assert_eq!(steps, [10, 20, 30]);
+}
+
+#[test]
+fn the_latest_checkpoint_replaces_passing_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = run(&dir);
+    assert!(matches!(run.latest(), Err(Error::NoCheckpoint { .. })));
+    for name in ["epoch-01", "step-000010", "step-000020"] {
+        fs::write(run.checkpoint(name), "").unwrap();
+        run.set_latest(name).unwrap();
+    }
+    assert_eq!(run.latest().unwrap(), "step-000020");
+    assert!(run.checkpoint("epoch-01").exists());
+    assert!(!run.checkpoint("step-000010").exists());
+    fs::write(run.path().join(LATEST), "../../etc").unwrap();
+    assert!(matches!(run.latest(), Err(Error::BadFile { .. })));
+}
+
+/// Another process writes checkpoints as fast as it can, and removes those before.
+#[test]
+fn the_newest_checkpoint_is_found_beside_a_training() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = run(&dir);
+    let meta = Meta::new(String::new(), String::new(), 0, Position::default());
+    let entries = HashMap::from([("lstmc".to_owned(), serde_json::to_string(&meta).unwrap())]);
+    let nothing = Vec::<(String, TensorView<'_>)>::new();
+    let bytes = safetensors::serialize(nothing, Some(entries)).unwrap();
+    let write = |step: u32| {
+        let name = format!("step-{step:06}");
+        fs::write(run.checkpoint(&name), &bytes).unwrap();
+        run.set_latest(&name).unwrap();
+    };
+    write(0);
+    let over = AtomicBool::new(false);
+    let looks = thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut looks = 0;
+            while !over.load(Relaxed) {
+                run.newest(Accept::Unverified).unwrap();
+                looks += 1;
+            }
+            looks
+        });
+        (1..1000).for_each(write);
+        over.store(true, Relaxed);
+        reader.join().unwrap()
+    });
+    assert!(looks > 0);
+}
+
+#[test]
+fn the_log_can_be_read_on_a_terminal() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = run(&dir);
+    run.log("cannot find \u{1b}[2J").unwrap();
+    let log = fs::read_to_string(run.path().join(LOG)).unwrap();
+    assert!(log.ends_with("Z cannot find \\u{1b}[2J\n"), "{log}");
+}
+
+#[test]
+fn times_are_utc() {
+    assert_eq!(utc(0), "1970-01-01T00:00:00Z");
+    assert_eq!(utc(951_782_400), "2000-02-29T00:00:00Z");
+    assert_eq!(utc(1_767_225_599), "2025-12-31T23:59:59Z");
+}
