@@ -60,15 +60,15 @@ const PRODUCTS: &[Row] = &[
     ("20 rows, NT as it lies", NT, 20, 650, 2600, None, Columns),
 ];
 
-fn main() {
+fn main() -> lstmc_runtime::Result<()> {
     let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
     let most = workers::default_workers() as u32;
     println!("{:32} {:>22}  GFLOP/s (share of the peak) or GB/s, by threads", "", "shape M, N, K");
-    let memory = Reading::new(machine::MEMORY);
+    let memory = Reading::new(machine::MEMORY)?;
     let mut peaks = Vec::new();
     for threads in 1..=most {
-        let peak = 1e-9 * machine::peak(threads, ROUNDS);
-        let bandwidth = 1e-9 * memory.bandwidth(threads, ROUNDS);
+        let peak = 1e-9 * machine::peak(threads, ROUNDS)?;
+        let bandwidth = 1e-9 * memory.bandwidth(threads, ROUNDS)?;
         println!(
             "{:32} {threads:>14} threads  {peak:.0} GFLOP/s, {bandwidth:.1} GB/s read from memory",
             "machine"
@@ -79,7 +79,7 @@ fn main() {
         let (name, _, m, n, k, ..) = *row;
         let mut line = format!("{name:32} {:>22}", format!("{m}, {n}, {k}"));
         for (threads, peak) in (1..=most).zip(&peaks) {
-            let seconds = product(row, threads);
+            let seconds = product(row, threads)?;
             let flops = 2e-9 * f64::from(m) * f64::from(n) * f64::from(k) / seconds;
             if m == 1 {
                 line += &format!("  {:10.1} GB/s  ", 1e-9 * bytes(row) / seconds);
@@ -92,10 +92,11 @@ fn main() {
     if "barrier".contains(&filter) {
         for threads in 2..=most {
             let barrier = Barrier::new(threads as usize);
-            let seconds = seconds(threads, ROUNDS, &|worker| _ = barrier.wait(worker));
+            let seconds = seconds(threads, ROUNDS, &|worker| _ = barrier.wait(worker))?;
             println!("{:32} {threads:>14} threads  {:.0} ns", "barrier", seconds * 1e9);
         }
     }
+    Ok(())
 }
 
 /// Of the weight.
@@ -120,7 +121,7 @@ impl Shared {
     }
 }
 
-fn product(&(_, form, m, n, k, packed, cut): &Row, threads: u32) -> f64 {
+fn product(&(_, form, m, n, k, packed, cut): &Row, threads: u32) -> lstmc_runtime::Result<f64> {
     let shape = GemmShape {
         form,
         precision: Precision::F32,

@@ -214,11 +214,18 @@ fn compare_all(
         places.iter().map(&mut error).collect()
     };
     thread::scope(|scope| {
-        let threads = places.chunks(chunk).map(|places| scope.spawn(move || compare_some(places)));
-        let threads: Vec<_> = threads.collect();
+        let begin = |places| {
+            let thread = thread::Builder::new().spawn_scoped(scope, move || compare_some(places));
+            thread.map_err(|_| places)
+        };
+        let parts: Vec<_> = places.chunks(chunk).map(begin).collect();
         let mut errors = vec![];
-        for thread in threads {
-            errors.extend(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+        for part in parts {
+            errors.extend(match part {
+                Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?,
+                // The system has no thread for it.
+                Err(places) => compare_some(places)?,
+            });
         }
         Ok(errors)
     })

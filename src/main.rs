@@ -17,7 +17,7 @@ mod show;
 mod start;
 mod terminal;
 
-use std::io::Write;
+use std::io::{Write, stdout};
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -27,6 +27,7 @@ use crate::args::Command;
 use crate::compile::{Refused, Unusable};
 
 fn main() -> ExitCode {
+    keep_file_limits_errors();
     let command = match args::parse(std::env::args_os()) {
         Ok(cli) => cli.command,
         // What was typed may come from the name of a file, and clap repeats it as it is.
@@ -34,7 +35,7 @@ fn main() -> ExitCode {
             terminal::say(error.to_string().trim_end());
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
-        Err(error) => error.exit(),
+        Err(error) => return told(&error),
     };
     match run(&command) {
         Ok(code) => code,
@@ -51,6 +52,31 @@ fn main() -> ExitCode {
             // A device that cannot be used is a wrong option.
             if error.is::<Unusable>() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
+    }
+}
+
+/// A write beyond the size that files may have (`ulimit -f`) is an error then, as on a full disk; the signal that comes
+/// before it would end the process.
+fn keep_file_limits_errors() {
+    #[cfg(unix)]
+    {
+        use nix::sys::signal::{SigSet, Signal};
+        let mut signals = SigSet::empty();
+        signals.add(Signal::SIGXFSZ);
+        // Threads have the mask of the one that starts them. Without it the limit only ends the command less politely.
+        let _ = signals.thread_block();
+    }
+}
+
+/// What clap has to say: of wrong usage, or the help and the version that were asked for.
+fn told(words: &clap::Error) -> ExitCode {
+    let written = words.print().and_then(|()| stdout().flush());
+    match written.or_else(|error| terminal::unwritable(error).map_err(|error| error.to_string())) {
+        Err(error) if !words.use_stderr() => {
+            terminal::say(&format!("error: {error}"));
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::from(u8::try_from(words.exit_code()).unwrap_or(2)),
     }
 }
 

@@ -14,7 +14,7 @@ use lstmc_runtime::engine::cpu::workers;
 use lstmc_runtime::reading::Reading;
 use lstmc_runtime::run_dir::{RunDir, Settings};
 use lstmc_runtime::text::{
-    Corpus, Expected, Paths, Record, Role, Tokenizer, Vocabulary, encode_file, is_inside, read_text,
+    Corpus, Expected, Paths, Record, Role, Tokenizer, Vocabulary, encode_file, is_inside, read_model,
 };
 
 use crate::args::{Device, ModelFile, Split, Trained};
@@ -61,7 +61,7 @@ impl Project {
         match RunDir::open(beside) {
             Ok(run) if path.file_name() == run.model_path().file_name() => Self::of_run(&run, path, data),
             _ => {
-                let text = read_text(path, "the model file").map_err(find::model)?;
+                let text = read_model(path, "the model file").map_err(find::model)?;
                 Self::parse(path, text, data.unwrap_or(beside))
             }
         }

@@ -5,8 +5,9 @@ use std::process::exit;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use lstmc_compiler::diag::visible;
+use lstmc_runtime::error;
 use lstmc_runtime::monitor::Monitor;
 
 /// The exit code of a command that Ctrl-C ended.
@@ -30,8 +31,19 @@ pub fn interactive() -> bool {
 pub fn print(text: &str) -> Result<()> {
     let mut out = stdout().lock();
     match out.write_all(visible(text).as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        other => other.context("cannot write the output"),
+        Err(error) => unwritable(error),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// The end of an output that cannot be written: a reader that has had enough is not an error.
+///
+/// # Errors
+/// Any other reason.
+pub fn unwritable(error: std::io::Error) -> Result<()> {
+    match error.kind() {
+        ErrorKind::BrokenPipe => Ok(()),
+        _ => Err(anyhow!("cannot write to standard output: {}", error::unwritable(&error))),
     }
 }
 

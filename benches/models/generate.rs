@@ -49,7 +49,7 @@ pub fn report(cases: &[&Case]) -> Result<()> {
         "of such a buffer",
         "2 threads : 1"
     );
-    let memory = Reading::new(machine::MEMORY);
+    let memory = Reading::new(machine::MEMORY)?;
     for case in cases {
         let model = compile::front_end(&compile::source(case.model)?, case.vocabulary)?;
         for format in Format::ALL {
@@ -72,7 +72,7 @@ struct Sample {
 
 fn measure(model: &Model, format: Format, weights: usize, memory: &Reading) -> Result<Vec<Vec<Sample>>> {
     let length = (ROUND_BYTES / weights).max(1);
-    let buffer = Reading::new(weights);
+    let buffer = Reading::new(weights)?;
     let mut sessions = sessions(model, format)?;
     let mut samples: Vec<Vec<Sample>> = sessions.iter().map(|_| Vec::new()).collect();
     for session in &mut sessions {
@@ -81,8 +81,8 @@ fn measure(model: &Model, format: Format, weights: usize, memory: &Reading) -> R
     for _ in 0..ROUNDS {
         for ((session, samples), threads) in sessions.iter_mut().zip(&mut samples).zip(THREADS) {
             samples.push(Sample {
-                memory: memory.bandwidth(threads, MACHINE_ROUNDS),
-                buffer: buffer.bandwidth(threads, MACHINE_ROUNDS),
+                memory: memory.bandwidth(threads, MACHINE_ROUNDS)?,
+                buffer: buffer.bandwidth(threads, MACHINE_ROUNDS)?,
                 seconds: write(session, length)?,
             });
         }

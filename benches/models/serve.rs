@@ -71,8 +71,8 @@ fn training(text: &str, data: &Path, threads: u32) -> Result<()> {
     answer(&json!({ "flop": flop }), |command, number| {
         Ok(match command {
             "run" => steps(&mut training, number)?,
-            "peak" => json!({ "flops": machine::peak(threads, MACHINE_ROUNDS) }),
-            "barrier" => json!({ "seconds": machine::barrier(threads.min(2), MACHINE_ROUNDS) }),
+            "peak" => json!({ "flops": machine::peak(threads, MACHINE_ROUNDS)? }),
+            "barrier" => json!({ "seconds": machine::barrier(threads.min(2), MACHINE_ROUNDS)? }),
             _ => bail!("training cannot {command}"),
         })
     })

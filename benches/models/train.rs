@@ -51,7 +51,7 @@ pub fn report(cases: &[&Case]) -> Result<()> {
         let work = Work::of(&program);
         let trainings = trainings(&model)?;
         let bound = if model.data.batches.rows == 1 {
-            Bound::Memory { bytes: 2 * work.state_bytes, reading: Reading::new(work.state_bytes) }
+            Bound::Memory { bytes: 2 * work.state_bytes, reading: Reading::new(work.state_bytes)? }
         } else {
             Bound::Arithmetic { flop: trainings[0].flop(&program) }
         };
@@ -76,7 +76,7 @@ impl Bound {
     }
 
     /// How many of them `threads` cores can do in a second, measured now.
-    fn machine(&self, threads: u32) -> f64 {
+    fn machine(&self, threads: u32) -> lstmc_runtime::Result<f64> {
         match self {
             Self::Arithmetic { .. } => machine::peak(threads, MACHINE_ROUNDS),
             Self::Memory { reading, .. } => reading.bandwidth(threads, MACHINE_ROUNDS),
@@ -108,7 +108,7 @@ fn measure(rounds: usize, bound: &Bound, mut trainings: Vec<Training>) -> Result
     let mut samples: Vec<Vec<Sample>> = trainings.iter().map(|_| Vec::new()).collect();
     for _ in 0..rounds {
         for (training, samples) in trainings.iter_mut().zip(&mut samples) {
-            let machine = bound.machine(training.threads);
+            let machine = bound.machine(training.threads)?;
             let seconds = training.run(training.steps)?;
             let words_per_second = training.words() / seconds;
             samples.push(Sample { words_per_second, seconds, machine, floor: bound.work() / machine });

@@ -85,6 +85,20 @@ pub struct Position {
     pub seconds: f64,
 }
 
+/// No machine makes more updates in a second: each calls the host twice, which looks at the clock.
+const UPDATES_PER_SECOND: f64 = 1e7;
+/// No run goes on for longer: thirty years.
+const SECONDS: f64 = 1e9;
+
+impl Position {
+    /// Why no run was ever there. From such a place the batches of random starts could not be found again in any time:
+    /// each pass over the text begins where the one before has ended.
+    fn impossible(&self) -> Option<String> {
+        let possible = self.seconds <= SECONDS && self.step as f64 <= self.seconds * UPDATES_PER_SECOND;
+        (!possible).then(|| format!("it says that {} updates took {} seconds", self.step, self.seconds))
+    }
+}
+
 /// Sums over the batches since the last epoch or report interval began, or over a text that is evaluated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Totals {
@@ -176,6 +190,9 @@ impl Checkpoint {
             (None, Accept::Verified) => return Err(Error::Unverified { path }),
         }
         let meta = Meta::parse(text).map_err(broken)?;
+        if let Some(reason) = meta.position.impossible() {
+            return Err(broken(reason));
+        }
         Ok(Self { path, bytes, meta })
     }
 

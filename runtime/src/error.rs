@@ -59,6 +59,12 @@ pub enum Error {
     )]
     Memory { program: String, needed: u64, available: u64 },
 
+    #[error(
+        "cannot start {}: {cause}; use fewer with --threads, or allow this process more threads (`ulimit -u`) or more \
+         memory (`ulimit -v`)", number_of(*.workers, "worker thread")
+    )]
+    Threads { workers: usize, cause: io::Error },
+
     #[error("the program has no {0}: it was not compiled for this use")]
     MissingBuffer(String),
 
@@ -178,8 +184,20 @@ fn calmer(clips: bool) -> &'static str {
 }
 
 fn write_reason(cause: &io::Error) -> String {
+    let advice = match cause.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; make room, and go on with --resume",
+        io::ErrorKind::FileTooLarge => "; raise that limit, and go on with --resume",
+        _ => "",
+    };
+    format!("{}{advice}", unwritable(cause))
+}
+
+/// Why something cannot be written.
+pub fn unwritable(cause: &io::Error) -> String {
     match cause.kind() {
-        io::ErrorKind::StorageFull => "the disk is full; make room, and go on with --resume".into(),
+        io::ErrorKind::StorageFull => "the disk is full".into(),
+        io::ErrorKind::QuotaExceeded => "no more of the disk is allotted to this user".into(),
+        io::ErrorKind::FileTooLarge => "this process may write no file of this size (`ulimit -f`)".into(),
         _ => cause.to_string(),
     }
 }

@@ -25,7 +25,7 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::folder::Folder;
 use crate::lock::Lock;
-use crate::text::{Record, Vocabulary, decode};
+use crate::text::{MODEL_BYTES, Record, Vocabulary, decode};
 
 const MODEL: &str = "model.lstm";
 const VOCABULARY: &str = "vocab.json";
@@ -185,11 +185,15 @@ impl RunDir {
     /// # Errors
     /// A file that is unreadable or not UTF-8.
     pub fn source(&self) -> Result<String> {
-        self.text(MODEL, "the run's model")
+        self.text_up_to(MODEL_BYTES, MODEL, "the run's model")
     }
 
     fn text(&self, name: &str, what: &'static str) -> Result<String> {
-        decode(&self.folder.join(name), files::read(&self.folder, name, what)?)
+        self.text_up_to(u64::MAX, name, what)
+    }
+
+    fn text_up_to(&self, most: u64, name: &str, what: &'static str) -> Result<String> {
+        decode(&self.folder.join(name), files::read_up_to(most, &self.folder, name, what)?)
     }
 
     /// # Errors

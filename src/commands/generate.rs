@@ -1,6 +1,6 @@
 //! `lstmc generate`: text from a trained model.
 
-use std::io::{ErrorKind, IsTerminal, Write};
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -38,7 +38,7 @@ pub fn run(args: &Generate) -> Result<ExitCode> {
     let mut writer = tokenizer.writer();
     let begin = words.iter().map(|word| writer.next(word)).collect::<String>();
     if let Err(error) = write!(out, "{}", shown(begin)) {
-        return unread(error);
+        return terminal::unwritable(error).map(|()| ExitCode::SUCCESS);
     }
     let mut write_failed = None;
     let mut writing = Duration::ZERO;
@@ -59,7 +59,7 @@ pub fn run(args: &Generate) -> Result<ExitCode> {
     let result = generate(engine.as_mut(), request, &monitor, &mut write);
     let elapsed = begun.elapsed();
     if let Some(error) = write_failed {
-        return unread(error);
+        return terminal::unwritable(error).map(|()| ExitCode::SUCCESS);
     }
     let tokens = result?;
     terminal::print("\n")?;
@@ -68,12 +68,4 @@ pub fn run(args: &Generate) -> Result<ExitCode> {
         terminal::say(&show::stats(tokens, elapsed.saturating_sub(writing).as_secs_f64()));
     }
     Ok(if monitor.stopped() { ExitCode::from(terminal::INTERRUPTED) } else { ExitCode::SUCCESS })
-}
-
-/// The end of an output that cannot be written: a reader that has had enough is not an error.
-fn unread(error: std::io::Error) -> Result<ExitCode> {
-    match error.kind() {
-        ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
-        _ => Err(error.into()),
-    }
 }

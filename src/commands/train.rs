@@ -39,11 +39,11 @@ pub fn run(args: &Train) -> Result<ExitCode> {
         Device::Cpu => build(&model, *seed, project::threads(args.threads))?,
         Device::Cuda(number) => build_on_gpu(&model, *seed, number)?,
     };
+    let monitor = terminal::interruptible()?;
     let run = match run {
         Some(run) => run,
         None => start.create(args)?,
     };
-    let monitor = terminal::interruptible()?;
     let vocabulary = corpus.vocabulary.fingerprint();
     let inputs = Inputs {
         train: &corpus.train,

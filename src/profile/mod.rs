@@ -78,9 +78,9 @@ pub fn measure(
     steps: Option<u64>,
 ) -> Result<Profile> {
     let threads = program.target.workers as u32;
-    let peak = machine::peak(threads, MACHINE_ROUNDS);
-    let bandwidth = Reading::new(machine::MEMORY).bandwidth(threads, MACHINE_ROUNDS);
-    let barrier = machine::barrier(threads, MACHINE_ROUNDS);
+    let peak = machine::peak(threads, MACHINE_ROUNDS)?;
+    let bandwidth = Reading::new(machine::MEMORY)?.bandwidth(threads, MACHINE_ROUNDS)?;
+    let barrier = machine::barrier(threads, MACHINE_ROUNDS)?;
     let mut plain = Run::new(model, Executable::compile(program.clone())?, ids.clone())?;
     let mut probed = Run::new(model, Executable::compile_with_probes(program.clone())?, ids)?;
     let once = plain.run(1)?.max(probed.run(1)?);

@@ -2,17 +2,17 @@
 
 mod bar;
 mod plan;
+mod watcher;
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use lstmc_compiler::diag::{visible, visible_json};
-use lstmc_runtime::error::bytes;
+use lstmc_runtime::error::{bytes, unwritable};
 use lstmc_runtime::monitor::{Monitor, Snapshot};
 use lstmc_runtime::run_dir::RunDir;
 use lstmc_runtime::text::{Tokenizer, Vocabulary};
@@ -89,7 +89,7 @@ pub struct Output<'a> {
     mode: Mode,
     plan: Plan,
     said: Mutex<Said>,
-    /// Whether the output's reader has gone.
+    /// Whether the output can no longer be written.
     closed: AtomicBool,
     tokenizer: Tokenizer,
     vocabulary: &'a Vocabulary,
@@ -216,7 +216,7 @@ impl<'a> Output<'a> {
         stood(self.said.lock().unwrap_or_else(PoisonError::into_inner).anything, QUIET)
     }
 
-    /// A reader that has gone does not end a training; the output is silent from then on.
+    /// A reader that has gone, or a full disk, does not end a training; the output is silent from then on.
     fn line(&self, text: &str) {
         if self.closed.load(Ordering::Relaxed) {
             return;
@@ -230,8 +230,14 @@ impl<'a> Output<'a> {
             Mode::Bar(bar) => bar.suspend(write),
             _ => write(),
         };
-        if written.is_err() {
-            self.closed.store(true, Ordering::Relaxed);
+        if let Err(error) = written {
+            let said = self.closed.swap(true, Ordering::Relaxed);
+            if !said && error.kind() != ErrorKind::BrokenPipe {
+                let why = unwritable(&error);
+                terminal::say(&format!(
+                    "warning: cannot write to standard output: {why}; training goes on, and the run's log.txt has its lines"
+                ));
+            }
         }
         self.said.lock().unwrap_or_else(PoisonError::into_inner).anything = Some(Instant::now());
     }
@@ -269,33 +275,24 @@ fn progress_event(look: &Snapshot) -> Value {
 /// Runs `train` on this thread and shows where it is from another.
 ///
 /// # Errors
-/// What `train` returns; a log that cannot be written, for which training is stopped and saved.
+/// What `train` returns; a log that cannot be written, for which training is stopped and saved. No thread to show from.
 pub fn watch(
     output: &Output<'_>,
     monitor: &Monitor,
     run: &RunDir,
     train: impl FnOnce(&mut dyn FnMut(&Report)) -> lstmc_runtime::Result<Outcome>,
 ) -> Result<Outcome> {
-    let over = AtomicBool::new(false);
-    let mut unseen = None;
-    let outcome = thread::scope(|scope| {
-        let watcher = scope.spawn(|| {
-            let mut tenth = None;
-            while !over.load(Ordering::Relaxed) {
-                output.tick(&monitor.look(), &mut tenth);
-                thread::park_timeout(TICK);
-            }
-        });
-        let outcome = train(&mut |report| {
+    let (mut tenth, mut unseen) = (None, None);
+    let look = || output.tick(&monitor.look(), &mut tenth);
+    let outcome = watcher::beside(TICK, look, || {
+        train(&mut |report| {
             if let Err(error) = output.report(report, run) {
                 unseen.get_or_insert(error);
                 monitor.stop();
             }
-        });
-        over.store(true, Ordering::Relaxed);
-        watcher.thread().unpark();
-        outcome
+        })
     });
+    let outcome = outcome.context("cannot start a thread that shows the progress")?;
     if let Mode::Bar(bar) = &output.mode {
         bar.clear();
     }

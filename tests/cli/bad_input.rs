@@ -291,15 +291,3 @@ fn a_checkpoint_that_does_not_fit() {
     assert_eq!(names(&folder.path("run/checkpoints")), [""; 0], "nothing half-written");
     assert!(!folder.path("run/latest").exists());
 }
-
-/// Where the output's reader has gone, training is saved before it stops.
-#[cfg(target_os = "linux")]
-#[test]
-fn an_output_that_is_full() {
-    let folder = Folder::new();
-    let full = fs::File::options().write(true).open("/dev/full").unwrap();
-    let mut command = folder.command(&["check", "tiny.lstm"]);
-    let done = crate::support::done(command.stdout(full).output().unwrap());
-    assert_eq!(done.code, Some(1), "{done:?}");
-    assert!(done.err.contains("No space left"), "{}", done.err);
-}

@@ -6,6 +6,7 @@ mod documents;
 mod evaluation;
 mod gradients;
 mod interruption;
+mod limits;
 mod output;
 mod profile;
 mod runs;

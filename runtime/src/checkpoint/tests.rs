@@ -112,6 +112,24 @@ fn sums_of_the_first_format_are_brought_up_to_date() {
     assert!(matches!(place.read(), Err(Error::BrokenCheckpoint { .. })));
 }
 
+/// Batches of random starts are found by going through all passes before: from a place that was never reached, for ever.
+#[test]
+fn a_place_that_no_run_can_have_reached_is_refused() {
+    let place = Place::new();
+    let read = |step, seconds| {
+        let position = Position { step, seconds, ..meta().position };
+        place.save(&filled(), &Meta { position, ..meta() });
+        place.read()
+    };
+    for (step, seconds) in [(0, 0.0), (1_000_000, 0.9), (1 << 40, 1e8)] {
+        assert!(read(step, seconds).is_ok(), "{step} {seconds}");
+    }
+    for (step, seconds) in [(1, 0.0), (1 << 40, 3.0), (1 << 40, -1.0), (1 << 40, 1e200)] {
+        let error = read(step, seconds).unwrap_err();
+        assert!(error.to_string().contains(&format!("{step} updates took")), "{error}");
+    }
+}
+
 #[test]
 fn parameters_can_be_taken_alone() {
     let place = Place::new();

@@ -6,8 +6,8 @@ mod tokenizer;
 mod vocabulary;
 mod writer;
 
-pub(crate) use corpus::decode;
-pub use corpus::{Corpus, Paths, encode, encode_file, read_text};
+pub use corpus::{Corpus, Paths, encode, encode_file, read_model};
+pub(crate) use corpus::{MODEL_BYTES, decode};
 pub use record::{Expected, Record, Role, is_inside};
 pub use tokenizer::{Token, Tokenizer};
 pub use vocabulary::{UNKNOWN, Vocabulary};

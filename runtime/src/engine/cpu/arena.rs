@@ -167,6 +167,11 @@ impl Arena {
         std::mem::replace(&mut self.prepared, true)
     }
 
+    /// The run that [`Arena::prepare`] was called for did not take place.
+    pub(crate) fn unprepare(&mut self) {
+        self.prepared = false;
+    }
+
     pub(crate) fn base(&mut self) -> *mut u8 {
         self.memory.base.as_ptr().cast()
     }

@@ -5,13 +5,19 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::engine::cpu::workers::{self, Barrier};
+use crate::error::{Error, Result};
+use crate::memory;
 
 /// Seconds that one round should last at least.
 const ROUND_SECONDS: f64 = 0.005;
 
 /// Floating-point operations a second of `threads` cores: f32 multiply-adds that do not depend on each other.
-pub fn peak(threads: u32, rounds: usize) -> f64 {
-    f64::from(threads) * PEAK_FLOP as f64 / seconds(threads, rounds, &|_| multiply_add())
+///
+/// # Errors
+/// As [`seconds`].
+pub fn peak(threads: u32, rounds: usize) -> Result<f64> {
+    let seconds = seconds(threads, rounds, &|_| multiply_add())?;
+    Ok(f64::from(threads) * PEAK_FLOP as f64 / seconds)
 }
 
 /// Bytes that no cache holds.
@@ -22,25 +28,41 @@ pub struct Reading(Vec<u64>);
 
 impl Reading {
     /// Of so many bytes.
-    pub fn new(bytes: usize) -> Self {
-        Self(vec![1; bytes / size_of::<u64>()])
+    ///
+    /// # Errors
+    /// [`Error::Memory`].
+    pub fn new(bytes: usize) -> Result<Self> {
+        let (mut words, len) = (Vec::new(), bytes / size_of::<u64>());
+        words.try_reserve_exact(len).map_err(|_| Error::Memory {
+            program: "reading memory".into(),
+            needed: bytes as u64,
+            available: memory::available().unwrap_or(0),
+        })?;
+        words.resize(len, 1);
+        Ok(Self(words))
     }
 
     /// Bytes a second that `threads` cores read of it, each its own part, again and again.
-    pub fn bandwidth(&self, threads: u32, rounds: usize) -> f64 {
+    ///
+    /// # Errors
+    /// As [`seconds`].
+    pub fn bandwidth(&self, threads: u32, rounds: usize) -> Result<f64> {
         let part = self.0.len() / threads as usize;
         let seconds = seconds(threads, rounds, &|worker| {
             let words = &self.0[part * worker as usize..][..part];
             black_box(words.iter().fold(0, |sum, &word| sum ^ word));
-        });
-        (part * threads as usize * size_of::<u64>()) as f64 / seconds
+        })?;
+        Ok((part * threads as usize * size_of::<u64>()) as f64 / seconds)
     }
 }
 
 /// Seconds from the arrival of `threads` cores at a barrier until all go on, if none is late. Between two cores it is the
 /// time in which each has a cache line that the other has written: some 50 ns where they share a cache, 200 and more where
 /// they do not. A virtual machine's cores can be moved from one to the other.
-pub fn barrier(threads: u32, rounds: usize) -> f64 {
+///
+/// # Errors
+/// As [`seconds`].
+pub fn barrier(threads: u32, rounds: usize) -> Result<f64> {
     let barrier = Barrier::new(threads as usize);
     seconds(threads, rounds, &|worker| {
         barrier.wait(worker);
@@ -49,7 +71,10 @@ pub fn barrier(threads: u32, rounds: usize) -> f64 {
 
 /// The time of one call of `f` on all of `threads` workers: the best of `rounds` rounds, each ended by the slowest
 /// worker.
-pub fn seconds(threads: u32, rounds: usize, f: &(dyn Fn(u32) + Sync)) -> f64 {
+///
+/// # Errors
+/// [`Error::Threads`].
+pub fn seconds(threads: u32, rounds: usize, f: &(dyn Fn(u32) + Sync)) -> Result<f64> {
     let barrier = Barrier::new(threads as usize);
     let times = Mutex::new(Vec::new());
     let record = |time| times.lock().unwrap_or_else(PoisonError::into_inner).push(time);
@@ -78,9 +103,10 @@ pub fn seconds(threads: u32, rounds: usize, f: &(dyn Fn(u32) + Sync)) -> f64 {
                 record(mean);
             }
         }
-    });
+    })
+    .map_err(|cause| Error::Threads { workers: threads as usize, cause })?;
     let times = times.into_inner().unwrap_or_else(PoisonError::into_inner);
-    times[1..].iter().copied().fold(f64::INFINITY, f64::min)
+    Ok(times[1..].iter().copied().fold(f64::INFINITY, f64::min))
 }
 
 const PEAK_ROUNDS: usize = 20_000;

@@ -24,10 +24,15 @@ pub fn taken(bytes: usize) -> usize {
     bytes.checked_next_multiple_of(LARGE_PAGE).unwrap_or(usize::MAX)
 }
 
+/// Bytes of addresses that a block of so many bytes takes.
+pub fn mapped(bytes: usize) -> Option<usize> {
+    taken(bytes.max(1)).checked_add(LARGE_PAGE)
+}
+
 impl Pages {
     /// `bytes` bytes, or none where the system refuses.
     pub fn new(bytes: usize) -> Option<Pages> {
-        let map = MmapMut::map_anon(taken(bytes.max(1)).checked_add(LARGE_PAGE)?).ok()?;
+        let map = MmapMut::map_anon(mapped(bytes)?).ok()?;
         // A system without large pages, or one that is told not to give them, is only slower.
         #[cfg(target_os = "linux")]
         let _ = map.advise(memmap2::Advice::HugePage);

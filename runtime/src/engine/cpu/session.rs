@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use lstmc_compiler::backend::cpu::abi::{Entry, Library, Run};
 use lstmc_compiler::backend::cpu::cranelift::{self, Native};
@@ -16,10 +17,12 @@ use lstmc_compiler::plan::{Program, Verified};
 use lstmc_compiler::scalar::random_key;
 
 use super::arena::Arena;
+use super::gemm::Scratch;
 use super::probes::{Probes, Spent};
 use super::{gemm, pages, workers};
 use crate::engine::{Control, Driver, Engine, StepInputs, Tensor, Trainee};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::memory;
 
 /// A program and its machine code, which calls this runtime's [`library`].
 pub struct Executable {
@@ -52,7 +55,8 @@ impl Executable {
 
     /// Bytes that the program needs while it runs: its arena, and what the products pack into.
     pub fn memory(&self) -> u64 {
-        pages::taken(self.program.arena_bytes) as u64 + gemm::scratch_bytes(&self.program)
+        let scratch = gemm::scratch_bytes(&self.program) * self.program.target.workers as u64;
+        pages::taken(self.program.arena_bytes) as u64 + scratch
     }
 
     /// With an arena that is large enough for another program too, which was planned for it.
@@ -68,7 +72,11 @@ pub struct Session {
     entry: Entry,
     /// Owns the machine code.
     _code: Box<dyn Any + Send>,
+    /// The program's name.
+    name: String,
     workers: usize,
+    /// Bytes that each worker's products pack into.
+    scratch: u64,
     pin: bool,
     arena: Arena,
     /// What the code may touch of the arena, in bytes. A [`Pair`] lends and takes memory.
@@ -118,7 +126,21 @@ impl Session {
 
     fn in_arena(program: &Program, entry: Entry, code: Box<dyn Any + Send>, arena: Arena) -> Self {
         let workers = program.target.workers.max(1);
-        Self { entry, _code: code, workers, pin: false, arena, needed: program.arena_bytes, probes: None }
+        let (name, scratch) = (program.module.name.clone(), gemm::scratch_bytes(program));
+        let needed = program.arena_bytes;
+        Self { entry, _code: code, name, workers, scratch, pin: false, arena, needed, probes: None }
+    }
+
+    /// What the workers pack into, made before they start: where there is no memory for it, none is to wait for another.
+    fn make_scratch(&self) -> Result<Vec<Mutex<Option<Scratch>>>> {
+        let one = |_| Scratch::new(self.scratch as usize).map(|scratch| Mutex::new(Some(scratch)));
+        let all: Option<Vec<_>> = (0..self.workers).map(one).collect();
+        all.ok_or_else(|| Error::Memory {
+            program: self.name.clone(),
+            needed: pages::mapped(self.scratch as usize)
+                .map_or(u64::MAX, |bytes| (self.workers * bytes) as u64),
+            available: memory::available().unwrap_or(0),
+        })
     }
 
     /// Pins each worker to a core of its own.
@@ -139,6 +161,7 @@ impl Session {
 impl Engine for Session {
     fn run(&mut self, steps: u64, seed: u64, driver: &mut dyn Driver) -> Result<u64> {
         assert!(self.arena.bytes() >= self.needed, "internal error: a program runs without its memory");
+        let scratch = self.make_scratch()?;
         let base = self.arena.base();
         let prepared = self.arena.prepare();
         let probes = self.probes.as_ref();
@@ -168,8 +191,11 @@ impl Engine for Session {
         };
         let shared = Shared(&raw mut run);
         let entry = self.entry;
-        workers::run(self.workers, self.pin, &|worker| {
+        let begun = workers::run(self.workers, self.pin, &|worker| {
             let run = shared.get();
+            if let Some(scratch) = take(&scratch[worker as usize]) {
+                scratch.keep();
+            }
             if let Some(probes) = probes {
                 probes.begin(worker);
             }
@@ -180,6 +206,10 @@ impl Engine for Session {
             unsafe { entry(run, worker) }
         });
         let state = host.state.into_inner();
+        if let Err(cause) = begun {
+            self.arena.unprepare();
+            return Err(Error::Threads { workers: self.workers, cause });
+        }
         match state.outcome {
             Outcome::Running => Ok(state.done),
             Outcome::Failed(error) => Err(error),
@@ -206,6 +236,11 @@ impl Engine for Session {
     fn fill(&mut self, name: &str, values: &mut dyn Iterator<Item = f32>) -> Result<()> {
         self.arena.fill(name, values)
     }
+}
+
+/// What a worker finds there.
+fn take<T>(place: &Mutex<Option<T>>) -> Option<T> {
+    place.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 /// A training program and the one that measures it: in the training program's memory, if that was planned for both.
@@ -284,7 +319,7 @@ struct HostState<'a> {
 
 enum Outcome {
     Running,
-    Failed(crate::Error),
+    Failed(Error),
     Panicked(Box<dyn Any + Send>),
 }
 
@@ -397,7 +432,6 @@ mod tests {
     use lstmc_compiler::kernel::{BufferKind, InputRole, OutputRole};
 
     use super::*;
-    use crate::Error;
     use crate::engine::StepOutputs;
     use crate::testing::{buffer, outer_loop, program};
 
@@ -489,6 +523,17 @@ mod tests {
         let error = session(2).run(10, 0, &mut script).unwrap_err();
         assert_eq!(error.to_string(), "failed");
         assert_eq!(script.losses.len(), 1);
+    }
+
+    #[test]
+    fn without_memory_to_pack_into_no_worker_begins() {
+        let mut session = session(2);
+        let enough = std::mem::replace(&mut session.scratch, 1 << 50);
+        let mut script = Script::default();
+        assert!(matches!(session.run(1, 0, &mut script), Err(Error::Memory { .. })));
+        assert!(script.losses.is_empty());
+        session.scratch = enough;
+        assert_eq!(session.run(1, 0, &mut script).unwrap(), 1);
     }
 
     #[test]

@@ -69,6 +69,7 @@ fn build(isa: OwnedTargetIsa, program: &Program, library: &Library, wanted: Want
         program.target.column_grain, COLUMN_GRAIN,
         "internal error: a program that is cut for another target"
     );
+    target::may_execute()?;
     let memory =
         ArenaMemoryProvider::new_with_size(CODE_BYTES).map_err(|error| Error::Memory(error.to_string()))?;
     let mut builder = JITBuilder::with_isa(isa, default_libcall_names());

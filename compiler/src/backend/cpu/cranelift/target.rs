@@ -2,6 +2,7 @@
 
 use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
+use memmap2::MmapMut;
 
 use crate::backend::cpu::x86::Width;
 
@@ -12,6 +13,17 @@ pub enum Error {
     Unsupported(String),
     #[error("no memory for compiled code: {0}")]
     Memory(String),
+    #[error(
+        "this process may not run code that it has made itself ({0}), and lstmc compiles into memory: allow it that \
+         (for a service of systemd with MemoryDenyWriteExecute=no)"
+    )]
+    Forbidden(String),
+}
+
+/// Whether memory that was written can be executed. (Cranelift panics where it cannot.)
+pub(super) fn may_execute() -> Result<(), Error> {
+    let map = MmapMut::map_anon(1).map_err(|error| Error::Memory(error.to_string()))?;
+    map.make_exec().map(|_| ()).map_err(|error| Error::Forbidden(error.to_string()))
 }
 
 /// Whether this machine can run compiled code, or why not.

@@ -48,6 +48,7 @@ use lstmc_compiler::target::{COLUMN_GRAIN, FEW_ROWS};
 
 pub use distinct::distinct;
 pub use scatter::scatter;
+pub use scratch::Scratch;
 
 use micro::{Isa, Operands};
 use product::{Layout, Left, Panels, Product, Right};
@@ -202,7 +203,7 @@ pub fn instructions() -> Instructions {
     Instructions { name: isa.name, lacks, multiplies_bf16: isa.pairs.is_some() }
 }
 
-/// Bytes of scratch that the products of `program` need, all workers together.
+/// Bytes of scratch that the products of `program` need on each worker.
 pub fn scratch_bytes(program: &Program) -> u64 {
     let isa = micro::best();
     let whole = |gemm: &Gemm, split: Split| {
@@ -246,7 +247,7 @@ pub fn scratch_bytes(program: &Program) -> u64 {
         each.max().unwrap_or(0)
     }
     let most = largest(isa, program.prologue_schedule(), &of).max(largest(isa, program.step_schedule(), &of));
-    (scratch::taken(most) * program.target.workers) as u64
+    scratch::taken(most) as u64
 }
 
 /// Multiplications and additions from which workers take a product's columns from each other: a tenth of a millisecond of

@@ -13,11 +13,26 @@ pub fn taken(len: usize) -> usize {
     pages::taken(len * size_of::<f32>())
 }
 
-/// Calls `f` with this thread's scratch, at least `len` elements aligned to 64 bytes. Grows on first use and then stays.
-/// The content is arbitrary but initialised. `f` must not call `with` again.
+/// Memory for one worker's packed blocks.
+pub struct Scratch(Pages);
+
+impl Scratch {
+    /// So many bytes; nothing where the system refuses.
+    pub fn new(bytes: usize) -> Option<Self> {
+        Pages::new(bytes).map(Self)
+    }
+
+    /// Makes it that of this thread, as long as the thread lives.
+    pub fn keep(self) {
+        SCRATCH.set(Some(self.0));
+    }
+}
+
+/// Calls `f` with this thread's scratch, at least `len` elements aligned to 64 bytes. A thread that was given none, or
+/// less, gets it on first use. The content is arbitrary but initialised. `f` must not call `with` again.
 ///
 /// # Panics
-/// If the system has no memory left: the scratch is part of what training says beforehand that it needs.
+/// If it was given too little and the system has no more: a session gives its workers what their program needs.
 pub fn with(len: usize, f: impl FnOnce(*mut f32)) {
     SCRATCH.with_borrow_mut(|scratch| {
         let bytes = len * size_of::<f32>();
@@ -26,7 +41,7 @@ pub fn with(len: usize, f: impl FnOnce(*mut f32)) {
         }
         match scratch {
             Some(pages) => f(pages.as_mut_ptr().cast()),
-            None => panic!("no memory for {bytes} bytes of packed blocks"),
+            None => panic!("internal error: no memory for {bytes} bytes of packed blocks"),
         }
     });
 }
