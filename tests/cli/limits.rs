@@ -260,3 +260,34 @@ fn a_checkpoint_of_more_updates_than_there_was_time_for() {
         );
     }
 }
+
+/// Threads beyond the processors that the process may use would only take turns.
+#[test]
+fn more_threads_than_processors() {
+    let folder = Folder::new();
+    let one = "note: --threads 3: this process may use 1 processor, so as many threads are used\n";
+    let on_one = |args: &[&str]| under(&folder, "taskset -p -c 0 $$ >&2 || exit 77;", args);
+    // What `taskset` says comes before.
+    let note = |done: &Done| {
+        assert_eq!(done.code, Some(0), "{done:?}");
+        done.err.ends_with(one)
+    };
+    let train = ["train", "tiny.lstm", "--steps", "1", "--out", "run", "--threads"];
+    let done = on_one(&[&train[..], &["3"]].concat());
+    if done.code == Some(77) {
+        eprintln!("not tested: this process may not use processor 0");
+        return;
+    }
+    assert!(note(&done) && done.out.contains("for 1 thread\n"), "{done:?}");
+    for args in [
+        &["eval", "run", "--weights", "f32,bf16"][..],
+        &["predict", "run"],
+        &["generate", "run", "--prompt", "the"],
+        &["check", "tiny.lstm"],
+        &["profile", "tiny.lstm", "--steps", "1"],
+    ] {
+        assert!(note(&on_one(&[args, &["--threads", "3"]].concat())), "{args:?}");
+        assert!(!note(&on_one(&[args, &["--threads", "1"]].concat())), "{args:?}");
+        assert!(!note(&on_one(args)), "{args:?}");
+    }
+}
