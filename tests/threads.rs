@@ -4,7 +4,7 @@
 use lstmc_compiler::diag::SourceMap;
 use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::model::{self, Model};
-use lstmc_compiler::plan::Program;
+use lstmc_compiler::plan::Verified;
 use lstmc_compiler::target::Target;
 use lstmc_compiler::{pipeline, syntax};
 use lstmc_runtime::engine::Engine;
@@ -32,7 +32,7 @@ fn model(batches: &str, chain: &str, more: &str, vocabulary: usize) -> Model {
         .unwrap_or_else(|errors| panic!("{}", map.render(&errors, false)))
 }
 
-fn program(model: &Model, workers: usize) -> Program {
+fn program(model: &Model, workers: usize) -> Verified {
     pipeline::program_of(model, Purpose::Train, &Target::cpu(workers))
 }
 

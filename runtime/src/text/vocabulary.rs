@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn what_is_never_written_is_not_read() {
-        let read = |text| serde_json::from_str::<Vocabulary>(text).map_err(|error| error.to_string());
+        let read = |text: &str| serde_json::from_str::<Vocabulary>(text).map_err(|error| error.to_string());
         assert_eq!(read(r#"{"reserve":2,"words":["x"]}"#), Ok(Vocabulary::build(["x"], 2)));
         for reserve in [u64::MAX, u64::from(u32::MAX)] {
             let error = read(&format!(r#"{{"reserve":{reserve},"words":["x"]}}"#)).unwrap_err();
