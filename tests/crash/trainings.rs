@@ -172,6 +172,12 @@ impl Training {
         text.lines().map(row).collect()
     }
 
+    /// The files that say what the run is, and its newest checkpoint.
+    pub fn contents(&self) -> Vec<Option<Vec<u8>>> {
+        let files = ["model.lstm", "vocab.json", "run.json", "metrics.jsonl", "latest"];
+        files.iter().map(|name| read(&self.run().join(name))).chain([self.newest()]).collect()
+    }
+
     /// The names of all that is in the run's folder, sorted.
     pub fn names(&self) -> Vec<String> {
         let mut all = Vec::new();
