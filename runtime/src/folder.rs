@@ -108,9 +108,12 @@ impl Folder {
         self.handle.remove(plain(name)?)
     }
 
-    /// Whether there is an entry of this name, whatever it is.
-    pub fn has(&self, name: &str) -> bool {
-        plain(name).and_then(|name| self.handle.kind(name)).is_ok()
+    /// Whether there is an entry of this name, whatever it is. What cannot be looked at may be there.
+    pub fn has(&self, name: &str) -> io::Result<bool> {
+        match plain(name).and_then(|name| self.handle.kind(name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            found => found.map(|_| true),
+        }
     }
 
     /// Whether a name is that of a file, and not of a link to one.
@@ -184,9 +187,9 @@ mod tests {
         folder.folder("c").unwrap().update("d").unwrap();
         assert!(dir.path().join("c/d").exists());
         assert_eq!(folder.names().unwrap(), ["b", "c"]);
-        assert!(folder.has("c") && !folder.has_file("c") && folder.has_file("b"));
+        assert!(folder.has("c").unwrap() && !folder.has_file("c") && folder.has_file("b"));
         folder.remove("b").unwrap();
-        assert!(!folder.has("b"));
+        assert!(!folder.has("b").unwrap());
         assert_eq!(folder.read("b").unwrap_err().kind(), io::ErrorKind::NotFound);
         folder.sync().unwrap();
     }

@@ -83,7 +83,7 @@ impl RunDir {
     /// [`Error::RunExists`]; [`Error::Busy`]; [`Error::Write`].
     pub fn create(path: &Path, source: &str, vocabulary: &Vocabulary, settings: &Settings) -> Result<Self> {
         let run = Self::claim(path)?;
-        if run.folder.has(MODEL) {
+        if run.has(MODEL)? {
             if run.has_checkpoints()? {
                 return Err(Error::RunExists { path: path.to_owned() });
             }
@@ -120,7 +120,7 @@ impl RunDir {
                 other => other?,
             };
             // It may have been made, and its run ended, since we looked.
-            if !run.folder.has(MODEL) {
+            if !run.has(MODEL)? {
                 run.begin(source, vocabulary, settings)?;
                 return Ok(run);
             }
@@ -151,12 +151,15 @@ impl RunDir {
     /// A run that was made before, to be read.
     ///
     /// # Errors
-    /// [`Error::NotARun`].
+    /// [`Error::NotARun`]; [`Error::Read`].
     pub fn open(path: &Path) -> Result<Self> {
-        match Folder::open(path) {
-            Ok(folder) if folder.has(MODEL) => Ok(Self { folder, lock: None }),
-            _ => Err(Error::NotARun { path: path.to_owned(), missing: MODEL }),
-        }
+        let not_a_run = || Error::NotARun { path: path.to_owned(), missing: MODEL };
+        let run = Self { folder: Folder::open(path).map_err(|_| not_a_run())?, lock: None };
+        if run.has(MODEL)? { Ok(run) } else { Err(not_a_run()) }
+    }
+
+    fn has(&self, name: &str) -> Result<bool> {
+        self.folder.has(name).map_err(|cause| Error::Read { path: self.folder.join(name), cause })
     }
 
     /// A run that was made before, locked to be written.
@@ -169,7 +172,7 @@ impl RunDir {
     }
 
     pub fn holds_run(path: &Path) -> bool {
-        Folder::open(path).is_ok_and(|folder| folder.has(MODEL))
+        Folder::open(path).is_ok_and(|folder| folder.has(MODEL).unwrap_or(false))
     }
 
     pub fn path(&self) -> &Path {
@@ -254,6 +257,15 @@ impl RunDir {
 
     pub(crate) fn set_latest(&self, name: &str) -> Result<()> {
         files::replace(&self.folder, LATEST, format!("{name}\n").as_bytes())?;
+        self.remove_passing(name)
+    }
+
+    /// Removes the checkpoints inside an epoch or interval, but for the newest, `name`. A process that was killed after it had
+    /// saved this one has left the one before.
+    ///
+    /// # Errors
+    /// [`Error::Read`], [`Error::Write`].
+    pub fn remove_passing(&self, name: &str) -> Result<()> {
         let (folder, newest) = (self.checkpoints_folder()?, file_of(name));
         let passing = |file: &&String| file.starts_with("step-") && **file != newest;
         self.checkpoints()?.iter().filter(passing).try_for_each(|file| files::remove(&folder, file))
@@ -278,7 +290,7 @@ impl RunDir {
     /// # Errors
     /// [`Error::Read`].
     pub fn has_checkpoints(&self) -> Result<bool> {
-        Ok(self.folder.has(LATEST) || !self.checkpoints()?.is_empty())
+        Ok(self.has(LATEST)? || !self.checkpoints()?.is_empty())
     }
 
     /// The name of the newest checkpoint.
