@@ -260,6 +260,15 @@ impl RunDir {
 
     pub(crate) fn set_latest(&self, name: &str) -> Result<()> {
         files::replace(&self.folder, LATEST, format!("{name}\n").as_bytes())?;
+        self.remove_passing(name)
+    }
+
+    /// Removes the checkpoints inside an epoch or interval, but for the newest, `name`. A process that was killed after it had
+    /// saved this one has left the one before.
+    ///
+    /// # Errors
+    /// [`Error::Read`], [`Error::Write`].
+    pub fn remove_passing(&self, name: &str) -> Result<()> {
         let (folder, newest) = (self.checkpoints_folder()?, file_of(name));
         let passing = |file: &&String| file.starts_with("step-") && **file != newest;
         self.checkpoints()?.iter().filter(passing).try_for_each(|file| files::remove(&folder, file))

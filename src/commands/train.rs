@@ -56,7 +56,10 @@ pub fn run(args: &Train) -> Result<ExitCode> {
     let mut trainer = Trainer::new(recipe, inputs, built.programs)?;
     if args.resume.is_some() {
         match &start.checkpoint {
-            Some(name) => trainer.resume(&run.load(name, project::accept(args.accept_unverified))?)?,
+            Some(name) => {
+                trainer.resume(&run.load(name, project::accept(args.accept_unverified))?)?;
+                run.remove_passing(name)?;
+            }
             None => run.truncate_metrics(0)?,
         }
         start.remember(&run)?;

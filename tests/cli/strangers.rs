@@ -266,7 +266,13 @@ fn what_killed_runs_were_writing_is_removed_when_a_run_is_written() {
     folder.ok(RESUME);
     assert!(left.iter().all(|name| !folder.path(name).exists()), "{:?}", names(&run.0));
     assert!(others.iter().all(|name| folder.path(name).exists()), "{:?}", names(&run.0));
-    // So does one that is begun again, before its first checkpoint.
+    // And a checkpoint that another has replaced, where there is nothing more to train either.
+    let newest = fs::read_to_string(folder.path("run/latest")).unwrap();
+    folder.write("run/checkpoints/step-000001.safetensors", "x");
+    folder.ok(RESUME);
+    assert!(!folder.path("run/checkpoints/step-000001.safetensors").exists());
+    assert_eq!(fs::read_to_string(folder.path("run/latest")).unwrap(), newest);
+    // The same of one that is begun again, before its first checkpoint.
     fs::create_dir_all(folder.path("new/checkpoints")).unwrap();
     folder.write("new/checkpoints/.writing-4000000-0", "x");
     folder.train("new", &["--epochs", "1"]);
