@@ -136,7 +136,7 @@ pub struct Train {
     /// What to run on: cpu, cuda, or one of several GPUs as cuda:1.
     #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = Device::parse)]
     pub device: Device,
-    /// Worker threads [default: as many as the processor has cores].
+    /// Worker threads, no more than there are processors [default: as many as the processor has cores].
     #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<u16>,
     /// Go on with this run from its newest checkpoint, or from the beginning if it has none.
@@ -172,7 +172,7 @@ pub struct Trained {
     /// What to run on: cpu, cuda, or one of several GPUs as cuda:1.
     #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = Device::parse)]
     pub device: Device,
-    /// Worker threads [default: as many as the processor has cores].
+    /// Worker threads, no more than there are processors [default: as many as the processor has cores].
     #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<u16>,
 }
@@ -289,7 +289,7 @@ pub struct Generate {
     /// Say on stderr how long the tokens took, prompt included, compiling and loading left out.
     #[arg(long)]
     pub stats: bool,
-    /// Worker threads [default: as many as the processor has cores].
+    /// Worker threads, no more than there are processors [default: as many as the processor has cores].
     #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<u16>,
 }
@@ -319,7 +319,7 @@ pub struct Check {
     /// A kind of GPU, which need not be here, in place of --device.
     #[arg(long, value_enum, conflicts_with_all = ["device", "threads"])]
     pub target: Option<Architecture>,
-    /// Worker threads [default: as many as the processor has cores].
+    /// Worker threads, no more than there are processors [default: as many as the processor has cores].
     #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<u16>,
 }
@@ -400,7 +400,7 @@ pub struct Emit {
 pub struct Profile {
     #[command(flatten)]
     pub file: ModelFile,
-    /// Worker threads [default: as many as the processor has cores].
+    /// Worker threads, no more than there are processors [default: as many as the processor has cores].
     #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<u16>,
     /// How many steps to measure [default: as many as take a second].

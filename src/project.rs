@@ -21,12 +21,18 @@ use crate::args::{Device, ModelFile, Split, Trained};
 use crate::compile::{self, Source, Threads};
 use crate::{changes, find, show, terminal};
 
-/// The number of worker threads: as asked for, or as many as help.
+/// The number of worker threads: as asked for, or as many as help. More than can run at once would only wait for each
+/// other's turn.
 pub fn threads(asked: Option<u16>) -> Threads {
-    match asked {
-        Some(asked) => Threads::Exactly(usize::from(asked)),
-        None => Threads::UpTo(workers::default_workers()),
+    let Some(asked) = asked.map(usize::from) else { return Threads::UpTo(workers::default_workers()) };
+    let most = workers::most_workers();
+    if asked > most {
+        let most = show::many(most as u64, "processor");
+        terminal::say(&format!(
+            "note: --threads {asked}: this process may use {most}, so as many threads are used"
+        ));
     }
+    Threads::Exactly(asked.min(most))
 }
 
 /// What stands between two tokens in a row of them.

@@ -58,7 +58,10 @@ impl Meta {
             }
             other => return Err(format!("its format is {other}, and this version reads {FORMAT}")),
         }
-        Ok(meta)
+        match meta.position.impossible() {
+            Some(reason) => Err(reason),
+            None => Ok(meta),
+        }
     }
 
     /// Whether this is the text of the model that was trained.
@@ -190,9 +193,6 @@ impl Checkpoint {
             (None, Accept::Verified) => return Err(Error::Unverified { path }),
         }
         let meta = Meta::parse(text).map_err(broken)?;
-        if let Some(reason) = meta.position.impossible() {
-            return Err(broken(reason));
-        }
         Ok(Self { path, bytes, meta })
     }
 

@@ -169,6 +169,12 @@ impl Error {
         }
     }
 
+    /// A file that is longer than `what` can be.
+    pub(crate) fn too_long(path: &Path, what: &str, found: u64, most: u64) -> Self {
+        let reason = format!("it has {}, and {what} has {} at most", bytes(found), bytes(most));
+        Self::BadFile { path: path.to_owned(), reason }
+    }
+
     pub(crate) fn write(path: &Path, source: io::Error) -> Self {
         Self::Write { path: path.to_owned(), cause: source }
     }

@@ -1,4 +1,4 @@
-//! Reading files, and writing them so that a crash, a full disk or a second reader never sees half of one.
+//! Writing files so that a crash, a full disk or a second reader never sees half of one.
 //!
 //! A file is written under a name of its own beside its place, and then put there. A process that is killed meanwhile leaves
 //! such a file, which the next one that writes in the folder removes.
@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crate::error::{Error, Result, bytes};
+use crate::error::{Error, Result};
 use crate::folder::Folder;
 
 /// What the names of files begin with that are being written.
@@ -18,7 +18,7 @@ const WRITING: &str = ".writing-";
 /// The same of checkpoints of version 0.1: six letters and digits follow.
 const BEFORE: &str = ".tmp";
 
-/// The bytes of a file in a folder; `what` names it in errors.
+/// A file's bytes; `what` names it in errors.
 ///
 /// # Errors
 /// [`Error::MissingFile`]; [`Error::Read`].
@@ -31,65 +31,16 @@ pub fn read(folder: &Folder, name: &str, what: &'static str) -> Result<Vec<u8>> 
 /// # Errors
 /// As [`read`]; [`Error::BadFile`] of a longer one.
 pub fn read_up_to(most: u64, folder: &Folder, name: &str, what: &'static str) -> Result<Vec<u8>> {
-    let path = folder.join(name);
-    let failed = |source| Error::read(&path, what, source);
+    let failed = |source| Error::read(&folder.join(name), what, source);
     let mut file = folder.read(name).map_err(failed)?;
-    check_length(file.metadata().map_err(failed)?.len(), most, &path, what)?;
+    let length = file.metadata().map_err(failed)?.len();
+    if length > most {
+        return Err(Error::too_long(&folder.join(name), what, length, most));
+    }
     let mut bytes = Vec::new();
+    bytes.try_reserve(length as usize).map_err(|error| failed(error.into()))?;
     file.read_to_end(&mut bytes).map_err(failed)?;
     Ok(bytes)
-}
-
-/// The bytes of a file that a person has named; `what` names it in errors. A pipe or a device may have no end, and is no text.
-///
-/// # Errors
-/// [`Error::MissingFile`], [`Error::Read`]; [`Error::BadFile`] of what is not a file.
-pub fn read_outside(path: &Path, what: &'static str) -> Result<Vec<u8>> {
-    read_outside_up_to(u64::MAX, path, what)
-}
-
-/// [`read_outside`] of a file that has so many bytes at most.
-///
-/// # Errors
-/// As [`read_outside`]; [`Error::BadFile`] of a longer one.
-pub fn read_outside_up_to(most: u64, path: &Path, what: &'static str) -> Result<Vec<u8>> {
-    let failed = |source| Error::read(path, what, source);
-    // Before it is opened: that alone can take for ever.
-    let found = fs::metadata(path).map_err(failed)?;
-    if let Some(kind) = endless(found.file_type()) {
-        let reason = format!("it is {kind}; {what} has to be a file");
-        return Err(Error::BadFile { path: path.to_owned(), reason });
-    }
-    if found.is_file() {
-        check_length(found.len(), most, path, what)?;
-    }
-    fs::read(path).map_err(failed)
-}
-
-/// What a thing is called that may have no end.
-#[cfg(unix)]
-fn endless(kind: fs::FileType) -> Option<&'static str> {
-    use std::os::unix::fs::FileTypeExt;
-    let names = [
-        (kind.is_fifo(), "a pipe"),
-        (kind.is_socket(), "a socket"),
-        (kind.is_char_device() || kind.is_block_device(), "a device"),
-    ];
-    names.into_iter().find_map(|(is, name)| is.then_some(name))
-}
-
-#[cfg(not(unix))]
-fn endless(_kind: fs::FileType) -> Option<&'static str> {
-    None
-}
-
-fn check_length(found: u64, most: u64, path: &Path, what: &str) -> Result<()> {
-    if found <= most {
-        return Ok(());
-    }
-    let [found, most] = [found, most].map(bytes);
-    let reason = format!("it has {found}, and {what} has {most} at most");
-    Err(Error::BadFile { path: path.to_owned(), reason })
 }
 
 /// Replaces a file by `bytes`, or leaves it as it was.

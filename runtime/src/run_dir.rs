@@ -186,17 +186,14 @@ impl RunDir {
     /// The text of the model file.
     ///
     /// # Errors
-    /// A file that is unreadable or not UTF-8.
+    /// A file that is unreadable, not UTF-8 or too long for a model.
     pub fn source(&self) -> Result<String> {
-        self.text_up_to(MODEL_BYTES, MODEL, "the run's model")
+        let bytes = files::read_up_to(MODEL_BYTES, &self.folder, MODEL, "the run's model")?;
+        decode(&self.model_path(), bytes)
     }
 
     fn text(&self, name: &str, what: &'static str) -> Result<String> {
-        self.text_up_to(u64::MAX, name, what)
-    }
-
-    fn text_up_to(&self, most: u64, name: &str, what: &'static str) -> Result<String> {
-        decode(&self.folder.join(name), files::read_up_to(most, &self.folder, name, what)?)
+        decode(&self.folder.join(name), files::read(&self.folder, name, what)?)
     }
 
     /// # Errors

@@ -205,13 +205,14 @@ fn what_is_no_file_is_not_read() {
             assert!(message.contains(&format!("it is {kind}; the model file has to be a file")), "{message}");
         }
     }
-    // In a run itself, where nothing is reached through a link.
+    // A run's own files are reached without links, so there is no device among them.
     for file in ["vocab.json", "run.json", "latest", "model.lstm"] {
         let (place, kept) = (folder.path("run").join(file), folder.path("kept"));
         fs::rename(&place, &kept).unwrap();
-        assert!(Command::new("mkfifo").arg(&place).status().expect("mkfifo").success());
+        fs::rename(folder.path("pipe"), &place).unwrap();
         let message = refused(&["eval", "run"]);
         assert!(message.contains(file) && message.contains("it is not a file"), "{message}");
+        fs::rename(&place, folder.path("pipe")).unwrap();
         fs::rename(&kept, &place).unwrap();
     }
     assert_eq!(folder.names(), ["device", "pipe", "run", "text.txt", "tiny.lstm"]);
@@ -226,6 +227,10 @@ fn a_file_too_large_for_a_model_is_not_read() {
         let message = folder.refused(&[command, "large.lstm"]);
         assert!(message.contains("it has 3.0 GiB, and the model file has 4.0 MiB at most"), "{message}");
     }
+    folder.train("run", &["--steps", "1"]);
+    fs::rename(folder.path("large.lstm"), folder.path("run/model.lstm")).unwrap();
+    let message = folder.refused(&["eval", "run"]);
+    assert!(message.contains("it has 3.0 GiB, and the run's model has 4.0 MiB at most"), "{message}");
 }
 
 /// Random starts are found again by going through those before.
@@ -246,9 +251,9 @@ fn a_checkpoint_of_more_updates_than_there_was_time_for() {
     let step = 1u64 << 40;
     let place = "\\\"step\\\":30,";
     assert_eq!(header.matches(place).count(), 1, "{header}");
-    let altered = header.trim_end().replace(place, &format!("\\\"step\\\":{step},"));
-    // As by another program, which writes no checksums.
-    let altered = altered.replace("\"crc32\":", "\"other\":");
+    // Another program's file, without checksums.
+    let altered =
+        header.trim_end().replace(place, &format!("\\\"step\\\":{step},")).replace("\"crc32\":", "\"else\":");
     let altered = format!("{altered:width$}", width = altered.len().next_multiple_of(8));
     let rest = &bytes[8 + length as usize..];
     fs::write(&path, [&(altered.len() as u64).to_le_bytes()[..], altered.as_bytes(), rest].concat()).unwrap();
@@ -258,5 +263,36 @@ fn a_checkpoint_of_more_updates_than_there_was_time_for() {
             message.contains("is not a whole checkpoint") && message.contains(&step.to_string()),
             "{message}"
         );
+    }
+}
+
+/// Threads beyond the processors that the process may use would only take turns.
+#[test]
+fn more_threads_than_processors() {
+    let folder = Folder::new();
+    let one = "note: --threads 3: this process may use 1 processor, so as many threads are used\n";
+    let on_one = |args: &[&str]| under(&folder, "taskset -p -c 0 $$ >&2 || exit 77;", args);
+    // What `taskset` says comes before.
+    let note = |done: &Done| {
+        assert_eq!(done.code, Some(0), "{done:?}");
+        done.err.ends_with(one)
+    };
+    let train = ["train", "tiny.lstm", "--steps", "1", "--out", "run", "--threads"];
+    let done = on_one(&[&train[..], &["3"]].concat());
+    if done.code == Some(77) {
+        eprintln!("not tested: this process may not use processor 0");
+        return;
+    }
+    assert!(note(&done) && done.out.contains("for 1 thread\n"), "{done:?}");
+    for args in [
+        &["eval", "run", "--weights", "f32,bf16"][..],
+        &["predict", "run"],
+        &["generate", "run", "--prompt", "the"],
+        &["check", "tiny.lstm"],
+        &["profile", "tiny.lstm", "--steps", "1"],
+    ] {
+        assert!(note(&on_one(&[args, &["--threads", "3"]].concat())), "{args:?}");
+        assert!(!note(&on_one(&[args, &["--threads", "1"]].concat())), "{args:?}");
+        assert!(!note(&on_one(args)), "{args:?}");
     }
 }

@@ -2,7 +2,7 @@
 //! each with its own rows, and those of different rounds of a loop, each with its own part.
 
 use crate::kernel::access::Access;
-use crate::kernel::{Axis, Index, Time};
+use crate::kernel::{Axis, Index, Time, stride_of};
 
 /// How an access depends on the axis that its item is cut along.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -19,15 +19,17 @@ impl RowWise {
     /// cut at `cuts`.
     pub fn of(access: &Access<'_>, axis: Axis, cuts: &[usize]) -> Option<Self> {
         let terms = &access.address.terms;
-        let stride =
-            terms.iter().find(|(index, _)| *index == Index::Axis(axis)).map(|&(_, stride)| stride)?;
+        let stride = stride_of(terms, Index::Axis(axis));
         let block = access.extent(axis) * stride;
+        if block == 0 {
+            return None;
+        }
         let mut span = access.address.offset % block;
         for &(index, other_stride) in terms {
             match index {
                 Index::Axis(other) if other == axis => {}
                 Index::Axis(_) | Index::Time(_) if other_stride % block == 0 => {}
-                Index::Axis(other) => span += (access.extent(other) - 1) * other_stride,
+                Index::Axis(other) => span += access.extent(other).saturating_sub(1) * other_stride,
                 Index::Time(_) | Index::Id(_) => return None,
             }
         }
@@ -51,7 +53,8 @@ impl RoundPart {
     pub fn of(access: &Access<'_>) -> Option<Self> {
         let at = &access.address;
         let is_time = |&&(index, _): &&(Index, usize)| matches!(index, Index::Time(_));
-        let &(Index::Time(time), size) = at.terms.iter().find(is_time)? else { return None };
+        let &(Index::Time(time), _) = at.terms.iter().find(is_time)? else { return None };
+        let size = stride_of(&at.terms, Index::Time(time));
         let mut end = at.offset % size.max(1);
         for &(index, stride) in &at.terms {
             match index {

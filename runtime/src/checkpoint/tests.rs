@@ -117,8 +117,7 @@ fn sums_of_the_first_format_are_brought_up_to_date() {
 fn a_place_that_no_run_can_have_reached_is_refused() {
     let place = Place::new();
     let read = |step, seconds| {
-        let position = Position { step, seconds, ..meta().position };
-        place.save(&filled(), &Meta { position, ..meta() });
+        place.save(&filled(), &Meta { position: Position { step, seconds, ..meta().position }, ..meta() });
         place.read()
     };
     for (step, seconds) in [(0, 0.0), (1_000_000, 0.9), (1 << 40, 1e8)] {

@@ -3,9 +3,8 @@
 use std::path::Path;
 
 use super::record::is_inside;
-use super::{Expected, Record, Role, Tokenizer, Vocabulary};
+use super::{Expected, Record, Role, Tokenizer, Vocabulary, source};
 use crate::error::{Error, Result};
-use crate::files;
 
 /// The token ids of each split, with the vocabulary that they are ids of.
 #[derive(Clone, Debug)]
@@ -100,7 +99,7 @@ struct Text<'p> {
 
 impl<'p> Text<'p> {
     fn read(role: Role, path: &'p Path) -> Result<Self> {
-        let bytes = files::read_outside(path, role.name()).map_err(missing)?;
+        let bytes = source::read(path, role.name()).map_err(missing)?;
         let file = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let record = Record::new(role, file, &bytes, 0);
         Ok(Self { path, record, content: decode(path, bytes)? })
@@ -144,15 +143,23 @@ impl<'p> Text<'p> {
     }
 }
 
+/// A file's text, without the byte order mark that some editors put before it; `what` names it in errors.
+///
+/// # Errors
+/// A file that is missing, unreadable or not UTF-8 (with the position of the first bad byte).
+pub fn read_text(path: &Path, what: &'static str) -> Result<String> {
+    decode(path, source::read(path, what)?)
+}
+
 /// The most that a model file can have. People write them, and programs that write larger ones have written something else.
 pub(crate) const MODEL_BYTES: u64 = 4 << 20;
 
-/// The text of a model file, without the byte order mark that some editors put before it; `what` names it in errors.
+/// [`read_text`] of a model file.
 ///
 /// # Errors
-/// A file that is missing, unreadable or not UTF-8 (with the position of the first bad byte); one that is too long.
+/// As [`read_text`]; a file that is too long to be one.
 pub fn read_model(path: &Path, what: &'static str) -> Result<String> {
-    decode(path, files::read_outside_up_to(MODEL_BYTES, path, what)?)
+    decode(path, source::read_up_to(MODEL_BYTES, path, what)?)
 }
 
 /// A file's bytes as text, without a byte order mark.

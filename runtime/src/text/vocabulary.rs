@@ -11,7 +11,7 @@ pub const UNKNOWN: &str = "<unk>";
 
 /// Words and their ids. Ids below [`Vocabulary::reserved`] stand for no word.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Stored", into = "Stored")]
+#[serde(try_from = "Stored", into = "Stored")]
 pub struct Vocabulary {
     reserve: usize,
     words: Vec<String>,
@@ -25,10 +25,23 @@ struct Stored {
     words: Vec<String>,
 }
 
-impl From<Stored> for Vocabulary {
-    fn from(Stored { reserve, words }: Stored) -> Self {
-        let ids = words.iter().enumerate().map(|(i, word)| (word.clone(), (reserve + i) as u32)).collect();
-        Self { reserve, words, ids }
+impl TryFrom<Stored> for Vocabulary {
+    type Error = String;
+
+    /// Refuses what [`Vocabulary::build`] never makes: more ids than there can be, and a word with two of them.
+    fn try_from(stored: Stored) -> Result<Self, String> {
+        let Stored { reserve, words } = &stored;
+        if reserve.checked_add(words.len()).is_none_or(|len| len > u32::MAX as usize) {
+            return Err(format!(
+                "{} words after {reserve} reserved ids are more than there can be",
+                words.len()
+            ));
+        }
+        let vocabulary = Self::of(stored);
+        if vocabulary.ids.len() < vocabulary.words.len() {
+            return Err("a word is there twice".into());
+        }
+        Ok(vocabulary)
     }
 }
 
@@ -39,6 +52,11 @@ impl From<Vocabulary> for Stored {
 }
 
 impl Vocabulary {
+    fn of(Stored { reserve, words }: Stored) -> Self {
+        let ids = words.iter().enumerate().map(|(i, word)| (word.clone(), (reserve + i) as u32)).collect();
+        Self { reserve, words, ids }
+    }
+
     /// Ids by falling frequency, then alphabetically (by byte), after `reserve` ids for no word.
     pub fn build<'t>(tokens: impl IntoIterator<Item = &'t str>, reserve: usize) -> Self {
         let mut counts: HashMap<&str, usize> = HashMap::new();
@@ -47,7 +65,7 @@ impl Vocabulary {
         }
         let mut words: Vec<(&str, usize)> = counts.into_iter().collect();
         words.sort_unstable_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
-        Stored { reserve, words: words.into_iter().map(|(word, _)| word.to_owned()).collect() }.into()
+        Self::of(Stored { reserve, words: words.into_iter().map(|(word, _)| word.to_owned()).collect() })
     }
 
     /// Number of ids, the reserved ones included.
@@ -108,6 +126,17 @@ mod tests {
         assert_eq!(vocabulary.id("x"), Some(2));
         assert_eq!((vocabulary.word(0), vocabulary.word(2), vocabulary.word(3)), (None, Some("x"), None));
         assert_eq!(vocabulary.show(1), "<1>");
+    }
+
+    #[test]
+    fn what_is_never_written_is_not_read() {
+        let read = |text: &str| serde_json::from_str::<Vocabulary>(text).map_err(|error| error.to_string());
+        assert_eq!(read(r#"{"reserve":2,"words":["x"]}"#), Ok(Vocabulary::build(["x"], 2)));
+        for reserve in [u64::MAX, u64::from(u32::MAX)] {
+            let error = read(&format!(r#"{{"reserve":{reserve},"words":["x"]}}"#)).unwrap_err();
+            assert!(error.contains("more than there can be"), "{error}");
+        }
+        assert!(read(r#"{"reserve":0,"words":["x","y","x"]}"#).unwrap_err().contains("twice"));
     }
 
     #[test]

@@ -160,8 +160,8 @@ impl Session {
 
 impl Engine for Session {
     fn run(&mut self, steps: u64, seed: u64, driver: &mut dyn Driver) -> Result<u64> {
-        assert!(self.arena.bytes() >= self.needed, "internal error: a program runs without its memory");
         let scratch = self.make_scratch()?;
+        assert!(self.arena.bytes() >= self.needed, "internal error: a program runs without its memory");
         let base = self.arena.base();
         let prepared = self.arena.prepare();
         let probes = self.probes.as_ref();

@@ -4,7 +4,7 @@ use super::super::{Placed, Product, compile};
 use super::gpu;
 use crate::backend::suite::{fill, module};
 use crate::kernel::{Form, Machine, Module, Precision};
-use crate::plan::plan;
+use crate::plan::{Verified, plan};
 use crate::target::{LibraryProducts, Nvidia, Target};
 
 /// A GPU whose library multiplies faster, whatever it is.
@@ -12,9 +12,13 @@ fn target(min_work: u64, alignment: usize) -> Target {
     Target { library: Some(LibraryProducts { min_work, alignment }), ..Target::nvidia(Nvidia::SM_80) }
 }
 
+fn planned(module: Module, target: &Target) -> Verified {
+    Verified::new(plan(module, target)).unwrap()
+}
+
 /// The products that launches are described by, in order.
 fn described(module: &Module, target: &Target) -> Vec<Product> {
-    compile(&plan(module.clone(), target)).step.iter().filter_map(|launch| launch.product).collect()
+    compile(&planned(module.clone(), target)).step.iter().filter_map(|launch| launch.product).collect()
 }
 
 /// How many products a module of this one item, between matrices with rows of 64, is described by.
@@ -138,7 +142,7 @@ fn kernels_do_what_is_described() {
     for form in ["nn", "nt", "tn"] {
         for (precision, assign) in [("tf32", "="), ("tf32", "+="), ("bf16", "="), ("bf16", "+=")] {
             let target = target(0, 4);
-            let program = plan(one(form, precision, [34, 21, 40], assign), &target);
+            let program = planned(one(form, precision, [34, 21, 40], assign), &target);
             let ptx = compile(&program);
             let [launch] = &ptx.step[..] else { panic!("more than a launch") };
             let product = launch.product.expect("a description");

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 
+use super::most_workers;
+
 /// Rounds of waiting in place, some hundreds of microseconds: longer than workers with equal work differ, and than most
 /// interrupts of one of them last. To wake a sleeper costs both of them more.
 const SPINS: u32 = 10_000;
-/// Rounds of letting others run before going to sleep.
-const YIELDS: u32 = 20;
 
 /// One worker's count of arrivals, on cache lines of its own (processors fetch them in pairs).
 #[repr(align(128))]
@@ -18,7 +18,9 @@ struct Arrivals(AtomicU32);
 /// Where workers wait for each other, any number of times.
 ///
 /// Each worker counts its own arrivals and reads the others' counts, so that two workers exchange one cache line each. A
-/// worker that has waited long sleeps, so that a machine with more workers than cores gets on.
+/// worker that has waited long sleeps until the last one arrives, so that a machine with more workers or other work than
+/// cores gets on. None yields its core instead: beside a process that computes, that one would have it for milliseconds,
+/// however soon the others arrive.
 pub struct Barrier {
     arrivals: Box<[Arrivals]>,
     spins: u32,
@@ -31,11 +33,10 @@ pub struct Barrier {
 impl Barrier {
     /// For workers `0..workers`.
     pub fn new(workers: usize) -> Barrier {
-        let cores = thread::available_parallelism().map_or(1, usize::from);
         Barrier {
             arrivals: (0..workers).map(|_| Arrivals(AtomicU32::new(0))).collect(),
             // With fewer cores than workers the one waited for may need this one's core.
-            spins: if workers <= cores { SPINS } else { 0 },
+            spins: if workers <= most_workers() { SPINS } else { 0 },
             poisoned: AtomicBool::new(false),
             sleepers: AtomicU32::new(0),
             lock: Mutex::new(()),
@@ -53,7 +54,7 @@ impl Barrier {
             let target = own.0.load(Ordering::Relaxed).wrapping_add(1);
             // The arrival must be visible before the sleepers are counted: see `sleep`.
             own.0.store(target, Ordering::SeqCst);
-            if self.sleepers.load(Ordering::SeqCst) > 0 {
+            if self.sleepers.load(Ordering::SeqCst) > 0 && self.done(target) {
                 self.wake_all();
             }
             self.await_arrivals(target);
@@ -86,18 +87,12 @@ impl Barrier {
             }
             spin_loop();
         }
-        for _ in 0..YIELDS {
-            if self.done(target) {
-                return;
-            }
-            thread::yield_now();
-        }
         self.sleep(target);
     }
 
     fn sleep(&self, target: u32) {
         let mut held = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        // A worker that arrives after this line wakes the sleepers; one that arrived before it is seen by `done`. To wake
+        // If the last worker arrives after this line it wakes the sleepers; if it arrived before, `done` sees it. To wake
         // takes the lock, so it cannot happen between `done` and the wait.
         self.sleepers.fetch_add(1, Ordering::SeqCst);
         while !self.done(target) {

@@ -1,0 +1,8 @@
+//! What a stranger's files are read by, as functions of bytes: none may panic, run for long or take much memory, whatever the
+//! bytes are. `fuzz_targets` calls them with bytes that libFuzzer makes up, `tests/fuzz.rs` with those in `corpus`.
+
+mod files;
+mod texts;
+
+pub use files::{checkpoint, example_checkpoint, run, vocabulary};
+pub use texts::{graph, kernels, model, tokens};

@@ -1,0 +1,49 @@
+//! Texts and model files as they lie on the disk, wherever that is. (What belongs to a run is read through its folder.)
+
+use std::fs::{self, FileType};
+use std::path::Path;
+
+use crate::error::{Error, Result};
+
+/// A file's bytes; `what` names it in errors. A pipe or a device may have no end, and is no text.
+///
+/// # Errors
+/// [`Error::MissingFile`], [`Error::Read`]; [`Error::BadFile`] of what is not a file.
+pub fn read(path: &Path, what: &'static str) -> Result<Vec<u8>> {
+    read_up_to(u64::MAX, path, what)
+}
+
+/// [`read`] of a file that has so many bytes at most.
+///
+/// # Errors
+/// As [`read`]; [`Error::BadFile`] of a longer one.
+pub fn read_up_to(most: u64, path: &Path, what: &'static str) -> Result<Vec<u8>> {
+    let failed = |source| Error::read(path, what, source);
+    // Before it is opened: that alone can take for ever.
+    let found = fs::metadata(path).map_err(failed)?;
+    if let Some(kind) = endless(found.file_type()) {
+        let reason = format!("it is {kind}; {what} has to be a file");
+        return Err(Error::BadFile { path: path.to_owned(), reason });
+    }
+    if found.is_file() && found.len() > most {
+        return Err(Error::too_long(path, what, found.len(), most));
+    }
+    fs::read(path).map_err(failed)
+}
+
+/// What a thing is called that may have no end.
+#[cfg(unix)]
+fn endless(kind: FileType) -> Option<&'static str> {
+    use std::os::unix::fs::FileTypeExt;
+    let names = [
+        (kind.is_fifo(), "a pipe"),
+        (kind.is_socket(), "a socket"),
+        (kind.is_char_device() || kind.is_block_device(), "a device"),
+    ];
+    names.into_iter().find_map(|(is, name)| is.then_some(name))
+}
+
+#[cfg(not(unix))]
+fn endless(_kind: FileType) -> Option<&'static str> {
+    None
+}
