@@ -21,9 +21,10 @@ use lstmc_runtime::engine::cpu::{Executable, Session};
 use lstmc_runtime::engine::{Control, Driver, Engine, StepInputs, StepOutputs};
 use ndarray::{ArrayD, IxDyn};
 use proptest::prelude::*;
+use support::checked::checked;
 use support::executors::{SEED, by_graph, by_kernels};
 use support::random_graphs::{Menu, RandomGraph, graphs};
-use support::random_models::{checked, models};
+use support::random_models::models;
 use support::tensors::{Feed, Start, Tensors, agree, feed, small_feed, start};
 
 /// In f64, passes and kernels may only reassociate: some dozen roundings of 1e-16 each, magnified by at most a few

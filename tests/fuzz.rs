@@ -1,5 +1,7 @@
 //! The fuzz targets on what is in `fuzz/corpus`, in every test run. `fuzz/README.md` says how to look for more.
 
+#[path = "../compiler/tests/support/checked.rs"]
+mod checked;
 #[path = "../fuzz/src/files.rs"]
 mod files;
 #[path = "../fuzz/src/texts.rs"]

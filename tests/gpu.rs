@@ -27,7 +27,7 @@ use lstmc_runtime::engine::cpu::{Executable, Session};
 use lstmc_runtime::engine::cuda;
 use lstmc_runtime::engine::{Control, Driver, Engine, StepInputs, StepOutputs, Trainee};
 use lstmc_runtime::train::initialise;
-use support::random_models::checked;
+use support::checked::checked;
 use support::steps::GPU;
 
 /// Two layers, a vocabulary of 11, clipping, dropout and Adam: state of all kinds.

@@ -1,13 +1,16 @@
 //! Every optimizer of the prelude, and clipping, against formulas written here, over several updates in f64.
 
+#[path = "../compiler/tests/support/checked.rs"]
+mod checked;
+
 use std::collections::HashMap;
 
-use lstmc_compiler::diag::SourceMap;
+use checked::checked;
 use lstmc_compiler::graph::interp::{Tensor, run};
 use lstmc_compiler::graph::{Elem, Graph, InputRole, OutputRole, Purpose};
-use lstmc_compiler::model::{self, Model};
+use lstmc_compiler::model::Model;
 use lstmc_compiler::target::Target;
-use lstmc_compiler::{pipeline, scalar, syntax};
+use lstmc_compiler::{pipeline, scalar};
 use ndarray::{ArrayD, IxDyn, Zip};
 
 type Values = HashMap<String, Tensor<f64>>;
@@ -23,14 +26,7 @@ fn model(optimizer: &str, clip: &str) -> Model {
          model {{ tokens -> embedding(3) -> rnn(4) -> dense(vocab) -> softmax }}\n\
          train {{ loss: cross_entropy optimizer: {optimizer} {clip} epochs: 1 }}"
     );
-    let mut map = SourceMap::default();
-    let mut parse = |name: &str, text: &str| {
-        let id = map.add(name, text);
-        syntax::parse(&map, id).unwrap_or_else(|errors| panic!("{}", map.render(&errors, false)))
-    };
-    let file = parse("model", &text);
-    let prelude: Vec<_> = model::prelude().iter().map(|(name, text)| parse(name, text)).collect();
-    model::check(&file, &prelude, 5).unwrap_or_else(|errors| panic!("{}", map.render(&errors, false)))
+    checked(&text, 5).unwrap_or_else(|errors| panic!("{errors}"))
 }
 
 /// Values of all inputs at the first update: optimizer states at their start, all else drawn.

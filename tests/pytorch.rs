@@ -3,6 +3,8 @@
 //! `pytorch/make_fixtures.py` says what is in `fixtures/` and wrote it. An [`Executor`] is one way to run a model's
 //! training step; each must reproduce every fixture.
 
+#[path = "../compiler/tests/support/checked.rs"]
+mod checked;
 #[path = "pytorch/fixture.rs"]
 mod fixture;
 #[path = "pytorch/interpreter.rs"]

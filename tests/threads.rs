@@ -1,12 +1,15 @@
 //! Training on any number of workers leaves the same bits, also on more than there are processors: the command has no more
 //! than those.
 
-use lstmc_compiler::diag::SourceMap;
+#[path = "../compiler/tests/support/checked.rs"]
+mod checked;
+
+use checked::checked;
 use lstmc_compiler::graph::Purpose;
-use lstmc_compiler::model::{self, Model};
+use lstmc_compiler::model::Model;
+use lstmc_compiler::pipeline;
 use lstmc_compiler::plan::Verified;
 use lstmc_compiler::target::Target;
-use lstmc_compiler::{pipeline, syntax};
 use lstmc_runtime::engine::Engine;
 use lstmc_runtime::engine::cpu::{Executable, Session};
 use lstmc_runtime::feed::{Feed, random_ids};
@@ -21,15 +24,7 @@ fn model(batches: &str, chain: &str, more: &str, vocabulary: usize) -> Model {
          model {{ tokens -> {chain} -> dense(vocab) -> softmax }}\n\
          train {{ loss: cross_entropy optimizer: adam(rate: 0.02) clip: norm(5) {more} epochs: 1 }}"
     );
-    let mut map = SourceMap::default();
-    let mut parse = |name: &str, text: &str| {
-        let id = map.add(name, text);
-        syntax::parse(&map, id).unwrap_or_else(|errors| panic!("{}", map.render(&errors, false)))
-    };
-    let file = parse("model", &text);
-    let prelude: Vec<_> = model::prelude().iter().map(|(name, text)| parse(name, text)).collect();
-    model::check(&file, &prelude, vocabulary)
-        .unwrap_or_else(|errors| panic!("{}", map.render(&errors, false)))
+    checked(&text, vocabulary).unwrap_or_else(|errors| panic!("{errors}"))
 }
 
 fn program(model: &Model, workers: usize) -> Verified {

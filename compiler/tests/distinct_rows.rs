@@ -7,8 +7,8 @@ use lstmc_compiler::graph::{Graph, Op, verify};
 use lstmc_compiler::kernel::Numbers;
 use lstmc_compiler::target::Target;
 use lstmc_compiler::{grad, graph, kernel, opt, pipeline, plan};
+use support::checked::checked;
 use support::executors::{by_graph, by_kernels, id_buffers};
-use support::random_models::checked;
 use support::simulator::simulate;
 use support::tensors::{Feed, Start, agree, feed, start};
 

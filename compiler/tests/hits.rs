@@ -7,8 +7,8 @@ use lstmc_compiler::graph::{self, Graph, OutputRole, Purpose};
 use lstmc_compiler::kernel::Numbers;
 use lstmc_compiler::pipeline;
 use lstmc_compiler::target::Target;
+use support::checked::checked;
 use support::executors::{by_graph, by_kernels};
-use support::random_models::checked;
 use support::tensors::{Feed, Start, Tensors, feed, start};
 
 const VOCABULARY: usize = 60;

@@ -5,7 +5,7 @@ mod support;
 use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::pipeline;
 use lstmc_compiler::target::Target;
-use support::random_models::checked;
+use support::checked::checked;
 
 fn source(chain: &str, batches: &str) -> String {
     format!(

@@ -12,10 +12,11 @@ use lstmc_compiler::model::{Model, Optimizer};
 use lstmc_compiler::target::{FusedSums, Target};
 use lstmc_compiler::{graph, kernel, opt, pipeline, plan};
 use proptest::prelude::*;
+use support::checked::checked;
 use support::executors::{by_graph, by_kernels, id_buffers};
 use support::files;
 use support::random_graphs::{Menu, RandomGraph, graphs};
-use support::random_models::{checked, models};
+use support::random_models::models;
 use support::simulator::simulate;
 use support::tensors::{Feed, Start, Tensors, agree, feed, small_feed, start};
 

@@ -11,7 +11,7 @@ use lstmc_compiler::pipeline;
 use lstmc_compiler::plan::{Program, Schedule, Task, Verified};
 use lstmc_compiler::scalar::Scalar;
 use lstmc_compiler::target::{Nvidia, Target};
-use support::random_models::checked;
+use support::checked::checked;
 use support::shipped::text;
 
 /// The training step of a model in `models/`.

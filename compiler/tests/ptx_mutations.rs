@@ -13,9 +13,9 @@ use lstmc_compiler::pipeline;
 use lstmc_compiler::plan::Verified;
 use lstmc_compiler::target::{Grid, Partition, SplitK, Target};
 use ptx_vm::{Lint, lint};
+use support::checked::checked;
 use support::executors::SEED;
 use support::gpu;
-use support::random_models::checked;
 use support::steps::{GPU, Left, apart, left, machine};
 use support::tensors::{Feed, feed};
 

@@ -12,7 +12,7 @@ use lstmc_compiler::model::Model;
 use lstmc_compiler::pipeline;
 use lstmc_compiler::plan::{Task, Verified};
 use lstmc_compiler::target::Target;
-use support::random_models::checked;
+use support::checked::checked;
 
 fn model(layers: &str, definitions: &str) -> Model {
     let text = format!(

@@ -11,7 +11,8 @@ use lstmc_compiler::pipeline;
 use lstmc_compiler::plan::{Program, Scheduled, plan, verify};
 use lstmc_compiler::target::{Grid, Nvidia, Partition, Target};
 use proptest::prelude::*;
-use support::random_models::{checked, wide_models};
+use support::checked::checked;
+use support::random_models::wide_models;
 use support::simulator::simulate;
 
 /// `b` reads other rows than its worker wrote in `a`; in the loop, `d` reads other rows of what `c` wrote, and the next

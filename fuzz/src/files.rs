@@ -13,7 +13,8 @@ use lstmc_runtime::run_dir::{RunDir, Settings};
 use lstmc_runtime::text::Vocabulary;
 use tempfile::TempDir;
 
-use crate::texts::checked;
+use crate::checked::checked;
+use crate::texts::WORDS;
 
 const MODEL: &str = "data { train: \"t\" tokens: words batches: stream(rows: 1, steps: 2) }
 model { tokens -> embedding(2) -> lstm(2) -> dense(vocab) -> softmax }
@@ -31,7 +32,7 @@ impl Run {
 
     fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder for temporary files");
-        let model = checked(MODEL).expect("a model");
+        let model = checked(MODEL, WORDS).expect("a model");
         let program = pipeline::program_of(&model, Purpose::Train, &Target::cpu(1));
         let executable = Executable::compile(program).expect("memory for a small program");
         let run = Self { folder, session: Session::new(executable).expect("memory for a small program") };
@@ -45,6 +46,11 @@ impl Run {
 
     fn path(&self) -> PathBuf {
         self.folder.path().join("run")
+    }
+
+    /// The checkpoint's file.
+    fn checkpoint(&self) -> PathBuf {
+        self.path().join("checkpoints").join(Self::CHECKPOINT).with_extension("safetensors")
     }
 }
 
@@ -62,16 +68,14 @@ fn with_run(look: impl FnOnce(&mut Run)) {
 /// The bytes of a checkpoint that every other one is made of, for a corpus.
 pub fn example_checkpoint() -> Vec<u8> {
     let run = Run::new();
-    fs::read(run.path().join("checkpoints/epoch-1.safetensors")).expect("a checkpoint")
+    fs::read(run.checkpoint()).expect("a checkpoint")
 }
 
 /// A checkpoint: refused, or restored.
 pub fn checkpoint(bytes: &[u8]) {
     with_run(|run| {
-        let path = run.path();
-        let file = path.join("checkpoints/epoch-1.safetensors");
-        fs::write(&file, bytes).expect("room for a file");
-        let files = RunDir::open(&path).expect("a run");
+        fs::write(run.checkpoint(), bytes).expect("room for a file");
+        let files = RunDir::open(&run.path()).expect("a run");
         let Ok(checkpoint) = files.load(Run::CHECKPOINT, Accept::Unverified) else { return };
         let _ = checkpoint.check_vocabulary(&vocabulary_of_model().fingerprint());
         for take in [Take::Parameters, Take::Everything] {
@@ -100,9 +104,9 @@ pub fn run(bytes: &[u8]) {
     with_run(|run| {
         let path = run.path();
         let names = ["latest", "run.json", "metrics.jsonl", "vocab.json", "model.lstm"];
-        let names = names.into_iter().chain(["checkpoints/epoch-1.safetensors"]);
-        for (name, bytes) in names.zip(bytes.splitn(6, |&byte| byte == 255)) {
-            fs::write(path.join(name), bytes).expect("room for a file");
+        let places = names.into_iter().map(|name| path.join(name)).chain([run.checkpoint()]);
+        for (place, bytes) in places.zip(bytes.splitn(6, |&byte| byte == 255)) {
+            fs::write(place, bytes).expect("room for a file");
         }
         let Ok(files) = RunDir::open(&path) else { return };
         let _ = (files.source(), files.vocabulary(), files.settings(), files.metrics());

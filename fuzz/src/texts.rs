@@ -1,39 +1,27 @@
 //! Texts: model files through to the plan, graphs and kernels as they are printed, and what models read.
 
-use lstmc_compiler::diag::SourceMap;
 use lstmc_compiler::graph::{self, Purpose};
 use lstmc_compiler::kernel;
-use lstmc_compiler::model::{self, Model, TokenKind, Tokens};
+use lstmc_compiler::model::{TokenKind, Tokens};
+use lstmc_compiler::pipeline;
 use lstmc_compiler::plan::{Verified, plan};
 use lstmc_compiler::target::{Nvidia, Target};
-use lstmc_compiler::{pipeline, syntax};
 use lstmc_runtime::text::{Tokenizer, Vocabulary, encode};
 
+use crate::checked::checked;
+
 /// Of the vocabulary that models are checked with.
-const WORDS: usize = 12;
+pub const WORDS: usize = 12;
 
 /// A model file: refused in words, or compiled for each purpose and target up to the plan, which is verified.
 pub fn model(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else { return };
-    let Some(model) = checked(text) else { return };
+    let Ok(model) = checked(text, WORDS) else { return };
     for target in [Target::cpu(2), Target::nvidia(Nvidia::SM_80)] {
         for purpose in [Purpose::Train, Purpose::Evaluate, Purpose::Generate { tokens: 3 }] {
             pipeline::program_of(&model, purpose, &target);
         }
     }
-}
-
-/// A model that is right; of others the errors are put in words.
-pub fn checked(text: &str) -> Option<Model> {
-    let mut sources = SourceMap::default();
-    let mut parse = |name: &str, text: &str| {
-        let id = sources.add(name, text);
-        syntax::parse(&sources, id).map_err(|errors| sources.render(&errors, false)).ok()
-    };
-    let file = parse("model.lstm", text)?;
-    let prelude: Vec<_> =
-        model::prelude().into_iter().map(|(name, text)| parse(name, text)).collect::<Option<_>>()?;
-    model::check(&file, &prelude, WORDS).map_err(|errors| sources.render(&errors, false)).ok()
 }
 
 /// A graph: refused, or read back as it is printed.

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use lstmc_compiler::diag::SourceMap;
-use lstmc_compiler::model::{self, Model};
-use lstmc_compiler::syntax;
+use lstmc_compiler::model::Model;
 use safetensors::{Dtype, SafeTensors};
+
+use crate::checked::checked;
 
 /// Floats of either width, as f64.
 pub struct Tensor {
@@ -131,14 +131,7 @@ fn keeping_gradients(source: &str) -> String {
 }
 
 fn check(source: &str, vocab: usize) -> Model {
-    let mut sources = SourceMap::default();
-    let mut parse = |name: &str, text: &str| {
-        let id = sources.add(name, text);
-        syntax::parse(&sources, id).unwrap_or_else(|errors| panic!("{}", sources.render(&errors, false)))
-    };
-    let file = parse("fixture.lstm", source);
-    let prelude: Vec<_> = model::prelude().into_iter().map(|(name, text)| parse(name, text)).collect();
-    model::check(&file, &prelude, vocab).unwrap_or_else(|errors| panic!("{}", sources.render(&errors, false)))
+    checked(source, vocab).unwrap_or_else(|errors| panic!("{errors}"))
 }
 
 fn floats(view: &safetensors::tensor::TensorView) -> Tensor {

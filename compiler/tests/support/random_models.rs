@@ -1,4 +1,4 @@
-//! Random small models: a proptest strategy over `.lstm` source, and the front end that checks it.
+//! Random small models: a proptest strategy over `.lstm` source.
 //!
 //! Layers of the prelude and cells made up on the spot, any of the batches, targets, losses and optimizers. Measures
 //! keep executors of different precision comparable: nothing grows beyond a few units, what is compared is not equal by
@@ -6,9 +6,6 @@
 
 use std::fmt::{self, Write};
 
-use lstmc_compiler::diag::SourceMap;
-use lstmc_compiler::model::{self, Model};
-use lstmc_compiler::syntax;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -23,19 +20,6 @@ impl fmt::Debug for RandomModel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "vocabulary of {}:\n{}", self.vocab, self.text)
     }
-}
-
-/// Checks a model file; an error is the rendered diagnostics.
-pub fn checked(text: &str, vocab: usize) -> Result<Model, String> {
-    let mut map = SourceMap::default();
-    let mut parse = |name: &str, text: &str| {
-        let id = map.add(name, text);
-        syntax::parse(&map, id).map_err(|errors| map.render(&errors, false))
-    };
-    let file = parse("model.lstm", text)?;
-    let prelude: Vec<_> =
-        model::prelude().into_iter().map(|(name, text)| parse(name, text)).collect::<Result<_, _>>()?;
-    model::check(&file, &prelude, vocab).map_err(|errors| map.render(&errors, false))
 }
 
 /// One choice: what, and up to three operands.

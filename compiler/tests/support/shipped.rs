@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use lstmc_compiler::model::Model;
 
+use super::checked::checked;
 use super::files::files;
-use super::random_models::checked;
 
 fn folder() -> PathBuf {
     // The root's tests use this too.

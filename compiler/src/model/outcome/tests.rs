@@ -1,8 +1,11 @@
 //! Which results are distributions, which are logits, and which are neither.
 
-use crate::diag::SourceMap;
-use crate::model::{self, Model};
-use crate::syntax;
+#[path = "../../../tests/support/checked.rs"]
+mod checked;
+
+use checked::checked;
+
+use crate::model::Model;
 
 /// `layer end(x: [in]) { .. }` with this body after `dense(vocab)`, of a vocabulary of 6.
 fn model(body: &str) -> Result<Model, String> {
@@ -16,15 +19,7 @@ fn chain(definitions: &str, stages: &str) -> Result<Model, String> {
         model {{ tokens -> {stages} }}
         train {{ loss: cross_entropy; optimizer: sgd; epochs: 1 }}"
     );
-    let mut map = SourceMap::default();
-    let mut parse = |name: &str, text: &str| {
-        let id = map.add(name, text);
-        syntax::parse(&map, id).map_err(|errors| map.render(&errors, false))
-    };
-    let file = parse("model.lstm", &text)?;
-    let prelude: Vec<_> =
-        model::prelude().into_iter().map(|(name, text)| parse(name, text)).collect::<Result<_, _>>()?;
-    model::check(&file, &prelude, 6).map_err(|errors| map.render(&errors, false))
+    checked(&text, 6)
 }
 
 /// Fails unless the model is taken as it is (`Some(false)`), with a softmax added (`Some(true)`), or refused (`None`).
