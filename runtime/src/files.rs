@@ -164,12 +164,7 @@ pub fn remove(folder: &Folder, name: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn folder() -> (tempfile::TempDir, Folder) {
-        let dir = tempfile::tempdir().unwrap();
-        let folder = Folder::open(dir.path()).unwrap();
-        (dir, folder)
-    }
+    use crate::testing::folder;
 
     #[test]
     fn a_file_is_replaced_whole_and_nothing_else_is_left() {

@@ -165,12 +165,7 @@ mod tests {
     use std::io::{Read, Write};
 
     use super::*;
-
-    fn folder() -> (tempfile::TempDir, Folder) {
-        let dir = tempfile::tempdir().unwrap();
-        let folder = Folder::open(dir.path()).unwrap();
-        (dir, folder)
-    }
+    use crate::testing::folder;
 
     #[test]
     fn files_are_made_read_renamed_and_removed() {

@@ -94,12 +94,7 @@ fn named(text: &str, here: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn folder() -> (tempfile::TempDir, Folder) {
-        let dir = tempfile::tempdir().unwrap();
-        let folder = Folder::open(dir.path()).unwrap();
-        (dir, folder)
-    }
+    use crate::testing::folder;
 
     #[test]
     fn the_second_is_told_who_the_first_is() {

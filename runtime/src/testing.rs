@@ -7,6 +7,14 @@ use lstmc_compiler::plan::Program;
 use lstmc_compiler::target::Target;
 
 use crate::engine::cpu::Session;
+use crate::folder::Folder;
+
+/// A new folder, which is there as long as the first value.
+pub fn folder() -> (tempfile::TempDir, Folder) {
+    let dir = tempfile::tempdir().expect("a folder for temporary files");
+    let folder = Folder::open(dir.path()).expect("it is there");
+    (dir, folder)
+}
 
 /// A buffer; token ids where the role says so, reals otherwise.
 pub fn buffer(name: &str, shape: &[usize], kind: BufferKind) -> Buffer {
