@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! session      compiled code with its arena, its workers and the host's part of each step
+//! pair         two sessions, one of which measures what the other has trained
 //! arena        a program's buffers by name and role, in one block (pages)
 //! workers      the threads that run it, and their barrier
 //! gemm         the products that compiled code calls
@@ -12,9 +13,11 @@ mod arena;
 pub mod gemm;
 pub mod machine;
 mod pages;
+mod pair;
 pub mod probes;
 mod session;
 pub mod workers;
 
 pub use arena::Arena;
-pub use session::{Executable, Pair, Session, library};
+pub use pair::Pair;
+pub use session::{Executable, Session, library};

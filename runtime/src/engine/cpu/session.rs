@@ -20,7 +20,7 @@ use super::arena::Arena;
 use super::gemm::Scratch;
 use super::probes::{Probes, Spent};
 use super::{gemm, pages, workers};
-use crate::engine::{Control, Driver, Engine, StepInputs, Tensor, Trainee};
+use crate::engine::{Control, Driver, Engine, StepInputs, Tensor};
 use crate::error::{Error, Result};
 use crate::memory;
 
@@ -78,8 +78,8 @@ pub struct Session {
     /// Bytes that each worker's products pack into.
     scratch: u64,
     pin: bool,
-    arena: Arena,
-    /// What the code may touch of the arena, in bytes. A [`Pair`] lends and takes memory.
+    pub(super) arena: Arena,
+    /// What the code may touch of the arena, in bytes. A [`super::Pair`] lends and takes memory.
     needed: usize,
     /// Of code that has probes.
     probes: Option<Probes>,
@@ -105,7 +105,7 @@ impl Session {
     }
 
     /// A compiled program that runs in another one's memory, when it is lent.
-    fn without_memory(executable: Executable) -> Result<Self> {
+    pub(super) fn without_memory(executable: Executable) -> Result<Self> {
         let Executable { program, native, probes } = executable;
         let arena = Arena::without_memory(&program)?;
         let session = Self::in_arena(&program, native.entry(), Box::new(native), arena);
@@ -241,62 +241,6 @@ impl Engine for Session {
 /// What a worker finds there.
 fn take<T>(place: &Mutex<Option<T>>) -> Option<T> {
     place.lock().unwrap_or_else(PoisonError::into_inner).take()
-}
-
-/// A training program and the one that measures it: in the training program's memory, if that was planned for both.
-#[derive(Debug)]
-pub struct Pair {
-    train: Session,
-    evaluate: Session,
-    /// Whether `evaluate` has no memory of its own.
-    shared: bool,
-}
-
-impl Pair {
-    /// Two programs in one arena; `evaluate` was planned for the arena of `train`. `pinned` says of each whether its
-    /// workers are, see [`Session::pinned`].
-    ///
-    /// # Errors
-    /// [`crate::Error::Memory`] if the machine does not have enough.
-    ///
-    /// # Panics
-    /// If `evaluate` has its parameters elsewhere.
-    pub fn sharing(train: Executable, evaluate: Executable, pinned: [bool; 2]) -> Result<Self> {
-        let train = Session::new(train.sharing_with(&evaluate))?.pinned(pinned[0]);
-        let evaluate = Session::without_memory(evaluate)?.pinned(pinned[1]);
-        assert!(
-            evaluate.arena.has_parameters_of(&train.arena),
-            "internal error: a program that was not planned for this arena"
-        );
-        Ok(Self { train, evaluate, shared: true })
-    }
-
-    /// Two programs, each in its own arena.
-    pub fn apart(train: Session, evaluate: Session) -> Self {
-        Self { train, evaluate, shared: false }
-    }
-}
-
-impl Trainee for Pair {
-    fn trained(&self) -> &dyn Engine {
-        &self.train
-    }
-
-    fn train(&mut self) -> &mut dyn Engine {
-        &mut self.train
-    }
-
-    fn measure(&mut self, run: &mut dyn FnMut(&mut dyn Engine) -> Result<()>) -> Result<()> {
-        let (train, evaluate) = (&mut self.train, &mut self.evaluate);
-        if !self.shared {
-            evaluate.arena.copy_params_from(&train.arena)?;
-            return run(evaluate);
-        }
-        evaluate.arena.exchange_memory(&mut train.arena);
-        let outcome = run(evaluate);
-        evaluate.arena.exchange_memory(&mut train.arena);
-        outcome
-    }
 }
 
 /// What the callbacks find behind [`Run::host`].

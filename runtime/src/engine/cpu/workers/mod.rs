@@ -16,9 +16,9 @@ pub use barrier::{Barrier, Guard};
 
 /// Calls `f(worker)` on as many threads at once and returns when all have returned.
 ///
-/// Workers wait for each other, so none begins before all threads are there. A thread of its own runs each worker, so that pinning does not outlive the call. On every worker subnormal numbers
-/// count as zero, read or computed: as weights and gradients shrink towards zero they would slow the arithmetic down by a
-/// hundred times. With `pin` each worker stays on a physical core of its own, where there are enough and the system
+/// Workers wait for each other, so none begins before all threads are there. A thread of its own runs each worker, so that
+/// pinning does not outlive the call. On every worker subnormal numbers count as zero, read or computed: as weights and
+/// gradients shrink towards zero they would slow the arithmetic down by a hundred times. With `pin` each worker stays on a physical core of its own, where there are enough and the system
 /// allows it.
 ///
 /// # Errors
