@@ -11,7 +11,7 @@
 //!   | opt         merge_products, hoist, distinct_rows, sink, sparse_rows,
 //!   |             simplify                                                       graph::Graph
 //!   | kernel      fused loop nests and library calls over flat buffers           kernel::Module
-//!   | plan        one arena with static offsets, worker partition, barriers      plan::Program
+//!   | plan        one arena with static offsets, worker partition, barriers      plan::Verified
 //!   v backend     cpu: machine code in memory, by Cranelift                      backend::cpu::cranelift::Native
 //!                 ptx: text for NVIDIA's driver, and the launches of a step      backend::ptx::Ptx
 //! ```

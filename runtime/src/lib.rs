@@ -1,6 +1,6 @@
 //! What a compiled lstmc program runs on.
 //!
-//! The compiler hands out a [`lstmc_compiler::plan::Program`] and its machine code; this crate does all the rest:
+//! The compiler hands out a [`lstmc_compiler::plan::Verified`] program and its machine code, or its PTX; this crate does all the rest:
 //!
 //! ```text
 //! text, batches, reading   corpora and vocabularies, which tokens are in which batch of training, of evaluation
@@ -12,8 +12,9 @@
 //! files, folder            how it is written, and that it stays in the run's folder
 //! ```
 //!
-//! It does all file I/O. `unsafe` is in `engine/cpu` only: `arena` (typed views of one block), `session` (calling compiled
-//! code, and its callbacks), `gemm`, `machine` (its arithmetic), and `workers` (the processor's floating-point mode).
+//! It does all file I/O. `unsafe` is in `engine` only. In `engine/cpu`: `arena` (typed views of one block), `session` (calling
+//! compiled code, and its callbacks), `gemm`, `machine` (its arithmetic), and `workers` (the processor's floating-point mode). In
+//! `engine/cuda`: `driver` and `cublaslt` (what NVIDIA has written).
 
 pub mod batches;
 pub mod checkpoint;
