@@ -9,6 +9,7 @@ mod commands;
 mod compile;
 mod find;
 mod gradients;
+mod next;
 mod on_gpu;
 mod profile;
 mod progress;

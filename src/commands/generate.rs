@@ -17,7 +17,7 @@ use crate::project::{self, Opened};
 use crate::{show, terminal};
 
 pub fn run(args: &Generate) -> Result<ExitCode> {
-    let opened = Opened::read(&args.run, None, project::accept(args.accept_unverified))?;
+    let opened = Opened::read(&args.run, &args.checkpoint, None, project::accept(args.accept_unverified))?;
     let (tokenizer, vocabulary) = (opened.project.tokenizer(), &opened.vocabulary);
     let prompt = encode(&tokenizer, vocabulary, &args.prompt, "the prompt")?;
     let sampler = if args.greedy {

@@ -17,9 +17,9 @@ use lstmc_runtime::train::{Inputs, Outcome, Recipe, Trainer, initialise};
 use crate::args::{Device, Split, Train};
 use crate::commands::check::parameters;
 use crate::compile::Threads;
-use crate::progress::{Facts, Output, Plan, watch};
+use crate::progress::{End, Facts, Output, Plan, watch};
 use crate::start::Start;
-use crate::{advice, compile, project, terminal};
+use crate::{advice, compile, next, project, terminal};
 
 pub fn run(args: &Train) -> Result<ExitCode> {
     let mut start = Start::read(args)?;
@@ -32,6 +32,9 @@ pub fn run(args: &Train) -> Result<ExitCode> {
     if let Some(valid) = &corpus.valid
         && let Err(short) = project::reading(&model, Split::Valid, valid)
     {
+        if model.train.keep_best || model.train.patience.is_some() {
+            bail!("{short}, and the model's `checkpoint: best` or `patience` goes by it");
+        }
         terminal::say(&format!("warning: {short}; training goes on without"));
     }
 
@@ -54,11 +57,12 @@ pub fn run(args: &Train) -> Result<ExitCode> {
         monitor: &monitor,
     };
     let mut trainer = Trainer::new(recipe, inputs, built.programs)?;
+    let mut left = Vec::new();
     if args.resume.is_some() {
         match &start.checkpoint {
-            Some(name) => {
-                trainer.resume(&run.load(name, project::accept(args.accept_unverified))?)?;
-                run.remove_passing(name)?;
+            Some(which) => {
+                let checkpoint = run.chosen(which, project::accept(args.accept_unverified))?;
+                left = trainer.resume(&checkpoint)?;
             }
             None => run.truncate_metrics(0)?,
         }
@@ -76,6 +80,7 @@ pub fn run(args: &Train) -> Result<ExitCode> {
         valid_tokens: corpus.valid.as_ref().map(Vec::len),
         words: corpus.vocabulary.len(),
         resumed: args.resume.is_some().then(|| trainer.position().step),
+        left: &left,
         changes: &start.changes,
     };
     run.log(&format!("{} seed {seed}", facts.line()))?;
@@ -84,7 +89,14 @@ pub fn run(args: &Train) -> Result<ExitCode> {
     }
     output.start(&facts);
     let outcome = watch(&output, &monitor, &run, |report| trainer.run(report));
-    finish(outcome, &output, &run)
+    let summary = trainer.summary();
+    let end = End {
+        run: run.path(),
+        patience: model.train.patience,
+        next: next::command(run.path(), &model, corpus, &project.tokenizer()),
+        best: if outcome.is_ok() { summary? } else { None },
+    };
+    finish(outcome, &output, &run, &end)
 }
 
 /// `--epochs` in place of the model's own number.
@@ -134,12 +146,16 @@ fn build_on_gpu(model: &Model, seed: u64, number: usize) -> Result<Built> {
     Ok(Built { programs: Box::new(programs), memory, threads: 1, time })
 }
 
-fn finish(outcome: Result<Outcome>, output: &Output<'_>, run: &RunDir) -> Result<ExitCode> {
+fn finish(outcome: Result<Outcome>, output: &Output<'_>, run: &RunDir, end: &End<'_>) -> Result<ExitCode> {
     match outcome {
         Ok(outcome) => {
+            run.log(match outcome {
+                Outcome::Interrupted => "stopped; go on with --resume",
+                Outcome::Finished => "finished",
+                Outcome::Settled => "stopped early",
+            })?;
+            output.end(end, outcome);
             let stopped = outcome == Outcome::Interrupted;
-            run.log(if stopped { "stopped; go on with --resume" } else { "finished" })?;
-            output.end(run.path(), stopped);
             Ok(if stopped { ExitCode::from(terminal::INTERRUPTED) } else { ExitCode::SUCCESS })
         }
         Err(error) => {

@@ -1,6 +1,7 @@
 //! The command as people run it: the real binary in folders of its own.
 
 mod bad_input;
+mod checkpoints;
 mod devices;
 mod documents;
 mod evaluation;
