@@ -14,7 +14,7 @@ use lstmc_runtime::engine::cpu::workers;
 use lstmc_runtime::reading::Reading;
 use lstmc_runtime::run_dir::{RunDir, Settings};
 use lstmc_runtime::text::{
-    Corpus, Expected, Paths, Record, Role, Tokenizer, Vocabulary, encode_file, is_inside, read_model,
+    Corpus, Encoded, Expected, Paths, Record, Role, Tokenizer, Vocabulary, encode_file, is_inside, read_model,
 };
 
 use crate::args::{Device, ModelFile, Split, Trained};
@@ -112,8 +112,8 @@ impl Project {
     /// As [`Corpus::read`].
     pub fn corpus(&self) -> Result<Corpus> {
         let (train, valid) = (self.folder.join(&self.data.train.0), self.path(Split::Valid));
-        let reserve = self.data.tokens.reserve;
-        let mut corpus = Corpus::read(&self.tokenizer(), reserve, &train, valid.as_deref(), None)?;
+        let paths = Paths { train: &train, valid: valid.as_deref(), test: None };
+        let mut corpus = Corpus::read(&self.data.tokens, &self.data.selection, paths)?;
         corpus.records.extend(self.test(Expected::Any)?);
         Ok(corpus)
     }
@@ -235,7 +235,12 @@ impl Opened {
             _ => Expected::Recorded { records, named: None },
         };
         let tokenizer = self.project.tokenizer();
-        let (ids, record) = encode_file(&tokenizer, &self.vocabulary, (split.role(), &path), expected)?;
+        let (Encoded { ids, unknown }, record) =
+            encode_file(&tokenizer, &self.vocabulary, (split.role(), &path), expected)?;
+        if let (Some(unknown), Some(id)) = (unknown, self.vocabulary.unknown()) {
+            let (text, word) = (split.role().name(), self.vocabulary.show(id));
+            terminal::say(&format!("note: {text} has {unknown}; they count as {word}"));
+        }
         if self.accept_changes {
             changes::of_texts(records, &[record])
                 .iter()

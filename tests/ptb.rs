@@ -3,8 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use lstmc_compiler::model::{TokenKind, Tokens};
-use lstmc_runtime::text::{Corpus, Tokenizer};
+use lstmc_compiler::model::{Selection, TokenKind, Tokens};
+use lstmc_runtime::text::{Corpus, Paths};
 
 /// `$LSTMC_PTB`, or the folder beside the repository's where it may lie.
 fn folder() -> PathBuf {
@@ -22,8 +22,8 @@ fn the_penn_treebank_has_its_known_counts() {
         return;
     }
     let tokens = Tokens { kind: TokenKind::Words, newline: Some("<eos>".into()), reserve: 0 };
-    let corpus =
-        Corpus::read(&Tokenizer::new(&tokens), 0, &train, Some(&valid), Some(&test)).expect("the texts");
+    let paths = Paths { train: &train, valid: Some(&valid), test: Some(&test) };
+    let corpus = Corpus::read(&tokens, &Selection::default(), paths).expect("the texts");
     let count = |split: &Option<Vec<u32>>| split.as_ref().map(Vec::len);
     assert_eq!(corpus.train.len(), 929_589);
     assert_eq!((count(&corpus.valid), count(&corpus.test)), (Some(73_760), Some(82_430)));

@@ -13,5 +13,6 @@ mod runs;
 mod stages;
 mod strangers;
 mod support;
+mod texts;
 mod training;
 mod using;

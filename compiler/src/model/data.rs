@@ -3,7 +3,7 @@
 use super::keyed::{self, Keyed};
 use super::settings::{Chosen, choice, text, whole, word};
 use super::sizes;
-use super::{BatchKind, Batches, Data, Start, Targets, TokenKind, Tokens};
+use super::{BatchKind, Batches, Data, Selection, Start, Targets, TokenKind, Tokens};
 use crate::diag::{Diagnostic, Span, count};
 use crate::syntax::ast::{Arg, Expr, Settings};
 
@@ -16,6 +16,7 @@ pub(super) fn read(block: &Settings, errors: &mut Vec<Diagnostic>) -> Option<Dat
     let test = keyed.get("test", errors).map(|expr| path("test", expr, errors));
     let tokens = keyed.require("tokens", "`words`, `words_and_punctuation` or `characters`", errors);
     let tokens = tokens.and_then(|expr| read_tokens(expr, errors));
+    let selection = read_selection(&keyed, tokens.as_ref(), errors);
     let batches = keyed.require("batches", "such as `batches: stream(rows: 20, steps: 35)`", errors);
     let batches = batches.and_then(|expr| read_batches(expr, errors));
     Some(Data {
@@ -23,6 +24,7 @@ pub(super) fn read(block: &Settings, errors: &mut Vec<Diagnostic>) -> Option<Dat
         valid: flatten(valid)?,
         test: flatten(test)?,
         tokens: tokens?,
+        selection: selection?,
         batches: batches?,
     })
 }
@@ -50,6 +52,32 @@ fn read_tokens(expr: &Expr, errors: &mut Vec<Diagnostic>) -> Option<Tokens> {
     let newline = keyed.get("newline", errors).map(|expr| text("newline", expr, errors));
     let reserve = keyed.get("reserve", errors).map(|expr| whole("reserve", expr, 0, errors));
     Some(Tokens { kind, newline: flatten(newline)?, reserve: flatten(reserve)?.unwrap_or(0) })
+}
+
+/// `unknown`, `min_count` and `vocabulary`.
+fn read_selection(
+    keyed: &Keyed<'_>,
+    tokens: Option<&Tokens>,
+    errors: &mut Vec<Diagnostic>,
+) -> Option<Selection> {
+    let unknown = keyed.get("unknown", errors).map(|expr| text("unknown", expr, errors));
+    let min_count = keyed.get("min_count", errors).map(|expr| whole("min_count", expr, 1, errors));
+    let most = keyed.get("vocabulary", errors).map(|expr| whole("vocabulary", expr, 2, errors));
+    let span = |key| keyed.key_span(key);
+    match (&unknown, span("min_count").or(span("vocabulary"))) {
+        (None, Some(span)) => {
+            let message = "words are left out of the vocabulary, and nothing says what they count as";
+            errors.push(Diagnostic::error("E0404", span, message).help("write `unknown: \"<unk>\"` too"));
+        }
+        (Some(Some(unknown)), _) if tokens.is_some_and(|tokens| tokens.newline.as_ref() == Some(unknown)) => {
+            let span = keyed.list("unknown").first().map_or(Span::default(), |expr| expr.span);
+            let message =
+                format!("`{unknown}` is what a line's end becomes, and cannot be an unknown word too");
+            errors.push(Diagnostic::error("E0410", span, message).help("such as `unknown: \"<unk>\"`"));
+        }
+        _ => {}
+    }
+    Some(Selection { unknown: flatten(unknown)?, min_count: flatten(min_count)?, most: flatten(most)? })
 }
 
 fn read_batches(expr: &Expr, errors: &mut Vec<Diagnostic>) -> Option<Batches> {

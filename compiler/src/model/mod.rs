@@ -62,6 +62,7 @@ pub struct Data {
     pub valid: Option<(String, Span)>,
     pub test: Option<(String, Span)>,
     pub tokens: Tokens,
+    pub selection: Selection,
     pub batches: Batches,
 }
 
@@ -82,6 +83,28 @@ pub enum TokenKind {
     /// Split at white space, and punctuation stands alone.
     WordsAndPunctuation,
     Characters,
+}
+
+impl TokenKind {
+    /// What a token is called.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Self::Words => "word",
+            Self::WordsAndPunctuation => "token",
+            Self::Characters => "character",
+        }
+    }
+}
+
+/// Which words of the training text have ids of their own, and what the others count as.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Selection {
+    /// The word that one without an id counts as. Unless it is said that is `<unk>`, if the training text has it.
+    pub unknown: Option<String>,
+    /// Words that the training text has fewer times have no id.
+    pub min_count: Option<usize>,
+    /// The most words that have ids, `unknown` and the newline token among them.
+    pub most: Option<usize>,
 }
 
 /// How tokens become batches of `rows` sequences of `steps` tokens.

@@ -2,8 +2,11 @@
 
 use std::path::Path;
 
+use lstmc_compiler::model::{Selection, Tokens};
+
 use super::record::is_inside;
-use super::{Expected, Record, Role, Tokenizer, Vocabulary, source};
+use super::unknown::Collector;
+use super::{Expected, Record, Role, Tokenizer, Unknown, Vocabulary, source};
 use crate::error::{Error, Result};
 
 /// The token ids of each split, with the vocabulary that they are ids of.
@@ -15,6 +18,16 @@ pub struct Corpus {
     pub test: Option<Vec<u32>>,
     /// What a run keeps of each text.
     pub records: Vec<Record>,
+    /// The words of each text that count as unknown, if there are any.
+    pub unknown: Vec<(Role, Unknown)>,
+}
+
+/// The tokens of a text as ids.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Encoded {
+    pub ids: Vec<u32>,
+    /// The words among them that the vocabulary does not have, if there are any.
+    pub unknown: Option<Unknown>,
 }
 
 /// Where the texts of a corpus are.
@@ -26,22 +39,22 @@ pub struct Paths<'a> {
 }
 
 impl Corpus {
-    /// Reads the training text, builds the vocabulary from it, and reads the other texts with that vocabulary.
+    /// Reads the training text, builds the vocabulary from it as `selection` says, and reads the other texts with that
+    /// vocabulary.
     ///
     /// # Errors
-    /// A file that is missing, unreadable, not UTF-8 or without tokens; a word that the vocabulary cannot name.
-    pub fn read(
-        tokenizer: &Tokenizer,
-        reserve: usize,
-        train: &Path,
-        valid: Option<&Path>,
-        test: Option<&Path>,
-    ) -> Result<Self> {
-        let text = Text::read(Role::Train, train)?;
-        let vocabulary = Vocabulary::build(tokenizer.tokens(&text.content).map(|token| token.text), reserve);
-        let (ids, record) = text.encode(tokenizer, &vocabulary)?;
-        let corpus = Self { vocabulary, train: ids, valid: None, test: None, records: vec![record] };
-        corpus.with_others(tokenizer, Expected::Any, Paths { train, valid, test })
+    /// A file that is missing, unreadable, not UTF-8 or without tokens; words that the vocabulary cannot name.
+    pub fn read(tokens: &Tokens, selection: &Selection, paths: Paths<'_>) -> Result<Self> {
+        let tokenizer = &Tokenizer::new(tokens);
+        let text = Text::read(Role::Train, paths.train)?;
+        let words = tokenizer.tokens(&text.content).map(|token| token.text);
+        let vocabulary = Vocabulary::select(words, tokens.reserve, tokenizer.newline(), selection);
+        Self::empty(vocabulary).with(text, tokenizer, InRun::No)?.with_others(
+            tokenizer,
+            Expected::Any,
+            InRun::No,
+            paths,
+        )
     }
 
     /// Reads the texts with the vocabulary of a run that is taken up again.
@@ -55,28 +68,52 @@ impl Corpus {
         paths: Paths<'_>,
     ) -> Result<Self> {
         let text = Text::expected(tokenizer, Role::Train, paths.train, expected)?;
-        let (ids, record) = text.encode(tokenizer, &vocabulary)?;
-        let corpus = Self { vocabulary, train: ids, valid: None, test: None, records: vec![record] };
-        corpus.with_others(tokenizer, expected, paths)
+        Self::empty(vocabulary).with(text, tokenizer, InRun::Yes)?.with_others(
+            tokenizer,
+            expected,
+            InRun::Yes,
+            paths,
+        )
+    }
+
+    fn empty(vocabulary: Vocabulary) -> Self {
+        Self { vocabulary, train: vec![], valid: None, test: None, records: vec![], unknown: vec![] }
     }
 
     fn with_others(
         mut self,
         tokenizer: &Tokenizer,
         expected: Expected<'_>,
+        in_run: InRun,
         paths: Paths<'_>,
     ) -> Result<Self> {
-        let mut other = |role, path: Option<&Path>| -> Result<Option<Vec<u32>>> {
-            let Some(path) = path else { return Ok(None) };
-            let text = Text::expected(tokenizer, role, path, expected)?;
-            let (ids, record) = text.encode(tokenizer, &self.vocabulary)?;
-            self.records.push(record);
-            Ok(Some(ids))
-        };
-        self.valid = other(Role::Valid, paths.valid)?;
-        self.test = other(Role::Test, paths.test)?;
+        for (role, path) in [(Role::Valid, paths.valid), (Role::Test, paths.test)] {
+            if let Some(path) = path {
+                self = self.with(Text::expected(tokenizer, role, path, expected)?, tokenizer, in_run)?;
+            }
+        }
         Ok(self)
     }
+
+    fn with(mut self, text: Text<'_>, tokenizer: &Tokenizer, in_run: InRun) -> Result<Self> {
+        let role = text.record.role;
+        let (Encoded { ids, unknown }, record) = text.encode(tokenizer, &self.vocabulary, in_run)?;
+        match role {
+            Role::Train => self.train = ids,
+            Role::Valid => self.valid = Some(ids),
+            Role::Test => self.test = Some(ids),
+        }
+        self.records.push(record);
+        self.unknown.extend(unknown.map(|unknown| (role, unknown)));
+        Ok(self)
+    }
+}
+
+/// Whether the vocabulary is that of a run, which nothing changes any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum InRun {
+    Yes,
+    No,
 }
 
 impl Record {
@@ -133,13 +170,23 @@ impl<'p> Text<'p> {
         Record { tokens: tokenizer.tokens(&self.content).count() as u64, ..self.record.clone() }
     }
 
-    fn encode(self, tokenizer: &Tokenizer, vocabulary: &Vocabulary) -> Result<(Vec<u32>, Record)> {
-        let ids = encode(tokenizer, vocabulary, &self.content, &self.path.display().to_string())?;
-        if ids.is_empty() {
+    fn encode(
+        self,
+        tokenizer: &Tokenizer,
+        vocabulary: &Vocabulary,
+        in_run: InRun,
+    ) -> Result<(Encoded, Record)> {
+        let encoded = tokens(tokenizer, vocabulary, &self.content);
+        if let (Some(unknown), None) = (&encoded.unknown, vocabulary.unknown()) {
+            let place = self.path.display().to_string();
+            let (unknown, in_run) = (Box::new(unknown.clone()), in_run == InRun::Yes);
+            return Err(Error::UnknownWords { place, unknown, in_run });
+        }
+        if encoded.ids.is_empty() {
             return Err(Error::EmptyCorpus { path: self.path.to_owned() });
         }
-        let tokens = ids.len() as u64;
-        Ok((ids, Record { tokens, ..self.record }))
+        let tokens = encoded.ids.len() as u64;
+        Ok((encoded, Record { tokens, ..self.record }))
     }
 }
 
@@ -203,35 +250,70 @@ pub fn encode_file(
     vocabulary: &Vocabulary,
     (role, path): (Role, &Path),
     expected: Expected<'_>,
-) -> Result<(Vec<u32>, Record)> {
-    Text::expected(tokenizer, role, path, expected)?.encode(tokenizer, vocabulary)
+) -> Result<(Encoded, Record)> {
+    Text::expected(tokenizer, role, path, expected)?.encode(tokenizer, vocabulary, InRun::Yes)
 }
 
 /// The ids of a text; `place` names it in errors.
 ///
 /// # Errors
-/// A word that is not in a vocabulary without `<unk>`.
+/// A word that is not in a vocabulary without a word for the unknown ones.
 pub fn encode(tokenizer: &Tokenizer, vocabulary: &Vocabulary, text: &str, place: &str) -> Result<Vec<u32>> {
-    let id = |token: super::Token<'_>| {
-        vocabulary.id(token.text).ok_or_else(|| Error::UnknownWord {
-            word: token.text.to_owned(),
-            place: place.to_owned(),
-            line: token.line,
-        })
-    };
-    tokenizer.tokens(text).map(id).collect()
+    let encoded = tokens(tokenizer, vocabulary, text);
+    match (encoded.unknown, vocabulary.unknown()) {
+        (Some(unknown), None) => {
+            let (place, unknown) = (place.to_owned(), Box::new(unknown));
+            Err(Error::UnknownWords { place, unknown, in_run: true })
+        }
+        _ => Ok(encoded.ids),
+    }
+}
+
+/// The tokens of a prompt. Its unknown words are for the caller to say.
+///
+/// # Errors
+/// [`Error::UnknownPrompt`] of such words where the vocabulary has no word for them.
+pub fn encode_prompt(tokenizer: &Tokenizer, vocabulary: &Vocabulary, text: &str) -> Result<Encoded> {
+    let encoded = tokens(tokenizer, vocabulary, text);
+    match (&encoded.unknown, vocabulary.unknown()) {
+        (Some(unknown), None) => Err(Error::UnknownPrompt { words: unknown.with_suggestions(vocabulary) }),
+        _ => Ok(encoded),
+    }
+}
+
+/// Words without an id are left out where the vocabulary has no word for them.
+fn tokens(tokenizer: &Tokenizer, vocabulary: &Vocabulary, text: &str) -> Encoded {
+    let mut found = Collector::new(tokenizer.unit());
+    let stands_for_unknown = vocabulary.unknown();
+    let mut ids = Vec::new();
+    for token in tokenizer.tokens(text) {
+        let known = vocabulary.known(token.text);
+        if known.is_none() {
+            found.add(token);
+        }
+        ids.extend(known.or(stands_for_unknown));
+    }
+    Encoded { ids, unknown: found.finish() }
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
 
-    use lstmc_compiler::model::{TokenKind, Tokens};
+    use lstmc_compiler::model::TokenKind;
 
     use super::*;
 
+    fn words() -> Tokens {
+        Tokens { kind: TokenKind::Words, newline: Some("<eos>".into()), reserve: 0 }
+    }
+
     fn tokenizer() -> Tokenizer {
-        Tokenizer::new(&Tokens { kind: TokenKind::Words, newline: Some("<eos>".into()), reserve: 0 })
+        Tokenizer::new(&words())
+    }
+
+    fn read(train: &Path, valid: Option<&Path>) -> Result<Corpus> {
+        Corpus::read(&words(), &Selection::default(), Paths { train, valid, test: None })
     }
 
     fn file(dir: &tempfile::TempDir, name: &str, bytes: &[u8]) -> std::path::PathBuf {
@@ -245,7 +327,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let train = file(&dir, "train", b"b a b <unk>\n");
         let valid = file(&dir, "valid", b"a z\n");
-        let corpus = Corpus::read(&tokenizer(), 0, &train, Some(&valid), None).unwrap();
+        let corpus = read(&train, Some(&valid)).unwrap();
         // b twice; then <eos>, <unk>, a once each, in byte order.
         assert_eq!(corpus.train, [0, 3, 0, 2, 1]);
         assert_eq!(corpus.valid, Some(vec![3, 2, 1]));
@@ -253,21 +335,34 @@ mod tests {
     }
 
     #[test]
+    fn words_that_are_left_out_are_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let (train, valid) = (file(&dir, "train", b"a a b c\n"), file(&dir, "valid", b"a z\nc\n"));
+        let selection = Selection { unknown: Some("<unk>".into()), min_count: Some(2), most: None };
+        let paths = Paths { train: &train, valid: Some(&valid), test: None };
+        let corpus = Corpus::read(&words(), &selection, paths).unwrap();
+        assert_eq!(corpus.vocabulary.words().collect::<Vec<_>>(), ["<unk>", "a", "<eos>"]);
+        assert_eq!((corpus.train, corpus.valid), (vec![1, 1, 0, 0, 2], Some(vec![1, 0, 2, 0, 2])));
+        let found: Vec<_> = corpus.unknown.iter().map(|(role, unknown)| (*role, unknown.total())).collect();
+        assert_eq!(found, [(Role::Train, 2), (Role::Valid, 2)]);
+    }
+
+    #[test]
     fn an_unknown_word_is_named_with_its_line() {
         let dir = tempfile::tempdir().unwrap();
         let train = file(&dir, "train", b"a b\n");
         let valid = file(&dir, "valid", b"a\nb zebra\n");
-        let error = Corpus::read(&tokenizer(), 0, &train, Some(&valid), None).unwrap_err();
-        let Error::UnknownWord { word, line, .. } = &error else { panic!("{error}") };
-        assert_eq!((word.as_str(), *line), ("zebra", 2));
-        assert!(error.to_string().contains("valid, line 2"));
+        let error = read(&train, Some(&valid)).unwrap_err();
+        let said = error.to_string();
+        assert!(said.contains("valid has 1 word that the vocabulary does not have, \"zebra\""), "{said}");
+        assert!(said.contains("the first is in line 2; write `unknown: \"<unk>\"`"), "{said}");
     }
 
     #[test]
     fn a_text_that_was_changed_is_not_read_again() {
         let dir = tempfile::tempdir().unwrap();
         let (train, valid) = (file(&dir, "train", b"a b a\n"), file(&dir, "valid", b"b a\n"));
-        let first = Corpus::read(&tokenizer(), 0, &train, Some(&valid), None).unwrap();
+        let first = read(&train, Some(&valid)).unwrap();
         let lengths: Vec<(Role, u64, u64)> =
             first.records.iter().map(|record| (record.role, record.bytes, record.tokens)).collect();
         assert_eq!(lengths, [(Role::Train, 6, 4), (Role::Valid, 4, 3)]);
@@ -290,14 +385,14 @@ mod tests {
         fs::write(&train, "b b a\n").unwrap();
         assert_eq!(again(Expected::Any).unwrap().vocabulary, first.vocabulary);
         fs::write(&train, "a c\n").unwrap();
-        assert!(matches!(again(Expected::Any), Err(Error::UnknownWord { word, .. }) if word == "c"));
+        assert!(matches!(again(Expected::Any), Err(Error::UnknownWords { in_run: true, .. })));
     }
 
     #[test]
     fn a_text_without_a_record_lies_in_the_folder_that_was_named() {
         let dir = tempfile::tempdir().unwrap();
         let (train, valid) = (file(&dir, "train", b"a b a\n"), file(&dir, "valid", b"b a\n"));
-        let first = Corpus::read(&tokenizer(), 0, &train, None, None).unwrap();
+        let first = read(&train, None).unwrap();
         let again = |named, valid: &Path| {
             let expected = Expected::Recorded { records: &first.records, named };
             let paths = Paths { train: &train, valid: Some(valid), test: None };
@@ -315,13 +410,15 @@ mod tests {
     #[test]
     fn bad_files_are_told_apart() {
         let dir = tempfile::tempdir().unwrap();
-        let read = |path: &Path| Corpus::read(&tokenizer(), 0, path, None, None).unwrap_err();
-        assert!(matches!(read(&dir.path().join("none")), Error::MissingText { .. }));
-        assert!(matches!(read(dir.path()), Error::Read { .. }));
-        let blank = Tokenizer::new(&Tokens { kind: TokenKind::Words, newline: None, reserve: 0 });
+        let bad = |path: &Path| read(path, None).unwrap_err();
+        assert!(matches!(bad(&dir.path().join("none")), Error::MissingText { .. }));
+        assert!(matches!(bad(dir.path()), Error::Read { .. }));
+        let blank = Tokens { newline: None, ..words() };
         let empty = file(&dir, "empty", b" \n \n");
-        assert!(matches!(Corpus::read(&blank, 0, &empty, None, None), Err(Error::EmptyCorpus { .. })));
+        let paths = Paths { train: &empty, valid: None, test: None };
+        let error = Corpus::read(&blank, &Selection::default(), paths);
+        assert!(matches!(error, Err(Error::EmptyCorpus { .. })));
         let latin = file(&dir, "latin", b"a\nbc\xe9d\n");
-        assert!(matches!(read(&latin), Error::NotUtf8 { offset: 4, line: 2, .. }));
+        assert!(matches!(bad(&latin), Error::NotUtf8 { offset: 4, line: 2, .. }));
     }
 }
