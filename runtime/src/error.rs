@@ -18,6 +18,9 @@ pub enum Error {
     #[error("cannot find {what} {path:?}")]
     MissingText { what: &'static str, path: PathBuf },
 
+    #[error("no file is like {path:?}, which {what} is to be read from")]
+    NoMatch { what: &'static str, path: PathBuf },
+
     #[error("cannot find {what} {path:?}")]
     MissingFile { what: &'static str, path: PathBuf },
 
@@ -36,10 +39,9 @@ pub enum Error {
     EmptyCorpus { path: PathBuf },
 
     #[error(
-        "{place} has {unknown}; the first is in line {}; {}",
-        unknown.line(), unknown_advice(*.in_run)
+        "{place} has {unknown}; the first is in line {line}; {}", unknown_advice(*.in_run)
     )]
-    UnknownWords { place: String, unknown: Box<Unknown>, in_run: bool },
+    UnknownWords { place: String, line: usize, unknown: Box<Unknown>, in_run: bool },
 
     #[error("this model does not know {words}, of the prompt")]
     UnknownPrompt { words: String },

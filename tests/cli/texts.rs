@@ -80,3 +80,99 @@ fn characters_have_a_vocabulary_too() {
         "has 4 characters that the vocabulary does not have, 2 of them distinct: \"é\" 3 times, \"—\" once";
     assert!(message.contains(said) && message.contains("the first is in line 1"), "{message}");
 }
+
+/// Ten lines, each of which stands in the text only once, in words that all of them have.
+fn lines() -> Vec<String> {
+    let words = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
+    (0..words.len()).map(|n| [&words[n..], &words[..n]].concat().join(" ") + "\n").collect()
+}
+
+fn records(folder: &Folder, run: &str) -> Vec<serde_json::Value> {
+    let text = fs::read_to_string(folder.path(run).join("run.json")).expect("the settings");
+    let settings: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    settings["texts"].as_array().expect("the texts").clone()
+}
+
+#[test]
+fn parts_of_one_text_are_held_out() {
+    let folder = Folder::new();
+    folder.write("text.txt", lines().concat());
+    folder.write("tiny.lstm", model("words", "valid: last(20%); test: last(10%)"));
+    let out = folder.train("run", &[]);
+    assert!(out.contains("text        70 training, 20 validation tokens, 10 distinct words"), "{out}");
+    let bytes: Vec<_> = records(&folder, "run").iter().map(|text| text["bytes"].as_u64().unwrap()).collect();
+    assert_eq!(bytes, [140, 40, 20]);
+    // The parts are the same as files of their own would be.
+    let lines = lines();
+    folder.write("train.txt", lines[..7].concat());
+    folder.write("valid.txt", lines[7..9].concat());
+    folder.write("test.txt", lines[9..].concat());
+    let apart = model("words", "valid: \"valid.txt\"; test: \"test.txt\"").replace("text.txt", "train.txt");
+    folder.write("tiny.lstm", apart);
+    folder.train("apart", &[]);
+    assert_eq!(folder.trained("run").timeless(), folder.trained("apart").timeless());
+    let test = |run| folder.ok(&["eval", run, "--split", "test", "--threads", "1"]);
+    let figures = |out: String| out.lines().skip(2).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(figures(test("run")), figures(test("apart")));
+    let digests = |run| {
+        let digest = |text: &serde_json::Value| text["blake3"].as_str().unwrap().to_owned();
+        records(&folder, run).iter().map(digest).collect::<Vec<_>>()
+    };
+    assert_eq!(digests("run"), digests("apart"));
+    // A text that has grown is another one, in every part.
+    folder.write("text.txt", lines.concat() + "a b\n");
+    for command in [&["train", "--resume", "run", "--epochs", "3"][..], &["eval", "run", "--split", "test"]] {
+        let message = folder.refused(command);
+        assert!(message.contains("text.txt\" is not the one that this run was begun with"), "{message}");
+    }
+    let source = fs::read_to_string(folder.path("run/model.lstm")).unwrap();
+    folder.write("text.txt", lines.concat());
+    folder.write("run/model.lstm", source.replace("last(20%)", "last(30%)"));
+    let message = folder.refused(&["train", "--resume", "run", "--epochs", "3"]);
+    assert!(message.contains("the training text"), "{message}");
+}
+
+#[test]
+fn several_files_are_one_text() {
+    let folder = Folder::new();
+    let lines = lines();
+    fs::create_dir(folder.path("parts")).unwrap();
+    folder.write("text.txt", lines[..4].concat());
+    folder.write("parts/2.txt", lines[6..].concat().trim_end());
+    folder.write("parts/1.txt", lines[4..6].concat());
+    let source = model("words", "valid: last(20%)").replace("\"text.txt\"", "\"text.txt\", \"parts/*.txt\"");
+    folder.write("tiny.lstm", source.clone());
+    let out = folder.train("run", &[]);
+    assert!(out.contains("text        80 training, 20 validation tokens"), "{out}");
+    let record = &records(&folder, "run")[0];
+    let more: Vec<&str> =
+        record["more"].as_array().unwrap().iter().map(|path| path.as_str().unwrap()).collect();
+    assert!(more[0].ends_with("1.txt") && more[1].ends_with("2.txt"), "{record}");
+    // Another folder, another file, another order: all are seen.
+    folder.ok(&["train", "--resume", "run", "--epochs", "3", "--threads", "1"]);
+    folder.write("parts/0.txt", "a b c\n");
+    let message = folder.refused(&["train", "--resume", "run", "--epochs", "4"]);
+    assert!(
+        message.contains("2 more files\" is not the one")
+            || message.contains("3 more files\" is not the one"),
+        "{message}"
+    );
+    fs::remove_file(folder.path("parts/0.txt")).unwrap();
+    // A word is reported in its file.
+    folder.write("valid.txt", "a b\n");
+    fs::create_dir(folder.path("more")).unwrap();
+    folder.write("more/x.txt", "a b\nc zebra\n");
+    let held = source.replace("valid: last(20%)", "valid: \"valid.txt\", \"more/*\"");
+    folder.write("tiny.lstm", held);
+    let message = folder.refused(&["train", "tiny.lstm", "--out", "other", "--threads", "1"]);
+    assert!(message.contains("x.txt has 1 word") && message.contains("in line 2"), "{message}");
+    for (files, part) in [
+        ("\"none/*.txt\"", "no file is like \"none/*.txt\", which the training text is to be read from"),
+        ("\"parts/1.txt\", \"parts/*.txt\"", "the training text has this file twice"),
+        ("\"parts/1.txt\", \"none.txt\"", "cannot find the training text \"none.txt\""),
+    ] {
+        folder.write("tiny.lstm", source.replace("\"text.txt\", \"parts/*.txt\"", files));
+        let message = folder.refused(&["train", "tiny.lstm", "--out", "other", "--threads", "1"]);
+        assert!(message.replace("./", "").contains(part), "{message}");
+    }
+}

@@ -58,12 +58,28 @@ pub struct Model {
 /// The `data` block. Paths are as written; the caller resolves them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Data {
-    pub train: (String, Span),
-    pub valid: Option<(String, Span)>,
-    pub test: Option<(String, Span)>,
+    pub train: Vec<File>,
+    pub valid: Option<Held>,
+    pub test: Option<Held>,
     pub tokens: Tokens,
     pub selection: Selection,
     pub batches: Batches,
+}
+
+/// The path of a text, or a pattern of several: `"parts/*.txt"`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct File {
+    pub path: String,
+    pub span: Span,
+}
+
+/// A text that is held out of training.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Held {
+    /// Files of its own.
+    Files(Vec<File>),
+    /// This share of the training files, above 0 and below 1, from their end: `last(10%)`.
+    Last(f64),
 }
 
 /// How text becomes tokens.

@@ -1,12 +1,13 @@
-//! Corpus files: read, checked, and turned into ids.
+//! A corpus: texts read, checked, and turned into ids.
 
 use std::path::Path;
 
 use lstmc_compiler::model::{Selection, Tokens};
 
-use super::record::is_inside;
+use super::content::{Content, decode};
+use super::texts::called;
 use super::unknown::Collector;
-use super::{Expected, Record, Role, Tokenizer, Unknown, Vocabulary, source};
+use super::{Expected, Record, Role, Texts, Tokenizer, Unknown, Vocabulary, source};
 use crate::error::{Error, Result};
 
 /// The token ids of each split, with the vocabulary that they are ids of.
@@ -30,31 +31,23 @@ pub struct Encoded {
     pub unknown: Option<Unknown>,
 }
 
-/// Where the texts of a corpus are.
-#[derive(Clone, Copy, Debug)]
-pub struct Paths<'a> {
-    pub train: &'a Path,
-    pub valid: Option<&'a Path>,
-    pub test: Option<&'a Path>,
-}
-
 impl Corpus {
-    /// Reads the training text, builds the vocabulary from it as `selection` says, and reads the other texts with that
-    /// vocabulary.
+    /// Reads the training text, builds the vocabulary from it as `selection` says, and reads the `others` that there are
+    /// with that vocabulary.
     ///
     /// # Errors
     /// A file that is missing, unreadable, not UTF-8 or without tokens; words that the vocabulary cannot name.
-    pub fn read(tokens: &Tokens, selection: &Selection, paths: Paths<'_>) -> Result<Self> {
+    pub fn read(tokens: &Tokens, selection: &Selection, texts: &Texts, others: &[Role]) -> Result<Self> {
         let tokenizer = &Tokenizer::new(tokens);
-        let text = Text::read(Role::Train, paths.train)?;
-        let words = tokenizer.tokens(&text.content).map(|token| token.text);
+        let text = read(texts, Role::Train)?;
+        let words = tokenizer.tokens(&text.text).map(|token| token.text);
         let vocabulary = Vocabulary::select(words, tokens.reserve, tokenizer.newline(), selection);
-        Self::empty(vocabulary).with(text, tokenizer, InRun::No)?.with_others(
-            tokenizer,
-            Expected::Any,
-            InRun::No,
-            paths,
-        )
+        let mut corpus = Self::empty(vocabulary);
+        corpus.add(text, tokenizer, InRun::No)?;
+        for &role in others.iter().filter(|&&role| texts.has(role)) {
+            corpus.add(read(texts, role)?, tokenizer, InRun::No)?;
+        }
+        Ok(corpus)
     }
 
     /// Reads the texts with the vocabulary of a run that is taken up again.
@@ -65,39 +58,23 @@ impl Corpus {
         tokenizer: &Tokenizer,
         vocabulary: Vocabulary,
         expected: Expected<'_>,
-        paths: Paths<'_>,
+        texts: &Texts,
+        others: &[Role],
     ) -> Result<Self> {
-        let text = Text::expected(tokenizer, Role::Train, paths.train, expected)?;
-        Self::empty(vocabulary).with(text, tokenizer, InRun::Yes)?.with_others(
-            tokenizer,
-            expected,
-            InRun::Yes,
-            paths,
-        )
+        let mut corpus = Self::empty(vocabulary);
+        for &role in [Role::Train].iter().chain(others).filter(|&&role| texts.has(role)) {
+            corpus.add(read_expected(tokenizer, texts, role, expected)?, tokenizer, InRun::Yes)?;
+        }
+        Ok(corpus)
     }
 
     fn empty(vocabulary: Vocabulary) -> Self {
         Self { vocabulary, train: vec![], valid: None, test: None, records: vec![], unknown: vec![] }
     }
 
-    fn with_others(
-        mut self,
-        tokenizer: &Tokenizer,
-        expected: Expected<'_>,
-        in_run: InRun,
-        paths: Paths<'_>,
-    ) -> Result<Self> {
-        for (role, path) in [(Role::Valid, paths.valid), (Role::Test, paths.test)] {
-            if let Some(path) = path {
-                self = self.with(Text::expected(tokenizer, role, path, expected)?, tokenizer, in_run)?;
-            }
-        }
-        Ok(self)
-    }
-
-    fn with(mut self, text: Text<'_>, tokenizer: &Tokenizer, in_run: InRun) -> Result<Self> {
+    fn add(&mut self, text: Content, tokenizer: &Tokenizer, in_run: InRun) -> Result<()> {
         let role = text.record.role;
-        let (Encoded { ids, unknown }, record) = text.encode(tokenizer, &self.vocabulary, in_run)?;
+        let (Encoded { ids, unknown }, record) = encode_content(text, tokenizer, &self.vocabulary, in_run)?;
         match role {
             Role::Train => self.train = ids,
             Role::Valid => self.valid = Some(ids),
@@ -105,7 +82,7 @@ impl Corpus {
         }
         self.records.push(record);
         self.unknown.extend(unknown.map(|unknown| (role, unknown)));
-        Ok(self)
+        Ok(())
     }
 }
 
@@ -121,73 +98,60 @@ impl Record {
     ///
     /// # Errors
     /// A file that is missing, unreadable or not UTF-8; one that is not `expected`, as of [`Corpus::read_again`].
-    pub fn read(tokenizer: &Tokenizer, role: Role, path: &Path, expected: Expected<'_>) -> Result<Self> {
-        Ok(Text::expected(tokenizer, role, path, expected)?.record(tokenizer))
+    pub fn read(tokenizer: &Tokenizer, role: Role, texts: &Texts, expected: Expected<'_>) -> Result<Self> {
+        Ok(record(&read_expected(tokenizer, texts, role, expected)?, tokenizer))
     }
 }
 
-/// A text that was read and is not yet in ids.
-struct Text<'p> {
-    path: &'p Path,
-    /// Its token count is not yet known.
-    record: Record,
-    content: String,
+fn read(texts: &Texts, role: Role) -> Result<Content> {
+    Content::read(role, &texts.paths(role)?, texts.part(role))
 }
 
-impl<'p> Text<'p> {
-    fn read(role: Role, path: &'p Path) -> Result<Self> {
-        let bytes = source::read(path, role.name()).map_err(missing)?;
-        let file = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        let record = Record::new(role, file, &bytes, 0);
-        Ok(Self { path, record, content: decode(path, bytes)? })
+/// Reads a text that has to be one of those `expected`. One that cannot be is not looked at.
+fn read_expected(
+    tokenizer: &Tokenizer,
+    texts: &Texts,
+    role: Role,
+    expected: Expected<'_>,
+) -> Result<Content> {
+    let Expected::Recorded { records, named } = expected else { return read(texts, role) };
+    let before = records.iter().find(|record| record.role == role);
+    if before.is_none() && !named.is_some_and(|folder| texts.are_inside(folder, role)) {
+        return Err(Error::UnknownText { what: role.name(), path: called(&texts.named(role)) });
     }
+    let text = read(texts, role)?;
+    match before {
+        Some(before) if !before.same_text(&text.record) => Err(Error::ChangedText {
+            what: role.name(),
+            path: text.called(),
+            found: record(&text, tokenizer).to_string(),
+            recorded: before.to_string(),
+        }),
+        _ => Ok(text),
+    }
+}
 
-    /// Reads a text that has to be one of those `expected`. One that cannot be is not looked at.
-    fn expected(tokenizer: &Tokenizer, role: Role, path: &'p Path, expected: Expected<'_>) -> Result<Self> {
-        let before = match expected {
-            Expected::Any => None,
-            Expected::Recorded { records, named } => {
-                let before = records.iter().find(|record| record.role == role);
-                if before.is_none() && !named.is_some_and(|folder| is_inside(folder, path)) {
-                    return Err(Error::UnknownText { what: role.name(), path: path.to_owned() });
-                }
-                before
-            }
-        };
-        let text = Self::read(role, path)?;
-        match before {
-            Some(before) if !before.same_text(&text.record) => Err(Error::ChangedText {
-                what: role.name(),
-                path: path.to_owned(),
-                found: text.record(tokenizer).to_string(),
-                recorded: before.to_string(),
-            }),
-            _ => Ok(text),
-        }
-    }
+fn record(text: &Content, tokenizer: &Tokenizer) -> Record {
+    Record { tokens: tokenizer.tokens(&text.text).count() as u64, ..text.record.clone() }
+}
 
-    fn record(&self, tokenizer: &Tokenizer) -> Record {
-        Record { tokens: tokenizer.tokens(&self.content).count() as u64, ..self.record.clone() }
+fn encode_content(
+    text: Content,
+    tokenizer: &Tokenizer,
+    vocabulary: &Vocabulary,
+    in_run: InRun,
+) -> Result<(Encoded, Record)> {
+    let encoded = tokens(tokenizer, vocabulary, &text.text);
+    if let (Some(unknown), None) = (&encoded.unknown, vocabulary.unknown()) {
+        let (path, line) = text.place(unknown.line());
+        let (place, unknown) = (path.display().to_string(), Box::new(unknown.clone()));
+        return Err(Error::UnknownWords { place, line, unknown, in_run: in_run == InRun::Yes });
     }
-
-    fn encode(
-        self,
-        tokenizer: &Tokenizer,
-        vocabulary: &Vocabulary,
-        in_run: InRun,
-    ) -> Result<(Encoded, Record)> {
-        let encoded = tokens(tokenizer, vocabulary, &self.content);
-        if let (Some(unknown), None) = (&encoded.unknown, vocabulary.unknown()) {
-            let place = self.path.display().to_string();
-            let (unknown, in_run) = (Box::new(unknown.clone()), in_run == InRun::Yes);
-            return Err(Error::UnknownWords { place, unknown, in_run });
-        }
-        if encoded.ids.is_empty() {
-            return Err(Error::EmptyCorpus { path: self.path.to_owned() });
-        }
-        let tokens = encoded.ids.len() as u64;
-        Ok((encoded, Record { tokens, ..self.record }))
+    if encoded.ids.is_empty() {
+        return Err(Error::EmptyCorpus { path: text.called() });
     }
+    let tokens = encoded.ids.len() as u64;
+    Ok((encoded, Record { tokens, ..text.record }))
 }
 
 /// A file's text, without the byte order mark that some editors put before it; `what` names it in errors.
@@ -209,49 +173,18 @@ pub fn read_model(path: &Path, what: &'static str) -> Result<String> {
     decode(path, source::read_up_to(MODEL_BYTES, path, what)?)
 }
 
-/// A file's bytes as text, without a byte order mark.
-pub(crate) fn decode(path: &Path, bytes: Vec<u8>) -> Result<String> {
-    let mut text = String::from_utf8(bytes).map_err(|error| {
-        let offset = error.utf8_error().valid_up_to();
-        let before = &error.as_bytes()[..offset];
-        let line = 1 + line_ends(before);
-        Error::NotUtf8 { path: path.to_owned(), offset, line }
-    })?;
-    if text.starts_with('\u{feff}') {
-        text.remove(0);
-    }
-    Ok(text)
-}
-
-/// How many lines end in these bytes: with `"\n"`, `"\r\n"`, or a `'\r'` alone.
-fn line_ends(bytes: &[u8]) -> usize {
-    let ends = |&(at, &byte): &(usize, &u8)| match byte {
-        b'\n' => true,
-        b'\r' => bytes.get(at + 1) != Some(&b'\n'),
-        _ => false,
-    };
-    bytes.iter().enumerate().filter(ends).count()
-}
-
-/// A model names the file, so it may be in another folder.
-fn missing(error: Error) -> Error {
-    match error {
-        Error::MissingFile { what, path } => Error::MissingText { what, path },
-        other => other,
-    }
-}
-
-/// The ids and the record of a whole file, for a model that was trained.
+/// The ids and the record of a whole text, for a model that was trained.
 ///
 /// # Errors
 /// As [`Corpus::read_again`].
-pub fn encode_file(
+pub fn encode_text(
     tokenizer: &Tokenizer,
     vocabulary: &Vocabulary,
-    (role, path): (Role, &Path),
+    (texts, role): (&Texts, Role),
     expected: Expected<'_>,
 ) -> Result<(Encoded, Record)> {
-    Text::expected(tokenizer, role, path, expected)?.encode(tokenizer, vocabulary, InRun::Yes)
+    let text = read_expected(tokenizer, texts, role, expected)?;
+    encode_content(text, tokenizer, vocabulary, InRun::Yes)
 }
 
 /// The ids of a text; `place` names it in errors.
@@ -262,8 +195,8 @@ pub fn encode(tokenizer: &Tokenizer, vocabulary: &Vocabulary, text: &str, place:
     let encoded = tokens(tokenizer, vocabulary, text);
     match (encoded.unknown, vocabulary.unknown()) {
         (Some(unknown), None) => {
-            let (place, unknown) = (place.to_owned(), Box::new(unknown));
-            Err(Error::UnknownWords { place, unknown, in_run: true })
+            let (place, line, unknown) = (place.to_owned(), unknown.line(), Box::new(unknown));
+            Err(Error::UnknownWords { place, line, unknown, in_run: true })
         }
         _ => Ok(encoded.ids),
     }
@@ -312,8 +245,13 @@ mod tests {
         Tokenizer::new(&words())
     }
 
-    fn read(train: &Path, valid: Option<&Path>) -> Result<Corpus> {
-        Corpus::read(&words(), &Selection::default(), Paths { train, valid, test: None })
+    fn paths(train: &Path, valid: Option<&Path>) -> Texts {
+        let name = |path: &Path| path.to_str().expect("UTF-8").to_owned();
+        Texts::files("".as_ref(), &name(train), valid.map(name).as_deref(), None)
+    }
+
+    fn corpus(train: &Path, valid: Option<&Path>) -> Result<Corpus> {
+        Corpus::read(&words(), &Selection::default(), &paths(train, valid), &[Role::Valid])
     }
 
     fn file(dir: &tempfile::TempDir, name: &str, bytes: &[u8]) -> std::path::PathBuf {
@@ -327,7 +265,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let train = file(&dir, "train", b"b a b <unk>\n");
         let valid = file(&dir, "valid", b"a z\n");
-        let corpus = read(&train, Some(&valid)).unwrap();
+        let corpus = corpus(&train, Some(&valid)).unwrap();
         // b twice; then <eos>, <unk>, a once each, in byte order.
         assert_eq!(corpus.train, [0, 3, 0, 2, 1]);
         assert_eq!(corpus.valid, Some(vec![3, 2, 1]));
@@ -339,8 +277,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (train, valid) = (file(&dir, "train", b"a a b c\n"), file(&dir, "valid", b"a z\nc\n"));
         let selection = Selection { unknown: Some("<unk>".into()), min_count: Some(2), most: None };
-        let paths = Paths { train: &train, valid: Some(&valid), test: None };
-        let corpus = Corpus::read(&words(), &selection, paths).unwrap();
+        let texts = paths(&train, Some(&valid));
+        let corpus = Corpus::read(&words(), &selection, &texts, &[Role::Valid]).unwrap();
         assert_eq!(corpus.vocabulary.words().collect::<Vec<_>>(), ["<unk>", "a", "<eos>"]);
         assert_eq!((corpus.train, corpus.valid), (vec![1, 1, 0, 0, 2], Some(vec![1, 0, 2, 0, 2])));
         let found: Vec<_> = corpus.unknown.iter().map(|(role, unknown)| (*role, unknown.total())).collect();
@@ -352,7 +290,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let train = file(&dir, "train", b"a b\n");
         let valid = file(&dir, "valid", b"a\nb zebra\n");
-        let error = read(&train, Some(&valid)).unwrap_err();
+        let error = corpus(&train, Some(&valid)).unwrap_err();
         let said = error.to_string();
         assert!(said.contains("valid has 1 word that the vocabulary does not have, \"zebra\""), "{said}");
         assert!(said.contains("the first is in line 2; write `unknown: \"<unk>\"`"), "{said}");
@@ -362,13 +300,13 @@ mod tests {
     fn a_text_that_was_changed_is_not_read_again() {
         let dir = tempfile::tempdir().unwrap();
         let (train, valid) = (file(&dir, "train", b"a b a\n"), file(&dir, "valid", b"b a\n"));
-        let first = read(&train, Some(&valid)).unwrap();
+        let first = corpus(&train, Some(&valid)).unwrap();
         let lengths: Vec<(Role, u64, u64)> =
             first.records.iter().map(|record| (record.role, record.bytes, record.tokens)).collect();
         assert_eq!(lengths, [(Role::Train, 6, 4), (Role::Valid, 4, 3)]);
         let again = |expected: Expected<'_>| {
-            let paths = Paths { train: &train, valid: Some(&valid), test: None };
-            Corpus::read_again(&tokenizer(), first.vocabulary.clone(), expected, paths)
+            let texts = paths(&train, Some(&valid));
+            Corpus::read_again(&tokenizer(), first.vocabulary.clone(), expected, &texts, &[Role::Valid])
         };
         let recorded = Expected::Recorded { records: &first.records, named: None };
         assert_eq!(again(recorded).unwrap().train, first.train);
@@ -392,11 +330,11 @@ mod tests {
     fn a_text_without_a_record_lies_in_the_folder_that_was_named() {
         let dir = tempfile::tempdir().unwrap();
         let (train, valid) = (file(&dir, "train", b"a b a\n"), file(&dir, "valid", b"b a\n"));
-        let first = read(&train, None).unwrap();
+        let first = corpus(&train, None).unwrap();
         let again = |named, valid: &Path| {
             let expected = Expected::Recorded { records: &first.records, named };
-            let paths = Paths { train: &train, valid: Some(valid), test: None };
-            Corpus::read_again(&tokenizer(), first.vocabulary.clone(), expected, paths)
+            let texts = paths(&train, Some(valid));
+            Corpus::read_again(&tokenizer(), first.vocabulary.clone(), expected, &texts, &[Role::Valid])
         };
         assert!(matches!(again(None, &valid), Err(Error::UnknownText { path, .. }) if path == valid));
         assert_eq!(again(Some(dir.path()), &valid).unwrap().records.len(), 2);
@@ -410,13 +348,12 @@ mod tests {
     #[test]
     fn bad_files_are_told_apart() {
         let dir = tempfile::tempdir().unwrap();
-        let bad = |path: &Path| read(path, None).unwrap_err();
+        let bad = |path: &Path| corpus(path, None).unwrap_err();
         assert!(matches!(bad(&dir.path().join("none")), Error::MissingText { .. }));
         assert!(matches!(bad(dir.path()), Error::Read { .. }));
         let blank = Tokens { newline: None, ..words() };
         let empty = file(&dir, "empty", b" \n \n");
-        let paths = Paths { train: &empty, valid: None, test: None };
-        let error = Corpus::read(&blank, &Selection::default(), paths);
+        let error = Corpus::read(&blank, &Selection::default(), &paths(&empty, None), &[]);
         assert!(matches!(error, Err(Error::EmptyCorpus { .. })));
         let latin = file(&dir, "latin", b"a\nbc\xe9d\n");
         assert!(matches!(bad(&latin), Error::NotUtf8 { offset: 4, line: 2, .. }));
