@@ -12,7 +12,7 @@ use crate::args::{Command, ModelFile, Train};
 /// What a command that failed could do instead.
 pub fn of(error: &anyhow::Error, command: &Command) -> Option<String> {
     match error.downcast_ref::<Error>()? {
-        Error::MissingText { .. } => Some(missing_text(command)),
+        Error::MissingText { .. } | Error::NoMatch { .. } => Some(missing_text(command)),
         Error::Write { cause, .. } => {
             let kinds = [
                 ErrorKind::PermissionDenied,

@@ -14,5 +14,6 @@ mod runs;
 mod stages;
 mod strangers;
 mod support;
+mod texts;
 mod training;
 mod using;
