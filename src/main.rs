@@ -4,6 +4,7 @@
 
 mod advice;
 mod args;
+mod cause;
 mod changes;
 mod commands;
 mod compile;

@@ -1,5 +1,7 @@
 //! The training run: epochs or iterations, validation, metrics, checkpoints; stopped and taken up at any step.
 
+mod failure;
+
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -15,6 +17,8 @@ use crate::monitor::Monitor;
 use crate::patience::{Best, Validations};
 use crate::reading::Reading;
 use crate::run_dir::{Keep, Place, Row, RunDir};
+
+pub use failure::Before;
 
 /// What training needs to know of a model.
 #[derive(Clone, Debug)]
@@ -234,6 +238,10 @@ impl<'a> Trainer<'a> {
             Length::Epochs(_) => self.batches.per_epoch(),
             Length::Iterations { report_every, .. } => (report_every as u64).max(1),
         }
+    }
+
+    pub fn seed(&self) -> u64 {
+        self.recipe.seed
     }
 
     /// The program with the trained parameters.

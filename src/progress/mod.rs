@@ -164,6 +164,14 @@ impl<'a> Output<'a> {
         Ok(())
     }
 
+    /// Says something that is no error.
+    pub fn note(&self, text: &str) {
+        match self.mode {
+            Mode::Json => self.line(&json!({ "event": "note", "text": text }).to_string()),
+            _ => self.line(text),
+        }
+    }
+
     /// Training is over.
     pub fn end(&self, end: &End<'_>, outcome: Outcome) {
         match self.mode {

@@ -3,6 +3,7 @@
 mod bad_input;
 mod checkpoints;
 mod devices;
+mod divergence;
 mod documents;
 mod evaluation;
 mod gradients;
