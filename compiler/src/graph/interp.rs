@@ -83,7 +83,10 @@ pub fn run<R: Real>(
     watch(graph, inputs, (seed, step), &mut |_, _, _| {})
 }
 
-/// As [`run`]; `see` is shown each value when it is computed, and in which round of a loop.
+/// What is shown a value, and in which round of a loop it was computed.
+pub type See<'a, R> = &'a mut dyn FnMut(Value, Option<usize>, &Tensor<R>);
+
+/// As [`run`]; `see` is shown each value when it is computed.
 ///
 /// # Errors
 /// As [`run`].
@@ -91,7 +94,7 @@ pub fn watch<R: Real>(
     graph: &Graph,
     inputs: &HashMap<String, Tensor<R>>,
     (seed, step): (u64, u64),
-    see: &mut dyn FnMut(Value, Option<usize>, &Tensor<R>),
+    see: See<'_, R>,
 ) -> Result<Vec<Tensor<R>>, String> {
     verify(graph)?;
     let values = vec![None; graph.types.len()];
@@ -116,7 +119,7 @@ struct Machine<'a, R: Clone> {
     step: u64,
     /// Of the loop that is running.
     round: Option<usize>,
-    see: &'a mut dyn FnMut(Value, Option<usize>, &Tensor<R>),
+    see: See<'a, R>,
 }
 
 impl<R: Real> Machine<'_, R> {
