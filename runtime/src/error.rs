@@ -122,6 +122,9 @@ pub enum Error {
     #[error("{path:?} already holds a run: go on with it with --resume {path:?}, or name another folder")]
     RunExists { path: PathBuf },
 
+    #[error("{path:?} is there already: name another file, or write over it with --overwrite")]
+    ModelExists { path: PathBuf },
+
     #[error("{path:?} is being written by {holder}: wait until that has ended, or stop it")]
     Busy { path: PathBuf, holder: String },
 

@@ -176,3 +176,54 @@ fn several_files_are_one_text() {
         assert!(message.replace("./", "").contains(part), "{message}");
     }
 }
+
+/// A text of so many sentences that say all kinds of things.
+fn story(sentences: usize) -> String {
+    let (who, what) = (["mice", "cats", "dogs", "owls", "bees"], ["sleep", "sing", "dance"]);
+    let sentence =
+        |n: usize| format!("The {} {}, and {} too.\n", who[n % 5], what[n % 3], who[n * 7 % 11 % 5]);
+    (0..sentences).map(sentence).collect()
+}
+
+#[test]
+fn a_model_is_written_for_a_text_and_trains() {
+    let folder = Folder::new();
+    folder.write("story.txt", story(40) + "\u{17d}\n");
+    let out = folder.ok(&["init", "tale", "--text", "story.txt"]);
+    assert!(out.contains("tokens      characters: the text is too short to learn words from"), "{out}");
+    assert!(out.contains("train it with  lstmc train tale.lstm"), "{out}");
+    let written = fs::read_to_string(folder.path("tale.lstm")).unwrap();
+    assert!(written.contains("train: \"story.txt\"") && written.contains("valid: last(10%)"), "{written}");
+    let out = folder.ok(&["train", "tale.lstm", "--epochs", "2", "--threads", "1"]);
+    assert!(out.contains("validation  ") && out.contains("count as \u{fffd}"), "{out}");
+    folder.ok(&["generate", "runs/tale", "--prompt", "The mice", "--length", "5", "--threads", "1"]);
+    let message = folder.refused(&["init", "tale", "--text", "text.txt"]);
+    assert!(message.contains("tale.lstm\" is there already") && message.contains("--overwrite"), "{message}");
+    assert_eq!(fs::read_to_string(folder.path("tale.lstm")).unwrap(), written);
+    folder.ok(&["init", "tale.lstm", "--text", "text.txt", "--overwrite"]);
+    assert_ne!(fs::read_to_string(folder.path("tale.lstm")).unwrap(), written);
+}
+
+#[test]
+fn a_model_is_of_what_is_asked_for() {
+    let folder = Folder::new();
+    folder.write("long.txt", story(8_000));
+    let out = folder.ok(&["init", "models/long", "--text", "long.txt"]);
+    assert!(out.contains("tokens      words and punctuation: the text is long enough"), "{out}");
+    // The text lies beside the folder of the model, and is found all the same.
+    folder.ok(&["check", "models/long.lstm", "--threads", "1"]);
+    for (like, tokens) in [("char", "characters"), ("word", "words_and_punctuation("), ("ptb", "words(")] {
+        folder.ok(&["init", like, "--text", "text.txt", "long.txt", "--like", like]);
+        let written = fs::read_to_string(folder.path(&format!("{like}.lstm"))).unwrap();
+        assert!(written.contains(&format!("tokens: {tokens}")), "{written}");
+        let out = folder.ok(&["train", &format!("{like}.lstm"), "--steps", "1", "--threads", "1"]);
+        assert!(out.contains("validation tokens"), "{out}");
+    }
+    folder.write("short.txt", "too short\n");
+    let message = folder.refused(&["init", "short", "--text", "short.txt"]);
+    assert!(message.contains("too little text to train on: 10 characters"), "{message}");
+    assert!(
+        folder.refused(&["init", "none", "--text", "none.txt"]).contains("cannot find the text \"none.txt\"")
+    );
+    assert!(!folder.path("short.lstm").exists() && !folder.path("none.lstm").exists());
+}

@@ -12,7 +12,7 @@ mod writer;
 
 pub(crate) use content::decode;
 pub(crate) use corpus::MODEL_BYTES;
-pub use corpus::{Corpus, Encoded, encode, encode_prompt, encode_text, read_model, read_text};
+pub use corpus::{Corpus, Encoded, encode, encode_prompt, encode_text, read_model, read_text, write_model};
 pub use record::{Expected, Record, Role};
 pub use texts::Texts;
 pub use tokenizer::{Token, Tokenizer};
