@@ -240,6 +240,7 @@ impl<'a> Output<'a> {
             Mode::Json => visible_json(text),
             _ => visible(text),
         };
+        let text = terminal::status(&text, matches!(self.mode, Mode::Bar(_)) && terminal::colour());
         let write = || writeln!(std::io::stdout().lock(), "{text}");
         let written = match &self.mode {
             Mode::Bar(bar) => bar.suspend(write),
