@@ -77,6 +77,9 @@ pub enum Command {
         lstmc eval runs/ptb-small --checkpoint best\n  \
         lstmc eval runs/ptb-small --weights f32,bf16,int8")]
     Eval(Eval),
+    /// Runs side by side: their best validations, and how their models differ.
+    #[command(after_help = "Example:\n  lstmc compare runs/ptb-small runs/tied")]
+    Compare(Compare),
     /// Actual words against predicted words, side by side, from a text's beginning.
     #[command(after_help = "Example:\n  lstmc predict runs/ptb-small --split test --count 20")]
     Predict(Predict),
@@ -115,9 +118,11 @@ impl Command {
             }
             Command::Generate(args) => (args.device, args.threads),
             Command::Check(args) => (args.device, args.threads),
-            Command::Init(_) | Command::Emit(_) | Command::Profile(_) | Command::Gradcheck(_) => {
-                (Device::Cpu, None)
-            }
+            Command::Init(_)
+            | Command::Compare(_)
+            | Command::Emit(_)
+            | Command::Profile(_)
+            | Command::Gradcheck(_) => (Device::Cpu, None),
         }
     }
 }
@@ -275,6 +280,16 @@ pub struct Eval {
     /// What to round the weights to; several, with commas between them, are compared.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "f32")]
     pub weights: Vec<Weights>,
+}
+
+#[derive(Debug, Args)]
+pub struct Compare {
+    /// The folders of the runs; the others are compared with the first.
+    #[arg(value_name = "RUN", required = true, num_args = 1..)]
+    pub runs: Vec<PathBuf>,
+    /// Print one JSON object a run.
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]
