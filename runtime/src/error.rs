@@ -18,6 +18,9 @@ pub enum Error {
     #[error("cannot find {what} {path:?}")]
     MissingText { what: &'static str, path: PathBuf },
 
+    #[error("the tokenizer cannot cut the text: {reason}")]
+    Tokenizer { reason: String },
+
     #[error("no file is like {path:?}, which {what} is to be read from")]
     NoMatch { what: &'static str, path: PathBuf },
 

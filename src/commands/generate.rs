@@ -18,7 +18,7 @@ use crate::{show, terminal};
 
 pub fn run(args: &Generate) -> Result<ExitCode> {
     let opened = Opened::read(&args.run, &args.checkpoint, None, project::accept(args.accept_unverified))?;
-    let (tokenizer, vocabulary) = (opened.project.tokenizer(), &opened.vocabulary);
+    let (tokenizer, vocabulary) = (opened.tokenizer(), &opened.vocabulary);
     let Encoded { ids: prompt, unknown } = encode_prompt(&tokenizer, vocabulary, &args.prompt)?;
     if let (Some(unknown), Some(id)) = (unknown, vocabulary.unknown()) {
         let (words, read_as) = (unknown.with_suggestions(vocabulary), vocabulary.show(id));
@@ -36,7 +36,7 @@ pub fn run(args: &Generate) -> Result<ExitCode> {
     let threads = project::threads(args.threads);
     let mut engine = opened.engine(purpose, args.weights.into(), args.device, threads)?;
     let monitor = terminal::interruptible()?;
-    let words: Vec<String> = prompt.iter().map(|&id| vocabulary.show(id)).collect();
+    let words: Vec<String> = prompt.iter().map(|&id| vocabulary.token(id)).collect();
     let mut out = std::io::stdout();
     // A file gets the text as it is; a terminal shows what it would otherwise obey.
     let on_terminal = out.is_terminal();
@@ -49,7 +49,7 @@ pub fn run(args: &Generate) -> Result<ExitCode> {
     let mut write_failed = None;
     let mut writing = Duration::ZERO;
     let mut write = |id| {
-        let text = writer.next(&vocabulary.show(id));
+        let text = writer.next(&vocabulary.token(id));
         let begun = Instant::now();
         // Each word is seen as soon as it is there.
         let written = write!(out, "{}", shown(text)).and_then(|()| out.flush());
@@ -68,7 +68,7 @@ pub fn run(args: &Generate) -> Result<ExitCode> {
         return terminal::unwritable(error).map(|()| ExitCode::SUCCESS);
     }
     let tokens = result?;
-    terminal::print("\n")?;
+    terminal::print(&(shown(writer.finish()) + "\n"))?;
     if args.stats {
         // The reader of the words is not part of what is measured.
         terminal::say(&show::stats(tokens, elapsed.saturating_sub(writing).as_secs_f64()));

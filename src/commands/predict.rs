@@ -25,7 +25,7 @@ pub fn run(args: &Predict) -> Result<ExitCode> {
     let mut engine = opened.engine(Purpose::Evaluate, Format::F32, args.trained.device, threads)?;
     let monitor = terminal::interruptible()?;
     let found = predict(engine.as_mut(), &ids, &reading, args.count as usize, &monitor)?;
-    let table = table(&found, &ids, &opened.project.tokenizer(), &opened.vocabulary);
+    let table = table(&found, &ids, &opened.tokenizer(), &opened.vocabulary);
     let hits = found.iter().filter(|one| one.actual == one.predicted).count();
     terminal::print(&format!("{table}{hits} of {} right\n", found.len()))?;
     Ok(ExitCode::SUCCESS)

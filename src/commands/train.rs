@@ -112,7 +112,7 @@ pub fn run(args: &Train) -> Result<ExitCode> {
     let end = End {
         run: run.path(),
         patience: model.train.patience,
-        next: next::command(run.path(), &model, corpus, &project.tokenizer()),
+        next: next::command(run.path(), &model, corpus, &project.tokenizer(&corpus.vocabulary)),
         best: if outcome.is_ok() { summary? } else { None },
     };
     finish(outcome, &output, &run, &end)

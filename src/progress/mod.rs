@@ -113,7 +113,7 @@ impl<'a> Output<'a> {
             Mode::Lines
         };
         let (said, closed) = (Mutex::default(), AtomicBool::new(false));
-        Self { mode, plan, said, closed, tokenizer: project.tokenizer(), vocabulary }
+        Self { mode, plan, said, closed, tokenizer: project.tokenizer(vocabulary), vocabulary }
     }
 
     /// What the run is, before it starts.

@@ -227,3 +227,69 @@ fn a_model_is_of_what_is_asked_for() {
     );
     assert!(!folder.path("short.lstm").exists() && !folder.path("none.lstm").exists());
 }
+
+#[test]
+fn subwords_are_learned_from_the_text() {
+    let folder = Folder::new();
+    let text = story(60) + "caf\u{e9} \u{732b}\n";
+    folder.write("text.txt", &text);
+    folder.write("tiny.lstm", model("bpe(280)", "valid: last(10%)"));
+    let out = folder.train("run", &[]);
+    assert!(out.contains("280 distinct tokens"), "{out}");
+    folder.train("again", &[]);
+    let kept = vocabulary(&folder, "run");
+    assert_eq!(kept, vocabulary(&folder, "again"), "the same text, the same tokens");
+    assert_eq!(folder.trained("run").timeless(), folder.trained("again").timeless());
+    assert!(kept["words"].as_array().unwrap().iter().any(|word| word == "\u{120}and"), "{kept}");
+    // What was never seen is read and written as it is.
+    let prompt = "Owls \u{e9}t\u{e9} \u{732b}\u{1f469}, too";
+    let out = folder.ok(&["generate", "run", "--prompt", prompt, "--length", "0", "--threads", "1"]);
+    assert_eq!(out, format!("{prompt}\n"));
+    let out = folder.ok(&["generate", "run", "--prompt", "The", "--length", "30", "--threads", "1"]);
+    assert!(out.starts_with("The") && !out.contains('\u{120}'), "{out}");
+    let out = folder.ok(&["predict", "run", "--split", "valid", "--threads", "1"]);
+    assert!(!out.contains('\u{120}'), "{out}");
+    // Another text would teach other tokens; the run keeps its own.
+    folder.write("text.txt", "zzz zz zzz zz\n".repeat(60));
+    let again = ["train", "--resume", "run", "--accept-changes", "--epochs", "3", "--threads", "1"];
+    folder.ok(&again);
+    assert_eq!(vocabulary(&folder, "run"), kept);
+    let source = fs::read_to_string(folder.path("run/model.lstm")).unwrap();
+    folder.write("run/model.lstm", source.replace("bpe(280)", "bpe(281)"));
+    assert!(folder.refused(&again).contains("`tokens` is not what this run was trained with"));
+}
+
+#[test]
+fn a_tokenizer_is_read_from_its_file_once() {
+    let folder = Folder::new();
+    folder.write("text.txt", story(60));
+    folder.write("tiny.lstm", model("bpe(280)", ""));
+    folder.train("bpe", &[]);
+    let json = vocabulary(&folder, "bpe")["tokenizer"].as_str().unwrap().to_owned();
+    folder.write("tiny.lstm", model("tokenizer(\"tokenizer.json\")", ""));
+    let message = folder.refused(&["train", "tiny.lstm", "--out", "run", "--threads", "1"]);
+    assert!(message.contains("cannot find the tokenizer") && message.contains("tokenizer.json"), "{message}");
+    folder.write("tokenizer.json", "{\"version\": \"1.0\"}");
+    let message = folder.refused(&["train", "tiny.lstm", "--out", "run", "--threads", "1"]);
+    assert!(message.contains("tokenizer.json\": it is no tokenizer"), "{message}");
+    folder.write("tokenizer.json", &json);
+    folder.train("run", &[]);
+    assert_eq!(folder.trained("run").timeless(), folder.trained("bpe").timeless(), "the same tokens");
+    // The run has what it needs.
+    fs::remove_file(folder.path("tokenizer.json")).unwrap();
+    folder.ok(&["train", "--resume", "run", "--epochs", "3", "--threads", "1"]);
+    folder.ok(&["eval", "run", "--split", "train", "--threads", "1"]);
+    let out = folder.ok(&["generate", "run", "--prompt", "The mice", "--length", "3", "--threads", "1"]);
+    assert!(out.starts_with("The mice"), "{out}");
+    // One of whole words, that has none for others, says so.
+    let words = r#"{"version":"1.0","truncation":null,"padding":null,"added_tokens":[],"normalizer":null,
+        "pre_tokenizer":{"type":"WhitespaceSplit"},"post_processor":null,"decoder":null,
+        "model":{"type":"WordLevel","vocab":{"The":0,"mice":1},"unk_token":"?"}}"#;
+    folder.write("tokenizer.json", words);
+    let message = folder.refused(&["train", "tiny.lstm", "--out", "other", "--threads", "1"]);
+    assert!(message.contains("the tokenizer cannot cut the text"), "{message}");
+    let kept = fs::read_to_string(folder.path("run/vocab.json")).unwrap();
+    folder.write("run/vocab.json", kept.replacen("\"words\":[\"!\",", "\"words\":[\"?\",", 1));
+    let message = folder.refused(&["eval", "run", "--split", "train"]);
+    assert!(message.contains("not those of its tokenizer"), "{message}");
+}

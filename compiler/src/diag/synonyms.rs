@@ -362,8 +362,8 @@ const TABLE: &[(&[Place], &str, Meaning)] = &[
     (&[Tokens], "punctuation wordsandpunct wordpunct", Called("words_and_punctuation")),
     (
         &[Tokens],
-        "bpe subwords subword wordpiece sentencepiece unigram tiktoken bytes byte",
-        Said("lstmc has no subwords and no bytes; a text that is split beforehand can be read with `words`"),
+        "subwords subword wordpiece sentencepiece unigram tiktoken bytes byte bytelevel",
+        Said("subwords are `bpe(4000)`, learned from the training text, or `tokenizer(\"tokenizer.json\")`"),
     ),
     // Batches.
     (&[Batches], "contiguous sequential bptt continuous streams batch truncatedbptt", Called("stream")),

@@ -92,21 +92,25 @@ pub struct Tokens {
     pub reserve: usize,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TokenKind {
     /// Split at white space.
     Words,
     /// Split at white space, and punctuation stands alone.
     WordsAndPunctuation,
     Characters,
+    /// So many subwords at most, which the training text teaches.
+    Bpe(usize),
+    /// What a tokenizer's file says.
+    File(String),
 }
 
 impl TokenKind {
     /// What a token is called.
-    pub fn unit(self) -> &'static str {
+    pub fn unit(&self) -> &'static str {
         match self {
             Self::Words => "word",
-            Self::WordsAndPunctuation => "token",
+            Self::WordsAndPunctuation | Self::Bpe(_) | Self::File(_) => "token",
             Self::Characters => "character",
         }
     }

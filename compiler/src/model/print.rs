@@ -32,10 +32,12 @@ pub fn print(model: &Model) -> String {
 }
 
 fn tokens(tokens: &Tokens) -> String {
-    let kind = match tokens.kind {
+    let kind = match &tokens.kind {
         TokenKind::Words => "words",
         TokenKind::WordsAndPunctuation => "words_and_punctuation",
         TokenKind::Characters => "characters",
+        TokenKind::Bpe(size) => return format!("bpe({size})"),
+        TokenKind::File(file) => return format!("tokenizer(\"{file}\")"),
     };
     let newline = tokens.newline.iter().map(|newline| format!("newline: \"{newline}\", "));
     format!("{kind}({}reserve: {})", newline.collect::<String>(), tokens.reserve)
