@@ -59,7 +59,7 @@ impl Plan {
                 TokenKind::WordsAndPunctuation => "token",
                 TokenKind::Characters => "character",
             },
-            scheduled: model.train.schedule != Schedule::Constant,
+            scheduled: model.train.schedule != Schedule::default(),
             metrics: model.train.report.clone(),
         }
     }

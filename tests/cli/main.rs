@@ -15,4 +15,5 @@ mod stages;
 mod strangers;
 mod support;
 mod training;
+mod updates;
 mod using;

@@ -31,6 +31,8 @@ pub(super) static TRAIN: Block = Block {
         "checkpoint",
         "keep",
         "patience",
+        "accumulate",
+        "weights",
     ],
 };
 
