@@ -12,7 +12,7 @@ use crate::args::{Command, ModelFile, Train};
 /// What a command that failed could do instead.
 pub fn of(error: &anyhow::Error, command: &Command) -> Option<String> {
     match error.downcast_ref::<Error>()? {
-        Error::MissingText { .. } => Some(missing_text(command)),
+        Error::MissingText { .. } | Error::NoMatch { .. } => Some(missing_text(command)),
         Error::Write { cause, .. } => {
             let kinds = [
                 ErrorKind::PermissionDenied,
@@ -39,7 +39,7 @@ fn missing_text(command: &Command) -> String {
         Command::Check(args) => looked_at(&args.file),
         Command::Emit(args) => looked_at(&args.file),
         Command::Profile(args) => looked_at(&args.file),
-        Command::Generate(_) | Command::Gradcheck(_) => (None, false),
+        Command::Init(_) | Command::Generate(_) | Command::Gradcheck(_) => (None, false),
     };
     match (data, size) {
         (Some(_), _) => "put it there".into(),

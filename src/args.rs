@@ -62,6 +62,10 @@ fn command() -> clap::Command {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Write a model file for a text of yours, which trains as it is.
+    #[command(after_help = "Examples:\n  lstmc init tale --text story.txt\n  \
+        lstmc init tale --text preface.txt chapters/*.txt --like word\n  lstmc train tale.lstm")]
+    Init(Init),
     /// Train a model; Ctrl-C saves and stops.
     #[command(after_help = "Examples:\n  lstmc train models/aesop.lstm\n  \
         lstmc train models/ptb-small.lstm --data ptb --epochs 3 --out runs/small\n  \
@@ -111,9 +115,37 @@ impl Command {
             }
             Command::Generate(args) => (args.device, args.threads),
             Command::Check(args) => (args.device, args.threads),
-            Command::Emit(_) | Command::Profile(_) | Command::Gradcheck(_) => (Device::Cpu, None),
+            Command::Init(_) | Command::Emit(_) | Command::Profile(_) | Command::Gradcheck(_) => {
+                (Device::Cpu, None)
+            }
         }
     }
+}
+
+/// What a model file that is written is like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Like {
+    /// Of characters.
+    Char,
+    /// Of words and punctuation.
+    Word,
+    /// Of words between spaces, as the small model of the Penn Treebank.
+    Ptb,
+}
+
+#[derive(Debug, Args)]
+pub struct Init {
+    /// The name of the model: NAME.lstm is written.
+    pub name: PathBuf,
+    /// The text, or several files of it in their order.
+    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    pub text: Vec<PathBuf>,
+    /// What the model is to be like [default: characters or words, as suits the text].
+    #[arg(long, value_enum)]
+    pub like: Option<Like>,
+    /// Write over a model file that is there.
+    #[arg(long)]
+    pub overwrite: bool,
 }
 
 #[derive(Debug, Args)]

@@ -31,11 +31,17 @@ fn before(meta: &Meta) -> Result<Source> {
 }
 
 /// # Errors
-/// Tokens that are cut in another way than those of the checkpoint: nothing that was learned fits them.
+/// Tokens that are cut in another way than those of the checkpoint, or words that were chosen in another way: nothing that
+/// was learned fits them.
 pub fn same_tokens(project: &Project, meta: &Meta) -> Result<()> {
     match before(meta).and_then(|source| source.data()) {
         Ok(before) if before.tokens != project.data.tokens => bail!(
             "`tokens` is not what this run was trained with: {}; change it back, or begin a new run",
+            lines(&meta.source, &project.text)
+        ),
+        Ok(before) if before.selection != project.data.selection => bail!(
+            "the vocabulary is that of the run, and `unknown`, `min_count` or `vocabulary` is not what it was made with: \
+             {}; change it back, or begin a new run",
             lines(&meta.source, &project.text)
         ),
         _ => Ok(()),

@@ -4,9 +4,11 @@
 
 mod advice;
 mod args;
+mod cause;
 mod changes;
 mod commands;
 mod compile;
+mod draft;
 mod find;
 mod gradients;
 mod next;
@@ -83,6 +85,7 @@ fn told(words: &clap::Error) -> ExitCode {
 
 fn run(command: &Command) -> Result<ExitCode> {
     match command {
+        Command::Init(args) => commands::init::run(args),
         Command::Train(args) => commands::train::run(args),
         Command::Eval(args) => commands::eval::run(args),
         Command::Predict(args) => commands::predict::run(args),

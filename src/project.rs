@@ -14,7 +14,7 @@ use lstmc_runtime::engine::cpu::workers;
 use lstmc_runtime::reading::Reading;
 use lstmc_runtime::run_dir::{Choice, RunDir, Settings};
 use lstmc_runtime::text::{
-    Corpus, Expected, Paths, Record, Role, Tokenizer, Vocabulary, encode_file, is_inside, read_model,
+    Corpus, Encoded, Expected, Record, Role, Texts, Tokenizer, Vocabulary, encode_text, read_model,
 };
 
 use crate::args::{Device, ModelFile, Split, Trained};
@@ -95,14 +95,9 @@ impl Project {
         Tokenizer::new(&self.data.tokens)
     }
 
-    /// Where the text of a split lies, if the model has one.
-    pub fn path(&self, split: Split) -> Option<PathBuf> {
-        let name = match split {
-            Split::Train => Some(&self.data.train),
-            Split::Valid => self.data.valid.as_ref(),
-            Split::Test => self.data.test.as_ref(),
-        };
-        name.map(|(name, _)| self.folder.join(name))
+    /// Where the texts are.
+    pub fn texts(&self) -> Texts {
+        Texts::of(&self.data, &self.folder)
     }
 
     /// The training and validation texts with their vocabulary. (Of the test text, if it is there, only the record:
@@ -111,9 +106,8 @@ impl Project {
     /// # Errors
     /// As [`Corpus::read`].
     pub fn corpus(&self) -> Result<Corpus> {
-        let (train, valid) = (self.folder.join(&self.data.train.0), self.path(Split::Valid));
-        let reserve = self.data.tokens.reserve;
-        let mut corpus = Corpus::read(&self.tokenizer(), reserve, &train, valid.as_deref(), None)?;
+        let Data { tokens, selection, .. } = &self.data;
+        let mut corpus = Corpus::read(tokens, selection, &self.texts(), &[Role::Valid])?;
         corpus.records.extend(self.test(Expected::Any)?);
         Ok(corpus)
     }
@@ -123,17 +117,19 @@ impl Project {
     /// # Errors
     /// As [`Corpus::read_again`].
     pub fn corpus_again(&self, vocabulary: Vocabulary, expected: Expected<'_>) -> Result<Corpus> {
-        let (train, valid) = (self.folder.join(&self.data.train.0), self.path(Split::Valid));
-        let paths = Paths { train: &train, valid: valid.as_deref(), test: None };
-        let mut corpus = Corpus::read_again(&self.tokenizer(), vocabulary, expected, paths)?;
+        let (tokenizer, texts) = (self.tokenizer(), self.texts());
+        let mut corpus = Corpus::read_again(&tokenizer, vocabulary, expected, &texts, &[Role::Valid])?;
         corpus.records.extend(self.test(expected)?);
         Ok(corpus)
     }
 
     /// The record of the test text, if there is one.
     fn test(&self, expected: Expected<'_>) -> Result<Option<Record>> {
-        let Some(path) = self.path(Split::Test) else { return Ok(None) };
-        match Record::read(&self.tokenizer(), Role::Test, &path, expected) {
+        let texts = self.texts();
+        if !texts.has(Role::Test) {
+            return Ok(None);
+        }
+        match Record::read(&self.tokenizer(), Role::Test, &texts, expected) {
             Err(changed @ Error::ChangedText { .. }) => Err(changed.into()),
             // An evaluation on it will say so.
             other => Ok(other.ok()),
@@ -222,20 +218,26 @@ impl Opened {
     /// The model has no such text; one that the run was not trained with, without `--accept-changes`; a word that the
     /// vocabulary cannot name.
     pub fn text(&self, split: Option<Split>) -> Result<(Split, Vec<u32>)> {
+        let texts = self.project.texts();
         let all = [Split::Test, Split::Valid, Split::Train];
-        let found = all.into_iter().filter(|one| split.is_none_or(|split| split == *one));
-        let Some((split, path)) = found.filter_map(|one| Some((one, self.project.path(one)?))).next() else {
+        let mut found = all.into_iter().filter(|one| split.is_none_or(|split| split == *one));
+        let Some(split) = found.find(|split| texts.has(split.role())) else {
             let name = split.map_or("test", Split::name);
             bail!("this model has no {name} text: name one in its data block, or choose another --split");
         };
         let records = &self.settings.texts;
         let expected = match &self.named {
             _ if self.accept_changes => Expected::Any,
-            Some(folder) if is_inside(folder, &path) => Expected::Any,
+            Some(folder) if texts.are_inside(folder, split.role()) => Expected::Any,
             _ => Expected::Recorded { records, named: None },
         };
         let tokenizer = self.project.tokenizer();
-        let (ids, record) = encode_file(&tokenizer, &self.vocabulary, (split.role(), &path), expected)?;
+        let (Encoded { ids, unknown }, record) =
+            encode_text(&tokenizer, &self.vocabulary, (&texts, split.role()), expected)?;
+        if let (Some(unknown), Some(id)) = (unknown, self.vocabulary.unknown()) {
+            let (text, word) = (split.role().name(), self.vocabulary.show(id));
+            terminal::say(&format!("note: {text} has {unknown}; they count as {word}"));
+        }
         if self.accept_changes {
             changes::of_texts(records, &[record])
                 .iter()

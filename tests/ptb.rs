@@ -3,8 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use lstmc_compiler::model::{TokenKind, Tokens};
-use lstmc_runtime::text::{Corpus, Tokenizer};
+use lstmc_compiler::model::{Selection, TokenKind, Tokens};
+use lstmc_runtime::text::{Corpus, Role, Texts};
 
 /// `$LSTMC_PTB`, or the folder beside the repository's where it may lie.
 fn folder() -> PathBuf {
@@ -15,15 +15,15 @@ fn folder() -> PathBuf {
 #[test]
 fn the_penn_treebank_has_its_known_counts() {
     let folder = folder();
-    let [train, valid, test] =
-        ["train", "valid", "test"].map(|split| folder.join(format!("ptb.{split}.txt")));
-    if !train.exists() {
-        eprintln!("SKIPPED: no {}; set LSTMC_PTB to the folder of the texts", train.display());
+    let [train, valid, test] = ["train", "valid", "test"].map(|split| format!("ptb.{split}.txt"));
+    if !folder.join(&train).exists() {
+        eprintln!("SKIPPED: no {train} in {}; set LSTMC_PTB to the folder of the texts", folder.display());
         return;
     }
     let tokens = Tokens { kind: TokenKind::Words, newline: Some("<eos>".into()), reserve: 0 };
-    let corpus =
-        Corpus::read(&Tokenizer::new(&tokens), 0, &train, Some(&valid), Some(&test)).expect("the texts");
+    let texts = Texts::files(&folder, &train, Some(&valid), Some(&test));
+    let others = [Role::Valid, Role::Test];
+    let corpus = Corpus::read(&tokens, &Selection::default(), &texts, &others).expect("the texts");
     let count = |split: &Option<Vec<u32>>| split.as_ref().map(Vec::len);
     assert_eq!(corpus.train.len(), 929_589);
     assert_eq!((count(&corpus.valid), count(&corpus.test)), (Some(73_760), Some(82_430)));

@@ -7,7 +7,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use lstmc_compiler::model::{Length, Model};
+use lstmc_compiler::model::{Held, Length, Model};
 
 use crate::{Case, compile};
 
@@ -68,9 +68,9 @@ fn write_texts(folder: &Path, case: &Case, model: &Model) -> Result<()> {
     let newline = usize::from(model.data.tokens.newline.is_some());
     let words: Vec<String> = (newline..case.vocabulary).map(|word| format!("w{word}")).collect();
     let batch = model.data.batches.rows * (model.data.batches.steps + 1);
-    fs::write(folder.join(&model.data.train.0), words.join(" ") + "\n")?;
-    if let Some((name, _)) = &model.data.valid {
-        fs::write(folder.join(name), words[..words.len().min(2 * batch)].join(" ") + "\n")?;
+    fs::write(folder.join(&model.data.train[0].path), words.join(" ") + "\n")?;
+    if let Some(Held::Files(files)) = &model.data.valid {
+        fs::write(folder.join(&files[0].path), words[..words.len().min(2 * batch)].join(" ") + "\n")?;
     }
     Ok(())
 }

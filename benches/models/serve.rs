@@ -21,7 +21,7 @@ use lstmc_compiler::model::Model;
 use lstmc_compiler::pipeline;
 use lstmc_compiler::target::Target;
 use lstmc_runtime::engine::cpu::machine;
-use lstmc_runtime::text::{Corpus, Tokenizer};
+use lstmc_runtime::text::{Corpus, Texts};
 use serde_json::{Value, json};
 
 use crate::train::Training;
@@ -59,8 +59,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
 fn corpus(text: &str, data: &Path) -> Result<(Model, Vec<u32>)> {
     // What the text is made of does not depend on the vocabulary's size.
     let block = compile::front_end(text, 2)?.data;
-    let tokenizer = Tokenizer::new(&block.tokens);
-    let corpus = Corpus::read(&tokenizer, block.tokens.reserve, &data.join(&block.train.0), None, None)?;
+    let corpus = Corpus::read(&block.tokens, &block.selection, &Texts::of(&block, data), &[])?;
     Ok((compile::front_end(text, corpus.vocabulary.len())?, corpus.train))
 }
 

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::text::Unknown;
+
 pub type Result<T> = std::result::Result<T, Error>;
 
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +17,9 @@ pub enum Error {
 
     #[error("cannot find {what} {path:?}")]
     MissingText { what: &'static str, path: PathBuf },
+
+    #[error("no file is like {path:?}, which {what} is to be read from")]
+    NoMatch { what: &'static str, path: PathBuf },
 
     #[error("cannot find {what} {path:?}")]
     MissingFile { what: &'static str, path: PathBuf },
@@ -34,10 +39,12 @@ pub enum Error {
     EmptyCorpus { path: PathBuf },
 
     #[error(
-        "unknown word \"{word}\" in {place}, line {line}: it is not in the text that the vocabulary was made of, and the \
-         vocabulary has no <unk> to stand for it"
+        "{place} has {unknown}; the first is in line {line}; {}", unknown_advice(*.in_run)
     )]
-    UnknownWord { word: String, place: String, line: usize },
+    UnknownWords { place: String, line: usize, unknown: Box<Unknown>, in_run: bool },
+
+    #[error("this model does not know {words}, of the prompt")]
+    UnknownPrompt { words: String },
 
     #[error(
         "the training text is too short for one batch: it has {}, and {} of {} {} at least {needed}; use {}more text",
@@ -115,6 +122,9 @@ pub enum Error {
     #[error("{path:?} already holds a run: go on with it with --resume {path:?}, or name another folder")]
     RunExists { path: PathBuf },
 
+    #[error("{path:?} is there already: name another file, or write over it with --overwrite")]
+    ModelExists { path: PathBuf },
+
     #[error("{path:?} is being written by {holder}: wait until that has ended, or stop it")]
     Busy { path: PathBuf, holder: String },
 
@@ -183,6 +193,13 @@ impl Error {
     pub(crate) fn write(path: &Path, source: io::Error) -> Self {
         Self::Write { path: path.to_owned(), cause: source }
     }
+}
+
+/// What to do about unknown words; the vocabulary of a run stays what it is.
+fn unknown_advice(in_run: bool) -> String {
+    let advice = "write `unknown: \"<unk>\"` into the data block, which is what they count as then, and `min_count: 2`, so \
+                  that it is trained";
+    if in_run { format!("to train a model that takes them, {advice}") } else { advice.into() }
 }
 
 /// What keeps a training from diverging that is not done already.

@@ -1,5 +1,6 @@
 //! The training run: epochs or iterations, validation, metrics, checkpoints; stopped and taken up at any step.
 
+mod failure;
 mod mean;
 mod recipe;
 
@@ -19,6 +20,7 @@ use crate::patience::{Best, Validations};
 use crate::reading::Reading;
 use crate::run_dir::{Keep, Place, Row, RunDir};
 
+pub use failure::Before;
 pub use recipe::{Moment, Recipe};
 
 /// Sets every parameter of `model` to its initial value.
@@ -186,6 +188,10 @@ impl<'a> Trainer<'a> {
             Length::Epochs(_) => self.batches.per_epoch(),
             Length::Iterations { report_every, .. } => (report_every as u64).max(1),
         }
+    }
+
+    pub fn seed(&self) -> u64 {
+        self.recipe.seed
     }
 
     /// The program with the trained parameters.

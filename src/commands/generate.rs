@@ -10,7 +10,7 @@ use lstmc_compiler::graph::Purpose;
 use lstmc_runtime::Error;
 use lstmc_runtime::generate::{Request, generate};
 use lstmc_runtime::sample::Sampler;
-use lstmc_runtime::text::encode;
+use lstmc_runtime::text::{Encoded, encode_prompt};
 
 use crate::args::Generate;
 use crate::project::{self, Opened};
@@ -19,7 +19,13 @@ use crate::{show, terminal};
 pub fn run(args: &Generate) -> Result<ExitCode> {
     let opened = Opened::read(&args.run, &args.checkpoint, None, project::accept(args.accept_unverified))?;
     let (tokenizer, vocabulary) = (opened.project.tokenizer(), &opened.vocabulary);
-    let prompt = encode(&tokenizer, vocabulary, &args.prompt, "the prompt")?;
+    let Encoded { ids: prompt, unknown } = encode_prompt(&tokenizer, vocabulary, &args.prompt)?;
+    if let (Some(unknown), Some(id)) = (unknown, vocabulary.unknown()) {
+        let (words, read_as) = (unknown.with_suggestions(vocabulary), vocabulary.show(id));
+        terminal::say(&format!(
+            "note: this model does not know {words}, and reads {read_as} in place of them"
+        ));
+    }
     let sampler = if args.greedy {
         Sampler::greedy()
     } else {

@@ -5,6 +5,7 @@ pub mod emit;
 pub mod eval;
 pub mod generate;
 pub mod gradcheck;
+pub mod init;
 pub mod predict;
 pub mod profile;
 pub mod train;

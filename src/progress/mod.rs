@@ -48,6 +48,8 @@ pub struct Facts<'a> {
     pub train_tokens: usize,
     pub valid_tokens: Option<usize>,
     pub words: usize,
+    /// How many tokens of the texts count as unknown, and as what.
+    pub unknown: Option<String>,
     /// Updates made before, by a run that goes on.
     pub resumed: Option<u64>,
     /// The checkpoints after the one that it goes on from.
@@ -125,6 +127,9 @@ impl<'a> Output<'a> {
             count(facts.train_tokens),
             show::many(facts.words as u64, &format!("distinct {}", self.plan.unit()))
         ));
+        if let Some(unknown) = &facts.unknown {
+            self.line(&format!("unknown     {unknown}"));
+        }
         self.line(&format!("parameters  {}", show::count(facts.parameters)));
         self.line(&format!("memory      {} at the peak", bytes(facts.memory)));
         self.line(&format!("compiled    in {time} for {}", show::threads(facts.threads)));
@@ -157,6 +162,14 @@ impl<'a> Output<'a> {
         let sample = report.sample.as_ref().map(|sample| self.sample(sample));
         self.line(&lines.into_iter().chain(sample).collect::<Vec<_>>().join("\n"));
         Ok(())
+    }
+
+    /// Says something that is no error.
+    pub fn note(&self, text: &str) {
+        match self.mode {
+            Mode::Json => self.line(&json!({ "event": "note", "text": text }).to_string()),
+            _ => self.line(text),
+        }
     }
 
     /// Training is over.
@@ -227,6 +240,7 @@ impl<'a> Output<'a> {
             Mode::Json => visible_json(text),
             _ => visible(text),
         };
+        let text = terminal::status(&text, matches!(self.mode, Mode::Bar(_)) && terminal::colour());
         let write = || writeln!(std::io::stdout().lock(), "{text}");
         let written = match &self.mode {
             Mode::Bar(bar) => bar.suspend(write),
@@ -256,6 +270,7 @@ fn start_event(facts: &Facts<'_>) -> Value {
         "train_tokens": facts.train_tokens,
         "valid_tokens": facts.valid_tokens,
         "vocabulary": facts.words,
+        "unknown": facts.unknown,
         "step": facts.resumed.unwrap_or(0),
         "left_behind": facts.left.iter().map(|place| place.name()).collect::<Vec<_>>(),
         "changes": facts.changes,

@@ -1,7 +1,7 @@
 //! Where a run is and how well it does, in words; of a model of words, a line has at most 80 columns for numbers of a
 //! usual size.
 
-use lstmc_compiler::model::{BatchKind, Length, Metric, Model, Schedule, Targets, TokenKind};
+use lstmc_compiler::model::{BatchKind, Length, Metric, Model, Schedule, Targets};
 use lstmc_runtime::checkpoint::Totals;
 use lstmc_runtime::monitor::Snapshot;
 use lstmc_runtime::run_dir::Row;
@@ -54,11 +54,7 @@ impl Plan {
             iterations: epochs.is_none(),
             limited: total < whole,
             predictions: (batches.rows * per_row) as u64,
-            unit: match model.data.tokens.kind {
-                TokenKind::Words => "word",
-                TokenKind::WordsAndPunctuation => "token",
-                TokenKind::Characters => "character",
-            },
+            unit: model.data.tokens.kind.unit(),
             scheduled: model.train.schedule != Schedule::default(),
             metrics: model.train.report.clone(),
         }

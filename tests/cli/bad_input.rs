@@ -41,7 +41,10 @@ fn other_texts_are_looked_at_before_training() {
     folder.write("tiny.lstm", TINY.text().replace("valid: \"text.txt\"", "valid: \"valid.txt\""));
     refuses(&folder, &["cannot find the validation text", "valid.txt"]);
     folder.write("valid.txt", "the dog jumps over\nthe zebra\n");
-    refuses(&folder, &["unknown word \"zebra\"", "valid.txt", "line 2", "<unk>"]);
+    refuses(
+        &folder,
+        &["valid.txt has 1 word that", "\"zebra\"", "line 2", "`unknown: \"<unk>\"`", "`min_count: 2`"],
+    );
 }
 
 #[test]
@@ -49,15 +52,19 @@ fn an_unknown_word_of_a_vocabulary_with_unk_is_unk() {
     let folder = Folder::new();
     folder.write("text.txt", "the quick <unk> fox\n".repeat(20));
     folder.train("run", &["--epochs", "2"]);
-    folder.ok(&["generate", "run", "--prompt", "the zebra", "--length", "3"]);
+    let done = folder.run(&["generate", "run", "--prompt", "the Quick zebra", "--length", "3"]);
+    assert_eq!(done.code, Some(0), "{done:?}");
+    let said = "the words \"Quick\" (did you mean \"quick\"?), \"zebra\", and reads <unk> in place of them";
+    assert!(done.err.contains(said), "{}", done.err);
 }
 
 #[test]
 fn words_that_the_prompt_may_not_have() {
     let folder = Folder::new();
     folder.train("run", &["--steps", "1"]);
-    let message = folder.refused(&["generate", "run", "--prompt", "the zebra"]);
-    assert!(message.contains("unknown word \"zebra\" in the prompt"), "{message}");
+    let message = folder.refused(&["generate", "run", "--prompt", "The zebra"]);
+    let said = "does not know the words \"The\" (did you mean \"the\"?), \"zebra\"";
+    assert!(message.contains(said), "{message}");
     let message = folder.refused(&["generate", "run", "--prompt", ""]);
     assert!(message.contains("longer prompt"), "{message}");
 }

@@ -3,6 +3,7 @@
 mod bad_input;
 mod checkpoints;
 mod devices;
+mod divergence;
 mod documents;
 mod evaluation;
 mod gradients;
@@ -14,6 +15,7 @@ mod runs;
 mod stages;
 mod strangers;
 mod support;
+mod texts;
 mod training;
 mod updates;
 mod using;

@@ -210,7 +210,10 @@ fn another_text_is_not_taken_for_the_runs_own() {
     let message = folder.refused(&resume);
     assert!(message.contains("train.txt\" is not the one") && !message.contains("vocab.json"), "{message}");
     let message = folder.refused(&[&resume[..], &["--accept-changes"]].concat());
-    assert!(message.contains("unknown word \"cat\"") && message.contains("train.txt, line 1"), "{message}");
+    assert!(
+        message.contains("\"cat\"; the first is in line 1") && message.contains("train.txt has"),
+        "{message}"
+    );
     assert!(!message.contains("vocab.json"), "{message}");
 }
 

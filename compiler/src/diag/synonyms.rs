@@ -75,7 +75,7 @@ const TABLE: &[(&[Place], &str, Meaning)] = &[
     (&[Data], "text texts path file files corpus training trainset source input dataset", Called("train")),
     (&[Data], "validation val dev eval evaluation validationset devset", Called("valid")),
     (&[Data], "testing testset heldout", Called("test")),
-    (&[Data], "tokenizer tokenize tokenization level vocabulary units symbols", Called("tokens")),
+    (&[Data], "tokenizer tokenize tokenization level units symbols", Called("tokens")),
     (&[Data], "batch batching sequences", Called("batches")),
     (
         &[Data, Train],
@@ -90,17 +90,18 @@ const TABLE: &[(&[Place], &str, Meaning)] = &[
             "`stride` and `shuffle` are arguments of windows: `batches: windows(length: 30, stride: 1, shuffle: true)`",
         ),
     ),
+    (&[Data], "vocab vocabsize maxvocab numwords maxtokens maxvocabsize topk", Called("vocabulary")),
+    (&[Data], "minfreq minfrequency mincounts threshold cutoff", Called("min_count")),
+    (&[Data], "unk unktoken oov oovtoken unknowntoken", Called("unknown")),
     (
-        &[Data, Train],
+        &[Train],
         "vocab vocabsize maxvocab numwords maxtokens",
-        Said("the vocabulary is that of the training text, and `vocab` its size; there is nothing to set"),
+        Said(
+            "the vocabulary is that of the training text: the data block's `vocabulary: n` keeps the n most frequent words",
+        ),
     ),
     (&[Data, Train], "labels target targets y classes numclasses", Said(NO_OTHER_TASK)),
-    (
-        &[Data],
-        "lowercase lower minfreq mincount unk",
-        Said("texts are read as they are; prepare them beforehand"),
-    ),
+    (&[Data], "lowercase lower", Said("texts are read as they are; prepare them beforehand")),
     // Keys of the train block.
     (&[Train], "lr learningrate rate alpha eta stepsize", Said(RATE)),
     (

@@ -1,21 +1,30 @@
 //! The `data` block.
 
 use super::keyed::{self, Keyed};
-use super::settings::{Chosen, choice, text, whole, word};
+use super::settings::{Chosen, choice, head, number, text, whole, word};
 use super::sizes;
-use super::{BatchKind, Batches, Data, Start, Targets, TokenKind, Tokens};
+use super::{BatchKind, Batches, Data, File, Held, Selection, Start, Targets, TokenKind, Tokens};
 use crate::diag::{Diagnostic, Span, count};
 use crate::syntax::ast::{Arg, Expr, Settings};
 
 /// The typed `data` block, or `None` with what is wrong with it in `errors`.
 pub(super) fn read(block: &Settings, errors: &mut Vec<Diagnostic>) -> Option<Data> {
     let keyed = Keyed::block(block, &keyed::DATA, errors);
-    let train = keyed.require("train", "such as `train: \"story.txt\"`", errors);
-    let train = train.and_then(|expr| path("train", expr, errors));
-    let valid = keyed.get("valid", errors).map(|expr| path("valid", expr, errors));
-    let test = keyed.get("test", errors).map(|expr| path("test", expr, errors));
+    let train = match keyed.list("train") {
+        [] => {
+            keyed.require("train", "such as `train: \"story.txt\"`", errors);
+            None
+        }
+        exprs => files("train", exprs, errors),
+    };
+    let [valid, test] = ["valid", "test"].map(|key| match keyed.list(key) {
+        [] => None,
+        exprs => Some(held(key, exprs, errors)),
+    });
+    rest_is_left(&keyed, [&valid, &test], errors);
     let tokens = keyed.require("tokens", "`words`, `words_and_punctuation` or `characters`", errors);
     let tokens = tokens.and_then(|expr| read_tokens(expr, errors));
+    let selection = read_selection(&keyed, tokens.as_ref(), errors);
     let batches = keyed.require("batches", "such as `batches: stream(rows: 20, steps: 35)`", errors);
     let batches = batches.and_then(|expr| read_batches(expr, errors));
     Some(Data {
@@ -23,6 +32,7 @@ pub(super) fn read(block: &Settings, errors: &mut Vec<Diagnostic>) -> Option<Dat
         valid: flatten(valid)?,
         test: flatten(test)?,
         tokens: tokens?,
+        selection: selection?,
         batches: batches?,
     })
 }
@@ -35,8 +45,67 @@ fn flatten<T>(given: Option<Option<T>>) -> Option<Option<T>> {
     }
 }
 
-fn path(key: &str, expr: &Expr, errors: &mut Vec<Diagnostic>) -> Option<(String, Span)> {
-    text(key, expr, errors).map(|path| (path, expr.span))
+/// Paths of files, each named once.
+fn files(key: &str, exprs: &[&Expr], errors: &mut Vec<Diagnostic>) -> Option<Vec<File>> {
+    let mut files: Vec<File> = Vec::new();
+    let mut right = true;
+    for expr in exprs {
+        if let Some((name @ "last", span, _)) = head(expr) {
+            let error = Diagnostic::error("E0405", span, format!("`{name}` is not a value for `{key}` here"));
+            errors.push(match key {
+                "train" => error.help("a part is cut off the training text: `valid: last(10%)`"),
+                _ => error.help("a text is either files or a part of the training text"),
+            });
+            right = false;
+            continue;
+        }
+        let Some(path) = text(key, expr, errors) else {
+            right = false;
+            continue;
+        };
+        if let Some(first) = files.iter().find(|file| file.path == path) {
+            let error = Diagnostic::error("E0403", expr.span, format!("`{key}` names \"{path}\" twice"));
+            errors.push(error.label(first.span, "first here"));
+            right = false;
+        }
+        files.push(File { path, span: expr.span });
+    }
+    right.then_some(files)
+}
+
+/// Files, or `last(share)`.
+fn held(key: &str, exprs: &[&Expr], errors: &mut Vec<Diagnostic>) -> Option<Held> {
+    let [expr] = exprs else { return files(key, exprs, errors).map(Held::Files) };
+    let Some(("last", _, args)) = head(expr) else { return files(key, exprs, errors).map(Held::Files) };
+    let keyed = Keyed::call("last", expr.span, args, &["share"], errors);
+    let share_expr = keyed.require("share", "such as `last(10%)`", errors)?;
+    let share = number("share", share_expr, errors)?;
+    if share > 0.0 && share < 1.0 {
+        return Some(Held::Last(share));
+    }
+    let error = Diagnostic::error("E0406", share_expr.span, "a share is above 0 and below 100%");
+    errors.push(match share {
+        share if share > 1.0 && share < 100.0 => {
+            error.help(format!("write `last({}%)`", crate::syntax::number(share)))
+        }
+        _ => error.help("such as `last(10%)`"),
+    });
+    None
+}
+
+/// Reports parts that leave nothing of the training text.
+fn rest_is_left(keyed: &Keyed<'_>, held: [&Option<Option<Held>>; 2], errors: &mut Vec<Diagnostic>) {
+    let share = |held: &Option<Option<Held>>| match held {
+        Some(Some(Held::Last(share))) => *share,
+        _ => 0.0,
+    };
+    let [valid, test] = held.map(share);
+    if let (true, Some(span)) = (valid + test >= 1.0, keyed.key_span("test")) {
+        let message = "`valid` and `test` together leave nothing of the text to train on";
+        errors.push(
+            Diagnostic::error("E0406", span, message).help("such as `valid: last(10%)` and `test: last(5%)`"),
+        );
+    }
 }
 
 fn read_tokens(expr: &Expr, errors: &mut Vec<Diagnostic>) -> Option<Tokens> {
@@ -50,6 +119,32 @@ fn read_tokens(expr: &Expr, errors: &mut Vec<Diagnostic>) -> Option<Tokens> {
     let newline = keyed.get("newline", errors).map(|expr| text("newline", expr, errors));
     let reserve = keyed.get("reserve", errors).map(|expr| whole("reserve", expr, 0, errors));
     Some(Tokens { kind, newline: flatten(newline)?, reserve: flatten(reserve)?.unwrap_or(0) })
+}
+
+/// `unknown`, `min_count` and `vocabulary`.
+fn read_selection(
+    keyed: &Keyed<'_>,
+    tokens: Option<&Tokens>,
+    errors: &mut Vec<Diagnostic>,
+) -> Option<Selection> {
+    let unknown = keyed.get("unknown", errors).map(|expr| text("unknown", expr, errors));
+    let min_count = keyed.get("min_count", errors).map(|expr| whole("min_count", expr, 1, errors));
+    let most = keyed.get("vocabulary", errors).map(|expr| whole("vocabulary", expr, 2, errors));
+    let span = |key| keyed.key_span(key);
+    match (&unknown, span("min_count").or(span("vocabulary"))) {
+        (None, Some(span)) => {
+            let message = "words are left out of the vocabulary, and nothing says what they count as";
+            errors.push(Diagnostic::error("E0404", span, message).help("write `unknown: \"<unk>\"` too"));
+        }
+        (Some(Some(unknown)), _) if tokens.is_some_and(|tokens| tokens.newline.as_ref() == Some(unknown)) => {
+            let span = keyed.list("unknown").first().map_or(Span::default(), |expr| expr.span);
+            let message =
+                format!("`{unknown}` is what a line's end becomes, and cannot be an unknown word too");
+            errors.push(Diagnostic::error("E0410", span, message).help("such as `unknown: \"<unk>\"`"));
+        }
+        _ => {}
+    }
+    Some(Selection { unknown: flatten(unknown)?, min_count: flatten(min_count)?, most: flatten(most)? })
 }
 
 fn read_batches(expr: &Expr, errors: &mut Vec<Diagnostic>) -> Option<Batches> {

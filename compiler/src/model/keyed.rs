@@ -11,8 +11,11 @@ pub(super) struct Block {
     pub keys: &'static [&'static str],
 }
 
-pub(super) static DATA: Block =
-    Block { name: "data", place: Place::Data, keys: &["train", "valid", "test", "tokens", "batches"] };
+pub(super) static DATA: Block = Block {
+    name: "data",
+    place: Place::Data,
+    keys: &["train", "valid", "test", "tokens", "unknown", "min_count", "vocabulary", "batches"],
+};
 
 pub(super) static TRAIN: Block = Block {
     name: "train",

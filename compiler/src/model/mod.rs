@@ -59,11 +59,28 @@ pub struct Model {
 /// The `data` block. Paths are as written; the caller resolves them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Data {
-    pub train: (String, Span),
-    pub valid: Option<(String, Span)>,
-    pub test: Option<(String, Span)>,
+    pub train: Vec<File>,
+    pub valid: Option<Held>,
+    pub test: Option<Held>,
     pub tokens: Tokens,
+    pub selection: Selection,
     pub batches: Batches,
+}
+
+/// The path of a text, or a pattern of several: `"parts/*.txt"`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct File {
+    pub path: String,
+    pub span: Span,
+}
+
+/// A text that is held out of training.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Held {
+    /// Files of its own.
+    Files(Vec<File>),
+    /// This share of the training files, above 0 and below 1, from their end: `last(10%)`.
+    Last(f64),
 }
 
 /// How text becomes tokens.
@@ -83,6 +100,28 @@ pub enum TokenKind {
     /// Split at white space, and punctuation stands alone.
     WordsAndPunctuation,
     Characters,
+}
+
+impl TokenKind {
+    /// What a token is called.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Self::Words => "word",
+            Self::WordsAndPunctuation => "token",
+            Self::Characters => "character",
+        }
+    }
+}
+
+/// Which words of the training text have ids of their own, and what the others count as.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Selection {
+    /// The word that one without an id counts as. Unless it is said that is `<unk>`, if the training text has it.
+    pub unknown: Option<String>,
+    /// Words that the training text has fewer times have no id.
+    pub min_count: Option<usize>,
+    /// The most words that have ids, `unknown` and the newline token among them.
+    pub most: Option<usize>,
 }
 
 /// How tokens become batches of `rows` sequences of `steps` tokens.

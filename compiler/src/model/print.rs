@@ -2,7 +2,7 @@
 
 use super::{
     BatchKind, Batches, Body, Course, Expr, ExprId, ExprOp, Init, Layer, Length, Loss, Metric, Model,
-    Optimizer, Schedule, Source, Start, State, Targets, TokenKind, Tokens, Train,
+    Optimizer, Schedule, Selection, Source, Start, State, Targets, TokenKind, Tokens, Train,
 };
 use crate::scalar::Scalar;
 use crate::syntax::number;
@@ -25,6 +25,7 @@ pub fn print(model: &Model) -> String {
     print_optimizer(&mut out, &model.optimizer);
     line(&mut out, "");
     line(&mut out, &format!("tokens: {}", tokens(&model.data.tokens)));
+    selection(&mut out, &model.data.selection);
     line(&mut out, &format!("batches: {}", batches(&model.data.batches)));
     print_train(&mut out, &model.train);
     out
@@ -38,6 +39,17 @@ fn tokens(tokens: &Tokens) -> String {
     };
     let newline = tokens.newline.iter().map(|newline| format!("newline: \"{newline}\", "));
     format!("{kind}({}reserve: {})", newline.collect::<String>(), tokens.reserve)
+}
+
+fn selection(out: &mut String, selection: &Selection) {
+    if let Some(unknown) = &selection.unknown {
+        line(out, &format!("unknown: \"{unknown}\""));
+    }
+    for (key, value) in [("min_count", selection.min_count), ("vocabulary", selection.most)] {
+        if let Some(value) = value {
+            line(out, &format!("{key}: {value}"));
+        }
+    }
 }
 
 fn batches(batches: &Batches) -> String {

@@ -181,10 +181,12 @@ impl Parser<'_> {
         })
     }
 
-    /// A number token's value.
+    /// A number token's value; a percentage's is a hundredth of what is written.
     pub fn number(&mut self) -> Parsed<f64> {
         let span = self.expect(Kind::Number)?.span;
-        match self.slice(span).parse::<f64>() {
+        let text = self.slice(span);
+        let (digits, unit) = text.strip_suffix('%').map_or((text, 1.0), |digits| (digits, 100.0));
+        match digits.parse::<f64>().map(|value| value / unit) {
             Ok(value) if value.is_finite() => Ok(value),
             _ => self.fail(Diagnostic::error("E0103", span, "this number is too large for a 64-bit float")),
         }

@@ -32,7 +32,7 @@ const SIGNS: [(&[&str], Kind, &str); 17] = [
         "a name has one value: write `y = x + 1`, or for a state `next s = s + 1`",
     ),
     (&[":="], Kind::Assign, "an equation is written with `=`, a setting with `:`"),
-    (&["%"], Kind::Slash, "there is no remainder, and no percent: write 10 % as `0.1`"),
+    (&["%"], Kind::Slash, "there is no remainder; a percentage is written without a space: `10%`"),
     (&["?"], Kind::Plus, "a choice is written `if c then a else b`"),
     (&["~"], Kind::Minus, "a comparison is 1 or 0: `1 - c` is `not c`"),
 ];

@@ -13,7 +13,7 @@ pub(super) enum Kind {
     Newline,
     #[regex(r"[A-Za-z_][A-Za-z0-9_]*")]
     Name,
-    #[regex(r"[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")]
+    #[regex(r"[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?%?")]
     Number,
     #[regex(r#""[^"\n]*""#)]
     Text,

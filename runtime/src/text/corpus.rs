@@ -1,10 +1,15 @@
-//! Corpus files: read, checked, and turned into ids.
+//! A corpus: texts read, checked, and turned into ids.
 
 use std::path::Path;
 
-use super::record::is_inside;
-use super::{Expected, Record, Role, Tokenizer, Vocabulary, source};
+use lstmc_compiler::model::{Selection, Tokens};
+
+use super::content::{Content, decode};
+use super::texts::called;
+use super::unknown::Collector;
+use super::{Expected, Record, Role, Texts, Tokenizer, Unknown, Vocabulary, source};
 use crate::error::{Error, Result};
+use crate::files;
 
 /// The token ids of each split, with the vocabulary that they are ids of.
 #[derive(Clone, Debug)]
@@ -15,33 +20,35 @@ pub struct Corpus {
     pub test: Option<Vec<u32>>,
     /// What a run keeps of each text.
     pub records: Vec<Record>,
+    /// The words of each text that count as unknown, if there are any.
+    pub unknown: Vec<(Role, Unknown)>,
 }
 
-/// Where the texts of a corpus are.
-#[derive(Clone, Copy, Debug)]
-pub struct Paths<'a> {
-    pub train: &'a Path,
-    pub valid: Option<&'a Path>,
-    pub test: Option<&'a Path>,
+/// The tokens of a text as ids.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Encoded {
+    pub ids: Vec<u32>,
+    /// The words among them that the vocabulary does not have, if there are any.
+    pub unknown: Option<Unknown>,
 }
 
 impl Corpus {
-    /// Reads the training text, builds the vocabulary from it, and reads the other texts with that vocabulary.
+    /// Reads the training text, builds the vocabulary from it as `selection` says, and reads the `others` that there are
+    /// with that vocabulary.
     ///
     /// # Errors
-    /// A file that is missing, unreadable, not UTF-8 or without tokens; a word that the vocabulary cannot name.
-    pub fn read(
-        tokenizer: &Tokenizer,
-        reserve: usize,
-        train: &Path,
-        valid: Option<&Path>,
-        test: Option<&Path>,
-    ) -> Result<Self> {
-        let text = Text::read(Role::Train, train)?;
-        let vocabulary = Vocabulary::build(tokenizer.tokens(&text.content).map(|token| token.text), reserve);
-        let (ids, record) = text.encode(tokenizer, &vocabulary)?;
-        let corpus = Self { vocabulary, train: ids, valid: None, test: None, records: vec![record] };
-        corpus.with_others(tokenizer, Expected::Any, Paths { train, valid, test })
+    /// A file that is missing, unreadable, not UTF-8 or without tokens; words that the vocabulary cannot name.
+    pub fn read(tokens: &Tokens, selection: &Selection, texts: &Texts, others: &[Role]) -> Result<Self> {
+        let tokenizer = &Tokenizer::new(tokens);
+        let text = read(texts, Role::Train)?;
+        let words = tokenizer.tokens(&text.text).map(|token| token.text);
+        let vocabulary = Vocabulary::select(words, tokens.reserve, tokenizer.newline(), selection);
+        let mut corpus = Self::empty(vocabulary);
+        corpus.add(text, tokenizer, InRun::No)?;
+        for &role in others.iter().filter(|&&role| texts.has(role)) {
+            corpus.add(read(texts, role)?, tokenizer, InRun::No)?;
+        }
+        Ok(corpus)
     }
 
     /// Reads the texts with the vocabulary of a run that is taken up again.
@@ -52,31 +59,39 @@ impl Corpus {
         tokenizer: &Tokenizer,
         vocabulary: Vocabulary,
         expected: Expected<'_>,
-        paths: Paths<'_>,
+        texts: &Texts,
+        others: &[Role],
     ) -> Result<Self> {
-        let text = Text::expected(tokenizer, Role::Train, paths.train, expected)?;
-        let (ids, record) = text.encode(tokenizer, &vocabulary)?;
-        let corpus = Self { vocabulary, train: ids, valid: None, test: None, records: vec![record] };
-        corpus.with_others(tokenizer, expected, paths)
+        let mut corpus = Self::empty(vocabulary);
+        for &role in [Role::Train].iter().chain(others).filter(|&&role| texts.has(role)) {
+            corpus.add(read_expected(tokenizer, texts, role, expected)?, tokenizer, InRun::Yes)?;
+        }
+        Ok(corpus)
     }
 
-    fn with_others(
-        mut self,
-        tokenizer: &Tokenizer,
-        expected: Expected<'_>,
-        paths: Paths<'_>,
-    ) -> Result<Self> {
-        let mut other = |role, path: Option<&Path>| -> Result<Option<Vec<u32>>> {
-            let Some(path) = path else { return Ok(None) };
-            let text = Text::expected(tokenizer, role, path, expected)?;
-            let (ids, record) = text.encode(tokenizer, &self.vocabulary)?;
-            self.records.push(record);
-            Ok(Some(ids))
-        };
-        self.valid = other(Role::Valid, paths.valid)?;
-        self.test = other(Role::Test, paths.test)?;
-        Ok(self)
+    fn empty(vocabulary: Vocabulary) -> Self {
+        Self { vocabulary, train: vec![], valid: None, test: None, records: vec![], unknown: vec![] }
     }
+
+    fn add(&mut self, text: Content, tokenizer: &Tokenizer, in_run: InRun) -> Result<()> {
+        let role = text.record.role;
+        let (Encoded { ids, unknown }, record) = encode_content(text, tokenizer, &self.vocabulary, in_run)?;
+        match role {
+            Role::Train => self.train = ids,
+            Role::Valid => self.valid = Some(ids),
+            Role::Test => self.test = Some(ids),
+        }
+        self.records.push(record);
+        self.unknown.extend(unknown.map(|unknown| (role, unknown)));
+        Ok(())
+    }
+}
+
+/// Whether the vocabulary is that of a run, which nothing changes any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum InRun {
+    Yes,
+    No,
 }
 
 impl Record {
@@ -84,63 +99,60 @@ impl Record {
     ///
     /// # Errors
     /// A file that is missing, unreadable or not UTF-8; one that is not `expected`, as of [`Corpus::read_again`].
-    pub fn read(tokenizer: &Tokenizer, role: Role, path: &Path, expected: Expected<'_>) -> Result<Self> {
-        Ok(Text::expected(tokenizer, role, path, expected)?.record(tokenizer))
+    pub fn read(tokenizer: &Tokenizer, role: Role, texts: &Texts, expected: Expected<'_>) -> Result<Self> {
+        Ok(record(&read_expected(tokenizer, texts, role, expected)?, tokenizer))
     }
 }
 
-/// A text that was read and is not yet in ids.
-struct Text<'p> {
-    path: &'p Path,
-    /// Its token count is not yet known.
-    record: Record,
-    content: String,
+fn read(texts: &Texts, role: Role) -> Result<Content> {
+    Content::read(role, &texts.paths(role)?, texts.part(role))
 }
 
-impl<'p> Text<'p> {
-    fn read(role: Role, path: &'p Path) -> Result<Self> {
-        let bytes = source::read(path, role.name()).map_err(missing)?;
-        let file = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        let record = Record::new(role, file, &bytes, 0);
-        Ok(Self { path, record, content: decode(path, bytes)? })
+/// Reads a text that has to be one of those `expected`. One that cannot be is not looked at.
+fn read_expected(
+    tokenizer: &Tokenizer,
+    texts: &Texts,
+    role: Role,
+    expected: Expected<'_>,
+) -> Result<Content> {
+    let Expected::Recorded { records, named } = expected else { return read(texts, role) };
+    let before = records.iter().find(|record| record.role == role);
+    if before.is_none() && !named.is_some_and(|folder| texts.are_inside(folder, role)) {
+        return Err(Error::UnknownText { what: role.name(), path: called(&texts.named(role)) });
     }
+    let text = read(texts, role)?;
+    match before {
+        Some(before) if !before.same_text(&text.record) => Err(Error::ChangedText {
+            what: role.name(),
+            path: text.called(),
+            found: record(&text, tokenizer).to_string(),
+            recorded: before.to_string(),
+        }),
+        _ => Ok(text),
+    }
+}
 
-    /// Reads a text that has to be one of those `expected`. One that cannot be is not looked at.
-    fn expected(tokenizer: &Tokenizer, role: Role, path: &'p Path, expected: Expected<'_>) -> Result<Self> {
-        let before = match expected {
-            Expected::Any => None,
-            Expected::Recorded { records, named } => {
-                let before = records.iter().find(|record| record.role == role);
-                if before.is_none() && !named.is_some_and(|folder| is_inside(folder, path)) {
-                    return Err(Error::UnknownText { what: role.name(), path: path.to_owned() });
-                }
-                before
-            }
-        };
-        let text = Self::read(role, path)?;
-        match before {
-            Some(before) if !before.same_text(&text.record) => Err(Error::ChangedText {
-                what: role.name(),
-                path: path.to_owned(),
-                found: text.record(tokenizer).to_string(),
-                recorded: before.to_string(),
-            }),
-            _ => Ok(text),
-        }
-    }
+fn record(text: &Content, tokenizer: &Tokenizer) -> Record {
+    Record { tokens: tokenizer.tokens(&text.text).count() as u64, ..text.record.clone() }
+}
 
-    fn record(&self, tokenizer: &Tokenizer) -> Record {
-        Record { tokens: tokenizer.tokens(&self.content).count() as u64, ..self.record.clone() }
+fn encode_content(
+    text: Content,
+    tokenizer: &Tokenizer,
+    vocabulary: &Vocabulary,
+    in_run: InRun,
+) -> Result<(Encoded, Record)> {
+    let encoded = tokens(tokenizer, vocabulary, &text.text);
+    if let (Some(unknown), None) = (&encoded.unknown, vocabulary.unknown()) {
+        let (path, line) = text.place(unknown.line());
+        let (place, unknown) = (path.display().to_string(), Box::new(unknown.clone()));
+        return Err(Error::UnknownWords { place, line, unknown, in_run: in_run == InRun::Yes });
     }
-
-    fn encode(self, tokenizer: &Tokenizer, vocabulary: &Vocabulary) -> Result<(Vec<u32>, Record)> {
-        let ids = encode(tokenizer, vocabulary, &self.content, &self.path.display().to_string())?;
-        if ids.is_empty() {
-            return Err(Error::EmptyCorpus { path: self.path.to_owned() });
-        }
-        let tokens = ids.len() as u64;
-        Ok((ids, Record { tokens, ..self.record }))
+    if encoded.ids.is_empty() {
+        return Err(Error::EmptyCorpus { path: text.called() });
     }
+    let tokens = encoded.ids.len() as u64;
+    Ok((encoded, Record { tokens, ..text.record }))
 }
 
 /// A file's text, without the byte order mark that some editors put before it; `what` names it in errors.
@@ -162,76 +174,100 @@ pub fn read_model(path: &Path, what: &'static str) -> Result<String> {
     decode(path, source::read_up_to(MODEL_BYTES, path, what)?)
 }
 
-/// A file's bytes as text, without a byte order mark.
-pub(crate) fn decode(path: &Path, bytes: Vec<u8>) -> Result<String> {
-    let mut text = String::from_utf8(bytes).map_err(|error| {
-        let offset = error.utf8_error().valid_up_to();
-        let before = &error.as_bytes()[..offset];
-        let line = 1 + line_ends(before);
-        Error::NotUtf8 { path: path.to_owned(), offset, line }
-    })?;
-    if text.starts_with('\u{feff}') {
-        text.remove(0);
+/// Writes a model file, over one that is there only if that is said.
+///
+/// # Errors
+/// [`Error::ModelExists`], [`Error::Write`].
+pub fn write_model(path: &Path, text: &str, overwrite: bool) -> Result<()> {
+    if !overwrite && path.exists() {
+        return Err(Error::ModelExists { path: path.to_owned() });
     }
-    Ok(text)
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = path.file_name().map(|name| name.to_string_lossy());
+    let name =
+        name.ok_or_else(|| Error::BadFile { path: path.to_owned(), reason: "it names no file".into() })?;
+    files::replace(&files::make_folder(folder)?, &name, text.as_bytes())
 }
 
-/// How many lines end in these bytes: with `"\n"`, `"\r\n"`, or a `'\r'` alone.
-fn line_ends(bytes: &[u8]) -> usize {
-    let ends = |&(at, &byte): &(usize, &u8)| match byte {
-        b'\n' => true,
-        b'\r' => bytes.get(at + 1) != Some(&b'\n'),
-        _ => false,
-    };
-    bytes.iter().enumerate().filter(ends).count()
-}
-
-/// A model names the file, so it may be in another folder.
-fn missing(error: Error) -> Error {
-    match error {
-        Error::MissingFile { what, path } => Error::MissingText { what, path },
-        other => other,
-    }
-}
-
-/// The ids and the record of a whole file, for a model that was trained.
+/// The ids and the record of a whole text, for a model that was trained.
 ///
 /// # Errors
 /// As [`Corpus::read_again`].
-pub fn encode_file(
+pub fn encode_text(
     tokenizer: &Tokenizer,
     vocabulary: &Vocabulary,
-    (role, path): (Role, &Path),
+    (texts, role): (&Texts, Role),
     expected: Expected<'_>,
-) -> Result<(Vec<u32>, Record)> {
-    Text::expected(tokenizer, role, path, expected)?.encode(tokenizer, vocabulary)
+) -> Result<(Encoded, Record)> {
+    let text = read_expected(tokenizer, texts, role, expected)?;
+    encode_content(text, tokenizer, vocabulary, InRun::Yes)
 }
 
 /// The ids of a text; `place` names it in errors.
 ///
 /// # Errors
-/// A word that is not in a vocabulary without `<unk>`.
+/// A word that is not in a vocabulary without a word for the unknown ones.
 pub fn encode(tokenizer: &Tokenizer, vocabulary: &Vocabulary, text: &str, place: &str) -> Result<Vec<u32>> {
-    let id = |token: super::Token<'_>| {
-        vocabulary.id(token.text).ok_or_else(|| Error::UnknownWord {
-            word: token.text.to_owned(),
-            place: place.to_owned(),
-            line: token.line,
-        })
-    };
-    tokenizer.tokens(text).map(id).collect()
+    let encoded = tokens(tokenizer, vocabulary, text);
+    match (encoded.unknown, vocabulary.unknown()) {
+        (Some(unknown), None) => {
+            let (place, line, unknown) = (place.to_owned(), unknown.line(), Box::new(unknown));
+            Err(Error::UnknownWords { place, line, unknown, in_run: true })
+        }
+        _ => Ok(encoded.ids),
+    }
+}
+
+/// The tokens of a prompt. Its unknown words are for the caller to say.
+///
+/// # Errors
+/// [`Error::UnknownPrompt`] of such words where the vocabulary has no word for them.
+pub fn encode_prompt(tokenizer: &Tokenizer, vocabulary: &Vocabulary, text: &str) -> Result<Encoded> {
+    let encoded = tokens(tokenizer, vocabulary, text);
+    match (&encoded.unknown, vocabulary.unknown()) {
+        (Some(unknown), None) => Err(Error::UnknownPrompt { words: unknown.with_suggestions(vocabulary) }),
+        _ => Ok(encoded),
+    }
+}
+
+/// Words without an id are left out where the vocabulary has no word for them.
+fn tokens(tokenizer: &Tokenizer, vocabulary: &Vocabulary, text: &str) -> Encoded {
+    let mut found = Collector::new(tokenizer.unit());
+    let stands_for_unknown = vocabulary.unknown();
+    let mut ids = Vec::new();
+    for token in tokenizer.tokens(text) {
+        let known = vocabulary.known(token.text);
+        if known.is_none() {
+            found.add(token);
+        }
+        ids.extend(known.or(stands_for_unknown));
+    }
+    Encoded { ids, unknown: found.finish() }
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
 
-    use lstmc_compiler::model::{TokenKind, Tokens};
+    use lstmc_compiler::model::TokenKind;
 
     use super::*;
 
+    fn words() -> Tokens {
+        Tokens { kind: TokenKind::Words, newline: Some("<eos>".into()), reserve: 0 }
+    }
+
     fn tokenizer() -> Tokenizer {
-        Tokenizer::new(&Tokens { kind: TokenKind::Words, newline: Some("<eos>".into()), reserve: 0 })
+        Tokenizer::new(&words())
+    }
+
+    fn paths(train: &Path, valid: Option<&Path>) -> Texts {
+        let name = |path: &Path| path.to_str().expect("UTF-8").to_owned();
+        Texts::files("".as_ref(), &name(train), valid.map(name).as_deref(), None)
+    }
+
+    fn corpus(train: &Path, valid: Option<&Path>) -> Result<Corpus> {
+        Corpus::read(&words(), &Selection::default(), &paths(train, valid), &[Role::Valid])
     }
 
     fn file(dir: &tempfile::TempDir, name: &str, bytes: &[u8]) -> std::path::PathBuf {
@@ -245,7 +281,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let train = file(&dir, "train", b"b a b <unk>\n");
         let valid = file(&dir, "valid", b"a z\n");
-        let corpus = Corpus::read(&tokenizer(), 0, &train, Some(&valid), None).unwrap();
+        let corpus = corpus(&train, Some(&valid)).unwrap();
         // b twice; then <eos>, <unk>, a once each, in byte order.
         assert_eq!(corpus.train, [0, 3, 0, 2, 1]);
         assert_eq!(corpus.valid, Some(vec![3, 2, 1]));
@@ -253,27 +289,40 @@ mod tests {
     }
 
     #[test]
+    fn words_that_are_left_out_are_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let (train, valid) = (file(&dir, "train", b"a a b c\n"), file(&dir, "valid", b"a z\nc\n"));
+        let selection = Selection { unknown: Some("<unk>".into()), min_count: Some(2), most: None };
+        let texts = paths(&train, Some(&valid));
+        let corpus = Corpus::read(&words(), &selection, &texts, &[Role::Valid]).unwrap();
+        assert_eq!(corpus.vocabulary.words().collect::<Vec<_>>(), ["<unk>", "a", "<eos>"]);
+        assert_eq!((corpus.train, corpus.valid), (vec![1, 1, 0, 0, 2], Some(vec![1, 0, 2, 0, 2])));
+        let found: Vec<_> = corpus.unknown.iter().map(|(role, unknown)| (*role, unknown.total())).collect();
+        assert_eq!(found, [(Role::Train, 2), (Role::Valid, 2)]);
+    }
+
+    #[test]
     fn an_unknown_word_is_named_with_its_line() {
         let dir = tempfile::tempdir().unwrap();
         let train = file(&dir, "train", b"a b\n");
         let valid = file(&dir, "valid", b"a\nb zebra\n");
-        let error = Corpus::read(&tokenizer(), 0, &train, Some(&valid), None).unwrap_err();
-        let Error::UnknownWord { word, line, .. } = &error else { panic!("{error}") };
-        assert_eq!((word.as_str(), *line), ("zebra", 2));
-        assert!(error.to_string().contains("valid, line 2"));
+        let error = corpus(&train, Some(&valid)).unwrap_err();
+        let said = error.to_string();
+        assert!(said.contains("valid has 1 word that the vocabulary does not have, \"zebra\""), "{said}");
+        assert!(said.contains("the first is in line 2; write `unknown: \"<unk>\"`"), "{said}");
     }
 
     #[test]
     fn a_text_that_was_changed_is_not_read_again() {
         let dir = tempfile::tempdir().unwrap();
         let (train, valid) = (file(&dir, "train", b"a b a\n"), file(&dir, "valid", b"b a\n"));
-        let first = Corpus::read(&tokenizer(), 0, &train, Some(&valid), None).unwrap();
+        let first = corpus(&train, Some(&valid)).unwrap();
         let lengths: Vec<(Role, u64, u64)> =
             first.records.iter().map(|record| (record.role, record.bytes, record.tokens)).collect();
         assert_eq!(lengths, [(Role::Train, 6, 4), (Role::Valid, 4, 3)]);
         let again = |expected: Expected<'_>| {
-            let paths = Paths { train: &train, valid: Some(&valid), test: None };
-            Corpus::read_again(&tokenizer(), first.vocabulary.clone(), expected, paths)
+            let texts = paths(&train, Some(&valid));
+            Corpus::read_again(&tokenizer(), first.vocabulary.clone(), expected, &texts, &[Role::Valid])
         };
         let recorded = Expected::Recorded { records: &first.records, named: None };
         assert_eq!(again(recorded).unwrap().train, first.train);
@@ -290,18 +339,18 @@ mod tests {
         fs::write(&train, "b b a\n").unwrap();
         assert_eq!(again(Expected::Any).unwrap().vocabulary, first.vocabulary);
         fs::write(&train, "a c\n").unwrap();
-        assert!(matches!(again(Expected::Any), Err(Error::UnknownWord { word, .. }) if word == "c"));
+        assert!(matches!(again(Expected::Any), Err(Error::UnknownWords { in_run: true, .. })));
     }
 
     #[test]
     fn a_text_without_a_record_lies_in_the_folder_that_was_named() {
         let dir = tempfile::tempdir().unwrap();
         let (train, valid) = (file(&dir, "train", b"a b a\n"), file(&dir, "valid", b"b a\n"));
-        let first = Corpus::read(&tokenizer(), 0, &train, None, None).unwrap();
+        let first = corpus(&train, None).unwrap();
         let again = |named, valid: &Path| {
             let expected = Expected::Recorded { records: &first.records, named };
-            let paths = Paths { train: &train, valid: Some(valid), test: None };
-            Corpus::read_again(&tokenizer(), first.vocabulary.clone(), expected, paths)
+            let texts = paths(&train, Some(valid));
+            Corpus::read_again(&tokenizer(), first.vocabulary.clone(), expected, &texts, &[Role::Valid])
         };
         assert!(matches!(again(None, &valid), Err(Error::UnknownText { path, .. }) if path == valid));
         assert_eq!(again(Some(dir.path()), &valid).unwrap().records.len(), 2);
@@ -315,13 +364,14 @@ mod tests {
     #[test]
     fn bad_files_are_told_apart() {
         let dir = tempfile::tempdir().unwrap();
-        let read = |path: &Path| Corpus::read(&tokenizer(), 0, path, None, None).unwrap_err();
-        assert!(matches!(read(&dir.path().join("none")), Error::MissingText { .. }));
-        assert!(matches!(read(dir.path()), Error::Read { .. }));
-        let blank = Tokenizer::new(&Tokens { kind: TokenKind::Words, newline: None, reserve: 0 });
+        let bad = |path: &Path| corpus(path, None).unwrap_err();
+        assert!(matches!(bad(&dir.path().join("none")), Error::MissingText { .. }));
+        assert!(matches!(bad(dir.path()), Error::Read { .. }));
+        let blank = Tokens { newline: None, ..words() };
         let empty = file(&dir, "empty", b" \n \n");
-        assert!(matches!(Corpus::read(&blank, 0, &empty, None, None), Err(Error::EmptyCorpus { .. })));
+        let error = Corpus::read(&blank, &Selection::default(), &paths(&empty, None), &[]);
+        assert!(matches!(error, Err(Error::EmptyCorpus { .. })));
         let latin = file(&dir, "latin", b"a\nbc\xe9d\n");
-        assert!(matches!(read(&latin), Error::NotUtf8 { offset: 4, line: 2, .. }));
+        assert!(matches!(bad(&latin), Error::NotUtf8 { offset: 4, line: 2, .. }));
     }
 }

@@ -1,15 +1,21 @@
 //! From text to token ids: corpus files and what a run remembers of them, tokenizers and the vocabulary.
 
+mod content;
 mod corpus;
 mod record;
 mod source;
+mod texts;
 mod tokenizer;
+mod unknown;
 mod vocabulary;
 mod writer;
 
-pub use corpus::{Corpus, Paths, encode, encode_file, read_model, read_text};
-pub(crate) use corpus::{MODEL_BYTES, decode};
-pub use record::{Expected, Record, Role, is_inside};
+pub(crate) use content::decode;
+pub(crate) use corpus::MODEL_BYTES;
+pub use corpus::{Corpus, Encoded, encode, encode_prompt, encode_text, read_model, read_text, write_model};
+pub use record::{Expected, Record, Role};
+pub use texts::Texts;
 pub use tokenizer::{Token, Tokenizer};
+pub use unknown::Unknown;
 pub use vocabulary::{UNKNOWN, Vocabulary};
 pub use writer::Writer;

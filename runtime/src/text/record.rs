@@ -30,16 +30,20 @@ impl Role {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     pub role: Role,
+    /// The file, or the first of several.
     pub file: PathBuf,
+    /// The other files, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more: Vec<PathBuf>,
     pub bytes: u64,
     pub tokens: u64,
-    /// BLAKE3 of the file's bytes, as `b3sum` prints it.
+    /// BLAKE3 of the file's bytes, as `b3sum` prints it; of several files, or of a part, of the text that they make.
     pub blake3: String,
 }
 
 impl Record {
     pub fn new(role: Role, file: PathBuf, bytes: &[u8], tokens: u64) -> Self {
-        Self { role, file, bytes: bytes.len() as u64, tokens, blake3: digest(bytes) }
+        Self { role, file, more: Vec::new(), bytes: bytes.len() as u64, tokens, blake3: digest(bytes) }
     }
 
     /// Whether both are of the same bytes.

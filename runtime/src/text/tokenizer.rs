@@ -24,6 +24,17 @@ impl Tokenizer {
         Self { kind: tokens.kind, newline: tokens.newline.clone() }
     }
 
+    /// What a token is called.
+    pub fn unit(&self) -> &'static str {
+        self.kind.unit()
+    }
+
+    /// The token that a line's end becomes, if it is one.
+    pub fn newline(&self) -> Option<&str> {
+        let own = (self.kind == TokenKind::Characters).then_some("\n");
+        self.newline.as_deref().or(own)
+    }
+
     /// The tokens of `text`, in order. Each end of a line becomes the newline token, if there is one: `"\n"`, `"\r\n"`, and a
     /// `'\r'` without `'\n'`.
     pub fn tokens<'t>(&'t self, text: &'t str) -> impl Iterator<Item = Token<'t>> {
@@ -41,11 +52,7 @@ impl Tokenizer {
             TokenKind::Characters => characters(content, &mut push),
         }
         if ends {
-            match &self.newline {
-                Some(newline) => push(newline),
-                None if self.kind == TokenKind::Characters => push("\n"),
-                None => {}
-            }
+            self.newline().into_iter().for_each(&mut push);
         }
         out
     }

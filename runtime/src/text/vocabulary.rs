@@ -2,12 +2,16 @@
 
 use std::collections::HashMap;
 
+use lstmc_compiler::model::Selection;
 use serde::{Deserialize, Serialize};
 
 use crate::random::hash;
 
-/// What stands for words that are not in the vocabulary, if the training text has it.
+/// What stands for words that are not in the vocabulary, if the training text has it and the model names no other.
 pub const UNKNOWN: &str = "<unk>";
+
+/// Words, and how often a text has each.
+type Counted<'t> = Vec<(&'t str, usize)>;
 
 /// Words and their ids. Ids below [`Vocabulary::reserved`] stand for no word.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +19,8 @@ pub const UNKNOWN: &str = "<unk>";
 pub struct Vocabulary {
     reserve: usize,
     words: Vec<String>,
+    /// What the model names for words that are not there.
+    unknown: Option<String>,
     ids: HashMap<String, u32>,
 }
 
@@ -23,14 +29,17 @@ pub struct Vocabulary {
 struct Stored {
     reserve: usize,
     words: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unknown: Option<String>,
 }
 
 impl TryFrom<Stored> for Vocabulary {
     type Error = String;
 
-    /// Refuses what [`Vocabulary::build`] never makes: more ids than there can be, and a word with two of them.
+    /// Refuses what [`Vocabulary::select`] never makes: more ids than there can be, a word with two of them, and a word for
+    /// the unknown ones that is not there.
     fn try_from(stored: Stored) -> Result<Self, String> {
-        let Stored { reserve, words } = &stored;
+        let Stored { reserve, words, .. } = &stored;
         if reserve.checked_add(words.len()).is_none_or(|len| len > u32::MAX as usize) {
             return Err(format!(
                 "{} words after {reserve} reserved ids are more than there can be",
@@ -41,31 +50,61 @@ impl TryFrom<Stored> for Vocabulary {
         if vocabulary.ids.len() < vocabulary.words.len() {
             return Err("a word is there twice".into());
         }
+        if let Some(unknown) = &vocabulary.unknown
+            && !vocabulary.ids.contains_key(unknown)
+        {
+            return Err(format!("the word for unknown ones, {unknown:?}, is not there"));
+        }
         Ok(vocabulary)
     }
 }
 
 impl From<Vocabulary> for Stored {
     fn from(vocabulary: Vocabulary) -> Self {
-        Self { reserve: vocabulary.reserve, words: vocabulary.words }
+        Self { reserve: vocabulary.reserve, words: vocabulary.words, unknown: vocabulary.unknown }
     }
 }
 
 impl Vocabulary {
-    fn of(Stored { reserve, words }: Stored) -> Self {
+    fn of(Stored { reserve, words, unknown }: Stored) -> Self {
         let ids = words.iter().enumerate().map(|(i, word)| (word.clone(), (reserve + i) as u32)).collect();
-        Self { reserve, words, ids }
+        Self { reserve, words, unknown, ids }
     }
 
     /// Ids by falling frequency, then alphabetically (by byte), after `reserve` ids for no word.
     pub fn build<'t>(tokens: impl IntoIterator<Item = &'t str>, reserve: usize) -> Self {
+        Self::select(tokens, reserve, None, &Selection::default())
+    }
+
+    /// As [`Vocabulary::build`], without the words that are not selected: these count as the unknown word, which has an id
+    /// whatever its frequency, as has `newline` if the text has it.
+    pub fn select<'t>(
+        tokens: impl IntoIterator<Item = &'t str>,
+        reserve: usize,
+        newline: Option<&str>,
+        selection: &Selection,
+    ) -> Self {
         let mut counts: HashMap<&str, usize> = HashMap::new();
         for token in tokens {
             *counts.entry(token).or_default() += 1;
         }
-        let mut words: Vec<(&str, usize)> = counts.into_iter().collect();
-        words.sort_unstable_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
-        Self::of(Stored { reserve, words: words.into_iter().map(|(word, _)| word.to_owned()).collect() })
+        let unknown = selection.unknown.as_deref();
+        let (mut kept, others): (Counted<'_>, Counted<'_>) =
+            counts.into_iter().partition(|&(word, _)| Some(word) == newline || Some(word) == unknown);
+        if let Some(unknown) = unknown
+            && !kept.iter().any(|&(word, _)| word == unknown)
+        {
+            kept.push((unknown, 0));
+        }
+        let mut others = sorted(others);
+        let room = selection.most.map_or(others.len(), |most| most.saturating_sub(kept.len()));
+        let least = selection.min_count.unwrap_or(1);
+        let chosen = others.iter().take(room).take_while(|&&(_, count)| count >= least).count();
+        let left: usize = others.drain(chosen..).map(|(_, count)| count).sum();
+        kept.iter_mut().filter(|(word, _)| Some(*word) == unknown).for_each(|(_, count)| *count += left);
+        kept.append(&mut others);
+        let words = sorted(kept).into_iter().map(|(word, _)| word.to_owned()).collect();
+        Self::of(Stored { reserve, words, unknown: selection.unknown.clone() })
     }
 
     /// Number of ids, the reserved ones included.
@@ -81,9 +120,24 @@ impl Vocabulary {
         self.reserve
     }
 
-    /// The id of `word`, or of `<unk>` if the vocabulary has that.
+    /// All words, in the order of their ids.
+    pub fn words(&self) -> impl Iterator<Item = &str> {
+        self.words.iter().map(String::as_str)
+    }
+
+    /// The id of `word` itself.
+    pub fn known(&self, word: &str) -> Option<u32> {
+        self.ids.get(word).copied()
+    }
+
+    /// The id that words have which are not there: that of the word which the model names for them, or of `<unk>`.
+    pub fn unknown(&self) -> Option<u32> {
+        self.known(self.unknown.as_deref().unwrap_or(UNKNOWN))
+    }
+
+    /// The id of `word`, or what unknown words have.
     pub fn id(&self, word: &str) -> Option<u32> {
-        self.ids.get(word).or_else(|| self.ids.get(UNKNOWN)).copied()
+        self.known(word).or_else(|| self.unknown())
     }
 
     /// The word of an id; reserved ids and ids out of range have none.
@@ -103,13 +157,60 @@ impl Vocabulary {
             bytes.extend_from_slice(word.as_bytes());
             bytes.push(0);
         }
+        if let Some(unknown) = &self.unknown {
+            bytes.push(0);
+            bytes.extend_from_slice(unknown.as_bytes());
+        }
         format!("{:016x}", hash(&bytes))
     }
+}
+
+/// By falling frequency, then alphabetically (by byte).
+fn sorted(mut words: Counted<'_>) -> Counted<'_> {
+    words.sort_unstable_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
+    words
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn selected(text: &str, selection: &Selection) -> Vocabulary {
+        Vocabulary::select(text.split(' '), 1, Some("<eos>"), selection)
+    }
+
+    fn unknown(min_count: Option<usize>, most: Option<usize>) -> Selection {
+        Selection { unknown: Some("<unk>".into()), min_count, most }
+    }
+
+    #[test]
+    fn rare_words_count_as_the_unknown_one() {
+        let text = "a a a b b c d <eos>";
+        let found = selected(text, &unknown(Some(2), None));
+        assert_eq!(found.words().collect::<Vec<_>>(), ["a", "<unk>", "b", "<eos>"], "c and d are two");
+        assert_eq!([found.id("a"), found.id("c"), found.id("z")], [Some(1), Some(2), Some(2)]);
+        assert_eq!((found.known("c"), found.unknown()), (None, Some(2)));
+        let found = selected(text, &unknown(None, Some(3)));
+        assert_eq!(found.words().collect::<Vec<_>>(), ["<unk>", "a", "<eos>"], "three, these two among them");
+        let all = selected(text, &unknown(None, None));
+        assert_eq!(all.words().last(), Some("<unk>"), "seen never, and there");
+        assert_eq!(
+            selected("a <unk> <unk>", &unknown(None, None)).words().next(),
+            Some("<unk>"),
+            "its own too"
+        );
+    }
+
+    #[test]
+    fn the_unknown_word_is_kept() {
+        let found = selected("a a b", &unknown(Some(2), None));
+        let json = serde_json::to_string(&found).unwrap();
+        assert_eq!(json, r#"{"reserve":1,"words":["a","<unk>"],"unknown":"<unk>"}"#);
+        assert_eq!(serde_json::from_str::<Vocabulary>(&json).unwrap(), found);
+        let lost = json.replace(",\"<unk>\"]", "]");
+        assert!(serde_json::from_str::<Vocabulary>(&lost).unwrap_err().to_string().contains("is not there"));
+        assert_ne!(found.fingerprint(), Vocabulary::build(["a", "a", "<unk>"], 1).fingerprint());
+    }
 
     #[test]
     fn ids_fall_with_frequency_and_ties_are_alphabetical() {
