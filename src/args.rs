@@ -7,13 +7,14 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
-use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{Arg, ArgGroup, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use lstmc_compiler::kernel::Format;
 use lstmc_compiler::target::Nvidia;
 use lstmc_runtime::run_dir::Choice;
 use lstmc_runtime::text::Role;
 
 use crate::profile::Order;
+use crate::set::Setting;
 
 pub use device::Device;
 
@@ -70,13 +71,17 @@ pub enum Command {
     #[command(after_help = "Examples:\n  lstmc train models/aesop.lstm\n  \
         lstmc train models/ptb-small.lstm --data ptb --epochs 3 --out runs/small\n  \
         lstmc train --resume runs/small\n  \
-        lstmc train --resume runs/small --checkpoint 2")]
+        lstmc train --resume runs/small --checkpoint 2\n  \
+        lstmc train models/tied.lstm --data ptb --from runs/small --set rate=0.1")]
     Train(Train),
     /// Loss, perplexity and accuracy of a trained model on a text.
     #[command(after_help = "Examples:\n  lstmc eval runs/ptb-small --split test\n  \
         lstmc eval runs/ptb-small --checkpoint best\n  \
         lstmc eval runs/ptb-small --weights f32,bf16,int8")]
     Eval(Eval),
+    /// Runs side by side: their best validations, and how their models differ.
+    #[command(after_help = "Example:\n  lstmc compare runs/ptb-small runs/tied")]
+    Compare(Compare),
     /// Actual words against predicted words, side by side, from a text's beginning.
     #[command(after_help = "Example:\n  lstmc predict runs/ptb-small --split test --count 20")]
     Predict(Predict),
@@ -115,9 +120,11 @@ impl Command {
             }
             Command::Generate(args) => (args.device, args.threads),
             Command::Check(args) => (args.device, args.threads),
-            Command::Init(_) | Command::Emit(_) | Command::Profile(_) | Command::Gradcheck(_) => {
-                (Device::Cpu, None)
-            }
+            Command::Init(_)
+            | Command::Compare(_)
+            | Command::Emit(_)
+            | Command::Profile(_)
+            | Command::Gradcheck(_) => (Device::Cpu, None),
         }
     }
 }
@@ -149,6 +156,7 @@ pub struct Init {
 }
 
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("before").args(["resume", "from"])))]
 pub struct Train {
     /// The model file; --resume needs none.
     #[arg(value_name = "MODEL.lstm", required_unless_present = "resume")]
@@ -178,16 +186,22 @@ pub struct Train {
     /// Go on with this run from its newest checkpoint, or from the beginning if it has none.
     #[arg(long, value_name = "RUN")]
     pub resume: Option<PathBuf>,
-    /// The checkpoint to go on from: newest, best, the number of an epoch (of an update, for models that count iterations), or
+    /// Begin with the parameters of this run, as far as the model has them, by name and by word; the rest starts afresh.
+    #[arg(long, value_name = "RUN")]
+    pub from: Option<PathBuf>,
+    /// Another number in the train block, such as rate=0.1; several are given one by one.
+    #[arg(long, value_name = "NAME=NUMBER", conflicts_with = "resume")]
+    pub set: Vec<Setting>,
+    /// The checkpoint to go on from, or to take parameters from: newest, best, the number of an epoch (of an update, for models that count iterations), or
     /// the path of a file. Later ones are left behind under other names.
-    #[arg(long, value_name = "WHICH", requires = "resume", value_parser = checkpoint::parse)]
+    #[arg(long, value_name = "WHICH", requires = "before", value_parser = checkpoint::parse)]
     pub checkpoint: Option<Choice>,
     /// Go on though a text, or the model's batches, are not those that the run was trained with. Without this, they have
     /// to be; of what else was changed in the run's model.lstm, training says what.
     #[arg(long, requires = "resume")]
     pub accept_changes: bool,
     /// Go on from a checkpoint without checksums, as earlier versions and other programs write them.
-    #[arg(long, requires = "resume")]
+    #[arg(long, requires = "before")]
     pub accept_unverified: bool,
     /// Print one JSON object a line instead of progress for people.
     #[arg(long)]
@@ -275,6 +289,16 @@ pub struct Eval {
     /// What to round the weights to; several, with commas between them, are compared.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "f32")]
     pub weights: Vec<Weights>,
+}
+
+#[derive(Debug, Args)]
+pub struct Compare {
+    /// The folders of the runs; the others are compared with the first.
+    #[arg(value_name = "RUN", required = true, num_args = 1..)]
+    pub runs: Vec<PathBuf>,
+    /// Print one JSON object a run.
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -16,9 +16,11 @@ mod on_gpu;
 mod profile;
 mod progress;
 mod project;
+mod set;
 mod show;
 mod start;
 mod terminal;
+mod transfer;
 
 use std::io::{Write, stdout};
 use std::process::ExitCode;
@@ -88,6 +90,7 @@ fn run(command: &Command) -> Result<ExitCode> {
         Command::Init(args) => commands::init::run(args),
         Command::Train(args) => commands::train::run(args),
         Command::Eval(args) => commands::eval::run(args),
+        Command::Compare(args) => commands::compare::run(args),
         Command::Predict(args) => commands::predict::run(args),
         Command::Generate(args) => commands::generate::run(args),
         Command::Check(args) => commands::check::run(args),

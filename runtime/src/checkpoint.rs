@@ -216,6 +216,22 @@ impl Checkpoint {
         Err(Error::WrongVocabulary { path, found, expected: fingerprint.into() })
     }
 
+    /// A parameter's values, row by row.
+    ///
+    /// # Errors
+    /// [`Error::BrokenCheckpoint`] if it is not there; [`Error::NotFinite`].
+    pub fn parameter(&self, name: &str) -> Result<Vec<f32>> {
+        let path = || self.path.clone();
+        let broken =
+            |error: SafeTensorError| Error::BrokenCheckpoint { path: path(), reason: error.to_string() };
+        let stored = SafeTensors::deserialize(&self.bytes).map_err(broken)?;
+        let values: Vec<f32> = values(&stored.tensor(name).map_err(broken)?).collect();
+        if values.iter().all(|value| value.is_finite()) {
+            return Ok(values);
+        }
+        Err(Error::NotFinite { path: path(), tensor: name.into() })
+    }
+
     /// Copies the tensors into a program of the same model; nothing is copied if they do not fit.
     ///
     /// # Errors
