@@ -164,8 +164,8 @@ pub struct Train {
     /// The folder that the texts are in [default: the folder of the model file].
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// The folder of the run [default: runs/MODEL, or runs/MODEL-2 and so on if it is taken]. One that ended before its
-    /// first checkpoint is begun again.
+    /// The folder of the run [default: runs/MODEL, or runs/MODEL-2 and so on if it is taken]. One that ended before
+    /// anything was saved of what it learned is begun again.
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     pub out: Option<PathBuf>,
     /// Train for this many epochs instead of the model's own number (for models that count epochs).
