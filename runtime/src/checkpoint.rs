@@ -120,6 +120,31 @@ pub struct Totals {
     pub predictions: u64,
     /// Spent in training steps.
     pub seconds: f64,
+    /// Of the norms of the updates' gradients, and how many these are, where the program computes them.
+    #[serde(default, skip_serializing_if = "Norms::is_empty")]
+    pub norms: Norms,
+}
+
+/// Norms of gradients, added up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Norms {
+    pub sum: f64,
+    pub updates: u64,
+}
+
+impl Norms {
+    pub fn add(&mut self, norm: f64) {
+        self.sum += norm;
+        self.updates += 1;
+    }
+
+    pub fn mean(&self) -> Option<f64> {
+        (self.updates > 0).then(|| self.sum / self.updates as f64)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.updates == 0
+    }
 }
 
 impl Totals {

@@ -321,6 +321,7 @@ impl<'a> Trainer<'a> {
             valid_perplexity: valid.map(|totals| totals.perplexity()),
             valid_accuracy: valid.map(|totals| totals.accuracy()),
             learning_rate: Some(self.recipe.rate(self.moment())),
+            gradient_norm: train.norms.mean(),
             words_per_second: Some(train.per_second()),
             seconds: Some(self.position.seconds),
         }
@@ -470,6 +471,9 @@ impl Driver for Training<'_> {
         }
         let predictions = self.batches.predictions();
         self.totals.add(loss * predictions as f64, f64::from(outputs.hits()?), predictions);
+        if let Some(norm) = outputs.gradient_norm()?.filter(|_| self.recipe.completes_update(update)) {
+            self.totals.norms.add(f64::from(norm));
+        }
         self.totals.seconds = self.before + self.started.elapsed().as_secs_f64();
         self.inputs.monitor.publish(update, &self.totals);
         self.inputs.monitor.advance();

@@ -18,5 +18,6 @@ mod strangers;
 mod support;
 mod texts;
 mod training;
+mod transfer;
 mod updates;
 mod using;

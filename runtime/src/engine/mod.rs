@@ -173,6 +173,12 @@ pub trait StepOutputs {
     /// The program does not compute it.
     fn hits(&self) -> Result<f32>;
 
+    /// The norm of all gradients together, before they are clipped; none of a program that does not compute it.
+    ///
+    /// # Errors
+    /// Those of the machine.
+    fn gradient_norm(&self) -> Result<Option<f32>>;
+
     /// Of an evaluation the loss of each target in nats, and 1 for each that was predicted, both shaped like the targets.
     /// (Of training the two have one element: see [`StepOutputs::loss`] and [`StepOutputs::hits`].)
     ///
