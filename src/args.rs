@@ -1,5 +1,6 @@
 //! The command line.
 
+mod checkpoint;
 mod device;
 
 use std::ffi::OsString;
@@ -9,6 +10,7 @@ use clap::error::ErrorKind;
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use lstmc_compiler::kernel::Format;
 use lstmc_compiler::target::Nvidia;
+use lstmc_runtime::run_dir::Choice;
 use lstmc_runtime::text::Role;
 
 use crate::profile::Order;
@@ -67,12 +69,17 @@ pub enum Command {
     /// Train a model; Ctrl-C saves and stops.
     #[command(after_help = "Examples:\n  lstmc train models/aesop.lstm\n  \
         lstmc train models/ptb-small.lstm --data ptb --epochs 3 --out runs/small\n  \
-        lstmc train --resume runs/small")]
+        lstmc train --resume runs/small\n  \
+        lstmc train --resume runs/small --checkpoint 2")]
     Train(Train),
     /// Loss, perplexity and accuracy of a trained model on a text.
     #[command(after_help = "Examples:\n  lstmc eval runs/ptb-small --split test\n  \
+        lstmc eval runs/ptb-small --checkpoint best\n  \
         lstmc eval runs/ptb-small --weights f32,bf16,int8")]
     Eval(Eval),
+    /// Runs side by side: their best validations, and how their models differ.
+    #[command(after_help = "Example:\n  lstmc compare runs/ptb-small runs/tied")]
+    Compare(Compare),
     /// Actual words against predicted words, side by side, from a text's beginning.
     #[command(after_help = "Example:\n  lstmc predict runs/ptb-small --split test --count 20")]
     Predict(Predict),
@@ -111,9 +118,11 @@ impl Command {
             }
             Command::Generate(args) => (args.device, args.threads),
             Command::Check(args) => (args.device, args.threads),
-            Command::Init(_) | Command::Emit(_) | Command::Profile(_) | Command::Gradcheck(_) => {
-                (Device::Cpu, None)
-            }
+            Command::Init(_)
+            | Command::Compare(_)
+            | Command::Emit(_)
+            | Command::Profile(_)
+            | Command::Gradcheck(_) => (Device::Cpu, None),
         }
     }
 }
@@ -174,6 +183,10 @@ pub struct Train {
     /// Go on with this run from its newest checkpoint, or from the beginning if it has none.
     #[arg(long, value_name = "RUN")]
     pub resume: Option<PathBuf>,
+    /// The checkpoint to go on from: newest, best, the number of an epoch (of an update, for models that count iterations), or
+    /// the path of a file. Later ones are left behind under other names.
+    #[arg(long, value_name = "WHICH", requires = "resume", value_parser = checkpoint::parse)]
+    pub checkpoint: Option<Choice>,
     /// Go on though a text, or the model's batches, are not those that the run was trained with. Without this, they have
     /// to be; of what else was changed in the run's model.lstm, training says what.
     #[arg(long, requires = "resume")]
@@ -191,6 +204,8 @@ pub struct Train {
 pub struct Trained {
     /// The folder of a run.
     pub run: PathBuf,
+    #[arg(long, value_name = "WHICH", default_value = "newest", help = checkpoint::HELP, value_parser = checkpoint::parse)]
+    pub checkpoint: Choice,
     /// The folder that the texts are in [default: where training found them]. Any text in it is read.
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
@@ -268,6 +283,16 @@ pub struct Eval {
 }
 
 #[derive(Debug, Args)]
+pub struct Compare {
+    /// The folders of the runs; the others are compared with the first.
+    #[arg(value_name = "RUN", required = true, num_args = 1..)]
+    pub runs: Vec<PathBuf>,
+    /// Print one JSON object a run.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
 pub struct Predict {
     #[command(flatten)]
     pub trained: Trained,
@@ -288,6 +313,8 @@ const LENGTH: usize = 100;
 pub struct Generate {
     /// The folder of a run.
     pub run: PathBuf,
+    #[arg(long, value_name = "WHICH", default_value = "newest", help = checkpoint::HELP, value_parser = checkpoint::parse)]
+    pub checkpoint: Choice,
     /// What the text begins with.
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub prompt: String,
@@ -532,6 +559,7 @@ mod tests {
             "train --resume r --out o",
             "generate r --prompt a --temperature -1",
             "train a.lstm --accept-changes",
+            "train a.lstm --checkpoint best",
             "train a.lstm --accept-unverified",
             "generate r --prompt a --weights f16",
             "eval r --weights f32,int4",

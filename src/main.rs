@@ -4,12 +4,14 @@
 
 mod advice;
 mod args;
+mod cause;
 mod changes;
 mod commands;
 mod compile;
 mod draft;
 mod find;
 mod gradients;
+mod next;
 mod on_gpu;
 mod profile;
 mod progress;
@@ -86,6 +88,7 @@ fn run(command: &Command) -> Result<ExitCode> {
         Command::Init(args) => commands::init::run(args),
         Command::Train(args) => commands::train::run(args),
         Command::Eval(args) => commands::eval::run(args),
+        Command::Compare(args) => commands::compare::run(args),
         Command::Predict(args) => commands::predict::run(args),
         Command::Generate(args) => commands::generate::run(args),
         Command::Check(args) => commands::check::run(args),

@@ -12,7 +12,7 @@ use lstmc_runtime::checkpoint::{Accept, Checkpoint, Take};
 use lstmc_runtime::engine::Engine;
 use lstmc_runtime::engine::cpu::workers;
 use lstmc_runtime::reading::Reading;
-use lstmc_runtime::run_dir::{RunDir, Settings};
+use lstmc_runtime::run_dir::{Choice, RunDir, Settings};
 use lstmc_runtime::text::{
     Corpus, Encoded, Expected, Record, Role, Texts, Tokenizer, Vocabulary, encode_text, read_model,
 };
@@ -169,13 +169,13 @@ pub struct Opened {
 
 impl Opened {
     /// # Errors
-    /// No run there; a broken checkpoint; one of another vocabulary or of other tokens.
-    pub fn read(folder: &Path, data: Option<&Path>, accept: Accept) -> Result<Self> {
+    /// No run or no such checkpoint there; a broken checkpoint; one of another vocabulary or of other tokens.
+    pub fn read(folder: &Path, which: &Choice, data: Option<&Path>, accept: Accept) -> Result<Self> {
         let run = RunDir::open(folder).map_err(find::run)?;
         let (settings, path) = (run.settings()?, run.model_path());
         let project = Project::of_run(&run, &path, data)?;
         let vocabulary = run.vocabulary()?;
-        let checkpoint = run.newest(accept)?;
+        let checkpoint = run.chosen(which, accept)?;
         checkpoint.check_vocabulary(&vocabulary.fingerprint())?;
         let model = project.source.model(vocabulary.len())?;
         let changed = |lines| {
@@ -271,7 +271,8 @@ pub fn reading(model: &Model, split: Split, ids: &[u32]) -> Result<Reading> {
 /// # Errors
 /// As [`Opened::read`].
 pub fn open(trained: &Trained) -> Result<Opened> {
-    let opened = Opened::read(&trained.run, trained.data.as_deref(), accept(trained.accept_unverified))?;
+    let (data, accept) = (trained.data.as_deref(), accept(trained.accept_unverified));
+    let opened = Opened::read(&trained.run, &trained.checkpoint, data, accept)?;
     Ok(Opened { accept_changes: trained.accept_changes, ..opened })
 }
 

@@ -8,7 +8,7 @@ use lstmc_compiler::model::Batches;
 use lstmc_runtime::batches::Batcher;
 use lstmc_runtime::checkpoint::Meta;
 use lstmc_runtime::error::Error;
-use lstmc_runtime::run_dir::{RunDir, Settings};
+use lstmc_runtime::run_dir::{Choice, RunDir, Settings};
 use lstmc_runtime::text::{Corpus, Expected, Record, Role};
 
 use crate::args::Train;
@@ -21,8 +21,8 @@ pub struct Start {
     pub seed: u64,
     /// The run that is taken up again, locked.
     pub run: Option<RunDir>,
-    /// The name of its newest checkpoint. A run that ended before its first one starts from the beginning.
-    pub checkpoint: Option<String>,
+    /// The checkpoint that it goes on from. A run that ended before its first one starts from the beginning.
+    pub checkpoint: Option<Choice>,
     /// What of it is not as it was, in words.
     pub changes: Vec<String>,
 }
@@ -53,13 +53,13 @@ impl Start {
             same_model(named, data, &project, folder)?;
         }
         let vocabulary = run.vocabulary()?;
-        let checkpoint = match run.latest() {
-            Err(Error::NoCheckpoint { .. }) => None,
-            latest => Some(latest?),
+        let which = args.checkpoint.clone().unwrap_or_default();
+        let checkpoint = match run.chosen(&which, project::accept(args.accept_unverified)) {
+            Err(Error::NoCheckpoint { .. }) if which == Choice::Newest => None,
+            read => Some(read?),
         };
         let (mut changes, mut batches) = (Vec::new(), None);
-        if let Some(name) = &checkpoint {
-            let checkpoint = run.load(name, project::accept(args.accept_unverified))?;
+        if let Some(checkpoint) = &checkpoint {
             checkpoint.check_vocabulary(&vocabulary.fingerprint())?;
             let meta = &checkpoint.meta;
             same_seed(&checkpoint.path, meta, &settings, folder)?;
@@ -86,6 +86,8 @@ impl Start {
         changes.extend(changes::of_texts(&settings.texts, &corpus.records));
         let batches = batches.as_ref().unwrap_or(&project.data.batches);
         changes.extend(epochs(batches, &project, &settings, &corpus));
+        // It is read again when there is a program to take it.
+        let checkpoint = checkpoint.map(|_| which);
         Ok(Self { project, corpus, seed: settings.seed, run: Some(run), checkpoint, changes })
     }
 

@@ -35,13 +35,25 @@ fn compile(model: &Model, purpose: Purpose, nvidia: Nvidia) -> Ptx {
 
 #[test]
 fn shipped_models_assemble() {
+    let purposes = [Purpose::Train, Purpose::Evaluate, Purpose::Generate { tokens: 10 }];
+    assemble(str::to_owned, &purposes, |purpose| purpose == Purpose::Train);
+}
+
+#[test]
+fn shipped_models_assemble_in_f32() {
+    let in_f32 = |text: &str| text.replacen("train {", "train {\nprecision: f32", 1);
+    assemble(in_f32, &[Purpose::Train], |_| false);
+}
+
+/// Assembles shipped models after a change of their text, of which those that `on_tensor_cores` names use tensor cores.
+fn assemble(change: fn(&str) -> String, purposes: &[Purpose], on_tensor_cores: fn(Purpose) -> bool) {
     let Some(ptxas) = ptxas() else {
         eprintln!("skipped: no ptxas on the path, and none is named by LSTMC_PTXAS");
         return;
     };
     let folder = tempfile::tempdir().unwrap();
-    for (name, model) in shipped::models(10_000, str::to_owned) {
-        for purpose in [Purpose::Train, Purpose::Evaluate, Purpose::Generate { tokens: 10 }] {
+    for (name, model) in shipped::models(10_000, change) {
+        for &purpose in purposes {
             for nvidia in [Nvidia::SM_80, Nvidia::SM_90] {
                 let path = folder.path().join("module.ptx");
                 let compiled = compile(&model, purpose, nvidia);
@@ -52,8 +64,11 @@ fn shipped_models_assemble() {
                 let log = String::from_utf8_lossy(&output.stderr);
                 assert!(output.status.success(), "{name}, {purpose:?}: {log}");
                 spills_nothing(&log, &format!("{name}, {purpose:?}"));
-                let on_tensor_cores = compiled.text.matches("mma.sync").count();
-                assert_eq!(on_tensor_cores > 0, purpose == Purpose::Train, "{name}, {purpose:?}");
+                assert_eq!(
+                    compiled.text.contains("mma.sync"),
+                    on_tensor_cores(purpose),
+                    "{name}, {purpose:?}"
+                );
             }
         }
     }

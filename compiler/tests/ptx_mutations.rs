@@ -314,6 +314,12 @@ const MUTATIONS: &[Mutation] = &[
             format!("{}{}{}", &e[..at], e[at..end].replacen(&a, &b, 1), &e[end..])
         })
     }),
+    ("weights of another member", "f32", |t| {
+        in_entry(t, "time_loop", |e| {
+            let second = |line: &str| line.replace("+16]", "+32]");
+            lines(e, "ld.shared.v4.b32", second)
+        })
+    }),
     ("partial sums without a second half", "tf32", |t| {
         in_last_loop(t, |e| {
             lines(e, "and.b32", |l| l.strip_suffix(", 1;").map_or(l.into(), |l| format!("{l}, 0;")))

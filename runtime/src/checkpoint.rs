@@ -18,6 +18,7 @@ use crate::engine::{Engine, Tensor, TensorKind};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::folder::Folder;
+use crate::patience::Validations;
 
 pub(crate) use write::save;
 
@@ -86,6 +87,9 @@ pub struct Position {
     pub totals: Totals,
     /// Seconds since the run began, pauses left out.
     pub seconds: f64,
+    /// None in a checkpoint of before they were counted.
+    #[serde(default)]
+    pub validations: Validations,
 }
 
 /// No machine makes more updates in a second: each calls the host twice, which looks at the clock.

@@ -85,8 +85,7 @@ pub enum Error {
     WrongLength { name: String, expected: usize, found: usize },
 
     #[error(
-        "{path:?} is not a whole checkpoint: {reason}; write the name of an earlier one into the run's file `latest` if \
-         there is one, or train again"
+        "{path:?} is not a whole checkpoint: {reason}; choose another one of the run with --checkpoint, or train again"
     )]
     BrokenCheckpoint { path: PathBuf, reason: String },
 
@@ -97,8 +96,8 @@ pub enum Error {
     Unverified { path: PathBuf },
 
     #[error(
-        "{path:?}: {tensor} holds numbers that are NaN or infinite; write the name of an earlier checkpoint into the run's \
-         file `latest` if there is one, or train again"
+        "{path:?}: {tensor} holds numbers that are NaN or infinite; choose another checkpoint of the run with --checkpoint, or \
+         train again"
     )]
     NotFinite { path: PathBuf, tensor: String },
 
@@ -140,6 +139,12 @@ pub enum Error {
 
     #[error("{path:?} has no checkpoint yet: train it longer with --resume {path:?}")]
     NoCheckpoint { path: PathBuf },
+
+    #[error("none of the checkpoints of {path:?} {wanted}; there are {there}")]
+    NoSuchCheckpoint { path: PathBuf, wanted: String, there: String },
+
+    #[error("{path:?} has no best checkpoint: {reason}")]
+    NoBest { path: PathBuf, reason: String },
 
     #[error("{path:?}: {reason}")]
     BadFile { path: PathBuf, reason: String },

@@ -9,6 +9,7 @@
 //! train, evaluate, generate, sample, monitor    the loops: what is fed to each step, and what is read from it
 //! memory, feed             what the machine has left, steps for measuring
 //! checkpoint, run_dir, lock    what a run leaves on the disk, and who may write it
+//! patience                 what its validations have found: the best one, and when to stop
 //! files, folder            how it is written, and that it stays in the run's folder
 //! ```
 //!
@@ -29,6 +30,7 @@ pub mod init;
 mod lock;
 pub mod memory;
 pub mod monitor;
+pub mod patience;
 pub mod random;
 pub mod reading;
 pub mod run_dir;

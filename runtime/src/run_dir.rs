@@ -5,7 +5,7 @@
 //! vocab.json     which word has which id
 //! run.json       where the corpus is, what its texts were, and the seed
 //! metrics.jsonl  one object a line, see [`Row`]
-//! checkpoints/   epoch-03.safetensors, step-005000.safetensors
+//! checkpoints/   epoch-03.safetensors, step-005000.safetensors; left-epoch-04.safetensors, before which it was taken up again
 //! latest         the name of the newest checkpoint
 //! log.txt        what the command did, and when
 //! lock           who writes the run now, see [`crate::lock`]
@@ -13,19 +13,23 @@
 //!
 //! A run may come from somebody else: all of this is reached through the folder, and through no link ([`crate::folder`]).
 
+mod checkpoints;
+mod place;
+
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use lstmc_compiler::diag::visible;
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::{self, Accept, Checkpoint, Meta};
-use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::folder::Folder;
 use crate::lock::Lock;
 use crate::text::{MODEL_BYTES, Record, Vocabulary, decode};
+
+pub use checkpoints::{Choice, Keep};
+pub use place::{Place, in_words};
 
 const MODEL: &str = "model.lstm";
 const VOCABULARY: &str = "vocab.json";
@@ -34,9 +38,6 @@ const METRICS: &str = "metrics.jsonl";
 const CHECKPOINTS: &str = "checkpoints";
 const LATEST: &str = "latest";
 const LOG: &str = "log.txt";
-
-/// What files of checkpoints end in.
-const ENDING: &str = ".safetensors";
 
 /// A line of `metrics.jsonl`. What was not measured is `null`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -76,17 +77,18 @@ pub struct RunDir {
 }
 
 impl RunDir {
-    /// Makes a run's folder and locks it. The folder may exist, and may hold a run that ended before its first checkpoint,
-    /// which is begun again; but no other.
+    /// Makes a run's folder and locks it. The folder may exist, and may hold a run that has learned nothing that was saved, which is
+    /// begun again; but no other.
     ///
     /// # Errors
     /// [`Error::RunExists`]; [`Error::Busy`]; [`Error::Write`].
     pub fn create(path: &Path, source: &str, vocabulary: &Vocabulary, settings: &Settings) -> Result<Self> {
         let run = Self::claim(path)?;
         if run.has(MODEL)? {
-            if run.has_checkpoints()? {
+            if run.has_learned()? {
                 return Err(Error::RunExists { path: path.to_owned() });
             }
+            run.remove_start()?;
             files::remove(&run.folder, METRICS)?;
         }
         run.begin(source, vocabulary, settings)?;
@@ -237,103 +239,12 @@ impl RunDir {
 
     /// Where the checkpoint of this name lies (`epoch-03`).
     pub fn checkpoint(&self, name: &str) -> PathBuf {
-        self.folder.join(CHECKPOINTS).join(file_of(name))
+        self.folder.join(CHECKPOINTS).join(place::file_of(name))
     }
 
     fn checkpoints_folder(&self) -> Result<Folder> {
         let failed = |source| Error::read(&self.folder.join(CHECKPOINTS), "the folder", source);
         self.folder.folder(CHECKPOINTS).map_err(failed)
-    }
-
-    /// Writes a checkpoint, makes it the newest one, and removes those inside an epoch or interval that it makes useless.
-    ///
-    /// # Errors
-    /// [`Error::Write`].
-    pub fn save(&self, name: &str, engine: &dyn Engine, meta: &Meta) -> Result<PathBuf> {
-        checkpoint::save(&self.checkpoints_folder()?, &file_of(name), engine, meta)?;
-        self.set_latest(name)?;
-        Ok(self.checkpoint(name))
-    }
-
-    pub(crate) fn set_latest(&self, name: &str) -> Result<()> {
-        files::replace(&self.folder, LATEST, format!("{name}\n").as_bytes())?;
-        self.remove_passing(name)
-    }
-
-    /// Removes the checkpoints inside an epoch or interval, but for the newest, `name`. A process that was killed after it had
-    /// saved this one has left the one before.
-    ///
-    /// # Errors
-    /// [`Error::Read`], [`Error::Write`].
-    pub fn remove_passing(&self, name: &str) -> Result<()> {
-        let (folder, newest) = (self.checkpoints_folder()?, file_of(name));
-        let passing = |file: &&String| file.starts_with("step-") && **file != newest;
-        self.checkpoints()?.iter().filter(passing).try_for_each(|file| files::remove(&folder, file))
-    }
-
-    /// The files of all checkpoints, by name.
-    ///
-    /// # Errors
-    /// [`Error::Read`].
-    fn checkpoints(&self) -> Result<Vec<String>> {
-        let folder = match self.checkpoints_folder() {
-            Err(Error::MissingFile { .. }) => return Ok(Vec::new()),
-            other => other?,
-        };
-        let names = folder.names().map_err(|cause| Error::Read { path: folder.path().to_owned(), cause })?;
-        // One that is being written has another name.
-        Ok(names.into_iter().filter(|name| name.ends_with(ENDING)).collect())
-    }
-
-    /// Whether there is a checkpoint to go on from.
-    ///
-    /// # Errors
-    /// [`Error::Read`].
-    pub fn has_checkpoints(&self) -> Result<bool> {
-        Ok(self.has(LATEST)? || !self.checkpoints()?.is_empty())
-    }
-
-    /// The name of the newest checkpoint.
-    ///
-    /// # Errors
-    /// [`Error::NoCheckpoint`]; [`Error::BadFile`] if it is not known which one is the newest.
-    pub fn latest(&self) -> Result<String> {
-        match self.text(LATEST, "the file") {
-            Ok(name) if !name.trim().is_empty() && !name.contains(['/', '\\', '\0']) => {
-                Ok(name.trim().to_owned())
-            }
-            Ok(_) => Err(self.bad(LATEST, "it does not name a checkpoint".into())),
-            Err(Error::MissingFile { .. }) => match self.checkpoints()?.as_slice() {
-                [] => Err(Error::NoCheckpoint { path: self.path().to_owned() }),
-                // The first one, which a crash has left before it was named.
-                [only] => Ok(name_of(only).to_owned()),
-                several => Err(self.bad(LATEST, unnamed(several))),
-            },
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Reads the checkpoint of this name.
-    ///
-    /// # Errors
-    /// As [`Checkpoint::read`].
-    pub fn load(&self, name: &str, accept: Accept) -> Result<Checkpoint> {
-        Checkpoint::read(&self.checkpoints_folder()?, &file_of(name), accept)
-    }
-
-    /// The newest checkpoint of a run that may be being trained. If the file is replaced meanwhile, the next newest is
-    /// read.
-    ///
-    /// # Errors
-    /// As [`RunDir::latest`] and [`RunDir::load`].
-    pub fn newest(&self, accept: Accept) -> Result<Checkpoint> {
-        loop {
-            let name = self.latest()?;
-            match self.load(&name, accept) {
-                Err(Error::MissingFile { .. }) if self.latest()? != name => {}
-                read => return read,
-            }
-        }
     }
 
     /// Adds a row of metrics.
@@ -361,12 +272,15 @@ impl RunDir {
         if kept == text { Ok(()) } else { files::replace(&self.folder, METRICS, kept.as_bytes()) }
     }
 
-    /// All rows.
+    /// All rows; none of a run that has written none.
     ///
     /// # Errors
     /// [`Error::Read`], [`Error::BadFile`].
     pub fn metrics(&self) -> Result<Vec<Row>> {
-        let text = self.text(METRICS, "the run's metrics")?;
+        let text = match self.text(METRICS, "the run's metrics") {
+            Err(Error::MissingFile { .. }) => return Ok(Vec::new()),
+            other => other?,
+        };
         let parse = |line| serde_json::from_str(line).map_err(|error| self.bad(METRICS, error.to_string()));
         text.lines().map(parse).collect()
     }
@@ -379,21 +293,6 @@ impl RunDir {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         files::append_line(&self.folder, LOG, &format!("{} {}", utc(now), visible(message)))
     }
-}
-
-/// The file of the checkpoint of this name.
-fn file_of(name: &str) -> String {
-    format!("{name}{ENDING}")
-}
-
-fn name_of(file: &str) -> &str {
-    file.strip_suffix(ENDING).unwrap_or(file)
-}
-
-/// What to do where `latest` is gone.
-fn unnamed(checkpoints: &[String]) -> String {
-    let names: Vec<&str> = checkpoints.iter().map(|file| name_of(file)).collect();
-    format!("the file is gone; write into it which checkpoint is the newest: {}", names.join(", "))
 }
 
 /// `2026-01-31T12:00:00Z` of seconds since 1970 (Hinnant's civil_from_days).

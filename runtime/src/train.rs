@@ -1,5 +1,7 @@
 //! The training run: epochs or iterations, validation, metrics, checkpoints; stopped and taken up at any step.
 
+mod failure;
+
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -12,8 +14,11 @@ use crate::error::{Error, Result};
 use crate::evaluate::{evaluate, load, loss_at, predict_at};
 use crate::init::initial;
 use crate::monitor::Monitor;
+use crate::patience::{Best, Validations};
 use crate::reading::Reading;
-use crate::run_dir::{Row, RunDir};
+use crate::run_dir::{Keep, Place, Row, RunDir};
+
+pub use failure::Before;
 
 /// What training needs to know of a model.
 #[derive(Clone, Debug)]
@@ -29,6 +34,12 @@ pub struct Recipe {
     pub clips: bool,
     /// Ends the run after this many updates, if it is not done before.
     pub limit: Option<u64>,
+    /// So many of the newest checkpoints stay: see [`Keep::newest`].
+    pub keep: Option<u64>,
+    /// Whether the best checkpoint stays.
+    pub keep_best: bool,
+    /// Ends the run after so many validations without a better loss.
+    pub patience: Option<u64>,
 }
 
 impl Recipe {
@@ -42,6 +53,10 @@ impl Recipe {
             vocabulary: model.vocab,
             clips: model.train.clip.is_some(),
             limit: None,
+            // The best one stays beside the newest.
+            keep: model.train.keep.map(|keep| keep as u64).or(model.train.keep_best.then_some(1)),
+            keep_best: model.train.keep_best,
+            patience: model.train.patience.map(|patience| patience as u64),
         }
     }
 
@@ -91,6 +106,16 @@ pub struct Report {
     /// For models that count iterations.
     pub sample: Option<Sample>,
     pub checkpoint: PathBuf,
+    /// Whether no validation before had a loss as low.
+    pub best: bool,
+}
+
+/// The best validation of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Summary {
+    pub row: Row,
+    /// Its checkpoint, if that stayed.
+    pub checkpoint: Option<PathBuf>,
 }
 
 /// The first row of the last batch, and what the model makes of it.
@@ -107,6 +132,8 @@ pub enum Outcome {
     Finished,
     /// Stopped by the monitor, with a checkpoint to go on from.
     Interrupted,
+    /// Ended before its time: the last validations, as many as its model has patience for, were not better than one before.
+    Settled,
 }
 
 /// A run of training.
@@ -143,15 +170,49 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    /// Goes on from a checkpoint: the run's metrics after it are dropped.
+    /// Goes on from a checkpoint: the run's metrics after it are dropped. If it is not the newest one, it is from now on, and
+    /// those after it are left behind under other names; says which these are.
     ///
     /// # Errors
-    /// A checkpoint of another model or vocabulary; metrics that cannot be rewritten.
-    pub fn resume(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+    /// A checkpoint of another model or vocabulary; files that cannot be rewritten.
+    pub fn resume(&mut self, checkpoint: &Checkpoint) -> Result<Vec<Place>> {
         checkpoint.check_vocabulary(self.inputs.vocabulary)?;
         checkpoint.restore(self.programs.train(), Take::Everything)?;
         self.position = checkpoint.meta.position;
-        self.inputs.run.truncate_metrics(self.position.step)
+        let (run, step) = (self.inputs.run, self.position.step);
+        let newest = run.latest()?;
+        let own = run.own_name(checkpoint);
+        let mut left = Vec::new();
+        if own.as_ref() != Some(&newest) {
+            match &own {
+                Some(name) => run.set_latest(name)?,
+                None => _ = self.write(&Place::Step(step).name())?,
+            }
+            left = run.leave_behind(step, self.batches.per_epoch())?;
+        }
+        run.truncate_metrics(step)?;
+        self.find_best()?;
+        run.prune(&own.unwrap_or_else(|| Place::Step(step).name()), &self.keep())?;
+        Ok(left)
+    }
+
+    /// Where the best checkpoint is gone, which later ones had made useless, the best of those that are there takes its place.
+    fn find_best(&mut self) -> Result<()> {
+        let run = self.inputs.run;
+        let Some(best) = self.best_place().filter(|_| self.recipe.keep_best) else { return Ok(()) };
+        if run.has_place(best)? {
+            return Ok(());
+        }
+        self.position.validations = Validations::default();
+        for row in run.metrics()? {
+            let (epoch, step) = (row.epoch, row.step);
+            if let Some(loss) = row.valid_loss
+                && run.has_place(self.place(epoch, step))?
+            {
+                self.position.validations.add(Best { epoch, step, loss });
+            }
+        }
+        Ok(())
     }
 
     pub fn position(&self) -> &Position {
@@ -179,6 +240,10 @@ impl<'a> Trainer<'a> {
         }
     }
 
+    pub fn seed(&self) -> u64 {
+        self.recipe.seed
+    }
+
     /// The program with the trained parameters.
     pub fn trained(&self) -> &dyn Engine {
         self.programs.trained()
@@ -191,6 +256,10 @@ impl<'a> Trainer<'a> {
     /// finite parameters then still stands. [`Error::WorseThanGuessing`] after a training to the end.
     pub fn run(&mut self, report: &mut dyn FnMut(&Report)) -> Result<Outcome> {
         let (interval, total) = (self.interval(), self.total_steps());
+        // There is something to go on from at every moment.
+        if self.position.step == 0 {
+            self.write(&Place::Step(0).name())?;
+        }
         loop {
             let step = self.position.step;
             let due = step.is_multiple_of(interval) || step >= total;
@@ -201,11 +270,10 @@ impl<'a> Trainer<'a> {
                 }
             }
             if step >= total {
-                // A run of no updates leaves what training starts from.
-                if step == 0 {
-                    self.save(false)?;
-                }
                 return self.finished();
+            }
+            if self.recipe.patience.is_some_and(|patience| self.position.validations.since >= patience) {
+                return self.finished().map(|_| Outcome::Settled);
             }
             let until = (step / interval + 1).saturating_mul(interval).min(total);
             self.advance(until, interval)?;
@@ -261,10 +329,13 @@ impl<'a> Trainer<'a> {
         if boundary {
             self.position.totals = Totals::default();
         }
-        let checkpoint = self.save(boundary && !iterations)?;
+        let Position { epoch, step, .. } = self.position;
+        let best =
+            row.valid_loss.is_some_and(|loss| self.position.validations.add(Best { epoch, step, loss }));
+        let checkpoint = self.save(boundary)?;
         match valid.map(|totals| totals.mean_loss()).filter(|loss| !loss.is_finite()) {
             Some(loss) => Err(Error::BadEvaluation { text: "validation".into(), loss }),
-            None => Ok(Some(Report { row, sample, checkpoint })),
+            None => Ok(Some(Report { row, sample, checkpoint, best })),
         }
     }
 
@@ -328,17 +399,55 @@ impl<'a> Trainer<'a> {
         bad(format!("parameters whose loss on the next batch is {loss:.3e}"))
     }
 
-    /// A checkpoint that stays (`epoch-03`), or one that the next replaces (`step-005000`).
-    fn save(&mut self, lasting: bool) -> Result<PathBuf> {
+    /// A checkpoint of the end of an epoch or interval, or of a place inside one, which the next replaces.
+    fn save(&mut self, boundary: bool) -> Result<PathBuf> {
         self.check_update()?;
-        let name = if lasting {
-            format!("epoch-{:02}", self.position.epoch)
-        } else {
-            format!("step-{:06}", self.position.step)
-        };
+        let Position { epoch, step, .. } = self.position;
+        let name = if boundary { self.place(epoch, step) } else { Place::Step(step) }.name();
+        let path = self.write(&name)?;
+        self.inputs.run.prune(&name, &self.keep())?;
+        Ok(path)
+    }
+
+    fn write(&mut self, name: &str) -> Result<PathBuf> {
         let Inputs { source, vocabulary, run, .. } = self.inputs;
         let meta = Meta::new(source.into(), vocabulary.into(), self.recipe.seed, self.position);
-        run.save(&name, self.programs.trained(), &meta)
+        run.save(name, self.programs.trained(), &meta)
+    }
+
+    /// What a checkpoint at the end of an epoch or interval is called by.
+    fn place(&self, epoch: u64, step: u64) -> Place {
+        match self.recipe.length {
+            Length::Epochs(_) => Place::Epoch(epoch),
+            Length::Iterations { .. } => Place::Step(step),
+        }
+    }
+
+    fn best_place(&self) -> Option<Place> {
+        self.position.validations.best.map(|best| self.place(best.epoch, best.step))
+    }
+
+    /// Which checkpoints stay.
+    fn keep(&self) -> Keep {
+        let interval = match self.recipe.length {
+            Length::Epochs(_) => None,
+            Length::Iterations { .. } => Some(self.interval()),
+        };
+        let best = self.best_place().filter(|_| self.recipe.keep_best);
+        Keep { newest: self.recipe.keep, interval, best }
+    }
+
+    /// The best validation so far, if there was one.
+    ///
+    /// # Errors
+    /// The run's metrics cannot be read.
+    pub fn summary(&self) -> Result<Option<Summary>> {
+        let Some(best) = self.position.validations.best else { return Ok(None) };
+        let rows = self.inputs.run.metrics()?;
+        let row = rows.into_iter().find(|row| row.step == best.step);
+        let place = self.place(best.epoch, best.step);
+        let checkpoint = self.inputs.run.has_place(place)?.then(|| self.inputs.run.checkpoint(&place.name()));
+        Ok(row.map(|row| Summary { row, checkpoint }))
     }
 }
 

@@ -1,6 +1,7 @@
 //! One file for each subcommand.
 
 pub mod check;
+pub mod compare;
 pub mod emit;
 pub mod eval;
 pub mod generate;

@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::kernel::Format;
 use lstmc_compiler::model::{Length, Model};
+use lstmc_runtime::Error;
 use lstmc_runtime::batches::Batcher;
 use lstmc_runtime::engine::Trainee;
 use lstmc_runtime::engine::cuda;
@@ -18,9 +19,10 @@ use lstmc_runtime::train::{Inputs, Outcome, Recipe, Trainer, initialise};
 use crate::args::{Device, Split, Train};
 use crate::commands::check::parameters;
 use crate::compile::Threads;
-use crate::progress::{Facts, Output, Plan, watch};
+use crate::progress::{End, Facts, Output, Plan, watch};
+use crate::project::Project;
 use crate::start::Start;
-use crate::{advice, compile, project, show, terminal};
+use crate::{advice, cause, compile, next, project, show, terminal};
 
 pub fn run(args: &Train) -> Result<ExitCode> {
     let mut start = Start::read(args)?;
@@ -33,6 +35,9 @@ pub fn run(args: &Train) -> Result<ExitCode> {
     if let Some(valid) = &corpus.valid
         && let Err(short) = project::reading(&model, Split::Valid, valid)
     {
+        if model.train.keep_best || model.train.patience.is_some() {
+            bail!("{short}, and the model's `checkpoint: best` or `patience` goes by it");
+        }
         terminal::say(&format!("warning: {short}; training goes on without"));
     }
 
@@ -55,11 +60,12 @@ pub fn run(args: &Train) -> Result<ExitCode> {
         monitor: &monitor,
     };
     let mut trainer = Trainer::new(recipe, inputs, built.programs)?;
+    let mut left = Vec::new();
     if args.resume.is_some() {
         match &start.checkpoint {
-            Some(name) => {
-                trainer.resume(&run.load(name, project::accept(args.accept_unverified))?)?;
-                run.remove_passing(name)?;
+            Some(which) => {
+                let checkpoint = run.chosen(which, project::accept(args.accept_unverified))?;
+                left = trainer.resume(&checkpoint)?;
             }
             None => run.truncate_metrics(0)?,
         }
@@ -78,6 +84,7 @@ pub fn run(args: &Train) -> Result<ExitCode> {
         words: corpus.vocabulary.len(),
         unknown: unknown(corpus),
         resumed: args.resume.is_some().then(|| trainer.position().step),
+        left: &left,
         changes: &start.changes,
     };
     run.log(&format!("{} seed {seed}", facts.line()))?;
@@ -86,7 +93,41 @@ pub fn run(args: &Train) -> Result<ExitCode> {
     }
     output.start(&facts);
     let outcome = watch(&output, &monitor, &run, |report| trainer.run(report));
-    finish(outcome, &output, &run)
+    let summary = trainer.summary();
+    let outcome = outcome.map_err(|error| explained(error, &output, &mut trainer, &model, project));
+    let end = End {
+        run: run.path(),
+        patience: model.train.patience,
+        next: next::command(run.path(), &model, corpus, &project.tokenizer(&corpus.vocabulary)),
+        best: if outcome.is_ok() { summary? } else { None },
+    };
+    finish(outcome, &output, &run, &end)
+}
+
+/// A training that has failed, with the place in the model where its numbers stopped being finite, if that is found.
+fn explained(
+    error: anyhow::Error,
+    output: &Output<'_>,
+    trainer: &mut Trainer<'_>,
+    model: &Model,
+    project: &Project,
+) -> anyhow::Error {
+    let failed = match error.downcast_ref::<Error>() {
+        Some(&(Error::Diverged { step, .. } | Error::BadUpdate { step, .. })) => step,
+        _ => return error,
+    };
+    output.note("looking for where this begins: the updates since the last checkpoint are made again; Ctrl-C leaves it out");
+    let found = trainer.before_failure(failed).map_err(anyhow::Error::from).and_then(|before| {
+        before.map(|before| cause::of(&error.to_string(), model, &before, trainer.seed())).transpose()
+    });
+    match found {
+        Ok(Some(found)) => project.source.pointed(found),
+        Ok(None) => error,
+        Err(other) => {
+            terminal::say(&format!("where it begins was not found: {other:#}"));
+            error
+        }
+    }
 }
 
 /// `--epochs` in place of the model's own number.
@@ -152,12 +193,16 @@ fn build_on_gpu(model: &Model, seed: u64, number: usize) -> Result<Built> {
     Ok(Built { programs: Box::new(programs), memory, threads: 1, time })
 }
 
-fn finish(outcome: Result<Outcome>, output: &Output<'_>, run: &RunDir) -> Result<ExitCode> {
+fn finish(outcome: Result<Outcome>, output: &Output<'_>, run: &RunDir, end: &End<'_>) -> Result<ExitCode> {
     match outcome {
         Ok(outcome) => {
+            run.log(match outcome {
+                Outcome::Interrupted => "stopped; go on with --resume",
+                Outcome::Finished => "finished",
+                Outcome::Settled => "stopped early",
+            })?;
+            output.end(end, outcome);
             let stopped = outcome == Outcome::Interrupted;
-            run.log(if stopped { "stopped; go on with --resume" } else { "finished" })?;
-            output.end(run.path(), stopped);
             Ok(if stopped { ExitCode::from(terminal::INTERRUPTED) } else { ExitCode::SUCCESS })
         }
         Err(error) => {

@@ -1,6 +1,7 @@
 //! How training shows: a bar on a terminal, lines elsewhere, JSON where asked for.
 
 mod bar;
+mod end;
 mod plan;
 mod watcher;
 
@@ -14,12 +15,13 @@ use anyhow::{Context, Result};
 use lstmc_compiler::diag::{visible, visible_json};
 use lstmc_runtime::error::{bytes, unwritable};
 use lstmc_runtime::monitor::{Monitor, Snapshot};
-use lstmc_runtime::run_dir::RunDir;
+use lstmc_runtime::run_dir::{Place, RunDir, in_words};
 use lstmc_runtime::text::{Tokenizer, Vocabulary};
 use lstmc_runtime::train::{Outcome, Report, Sample};
 use serde_json::{Value, json};
 
 use self::bar::Bar;
+pub use self::end::End;
 pub use self::plan::Plan;
 use crate::project::{self, Project};
 use crate::{show, terminal};
@@ -50,7 +52,9 @@ pub struct Facts<'a> {
     pub unknown: Option<String>,
     /// Updates made before, by a run that goes on.
     pub resumed: Option<u64>,
-    /// What of that is not as it was.
+    /// The checkpoints after the one that it goes on from.
+    pub left: &'a [Place],
+    /// What is not as it was.
     pub changes: &'a [String],
 }
 
@@ -133,6 +137,10 @@ impl<'a> Output<'a> {
         if let Some(step) = facts.resumed {
             self.line(&format!("resumed     at step {}", show::count(step)));
         }
+        if !facts.left.is_empty() {
+            let left = in_words(facts.left);
+            self.line(&format!("left behind {left}, whose checkpoints are named left-... from now on"));
+        }
         facts.changes.iter().for_each(|change| self.line(&format!("changed     {change}")));
     }
 
@@ -156,17 +164,19 @@ impl<'a> Output<'a> {
         Ok(())
     }
 
+    /// Says something that is no error.
+    pub fn note(&self, text: &str) {
+        match self.mode {
+            Mode::Json => self.line(&json!({ "event": "note", "text": text }).to_string()),
+            _ => self.line(text),
+        }
+    }
+
     /// Training is over.
-    pub fn end(&self, run: &Path, stopped: bool) {
-        let again = || format!("lstmc train --resume {}", show::path(run));
-        match (&self.mode, stopped) {
-            (Mode::Json, _) => {
-                let outcome = if stopped { "stopped" } else { "finished" };
-                self.line(&json!({ "event": "end", "outcome": outcome, "run": run }).to_string());
-            }
-            (_, true) => self.line(&format!("stopped and saved: go on with  {}", again())),
-            (_, false) if self.plan.limited() => self.line(&format!("done: go on with  {}", again())),
-            (_, false) => self.line(&format!("finished: {}", run.display())),
+    pub fn end(&self, end: &End<'_>, outcome: Outcome) {
+        match self.mode {
+            Mode::Json => self.line(&end.event(outcome).to_string()),
+            _ => end.lines(outcome, &self.plan).iter().for_each(|line| self.line(line)),
         }
     }
 
@@ -180,7 +190,7 @@ impl<'a> Output<'a> {
     }
 
     fn report_event(&self, report: &Report) -> Value {
-        let mut event = json!({ "event": "report", "checkpoint": report.checkpoint });
+        let mut event = json!({ "event": "report", "checkpoint": report.checkpoint, "best": report.best });
         if let (Some(event), Ok(Value::Object(row))) =
             (event.as_object_mut(), serde_json::to_value(&report.row))
         {
@@ -230,6 +240,7 @@ impl<'a> Output<'a> {
             Mode::Json => visible_json(text),
             _ => visible(text),
         };
+        let text = terminal::status(&text, matches!(self.mode, Mode::Bar(_)) && terminal::colour());
         let write = || writeln!(std::io::stdout().lock(), "{text}");
         let written = match &self.mode {
             Mode::Bar(bar) => bar.suspend(write),
@@ -261,6 +272,7 @@ fn start_event(facts: &Facts<'_>) -> Value {
         "vocabulary": facts.words,
         "unknown": facts.unknown,
         "step": facts.resumed.unwrap_or(0),
+        "left_behind": facts.left.iter().map(|place| place.name()).collect::<Vec<_>>(),
         "changes": facts.changes,
     })
 }

@@ -184,6 +184,17 @@ impl Plan {
         lines
     }
 
+    /// `epoch 7 of 13: validation perplexity 12.34`, the best of a run.
+    pub fn best(&self, row: &Row) -> String {
+        let place = match self.epochs {
+            Some(epochs) => format!("epoch {} of {epochs}", row.epoch),
+            None if self.iterations => format!("step {}", show::count(row.step)),
+            None => format!("epoch {}", row.epoch),
+        };
+        let quality = self.quality(row.valid_loss, row.valid_perplexity, row.valid_accuracy).join(", ");
+        format!("{place}: {VALIDATION} {quality}")
+    }
+
     /// The loss and the model's metrics. The loss makes room where there are two: it is the perplexity's logarithm.
     fn quality(&self, loss: Option<f64>, perplexities: Option<f64>, accuracy: Option<f64>) -> Vec<String> {
         let number = |value: Option<f64>| value.unwrap_or(f64::NAN);

@@ -249,11 +249,13 @@ fn a_checkpoint_of_more_updates_than_there_was_time_for() {
     let length = u64::from_le_bytes(bytes[..8].try_into().unwrap());
     let header = String::from_utf8(bytes[8..8 + length as usize].to_vec()).unwrap();
     let step = 1u64 << 40;
-    let place = "\\\"step\\\":30,";
+    let place = "\\\"step\\\":30,\\\"reported";
     assert_eq!(header.matches(place).count(), 1, "{header}");
     // Another program's file, without checksums.
-    let altered =
-        header.trim_end().replace(place, &format!("\\\"step\\\":{step},")).replace("\"crc32\":", "\"else\":");
+    let altered = header
+        .trim_end()
+        .replace(place, &format!("\\\"step\\\":{step},\\\"reported"))
+        .replace("\"crc32\":", "\"else\":");
     let altered = format!("{altered:width$}", width = altered.len().next_multiple_of(8));
     let rest = &bytes[8 + length as usize..];
     fs::write(&path, [&(altered.len() as u64).to_le_bytes()[..], altered.as_bytes(), rest].concat()).unwrap();

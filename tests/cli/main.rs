@@ -1,7 +1,10 @@
 //! The command as people run it: the real binary in folders of its own.
 
 mod bad_input;
+mod checkpoints;
+mod compare;
 mod devices;
+mod divergence;
 mod documents;
 mod evaluation;
 mod gradients;

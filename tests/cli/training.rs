@@ -65,7 +65,7 @@ fn what_the_model_reports_is_shown() {
         folder.write("tiny.lstm", TINY.text().replace("perplexity, accuracy", metrics));
         let out = folder.train(not, &["--epochs", "1"]);
         let lines: Vec<&str> = out.lines().skip_while(|line| !line.starts_with("epoch 1/1 ")).collect();
-        let [training, validation, finished] = lines[..] else { panic!("{out}") };
+        let [training, validation, finished, ..] = lines[..] else { panic!("{out}") };
         assert!(validation.starts_with("validation  ") && finished.starts_with("finished"), "{out}");
         for line in [training, validation] {
             assert!(shown.iter().all(|part| line.contains(part)) && !line.contains(not), "{out}");

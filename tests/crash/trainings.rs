@@ -14,6 +14,8 @@ use tempfile::TempDir;
 
 /// A checkpoint after each of many short epochs, all of which stay.
 const EPOCHS: &str = "epochs: 24";
+/// Of those, the two newest stay and the best.
+const BEST: &str = "epochs: 24\n checkpoint: best\n keep: 2\n patience: 20";
 /// Checkpoints that replace each other, with batches of random starts.
 const ITERATIONS: &str = "iterations: 72\n report_every: 3";
 
@@ -24,10 +26,11 @@ const DEADLINE: Duration = Duration::from_secs(120);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     Epochs,
+    Best,
     Iterations,
 }
 
-pub const KINDS: [Kind; 2] = [Kind::Epochs, Kind::Iterations];
+pub const KINDS: [Kind; 3] = [Kind::Epochs, Kind::Best, Kind::Iterations];
 
 /// A temporary folder with a text, a model and perhaps its run.
 pub struct Training {
@@ -68,6 +71,7 @@ impl Training {
         // Epochs of eight updates.
         let (batches, length) = match kind {
             Kind::Epochs => ("stream(rows: 2, steps: 5)", EPOCHS),
+            Kind::Best => ("stream(rows: 2, steps: 5)", BEST),
             Kind::Iterations => {
                 ("windows(length: 5, stride: 5, rows: 4, targets: each, start: random)", ITERATIONS)
             }

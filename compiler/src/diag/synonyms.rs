@@ -145,17 +145,10 @@ const TABLE: &[(&[Place], &str, Meaning)] = &[
         "hiddensize hidden numhidden units embeddingdim embeddingsize dim dmodel numlayers layers",
         Said(WIDTH),
     ),
-    (
-        &[Train],
-        "seed device threads numworkers workers gpu cuda savedir out output checkpoint checkpoints \
-         resume",
-        Said(OPTION),
-    ),
-    (
-        &[Train],
-        "patience earlystopping",
-        Said("there is no early stopping: every epoch leaves a checkpoint, and Ctrl-C saves and stops"),
-    ),
+    (&[Train], "seed device threads numworkers workers gpu cuda savedir out output resume", Said(OPTION)),
+    (&[Train], "earlystopping earlystop stopafter", Called("patience")),
+    (&[Train], "checkpoints savebest savebestonly keepbest bestcheckpoint", Called("checkpoint")),
+    (&[Train], "savetotallimit keepcheckpoints maxtokeep keeplast savetopk", Called("keep")),
     // Arguments.
     (&[Argument], "lr learningrate alpha eta stepsize", Called("rate")),
     (&[Argument], "eps fuzz fudge", Called("epsilon")),
@@ -393,6 +386,7 @@ const TABLE: &[(&[Place], &str, Meaning)] = &[
     (&[Value], "float32 fp32 single full float f64 float64 double", Called("f32")),
     (&[Value], "bfloat16", Called("bf16")),
     (&[Value], "f16 fp16 half float16 mixed", Said("the only numbers of 16 bits are `bf16`")),
+    (&[Value], "lowest validloss valloss bestonly", Called("best")),
     (&[Value], "yes on", Called("true")),
     (&[Value], "no off", Called("false")),
     (&[Value], "all every", Called("each")),

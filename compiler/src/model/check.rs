@@ -49,6 +49,9 @@ pub fn check(file: &File, prelude: &[File], vocab: usize) -> Result<Model, Diagn
     }
     let data = blocks.data.and_then(|block| data::read(block, &mut errors));
     let train = blocks.train.map(|block| train::read(block, &mut errors)).unwrap_or_default();
+    if let Some(data) = &data {
+        train::check_validation(&train.by_validation, data, &mut errors);
+    }
     let mut cx = Context::new(&definitions, vocab, train.init, errors);
     let output = blocks.model.and_then(|block| chain::check(&mut cx, block, data.as_ref()));
     let optimizer = train.optimizer.and_then(|expr| optimizer::check(&mut cx, expr, train.schedule_span));

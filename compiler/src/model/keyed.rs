@@ -31,6 +31,9 @@ pub(super) static TRAIN: Block = Block {
         "iterations",
         "report_every",
         "report",
+        "checkpoint",
+        "keep",
+        "patience",
     ],
 };
 

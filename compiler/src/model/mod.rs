@@ -179,6 +179,12 @@ pub struct Train {
     /// What the model says, if it does; else the machine's own.
     pub precision: Option<Precision>,
     pub report: Vec<Metric>,
+    /// Whether the checkpoint of the lowest validation loss stays.
+    pub keep_best: bool,
+    /// How many of the newest checkpoints stay.
+    pub keep: Option<usize>,
+    /// After how many validations without a better loss training ends.
+    pub patience: Option<usize>,
 }
 
 /// Cross-entropy of the output against the targets, averaged over the rows.

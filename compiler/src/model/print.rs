@@ -88,6 +88,14 @@ fn print_train(out: &mut String, train: &Train) {
             line(out, &format!("report_every: {report_every}"));
         }
     }
+    if train.keep_best {
+        line(out, "checkpoint: best");
+    }
+    for (key, number) in [("keep", train.keep), ("patience", train.patience)] {
+        if let Some(number) = number {
+            line(out, &format!("{key}: {number}"));
+        }
+    }
     let metric = |metric: &Metric| if *metric == Metric::Perplexity { "perplexity" } else { "accuracy" };
     line(out, &format!("report: {}", train.report.iter().map(metric).collect::<Vec<_>>().join(", ")));
 }

@@ -4,7 +4,7 @@ use super::init::InitSpec;
 use super::keyed::{self, Keyed};
 use super::scope::Scope;
 use super::settings::{Chosen, choice, positive, whole, word};
-use super::{Length, Loss, Metric, Precision, Schedule, Train};
+use super::{Data, Length, Loss, Metric, Precision, Schedule, Train};
 use crate::diag::{Diagnostic, Place, Span};
 use crate::syntax::ast::{Expr, ExprKind, Settings};
 
@@ -16,6 +16,8 @@ pub(super) struct TrainBlock<'a> {
     pub optimizer: Option<&'a Expr>,
     pub init: Option<InitSpec>,
     pub schedule_span: Option<Span>,
+    /// What goes by the validation loss, and where it is written.
+    pub by_validation: Vec<(&'static str, Span)>,
 }
 
 /// Iterations from one report to the next, where the block does not say.
@@ -32,6 +34,9 @@ pub(super) fn read<'a>(block: &'a Settings, errors: &mut Vec<Diagnostic>) -> Tra
     let precision = keyed.get("precision", errors).map(|expr| read_precision(expr, errors));
     let length = read_length(&keyed, block.span, errors);
     let report = read_report(&keyed, errors);
+    let keep_best = keyed.get("checkpoint", errors).map(|expr| read_checkpoint(expr, errors));
+    let keep = keyed.get("keep", errors).map(|expr| whole("keep", expr, 1, errors));
+    let patience = keyed.get("patience", errors).map(|expr| whole("patience", expr, 1, errors));
     let train = (|| {
         Some(Train {
             loss: loss?,
@@ -40,9 +45,32 @@ pub(super) fn read<'a>(block: &'a Settings, errors: &mut Vec<Diagnostic>) -> Tra
             schedule: schedule.unwrap_or(Some(Schedule::Constant))?,
             precision: precision.map_or(Some(None), |precision| precision.map(Some))?,
             report,
+            keep_best: keep_best.map_or(Some(false), |best| best)?,
+            keep: keep.map_or(Some(None), |keep| keep.map(Some))?,
+            patience: patience.map_or(Some(None), |patience| patience.map(Some))?,
         })
     })();
-    TrainBlock { train, optimizer, init, schedule_span: keyed.key_span("schedule") }
+    let spans = [("checkpoint: best", "checkpoint"), ("patience", "patience")];
+    let by_validation =
+        spans.into_iter().filter_map(|(what, key)| Some((what, keyed.key_span(key)?))).collect();
+    TrainBlock { train, optimizer, init, schedule_span: keyed.key_span("schedule"), by_validation }
+}
+
+/// Whether the best checkpoint stays: there is nothing else to say.
+fn read_checkpoint(expr: &Expr, errors: &mut Vec<Diagnostic>) -> Option<bool> {
+    word("checkpoint", expr, &[("best", true)], errors)
+}
+
+/// Reports what goes by the validation loss where there is none.
+pub(super) fn check_validation(by_validation: &[(&str, Span)], data: &Data, errors: &mut Vec<Diagnostic>) {
+    if data.valid.is_some() {
+        return;
+    }
+    for (what, span) in by_validation {
+        let message = format!("`{what}` goes by the validation loss, and the data block has no `valid`");
+        let error = Diagnostic::error("E0404", *span, message);
+        errors.push(error.help("name a text to validate on in the data block: `valid: \"valid.txt\"`"));
+    }
 }
 
 fn read_loss(expr: &Expr, errors: &mut Vec<Diagnostic>) -> Option<Loss> {

@@ -6,7 +6,7 @@ use std::thread;
 use safetensors::tensor::TensorView;
 
 use super::*;
-use crate::checkpoint::{Meta, Position};
+use crate::checkpoint::{Accept, Meta, Position};
 use crate::text::Role;
 
 fn vocabulary() -> Vocabulary {
@@ -171,12 +171,69 @@ fn the_latest_checkpoint_replaces_passing_ones() {
     for name in ["epoch-01", "step-000010", "step-000020"] {
         fs::write(run.checkpoint(name), "").unwrap();
         run.set_latest(name).unwrap();
+        run.prune(name, &Keep::default()).unwrap();
     }
     assert_eq!(run.latest().unwrap(), "step-000020");
     assert!(run.checkpoint("epoch-01").exists());
     assert!(!run.checkpoint("step-000010").exists());
     fs::write(run.path().join(LATEST), "../../etc").unwrap();
     assert!(matches!(run.latest(), Err(Error::BadFile { .. })));
+}
+
+/// The names of the checkpoints that stay of some.
+#[track_caller]
+fn stays(names: &[&str], newest: &str, keep: Keep, left: &[&str]) {
+    let dir = tempfile::tempdir().unwrap();
+    let run = run(&dir);
+    names.iter().for_each(|name| fs::write(run.checkpoint(name), "").unwrap());
+    run.prune(newest, &keep).unwrap();
+    let expected: Vec<String> = left.iter().map(|name| place::file_of(name)).collect();
+    assert_eq!(run.checkpoints_folder().unwrap().names().unwrap(), expected);
+}
+
+#[test]
+fn as_many_checkpoints_stay_as_are_to() {
+    let epochs = ["epoch-01", "epoch-02", "epoch-03", "epoch-04", "left-epoch-05", "mine", "step-000007"];
+    let two = Keep { newest: Some(2), ..Keep::default() };
+    stays(&epochs, "epoch-04", two, &["epoch-03", "epoch-04", "left-epoch-05", "mine"]);
+    let best = Keep { best: Some(Place::Epoch(1)), ..two };
+    stays(&epochs, "epoch-04", best, &["epoch-01", "epoch-03", "epoch-04", "left-epoch-05", "mine"]);
+    // Inside an epoch the newest is one more; what lies ahead will be written anew.
+    let inside = ["epoch-03", "epoch-04", "left-epoch-05", "mine", "step-000007"];
+    stays(&epochs, "step-000007", two, &inside);
+    stays(&epochs, "epoch-03", two, &["epoch-02", "epoch-03", "epoch-04", "left-epoch-05", "mine"]);
+    let steps = ["step-000000", "step-000010", "step-000015", "step-000020", "step-000030"];
+    let reports = Keep { interval: Some(10), ..Keep::default() };
+    stays(&steps, "step-000030", reports, &["step-000030"]);
+    let two = Keep { newest: Some(2), ..reports };
+    stays(&steps, "step-000030", two, &["step-000020", "step-000030"]);
+    let best = Keep { best: Some(Place::Step(10)), newest: Some(1), ..reports };
+    stays(&steps, "step-000030", best, &["step-000010", "step-000030"]);
+}
+
+#[test]
+fn the_best_checkpoint_is_that_of_the_lowest_loss() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = run(&dir);
+    let add = |epoch, loss| {
+        run.append(&Row { epoch, step: 4 * epoch, valid_loss: Some(loss), ..Row::default() }).unwrap();
+    };
+    assert!(matches!(run.best(), Err(Error::NoBest { .. })));
+    for (epoch, loss) in [(1, 2.0), (2, 1.0), (3, 1.0), (4, f64::NAN), (5, 0.5)] {
+        add(epoch, loss);
+        if epoch < 5 {
+            fs::write(run.checkpoint(&Place::Epoch(epoch).name()), "").unwrap();
+        }
+    }
+    assert_eq!(run.best().unwrap(), Place::Epoch(2), "the last one has its row and no checkpoint yet");
+    fs::remove_file(run.checkpoint("epoch-02")).unwrap();
+    let error = run.best().unwrap_err().to_string();
+    assert!(error.contains("that of epoch 2 did not stay"), "{error}");
+    let error = run.chosen(&Choice::Number(7), Accept::Verified).unwrap_err();
+    assert!(matches!(error, Error::BadFile { .. }), "several, and no `latest`: {error}");
+    run.set_latest("epoch-04").unwrap();
+    let error = run.chosen(&Choice::Number(7), Accept::Verified).unwrap_err().to_string();
+    assert!(error.ends_with("is of epoch 7; there are epochs 1, 3 and 4, newest"), "{error}");
 }
 
 /// Another process writes checkpoints as fast as it can, and removes those before.
@@ -192,6 +249,7 @@ fn the_newest_checkpoint_is_found_beside_a_training() {
         let name = format!("step-{step:06}");
         fs::write(run.checkpoint(&name), &bytes).unwrap();
         run.set_latest(&name).unwrap();
+        run.prune(&name, &Keep::default()).unwrap();
     };
     write(0);
     let over = AtomicBool::new(false);

@@ -11,6 +11,8 @@
 //!
 //! Which numbers a sum adds up in which order depends on the length of the contraction alone.
 
+use std::ops::Range;
+
 use super::super::math::Math;
 use super::super::product::{idle_round, unless_last};
 use super::super::report::WeightReport;
@@ -53,15 +55,16 @@ pub(super) struct ColumnProduct<'g> {
     columns: Option<Vec<[Line; 2]>>,
 }
 
-/// A row of A or column of the weight, from this thread's first element of the contraction on.
+/// A row of A or column of the weight, from one of this thread's first elements of the contraction on.
 #[derive(Clone, Copy, Debug)]
 struct Line {
+    depth: Reg,
     at: Wide,
     /// Whether there is one.
     is_one: Pred,
 }
 
-/// A place in the contraction: so far from a thread's first element. What the last warp reads there may lie beyond the end.
+/// A place in the contraction: so far from a line's first element. What the last warp reads there may lie beyond the end.
 #[derive(Clone, Copy, Debug)]
 struct Place {
     /// What is known only when it runs, and what is known here, in elements.
@@ -78,17 +81,24 @@ impl<'g> ColumnProduct<'g> {
         let blocks = gemm.k.div_ceil(BLOCK).div_ceil(WARPS);
         let lane = Lane::new(scope);
         let w = &mut scope.w;
-        let depth = w.mul(lane.warp, BLOCK as u32);
-        let depth = if math == Math::F32 { depth } else { w.mad(lane.member, 4, depth) };
-        let mut new =
-            Self { gemm, math, units, tiles, blocks, weight: Weight::new(math), lane, depth, columns: None };
-        new.columns = (!changes).then(|| new.columns(scope));
-        new.keep(scope, room);
+        let of_warp = w.mul(lane.warp, BLOCK as u32);
+        let kept_depth = w.mad(lane.member, 4, of_warp);
+        let depth = if math == Math::F32 { of_warp } else { kept_depth };
+        let weight = Weight::new(math);
+        let mut new = Self { gemm, math, units, tiles, blocks, weight, lane, depth, columns: None };
+        let pass = Pass::new(&new, 0, new.columns_at_once());
+        room.moves(4 * pass.columns * pass.rows + ON_THEIR_WAY);
+        if !changes {
+            let columns = new.columns(scope, depth);
+            let kept = if math == Math::F32 { new.columns(scope, kept_depth) } else { columns.clone() };
+            new.keep(scope, room, &kept);
+            new.columns = Some(columns);
+        }
         new
     }
 
-    /// The weight's columns of this thread, by tile and half of it.
-    fn columns(&self, scope: &mut Scope) -> Vec<[Line; 2]> {
+    /// The weight's columns of this thread from `depth` on, by tile and half of it.
+    fn columns(&self, scope: &mut Scope, depth: Reg) -> Vec<[Line; 2]> {
         let [across, along] = self.strides_of_weight();
         let at = scope.pointer(&self.gemm.b.at);
         let w = &mut scope.w;
@@ -96,8 +106,8 @@ impl<'g> ColumnProduct<'g> {
             let own = w.add(self.lane.group, start as u32);
             let (column, is_one) = self.units.position(w, self.gemm.n, own);
             let start = w.mul(column, across as u32);
-            let start = w.mad(self.depth, along as u32, start);
-            Line { at: w.element(at, start), is_one }
+            let start = w.mad(depth, along as u32, start);
+            Line { depth, at: w.element(at, start), is_one }
         };
         let starts = (0..self.tiles).map(|tile| [0, TILE[0] / 2].map(|half| tile * TILE[0] + half));
         starts.map(|starts| starts.map(&mut column)).collect()
@@ -109,17 +119,18 @@ impl<'g> ColumnProduct<'g> {
         if self.gemm.form == Form::NT { [stride, 1] } else { [1, stride] }
     }
 
-    /// Reads as much of the weight as there is room for.
-    fn keep(&mut self, scope: &mut Scope, room: &mut Room) {
-        let pass = Pass::new(self, 0, self.columns_at_once());
-        room.moves(4 * pass.columns * pass.rows + ON_THEIR_WAY);
-        let Some(columns) = self.columns.clone() else { return };
+    /// Reads as much of the weight's columns as there is room for.
+    fn keep(&mut self, scope: &mut Scope, room: &mut Room, columns: &[[Line; 2]]) {
         let mut weight = Weight::new(self.math);
         for block in 0..self.blocks {
-            for &columns in &columns {
+            if !weight.goes_on(room, columns.len()) {
+                break;
+            }
+            for &columns in columns {
                 weight.keep(scope, room, |w| self.read(w, self.block(block), columns));
             }
         }
+        weight.share(scope);
         self.weight = weight;
     }
 
@@ -152,7 +163,7 @@ impl<'g> ColumnProduct<'g> {
     /// Four elements of a line, zeros where there is nothing. From one to the next are `along` words.
     fn four(&self, w: &mut Writer, line: Line, along: usize, place: Place, together: bool) -> Four {
         let Place { start, distance, all_inside } = place;
-        let depth = start.map_or(self.depth, |start| w.add(start, self.depth));
+        let depth = start.map_or(line.depth, |start| w.add(start, line.depth));
         let within = |w: &mut Writer, next: usize| {
             if all_inside {
                 return line.is_one;
@@ -248,7 +259,7 @@ impl<'p, 'g> Pass<'p, 'g> {
         }
         let columns = match &self.product.columns {
             Some(columns) => columns.clone(),
-            None => self.product.columns(scope),
+            None => self.product.columns(scope, self.product.depth),
         };
         match self.product.math {
             Math::F32 => self.multiply(scope, row, &columns, &sums),
@@ -277,8 +288,9 @@ impl<'p, 'g> Pass<'p, 'g> {
                     let row = w.add(row, number);
                     let is_one = w.compare("setp.lt.u32", row, gemm.m as u32);
                     let start = w.mul(row, across as u32);
-                    let start = w.mad(self.product.depth, along as u32, start);
-                    Line { at: w.element(at, start), is_one }
+                    let depth = self.product.depth;
+                    let start = w.mad(depth, along as u32, start);
+                    Line { depth, at: w.element(at, start), is_one }
                 })
             })
             .collect()
@@ -318,7 +330,7 @@ impl<'p, 'g> Pass<'p, 'g> {
         for (block, fours) in before {
             self.kept_block(w, block, columns, &fours, sums);
         }
-        self.other_blocks(scope, kept, |w, place| {
+        self.blocks(scope, kept..product.blocks, |w, place| {
             let right = self.left(w, &rows, place);
             let weights =
                 (0..self.columns).map(|column| product.read(w, place, columns[self.first + column]));
@@ -327,10 +339,10 @@ impl<'p, 'g> Pass<'p, 'g> {
         });
     }
 
-    /// `body` for each block from number `first` on.
-    fn other_blocks(&self, scope: &mut Scope, first: usize, body: impl FnOnce(&mut Writer, Place)) {
+    /// `body` for each of these blocks.
+    fn blocks(&self, scope: &mut Scope, blocks: Range<usize>, body: impl FnOnce(&mut Writer, Place)) {
         let block = (WARPS * BLOCK) as u32;
-        let [start, end] = [first, self.product.blocks].map(|blocks| blocks as u32 * block);
+        let [start, end] = [blocks.start, blocks.end].map(|blocks| blocks as u32 * block);
         if start < end {
             scope.each(start, end, block, |scope, start| {
                 body(&mut scope.w, Place { start: Some(start), distance: 0, all_inside: false });
@@ -373,18 +385,31 @@ impl<'p, 'g> Pass<'p, 'g> {
         let product = self.product;
         let pair = scope.w.mul(product.lane.member, 2);
         let rows = self.rows(scope, row, |w, tile| [0, 1].map(|next| w.add(pair, (tile + next) as u32)));
-        self.other_blocks(scope, 0, |w, place| {
-            for distance in (0..BLOCK).step_by(4) {
-                let place = Place { distance, ..place };
+        let block = |w: &mut Writer, place: Place, kept: Option<Reg>| {
+            for member in 0..BLOCK / 4 {
+                let place = Place { distance: 4 * member, ..place };
                 let right = self.left(w, &rows, place);
                 for column in 0..self.columns {
-                    let left = product.of_weight(w, columns[self.first + column], place);
+                    let tile = self.first + column;
+                    let left = match kept {
+                        Some(at) => product.weight.of_member(w, at, tile, member),
+                        None => product.of_weight(w, columns[tile], place),
+                    };
                     for (tile, right) in right.iter().enumerate() {
                         multiply_as_it_is(w, &sums[column * self.rows + tile], left, *right);
                     }
                 }
             }
+        };
+        let kept = product.weight.kept_until() / product.tiles;
+        self.blocks(scope, 0..kept, |w, place| {
+            let number =
+                place.start.map(|start| w.op("shr.u32", [start.into(), (WARPS * BLOCK).ilog2().into()]));
+            let at =
+                number.and_then(|number| product.weight.of_group(w, product.lane, number, product.tiles));
+            block(w, place, at);
         });
+        self.blocks(scope, kept..product.blocks, |w, place| block(w, place, None));
     }
 
     /// Every warp's sums go to shared memory.

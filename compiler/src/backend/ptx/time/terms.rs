@@ -14,6 +14,8 @@
 //! The exchange has two halves, for even and for odd rounds: a CTA may begin the next round while another one still reads. Which
 //! numbers a sum adds up in which order depends on the sizes and on how many units a CTA has.
 
+use std::ops::Range;
+
 use super::super::math::Math;
 use super::super::product::unless_last;
 use super::super::report::WeightReport;
@@ -71,8 +73,8 @@ impl<'g> TermProduct<'g> {
         let mut new = Self { gemm, math, units, blocks, tiles, weight: Weight::new(math), lane, exchange };
         // Elements of A and sums, and the operands of a tile that are not in registers.
         let of_rows = 4 * new.rows_at_once() * (blocks + 1);
-        room.moves(of_rows + blocks * operand_registers(math).unwrap_or(0));
-        if !changes && math != Math::F32 {
+        room.moves(of_rows + blocks * operand_registers(math));
+        if !changes {
             new.keep(scope, room);
         }
         new
@@ -107,11 +109,15 @@ impl<'g> TermProduct<'g> {
         let mut weight = Weight::new(self.math);
         let terms = self.all_terms(&mut scope.w);
         for tile in 0..self.tiles {
+            if !weight.goes_on(room, self.blocks) {
+                break;
+            }
             let columns = self.columns(scope, tile as u32);
             for terms in &terms {
                 weight.keep(scope, room, |w| self.operand(w, columns, terms));
             }
         }
+        weight.share(scope);
         self.weight = weight;
     }
 
@@ -219,13 +225,18 @@ impl<'g> TermProduct<'g> {
                 self.weight.operand(w, index + block, |w| self.operand(w, columns, terms))
             });
         }
-        if kept < self.tiles {
-            scope.each(kept as u32, self.tiles as u32, 1, |scope, tile| {
-                let columns = self.columns(scope, tile);
-                self.tile(scope, (to, tile.into()), false, &elements, |w, _, terms| {
-                    self.operand(w, columns, terms)
-                });
+        self.tiles(scope, kept..self.tiles, |scope, tile| {
+            let columns = self.columns(scope, tile);
+            self.tile(scope, (to, tile.into()), false, &elements, |w, _, terms| {
+                self.operand(w, columns, terms)
             });
+        });
+    }
+
+    /// `body` for each of these tiles of a warp, where there are some.
+    fn tiles(&self, scope: &mut Scope, tiles: Range<usize>, body: impl FnOnce(&mut Scope, Reg)) {
+        if !tiles.is_empty() {
+            scope.each(tiles.start as u32, tiles.end as u32, 1, body);
         }
     }
 
@@ -353,22 +364,52 @@ impl<'g> TermProduct<'g> {
                 })
             })
             .collect();
-        scope.each(0, self.tiles as u32, 1, |scope, tile| {
-            let end = self.unless_beyond(scope, tile.into(), false);
-            let columns = self.columns(scope, tile);
-            let sums: Vec<Four> = (0..at_once).map(|_| [(); 4].map(|()| scope.w.real(0.0))).collect();
-            scope.each(0, (self.blocks * BLOCK) as u32, 4, |scope, own| {
+        let kept = self.weight.kept_until() / self.blocks;
+        self.tiles(scope, 0..kept, |scope, tile| {
+            let at = self.weight.of_group(&mut scope.w, self.lane, tile, self.blocks);
+            self.tile_as_it_is(scope, (to, tile), &rows, at);
+        });
+        self.tiles(scope, kept..self.tiles, |scope, tile| self.tile_as_it_is(scope, (to, tile), &rows, None));
+    }
+
+    /// As [`TermProduct::tile`] by fused multiply-adds. What is kept of the weight begins at `kept`.
+    fn tile_as_it_is(
+        &self,
+        scope: &mut Scope,
+        (to, tile): (Wide, Reg),
+        rows: &[[(Wide, Pred); 2]],
+        kept: Option<Reg>,
+    ) {
+        let end = self.unless_beyond(scope, tile.into(), false);
+        let columns = self.columns(scope, tile);
+        let sums: Vec<Four> = rows.iter().map(|_| [(); 4].map(|()| scope.w.real(0.0))).collect();
+        let multiply = |w: &mut Writer, terms: &Terms, left: [Four; 2]| {
+            for (sums, rows) in sums.iter().zip(rows) {
+                let right = rows.map(|row| Self::four(w, row, 1, terms, self.reads_at_once()));
+                multiply_as_it_is(w, sums, left, right);
+            }
+        };
+        match kept {
+            Some(at) => scope.each(0, self.blocks as u32, 1, |scope, block| {
+                let w = &mut scope.w;
+                let at = w.mad(block, self.weight.bytes() as u32, at);
+                for member in 0..BLOCK / 4 {
+                    let own = w.mul(block, BLOCK as u32);
+                    let own = w.add(own, 4 * member as u32);
+                    let terms = self.terms(w, own);
+                    let left = self.weight.of_member(w, at, 0, member);
+                    multiply(w, &terms, left);
+                }
+            }),
+            None => scope.each(0, (self.blocks * BLOCK) as u32, 4, |scope, own| {
                 let w = &mut scope.w;
                 let terms = self.terms(w, own);
                 let left = self.of_weight(w, columns, &terms);
-                for (sums, rows) in sums.iter().zip(&rows) {
-                    let right = rows.map(|row| Self::four(w, row, 1, &terms, self.reads_at_once()));
-                    multiply_as_it_is(w, sums, left, right);
-                }
-            });
-            self.hand_on(&mut scope.w, to, tile.into(), &sums);
-            scope.w.place(end);
-        });
+                multiply(w, &terms, left);
+            }),
+        }
+        self.hand_on(&mut scope.w, to, tile.into(), &sums);
+        scope.w.place(end);
     }
 
     /// The CTA's columns of C in this round, when all have their partial sums.

@@ -40,12 +40,11 @@ impl Lane {
     }
 }
 
-/// Registers that a thread's part of the left operand takes; none where it is multiplied as it lies in memory.
-pub(super) fn operand_registers(math: Math) -> Option<usize> {
+/// Registers that a thread's part of the left operand takes.
+pub(super) fn operand_registers(math: Math) -> usize {
     match math {
-        Math::F32 => None,
-        Math::Tf32 => Some(8),
-        Math::Bf16 => Some(4),
+        Math::F32 | Math::Tf32 => 8,
+        Math::Bf16 => 4,
     }
 }
 
@@ -53,6 +52,11 @@ pub(super) fn operand_registers(math: Math) -> Option<usize> {
 pub(super) fn left_operand(w: &mut Writer, math: Math, fours: [Four; 2]) -> Vec<Reg> {
     let [a, b] = fours.map(|four| rounded(w, math, four.to_vec()));
     a.into_iter().zip(b).flat_map(|(a, b)| [a, b]).collect()
+}
+
+/// The four elements of both columns that [`left_operand`] has made an operand of, where nothing is rounded.
+pub(super) fn fours_of_operand(operand: &[Reg]) -> [Four; 2] {
+    [0, 1].map(|column| [0, 1, 2, 3].map(|k| operand[2 * k + column]))
 }
 
 /// The right operand, of four elements of a thread's row.
