@@ -18,6 +18,7 @@ use lstmc_runtime::engine::cpu::{self, Executable, Pair, Session, workers};
 use lstmc_runtime::engine::cuda::{self, DeviceError, Gpu, Resources};
 
 use crate::args::{Device, Stage};
+use crate::set::{self, Setting};
 use crate::show;
 
 /// Diagnostics as text, to be printed as it is.
@@ -70,6 +71,14 @@ impl Source {
     pub fn model(&self, vocab: usize) -> Result<Model> {
         model::check(&self.file, &self.prelude, vocab)
             .map_err(|errors| refused(&self.map, &errors, self.colour))
+    }
+
+    /// Its text, of which this is the tree, with one of the train block's numbers changed.
+    ///
+    /// # Errors
+    /// As [`set::changed`].
+    pub fn set(&self, text: &str, setting: &Setting) -> Result<String> {
+        set::changed(text, &self.file, &self.prelude, setting)
     }
 
     /// An error that was found while the model ran, where it is in the source.

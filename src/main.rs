@@ -16,9 +16,11 @@ mod on_gpu;
 mod profile;
 mod progress;
 mod project;
+mod set;
 mod show;
 mod start;
 mod terminal;
+mod transfer;
 
 use std::io::{Write, stdout};
 use std::process::ExitCode;

@@ -19,6 +19,7 @@ use lstmc_runtime::text::{
 
 use crate::args::{Device, ModelFile, Split, Trained};
 use crate::compile::{self, Source, Threads};
+use crate::set::Setting;
 use crate::{changes, find, show, terminal};
 
 /// The number of worker threads: as asked for, or as many as help. More than can run at once would only wait for each
@@ -89,6 +90,17 @@ impl Project {
         let source = Source::parse(path, &text, terminal::colour())?;
         let data = source.data()?;
         Ok(Self { source, text, data, folder: folder.to_owned() })
+    }
+
+    /// The model with other numbers in its train block.
+    ///
+    /// # Errors
+    /// As [`Source::set`]; diagnostics.
+    pub fn with(self, path: &Path, settings: &[Setting]) -> Result<Self> {
+        settings.iter().try_fold(self, |project, setting| {
+            let text = project.source.set(&project.text, setting)?;
+            Self::parse(path, text, &project.folder)
+        })
     }
 
     /// What cuts texts, for a model with this vocabulary.

@@ -22,6 +22,7 @@ use crate::compile::Threads;
 use crate::progress::{End, Facts, Output, Plan, watch};
 use crate::project::Project;
 use crate::start::Start;
+use crate::transfer::Old;
 use crate::{advice, cause, compile, next, project, show, terminal};
 
 pub fn run(args: &Train) -> Result<ExitCode> {
@@ -41,10 +42,19 @@ pub fn run(args: &Train) -> Result<ExitCode> {
         terminal::say(&format!("warning: {short}; training goes on without"));
     }
 
-    let built = match args.device {
+    let old = args.from.as_deref().map(|from| {
+        let which = args.checkpoint.clone().unwrap_or_default();
+        Old::open(from, &which, project::accept(args.accept_unverified))
+    });
+    let old = old.transpose()?;
+    let mut built = match args.device {
         Device::Cpu => build(&model, *seed, project::threads(args.threads))?,
         Device::Cuda(number) => build_on_gpu(&model, *seed, number)?,
     };
+    let mut taken = Vec::new();
+    if let Some(old) = &old {
+        taken = old.lines(&old.give(&project.source, &corpus.vocabulary, built.programs.train())?);
+    }
     let monitor = terminal::interruptible()?;
     let run = match run {
         Some(run) => run,
@@ -85,10 +95,14 @@ pub fn run(args: &Train) -> Result<ExitCode> {
         words: corpus.vocabulary.len(),
         unknown: unknown(corpus),
         resumed: args.resume.is_some().then(|| trainer.position().step),
+        taken: &taken,
         left: &left,
         changes: &start.changes,
     };
     run.log(&format!("{} seed {seed}", facts.line()))?;
+    for line in &taken {
+        run.log(line)?;
+    }
     for change in &start.changes {
         run.log(&format!("changed: {change}"))?;
     }

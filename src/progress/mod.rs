@@ -52,6 +52,8 @@ pub struct Facts<'a> {
     pub unknown: Option<String>,
     /// Updates made before, by a run that goes on.
     pub resumed: Option<u64>,
+    /// What was taken over from another run, in lines.
+    pub taken: &'a [String],
     /// The checkpoints after the one that it goes on from.
     pub left: &'a [Place],
     /// What is not as it was.
@@ -134,6 +136,7 @@ impl<'a> Output<'a> {
         self.line(&format!("memory      {} at the peak", bytes(facts.memory)));
         self.line(&format!("compiled    in {time} for {}", show::threads(facts.threads)));
         self.line(&format!("run         {}", facts.run.display()));
+        facts.taken.iter().for_each(|line| self.line(line));
         if let Some(step) = facts.resumed {
             self.line(&format!("resumed     at step {}", show::count(step)));
         }
@@ -272,6 +275,7 @@ fn start_event(facts: &Facts<'_>) -> Value {
         "vocabulary": facts.words,
         "unknown": facts.unknown,
         "step": facts.resumed.unwrap_or(0),
+        "taken": facts.taken,
         "left_behind": facts.left.iter().map(|place| place.name()).collect::<Vec<_>>(),
         "changes": facts.changes,
     })

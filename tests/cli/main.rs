@@ -18,4 +18,5 @@ mod strangers;
 mod support;
 mod texts;
 mod training;
+mod updates;
 mod using;

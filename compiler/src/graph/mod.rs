@@ -69,6 +69,10 @@ pub enum InputRole {
     Rate,
     /// The number of this update from 1, `[]`.
     Step,
+    /// 1 where this batch's gradients complete an update, else 0, `[]`.
+    Last,
+    /// How much of the mean of the parameters is what this update makes of them: 0 where no mean is taken, `[]`.
+    MeanWeight,
 }
 
 /// One of the model's parameters inside an input: its last axis's columns `start .. start + len`.

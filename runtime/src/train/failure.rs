@@ -80,6 +80,8 @@ impl Trainer<'_> {
             totals: Totals::default(),
             started: Instant::now(),
             before: 0.0,
+            cuts: self.position.validations.cuts,
+            averaged: self.position.averaged,
         };
         if driver.begin(0, &mut inputs)? == Control::Stop {
             return Ok(None);
@@ -111,6 +113,8 @@ impl StepInputs for Batch {
     }
 
     fn set_rate_and_step(&mut self, _rate: f32, _step: u64) {}
+
+    fn set_last_and_weight(&mut self, _last: bool, _weight: f32) {}
 
     fn reset_carried(&mut self) {
         self.fresh = true;
