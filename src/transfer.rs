@@ -160,8 +160,8 @@ impl Shaped {
         let same = |((words, size), (old_words, old_size)): ((&bool, &usize), (&bool, &usize))| {
             words == old_words && (*words || size == old_size)
         };
-        let sizes = self.words.iter().zip(&self.shape).zip(old.words.iter().zip(&old.shape));
-        self.shape.len() == old.shape.len() && sizes.map(same).all(|same| same)
+        let mut sizes = self.words.iter().zip(&self.shape).zip(old.words.iter().zip(&old.shape));
+        self.shape.len() == old.shape.len() && sizes.all(same)
     }
 
     /// Copies `from`, which is `old`, into `to`. `ids` has for each word its number in `old`.

@@ -51,6 +51,8 @@ pub struct Row {
     pub valid_loss: Option<f64>,
     pub valid_perplexity: Option<f64>,
     pub valid_accuracy: Option<f64>,
+    pub valid_word_perplexity: Option<f64>,
+    pub valid_bits_per_character: Option<f64>,
     pub learning_rate: Option<f64>,
     /// The mean norm of the updates' gradients, before they are clipped; none where the program does not compute it.
     #[serde(default)]

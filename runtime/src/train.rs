@@ -19,6 +19,7 @@ use crate::monitor::Monitor;
 use crate::patience::{Best, Validations};
 use crate::reading::Reading;
 use crate::run_dir::{Keep, Place, Row, RunDir};
+use crate::text::Extent;
 
 pub use failure::Before;
 pub use recipe::{Moment, Recipe};
@@ -43,6 +44,8 @@ const ABSURD: f64 = 1e12;
 pub struct Inputs<'a> {
     pub train: &'a [u32],
     pub valid: Option<&'a [u32]>,
+    /// How much text that is, if it is known.
+    pub valid_extent: Option<Extent>,
     pub run: &'a RunDir,
     /// The model's source text.
     pub source: &'a str,
@@ -311,6 +314,7 @@ impl<'a> Trainer<'a> {
 
     fn row(&self, valid: Option<Totals>) -> Row {
         let train = &self.position.totals;
+        let of_text = self.inputs.valid_extent.zip(valid.map(|totals| totals.mean_loss()));
         Row {
             epoch: self.position.epoch,
             step: self.position.step,
@@ -320,6 +324,8 @@ impl<'a> Trainer<'a> {
             valid_loss: valid.map(|totals| totals.mean_loss()),
             valid_perplexity: valid.map(|totals| totals.perplexity()),
             valid_accuracy: valid.map(|totals| totals.accuracy()),
+            valid_word_perplexity: of_text.map(|(extent, loss)| extent.word_perplexity(loss)),
+            valid_bits_per_character: of_text.map(|(extent, loss)| extent.bits_per_character(loss)),
             learning_rate: Some(self.recipe.rate(self.moment())),
             gradient_norm: train.norms.mean(),
             words_per_second: Some(train.per_second()),

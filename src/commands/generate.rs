@@ -19,7 +19,7 @@ use crate::{show, terminal};
 pub fn run(args: &Generate) -> Result<ExitCode> {
     let opened = Opened::read(&args.run, &args.checkpoint, None, project::accept(args.accept_unverified))?;
     let (tokenizer, vocabulary) = (opened.tokenizer(), &opened.vocabulary);
-    let Encoded { ids: prompt, unknown } = encode_prompt(&tokenizer, vocabulary, &args.prompt)?;
+    let Encoded { ids: prompt, unknown, .. } = encode_prompt(&tokenizer, vocabulary, &args.prompt)?;
     if let (Some(unknown), Some(id)) = (unknown, vocabulary.unknown()) {
         let (words, read_as) = (unknown.with_suggestions(vocabulary), vocabulary.show(id));
         terminal::say(&format!(

@@ -19,7 +19,7 @@ pub fn run(args: &Predict) -> Result<ExitCode> {
     let mut opened = project::open(&args.trained)?;
     // One row reads the text in its order, with the state carried from the first token on.
     opened.model.data.batches.rows = 1;
-    let (split, ids) = opened.text(args.split)?;
+    let (split, ids, _) = opened.text(args.split)?;
     let reading = project::reading(&opened.model, split, &ids)?;
     let threads = project::threads(args.trained.threads);
     let mut engine = opened.engine(Purpose::Evaluate, Format::F32, args.trained.device, threads)?;

@@ -35,8 +35,10 @@ fn metrics_have_a_row_for_each_epoch_and_for_the_end() {
         "train_loss",
         "train_perplexity",
         "valid_accuracy",
+        "valid_bits_per_character",
         "valid_loss",
         "valid_perplexity",
+        "valid_word_perplexity",
         "words_per_second",
     ];
     for row in &metrics {

@@ -173,6 +173,7 @@ fn a_checkpoint_holds_a_finished_step_and_a_resumed_run_has_the_bits_of_one_that
     let (dir, text, monitor) = (tempfile::tempdir().unwrap(), text(), Monitor::default());
     let (whole, cut) = (run_dir(&dir.path().join("whole")), run_dir(&dir.path().join("cut")));
     let inputs = |run| Inputs {
+        valid_extent: None,
         train: &text,
         valid: Some(&text[..20]),
         run,
