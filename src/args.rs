@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod device;
+mod score;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use lstmc_runtime::text::Role;
 use crate::profile::Order;
 
 pub use device::Device;
+pub use score::Score;
 
 /// A compiler for recurrent language models: from a .lstm file to a native training loop.
 #[derive(Debug, Parser)]
@@ -74,8 +76,18 @@ pub enum Command {
         lstmc eval runs/ptb-small --weights f32,bf16,int8")]
     Eval(Eval),
     /// Actual words against predicted words, side by side, from a text's beginning.
-    #[command(after_help = "Example:\n  lstmc predict runs/ptb-small --split test --count 20")]
+    #[command(after_help = "Examples:\n  lstmc predict runs/ptb-small --split test --count 20\n  \
+        lstmc predict runs/ptb-small --top-k 3\n  \
+        lstmc predict runs/ptb-small --json\n\n\
+        docs/language.md says what the fields of --json are.")]
     Predict(Predict),
+    /// How likely lines of text are to a trained model.
+    #[command(after_help = "Examples:\n  lstmc score runs/ptb-small sentences.txt\n  \
+        lstmc score runs/ptb-small --tokens --top-k 5 sentences.txt\n  \
+        lstmc score runs/ptb-small --json < sentences.txt\n\n\
+        Each line is a text of its own: the model reads it from fresh state. Its numbers are the same whatever other lines are \
+        scored with it. docs/language.md says what of a line is scored, and what the fields of --json are.")]
+    Score(Score),
     /// Write text with a trained model.
     #[command(after_help = "Examples:\n  lstmc generate runs/aesop --prompt \"had a general\" --greedy\n  \
         lstmc generate runs/ptb-small --prompt \"the company\" --temperature 0.8 --top-k 40\n  \
@@ -109,6 +121,7 @@ impl Command {
             Command::Eval(Eval { trained, .. }) | Command::Predict(Predict { trained, .. }) => {
                 (trained.device, trained.threads)
             }
+            Command::Score(args) => (args.device, args.threads),
             Command::Generate(args) => (args.device, args.threads),
             Command::Check(args) => (args.device, args.threads),
             Command::Emit(_) | Command::Profile(_) | Command::Gradcheck(_) => (Device::Cpu, None),
@@ -255,6 +268,12 @@ pub struct Predict {
     /// How many predictions to show.
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = whole::<u32, 1>)]
     pub count: u32,
+    /// Show the K most likely words of each place too.
+    #[arg(long, value_name = "K", value_parser = whole::<u32, 1>)]
+    pub top_k: Option<u32>,
+    /// Print one JSON object a line instead of a table.
+    #[arg(long)]
+    pub json: bool,
 }
 
 const MOST_THREADS: u16 = 1024;

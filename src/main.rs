@@ -9,6 +9,7 @@ mod commands;
 mod compile;
 mod find;
 mod gradients;
+mod lines;
 mod next;
 mod on_gpu;
 mod profile;
@@ -86,6 +87,7 @@ fn run(command: &Command) -> Result<ExitCode> {
         Command::Train(args) => commands::train::run(args),
         Command::Eval(args) => commands::eval::run(args),
         Command::Predict(args) => commands::predict::run(args),
+        Command::Score(args) => commands::score::run(args),
         Command::Generate(args) => commands::generate::run(args),
         Command::Check(args) => commands::check::run(args),
         Command::Emit(args) => commands::emit::run(args),

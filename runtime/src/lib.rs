@@ -6,7 +6,7 @@
 //! text, batches, reading   corpora and vocabularies, which tokens are in which batch of training, of evaluation
 //! init                     where parameters start
 //! engine                   a running program as the others see it; engine/cpu: compiled code on the processor
-//! train, evaluate, generate, sample, monitor    the loops: what is fed to each step, and what is read from it
+//! train, evaluate, score, generate, sample, monitor    the loops: what is fed to each step, and what is read from it
 //! memory, feed             what the machine has left, steps for measuring
 //! checkpoint, run_dir, lock    what a run leaves on the disk, and who may write it
 //! patience                 what its validations have found: the best one, and when to stop
@@ -35,6 +35,7 @@ pub mod random;
 pub mod reading;
 pub mod run_dir;
 pub mod sample;
+pub mod score;
 pub mod text;
 pub mod train;
 

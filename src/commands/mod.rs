@@ -7,4 +7,5 @@ pub mod generate;
 pub mod gradcheck;
 pub mod predict;
 pub mod profile;
+pub mod score;
 pub mod train;

@@ -11,6 +11,7 @@ mod limits;
 mod output;
 mod profile;
 mod runs;
+mod scoring;
 mod stages;
 mod strangers;
 mod support;
