@@ -58,7 +58,7 @@ pub fn run(args: &Generate) -> Result<ExitCode> {
             write_failed = Some(error);
             return Err(Error::BadArgument("the output was closed".into()));
         }
-        Ok(())
+        Ok(true)
     };
     let request = Request { prompt: &prompt, length: args.length, sampler, reserve: vocabulary.reserved() };
     let begun = Instant::now();

@@ -229,7 +229,7 @@ fn generation_writes_what_a_cpu_does() {
         let request = Request { prompt: &[1, 2, 3], length: 5, sampler: Sampler::greedy(), reserve: 0 };
         let mut keep = |token| {
             written.push(token);
-            Ok(())
+            Ok(true)
         };
         generate(engine, request, &Monitor::default(), &mut keep).unwrap();
         written
