@@ -145,7 +145,8 @@ fn prediction(
     let distribution = distribution(outputs, target)?;
     let (actual, predicted) = (ids[read.end], best(distribution, 0));
     let probability = at(distribution, predicted as usize)?;
-    let actual_probability = at(distribution, actual as usize)?;
+    // A token that the distribution does not have cannot come.
+    let actual_probability = distribution.get(actual as usize).copied().unwrap_or(0.0);
     let top = if top == 0 { Likely::new() } else { most_likely(distribution, top) };
     Ok(Prediction { actual, read, predicted, probability, actual_probability, top })
 }
