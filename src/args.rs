@@ -84,14 +84,18 @@ pub enum Command {
     /// How likely lines of text are to a trained model.
     #[command(after_help = "Examples:\n  lstmc score runs/ptb-small sentences.txt\n  \
         lstmc score runs/ptb-small --tokens --top-k 5 sentences.txt\n  \
-        lstmc score runs/ptb-small --json < sentences.txt\n\n\
+        lstmc score runs/ptb-small --json -\n\n\
         Each line is a text of its own: the model reads it from fresh state. Its numbers are the same whatever other lines are \
         scored with it. docs/language.md says what of a line is scored, and what the fields of --json are.")]
     Score(Score),
     /// Write text with a trained model.
     #[command(after_help = "Examples:\n  lstmc generate runs/aesop --prompt \"had a general\" --greedy\n  \
         lstmc generate runs/ptb-small --prompt \"the company\" --temperature 0.8 --top-k 40\n  \
-        lstmc generate runs/ptb-small --prompt \"the company\" --weights int8 --stats\n\n\
+        lstmc generate runs/ptb-small --prompt \"the company\" --weights int8 --stats\n  \
+        lstmc generate runs/aesop --prompt \"had a general\" --count 3 --stop . --json\n  \
+        lstmc generate runs/aesop --prompt - --greedy\n\n\
+        Several texts have an empty line between them. The continuations of a prompt have seeds that follow from --seed; the first \
+        has --seed itself, and --json says each.\n\n\
         On a terminal, what it would obey rather than show (escape sequences, text that runs backwards) is written as \
         \\u{1b}; into a file or a pipe the text is written as it is.")]
     Generate(Generate),
@@ -287,9 +291,19 @@ pub struct Generate {
     pub run: PathBuf,
     #[arg(long, value_name = "WHICH", default_value = "newest", help = checkpoint::HELP, value_parser = checkpoint::parse)]
     pub checkpoint: Choice,
-    /// What the text begins with.
+    /// What the text begins with; - reads prompts from standard input, one a line [default: those of standard input, if that is
+    /// no terminal].
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
-    pub prompt: String,
+    pub prompt: Option<String>,
+    /// How many continuations of each prompt to write, each with a seed of its own.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<u64, 1>)]
+    pub count: u64,
+    /// End before this text, and do not write it; may be given several times.
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, value_parser = stop)]
+    pub stop: Vec<String>,
+    /// Print one JSON object a line for each continuation, when it is done.
+    #[arg(long)]
+    pub json: bool,
     /// How many tokens to write.
     #[arg(long, value_name = "N", default_value_t = LENGTH, value_parser = whole::<usize, 0>)]
     pub length: usize,
@@ -303,7 +317,7 @@ pub struct Generate {
     #[arg(long, value_name = "P", value_parser = probability)]
     pub top_p: Option<f64>,
     /// Always choose the most likely token.
-    #[arg(long, conflicts_with_all = ["temperature", "top_k", "top_p", "seed"])]
+    #[arg(long, conflicts_with_all = ["temperature", "top_k", "top_p", "seed", "count"])]
     pub greedy: bool,
     /// All random choices are a function of this.
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole::<u64, 0>)]
@@ -480,6 +494,10 @@ fn probability(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "a probability lies between 0 and 1".into())
 }
 
+fn stop(text: &str) -> Result<String, String> {
+    if text.is_empty() { Err("a text to stop at has at least one character".into()) } else { Ok(text.into()) }
+}
+
 fn number(text: &str) -> Option<f64> {
     text.parse::<f64>().ok().filter(|number| number.is_finite())
 }
@@ -537,6 +555,9 @@ mod tests {
             "eval r --weights f32,int4",
             "generate r --prompt a --top-p 1.5",
             "generate r --prompt a --greedy --top-k 3",
+            "generate r --prompt a --greedy --count 3",
+            "generate r --prompt a --count 0",
+            "generate r --prompt a --stop=",
             "emit a.lstm",
             "check a.lstm --vocab 0",
             "train a.lstm --device gpu",
@@ -567,6 +588,6 @@ mod tests {
         }
         let parsed = parse(["lstmc", "generate", "r", "--prompt", "- no", "--temperature", "0"]).unwrap();
         let Command::Generate(args) = parsed.command else { panic!("{parsed:?}") };
-        assert_eq!((args.prompt.as_str(), args.temperature), ("- no", 0.0));
+        assert_eq!((args.prompt.as_deref(), args.temperature), (Some("- no"), 0.0));
     }
 }

@@ -10,6 +10,7 @@ mod interruption;
 mod limits;
 mod output;
 mod profile;
+mod prompts;
 mod runs;
 mod scoring;
 mod stages;

@@ -22,7 +22,7 @@ fn trained() -> &'static Folder {
 }
 
 /// The command with a standard input.
-fn with_input(folder: &Folder, args: &[&str], input: &str) -> Done {
+pub fn with_input(folder: &Folder, args: &[&str], input: &str) -> Done {
     let mut command = folder.command(args);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the command starts");
