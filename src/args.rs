@@ -8,13 +8,14 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
-use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{Arg, ArgGroup, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use lstmc_compiler::kernel::Format;
 use lstmc_compiler::target::Nvidia;
 use lstmc_runtime::run_dir::Choice;
 use lstmc_runtime::text::Role;
 
 use crate::profile::Order;
+use crate::set::Setting;
 
 pub use device::Device;
 pub use score::Score;
@@ -64,17 +65,25 @@ fn command() -> clap::Command {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Write a model file for a text of yours, which trains as it is.
+    #[command(after_help = "Examples:\n  lstmc init tale --text story.txt\n  \
+        lstmc init tale --text preface.txt chapters/*.txt --like word\n  lstmc train tale.lstm")]
+    Init(Init),
     /// Train a model; Ctrl-C saves and stops.
     #[command(after_help = "Examples:\n  lstmc train models/aesop.lstm\n  \
         lstmc train models/ptb-small.lstm --data ptb --epochs 3 --out runs/small\n  \
         lstmc train --resume runs/small\n  \
-        lstmc train --resume runs/small --checkpoint 2")]
+        lstmc train --resume runs/small --checkpoint 2\n  \
+        lstmc train models/tied.lstm --data ptb --from runs/small --set rate=0.1")]
     Train(Train),
     /// Loss, perplexity and accuracy of a trained model on a text.
     #[command(after_help = "Examples:\n  lstmc eval runs/ptb-small --split test\n  \
         lstmc eval runs/ptb-small --checkpoint best\n  \
         lstmc eval runs/ptb-small --weights f32,bf16,int8")]
     Eval(Eval),
+    /// Runs side by side: their best validations, and how their models differ.
+    #[command(after_help = "Example:\n  lstmc compare runs/ptb-small runs/tied")]
+    Compare(Compare),
     /// Actual words against predicted words, side by side, from a text's beginning.
     #[command(after_help = "Examples:\n  lstmc predict runs/ptb-small --split test --count 20\n  \
         lstmc predict runs/ptb-small --top-k 3\n  \
@@ -128,12 +137,43 @@ impl Command {
             Command::Score(args) => (args.device, args.threads),
             Command::Generate(args) => (args.device, args.threads),
             Command::Check(args) => (args.device, args.threads),
-            Command::Emit(_) | Command::Profile(_) | Command::Gradcheck(_) => (Device::Cpu, None),
+            Command::Init(_)
+            | Command::Compare(_)
+            | Command::Emit(_)
+            | Command::Profile(_)
+            | Command::Gradcheck(_) => (Device::Cpu, None),
         }
     }
 }
 
+/// What a model file that is written is like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Like {
+    /// Of characters.
+    Char,
+    /// Of words and punctuation.
+    Word,
+    /// Of words between spaces, as the small model of the Penn Treebank.
+    Ptb,
+}
+
 #[derive(Debug, Args)]
+pub struct Init {
+    /// The name of the model: NAME.lstm is written.
+    pub name: PathBuf,
+    /// The text, or several files of it in their order.
+    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    pub text: Vec<PathBuf>,
+    /// What the model is to be like [default: characters or words, as suits the text].
+    #[arg(long, value_enum)]
+    pub like: Option<Like>,
+    /// Write over a model file that is there.
+    #[arg(long)]
+    pub overwrite: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("before").args(["resume", "from"])))]
 pub struct Train {
     /// The model file; --resume needs none.
     #[arg(value_name = "MODEL.lstm", required_unless_present = "resume")]
@@ -141,8 +181,8 @@ pub struct Train {
     /// The folder that the texts are in [default: the folder of the model file].
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// The folder of the run [default: runs/MODEL, or runs/MODEL-2 and so on if it is taken]. One that ended before its
-    /// first checkpoint is begun again.
+    /// The folder of the run [default: runs/MODEL, or runs/MODEL-2 and so on if it is taken]. One that ended before
+    /// anything was saved of what it learned is begun again.
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     pub out: Option<PathBuf>,
     /// Train for this many epochs instead of the model's own number (for models that count epochs).
@@ -163,16 +203,22 @@ pub struct Train {
     /// Go on with this run from its newest checkpoint, or from the beginning if it has none.
     #[arg(long, value_name = "RUN")]
     pub resume: Option<PathBuf>,
-    /// The checkpoint to go on from: newest, best, the number of an epoch (of an update, for models that count iterations), or
+    /// Begin with the parameters of this run, as far as the model has them, by name and by word; the rest starts afresh.
+    #[arg(long, value_name = "RUN")]
+    pub from: Option<PathBuf>,
+    /// Another number in the train block, such as rate=0.1; several are given one by one.
+    #[arg(long, value_name = "NAME=NUMBER", conflicts_with = "resume")]
+    pub set: Vec<Setting>,
+    /// The checkpoint to go on from, or to take parameters from: newest, best, the number of an epoch (of an update, for models that count iterations), or
     /// the path of a file. Later ones are left behind under other names.
-    #[arg(long, value_name = "WHICH", requires = "resume", value_parser = checkpoint::parse)]
+    #[arg(long, value_name = "WHICH", requires = "before", value_parser = checkpoint::parse)]
     pub checkpoint: Option<Choice>,
     /// Go on though a text, or the model's batches, are not those that the run was trained with. Without this, they have
     /// to be; of what else was changed in the run's model.lstm, training says what.
     #[arg(long, requires = "resume")]
     pub accept_changes: bool,
     /// Go on from a checkpoint without checksums, as earlier versions and other programs write them.
-    #[arg(long, requires = "resume")]
+    #[arg(long, requires = "before")]
     pub accept_unverified: bool,
     /// Print one JSON object a line instead of progress for people.
     #[arg(long)]
@@ -260,6 +306,16 @@ pub struct Eval {
     /// What to round the weights to; several, with commas between them, are compared.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "f32")]
     pub weights: Vec<Weights>,
+}
+
+#[derive(Debug, Args)]
+pub struct Compare {
+    /// The folders of the runs; the others are compared with the first.
+    #[arg(value_name = "RUN", required = true, num_args = 1..)]
+    pub runs: Vec<PathBuf>,
+    /// Print one JSON object a run.
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -506,88 +562,4 @@ fn number(text: &str) -> Option<f64> {
 mod examples;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_command_line_is_sound() {
-        command().debug_assert();
-    }
-
-    #[test]
-    fn every_subcommand_has_an_example() {
-        for command in Cli::command().get_subcommands() {
-            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-            assert!(help.contains(&format!("lstmc {}", command.get_name())), "{}", command.get_name());
-        }
-    }
-
-    #[test]
-    fn examples_parse() {
-        for command in Cli::command().get_subcommands() {
-            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-            for line in help.lines().filter_map(|line| line.trim().strip_prefix("lstmc ")) {
-                let words = line.replace("\"", "");
-                // The quoted prompts have two words; one is enough to see that the flags are right.
-                let words = words.replace("had a general", "had").replace("the company", "the");
-                let parsed = parse(["lstmc"].into_iter().chain(words.split_whitespace()));
-                assert!(
-                    parsed.is_ok(),
-                    "{line}: {}",
-                    parsed.err().map(|e| e.to_string()).unwrap_or_default()
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn bad_values_are_usage_errors() {
-        for line in [
-            "train",
-            "train a.lstm --epochs 0",
-            "train a.lstm --threads 0",
-            "train --resume r --out o",
-            "generate r --prompt a --temperature -1",
-            "train a.lstm --accept-changes",
-            "train a.lstm --checkpoint best",
-            "train a.lstm --accept-unverified",
-            "generate r --prompt a --weights f16",
-            "eval r --weights f32,int4",
-            "generate r --prompt a --top-p 1.5",
-            "generate r --prompt a --greedy --top-k 3",
-            "generate r --prompt a --greedy --count 3",
-            "generate r --prompt a --count 0",
-            "generate r --prompt a --stop=",
-            "emit a.lstm",
-            "check a.lstm --vocab 0",
-            "train a.lstm --device gpu",
-            "train a.lstm --device cuda:x",
-            "emit a.lstm --stage ptx --target sm_70",
-        ] {
-            let parsed = parse(["lstmc"].into_iter().chain(line.split_whitespace()));
-            assert_eq!(parsed.map(|_| ()).map_err(|error| error.exit_code()), Err(2), "{line}");
-        }
-    }
-
-    #[test]
-    fn numbers_below_zero_are_values() {
-        for (line, message) in [
-            ("train a.lstm --seed -1", "'-1' for '--seed <N>': this must be a whole number of at least 0"),
-            (
-                "train a.lstm --epochs -3",
-                "'-3' for '--epochs <N>': this must be a whole number of at least 1",
-            ),
-            ("train a.lstm --epochs 5000000000", "this is too large"),
-            ("train a.lstm --steps 1.5", "this must be a whole number of at least 0"),
-            ("check a.lstm --threads -1", "this must be a whole number from 1 to 1024"),
-            ("generate r --prompt a --temperature -0.5", "a temperature is a number of at least 0"),
-            ("generate r --prompt a --top-p -0.5", "a probability lies between 0 and 1"),
-        ] {
-            let error = parse(["lstmc"].into_iter().chain(line.split_whitespace())).unwrap_err().to_string();
-            assert!(error.contains(message) && !error.contains("`--"), "{line}: {error}");
-        }
-        let parsed = parse(["lstmc", "generate", "r", "--prompt", "- no", "--temperature", "0"]).unwrap();
-        let Command::Generate(args) = parsed.command else { panic!("{parsed:?}") };
-        assert_eq!((args.prompt.as_deref(), args.temperature), (Some("- no"), 0.0));
-    }
-}
+mod tests;

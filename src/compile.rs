@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow, bail};
 use lstmc_compiler::backend::cpu::cranelift;
 use lstmc_compiler::backend::ptx::{self, Ptx};
-use lstmc_compiler::diag::{Diagnostics, SourceId, SourceMap};
+use lstmc_compiler::diag::{Diagnostic, Diagnostics, SourceId, SourceMap};
 use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::kernel::{Format, Module};
 use lstmc_compiler::model::{self, Data, Model};
@@ -18,6 +18,7 @@ use lstmc_runtime::engine::cpu::{self, Executable, Pair, Session, workers};
 use lstmc_runtime::engine::cuda::{self, DeviceError, Gpu, Resources};
 
 use crate::args::{Device, Stage};
+use crate::set::{self, Setting};
 use crate::show;
 
 /// Diagnostics as text, to be printed as it is.
@@ -70,6 +71,19 @@ impl Source {
     pub fn model(&self, vocab: usize) -> Result<Model> {
         model::check(&self.file, &self.prelude, vocab)
             .map_err(|errors| refused(&self.map, &errors, self.colour))
+    }
+
+    /// Its text, of which this is the tree, with one of the train block's numbers changed.
+    ///
+    /// # Errors
+    /// As [`set::changed`].
+    pub fn set(&self, text: &str, setting: &Setting) -> Result<String> {
+        set::changed(text, &self.file, &self.prelude, setting)
+    }
+
+    /// An error that was found while the model ran, where it is in the source.
+    pub fn pointed(&self, error: Diagnostic) -> anyhow::Error {
+        refused(&self.map, &error.into(), self.colour)
     }
 
     /// The text of a stage before the model.

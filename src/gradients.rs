@@ -10,6 +10,7 @@ use anyhow::{Context, Result, anyhow};
 use lstmc_compiler::graph::interp::{self, Tensor};
 use lstmc_compiler::graph::{self, Elem, Graph, InputRole, OutputRole, Purpose};
 use lstmc_compiler::model::Model;
+use lstmc_compiler::scalar::Real;
 use lstmc_compiler::target::Target;
 use lstmc_compiler::{pipeline, scalar};
 use ndarray::{ArrayD, IxDyn};
@@ -74,7 +75,7 @@ pub fn compare(mut model: Model) -> Result<Vec<Comparison>> {
     model.data.batches.steps = STEPS;
     let reference = objective_of(&model)?;
     let inputs = values(&reference, &model);
-    let gradients = gradients_of(&model, &inputs)?;
+    let gradients = gradients_of(&model, &inputs, RUN)?;
     let size: usize = model.params.iter().map(|param| param.shape.iter().product::<usize>()).sum();
     let runs = 4 * model.params.len().max(1);
     let affordable = BUDGET / (size * ROWS * STEPS * runs).max(1) as f64;
@@ -134,8 +135,15 @@ fn values(graph: &Graph, model: &Model) -> Inputs {
     graph.inputs.iter().enumerate().map(input).collect()
 }
 
-/// The gradient of every parameter of the model, in order.
-fn gradients_of(model: &Model, inputs: &Inputs) -> Result<Vec<ArrayD<f64>>> {
+/// The gradient of every parameter of the model, in order. `run` are the seed and the step.
+///
+/// # Errors
+/// The interpreter refuses the graph, which is a fault of the compiler.
+pub fn gradients_of<R: Real>(
+    model: &Model,
+    inputs: &HashMap<String, Tensor<R>>,
+    run: (u64, u64),
+) -> Result<Vec<ArrayD<R>>> {
     let graph = pipeline::gradients_of(model, &Target::cpu(1));
     let mut joined = inputs.clone();
     for input in &graph.inputs {
@@ -149,7 +157,7 @@ fn gradients_of(model: &Model, inputs: &Inputs) -> Result<Vec<ArrayD<f64>>> {
             joined.insert(input.name.clone(), Tensor::Real(all.as_standard_layout().into_owned()));
         }
     }
-    let results = interp::run(&graph, &joined, RUN.0, RUN.1).map_err(fault)?;
+    let results = interp::run(&graph, &joined, run.0, run.1).map_err(fault)?;
     let mut gradients = HashMap::new();
     for (output, result) in graph.outputs.iter().zip(&results) {
         let OutputRole::Gradient(name) = &output.role else { continue };
@@ -254,7 +262,8 @@ fn element<'a>(inputs: &'a mut Inputs, name: &str, place: usize) -> Result<&'a m
         .ok_or_else(|| fault(format!("{name} has no element {place}")))
 }
 
-fn fault(message: String) -> anyhow::Error {
+/// A fault of the compiler.
+pub fn fault(message: String) -> anyhow::Error {
     anyhow!("internal error: {message}")
 }
 
@@ -292,7 +301,7 @@ mod tests {
         let model = model();
         let reference = objective_of(&model).unwrap();
         let inputs = values(&reference, &model);
-        let mut gradients = gradients_of(&model, &inputs).unwrap();
+        let mut gradients = gradients_of(&model, &inputs, RUN).unwrap();
         let places = [(0, 0), (0, 1), (1, 0)];
         let errors =
             |gradients: &[ArrayD<f64>]| compare_all(&reference, &inputs, &model, gradients, &places).unwrap();

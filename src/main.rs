@@ -4,9 +4,11 @@
 
 mod advice;
 mod args;
+mod cause;
 mod changes;
 mod commands;
 mod compile;
+mod draft;
 mod find;
 mod gradients;
 mod lines;
@@ -15,9 +17,11 @@ mod on_gpu;
 mod profile;
 mod progress;
 mod project;
+mod set;
 mod show;
 mod start;
 mod terminal;
+mod transfer;
 
 use std::io::{Write, stdout};
 use std::process::ExitCode;
@@ -84,8 +88,10 @@ fn told(words: &clap::Error) -> ExitCode {
 
 fn run(command: &Command) -> Result<ExitCode> {
     match command {
+        Command::Init(args) => commands::init::run(args),
         Command::Train(args) => commands::train::run(args),
         Command::Eval(args) => commands::eval::run(args),
+        Command::Compare(args) => commands::compare::run(args),
         Command::Predict(args) => commands::predict::run(args),
         Command::Score(args) => commands::score::run(args),
         Command::Generate(args) => commands::generate::run(args),

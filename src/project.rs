@@ -19,6 +19,7 @@ use lstmc_runtime::text::{
 
 use crate::args::{Device, ModelFile, Split, Trained};
 use crate::compile::{self, Source, Threads};
+use crate::set::Setting;
 use crate::{changes, find, show, terminal};
 
 /// The number of worker threads: as asked for, or as many as help. More than can run at once would only wait for each
@@ -91,8 +92,20 @@ impl Project {
         Ok(Self { source, text, data, folder: folder.to_owned() })
     }
 
-    pub fn tokenizer(&self) -> Tokenizer {
-        Tokenizer::new(&self.data.tokens)
+    /// The model with other numbers in its train block.
+    ///
+    /// # Errors
+    /// As [`Source::set`]; diagnostics.
+    pub fn with(self, path: &Path, settings: &[Setting]) -> Result<Self> {
+        settings.iter().try_fold(self, |project, setting| {
+            let text = project.source.set(&project.text, setting)?;
+            Self::parse(path, text, &project.folder)
+        })
+    }
+
+    /// What cuts texts, for a model with this vocabulary.
+    pub fn tokenizer(&self, vocabulary: &Vocabulary) -> Tokenizer {
+        Tokenizer::of(&self.data.tokens, vocabulary)
     }
 
     /// Where the texts are.
@@ -108,7 +121,7 @@ impl Project {
     pub fn corpus(&self) -> Result<Corpus> {
         let Data { tokens, selection, .. } = &self.data;
         let mut corpus = Corpus::read(tokens, selection, &self.texts(), &[Role::Valid])?;
-        corpus.records.extend(self.test(Expected::Any)?);
+        corpus.records.extend(self.test(&corpus.vocabulary, Expected::Any)?);
         Ok(corpus)
     }
 
@@ -117,19 +130,19 @@ impl Project {
     /// # Errors
     /// As [`Corpus::read_again`].
     pub fn corpus_again(&self, vocabulary: Vocabulary, expected: Expected<'_>) -> Result<Corpus> {
-        let (tokenizer, texts) = (self.tokenizer(), self.texts());
+        let (tokenizer, texts) = (self.tokenizer(&vocabulary), self.texts());
         let mut corpus = Corpus::read_again(&tokenizer, vocabulary, expected, &texts, &[Role::Valid])?;
-        corpus.records.extend(self.test(expected)?);
+        corpus.records.extend(self.test(&corpus.vocabulary, expected)?);
         Ok(corpus)
     }
 
     /// The record of the test text, if there is one.
-    fn test(&self, expected: Expected<'_>) -> Result<Option<Record>> {
+    fn test(&self, vocabulary: &Vocabulary, expected: Expected<'_>) -> Result<Option<Record>> {
         let texts = self.texts();
         if !texts.has(Role::Test) {
             return Ok(None);
         }
-        match Record::read(&self.tokenizer(), Role::Test, &texts, expected) {
+        match Record::read(&self.tokenizer(vocabulary), Role::Test, &texts, expected) {
             Err(changed @ Error::ChangedText { .. }) => Err(changed.into()),
             // An evaluation on it will say so.
             other => Ok(other.ok()),
@@ -187,6 +200,11 @@ impl Opened {
         Ok(Self { project, model, vocabulary, checkpoint, settings, named, accept_changes: false, note })
     }
 
+    /// What cuts texts for the model.
+    pub fn tokenizer(&self) -> Tokenizer {
+        self.project.tokenizer(&self.vocabulary)
+    }
+
     /// Updates that the model was trained for.
     pub fn steps(&self) -> u64 {
         self.checkpoint.meta.position.step
@@ -231,7 +249,7 @@ impl Opened {
             Some(folder) if texts.are_inside(folder, split.role()) => Expected::Any,
             _ => Expected::Recorded { records, named: None },
         };
-        let tokenizer = self.project.tokenizer();
+        let tokenizer = self.tokenizer();
         let (Encoded { ids, unknown }, record) =
             encode_text(&tokenizer, &self.vocabulary, (&texts, split.role()), expected)?;
         if let (Some(unknown), Some(id)) = (unknown, self.vocabulary.unknown()) {

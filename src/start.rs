@@ -38,7 +38,7 @@ impl Start {
             return Self::again(folder, args);
         }
         let path = args.model.as_deref().context("name a model file")?;
-        let project = Project::read(path, args.data.as_deref())?;
+        let project = Project::read(path, args.data.as_deref())?.with(path, &args.set)?;
         let corpus = project.corpus()?;
         let seed = args.seed.unwrap_or(0);
         Ok(Self { project, corpus, seed, run: None, checkpoint: None, changes: Vec::new() })

@@ -1,11 +1,13 @@
 //! What the terminal can show, what is written to it, and Ctrl-C.
 
+use std::borrow::Cow;
 use std::io::{ErrorKind, IsTerminal, Write, stderr, stdout};
 use std::process::exit;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, anyhow};
+use console::{Color, style};
 use lstmc_compiler::diag::visible;
 use lstmc_runtime::error;
 use lstmc_runtime::monitor::Monitor;
@@ -58,7 +60,27 @@ pub fn unwritable(error: std::io::Error) -> Result<()> {
 /// Says something beside the result, with escapes for what a terminal would obey.
 pub fn say(text: &str) {
     // There is nowhere left to say that this failed.
-    let _ = writeln!(stderr(), "{}", visible(text));
+    let _ = writeln!(stderr(), "{}", status(&visible(text), colour()));
+}
+
+/// Words that say at the beginning of a line how something stands.
+const STATUS: [(&str, Color); 6] = [
+    ("error:", Color::Red),
+    ("warning:", Color::Yellow),
+    ("stopped", Color::Yellow),
+    ("finished", Color::Green),
+    ("done", Color::Green),
+    ("best", Color::Green),
+];
+
+/// A text that begins with such a word, with the word in its colour if there are to be colours.
+pub fn status(text: &str, colour: bool) -> Cow<'_, str> {
+    let word = STATUS.iter().filter(|_| colour).find_map(|&(word, own)| {
+        let rest = text.strip_prefix(word)?;
+        let ends = !rest.starts_with(char::is_alphanumeric);
+        ends.then(|| format!("{}{rest}", style(word).fg(own).bold().force_styling(true)))
+    });
+    word.map_or(Cow::Borrowed(text), Cow::Owned)
 }
 
 /// A monitor that the first Ctrl-C stops; the second ends the process.
@@ -76,4 +98,18 @@ pub fn interruptible() -> Result<Arc<Monitor>> {
     })
     .context("cannot listen for Ctrl-C")?;
     Ok(monitor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_begins_with_how_something_stands_has_that_in_colour() {
+        assert_eq!(status("finished: runs/a", true), "\x1b[32m\x1b[1mfinished\x1b[0m: runs/a");
+        assert_eq!(status("error: no", true), "\x1b[31m\x1b[1merror:\x1b[0m no");
+        for (text, colour) in [("finished: runs/a", false), ("bestow 3", true), ("epoch 1/2", true)] {
+            assert_eq!(status(text, colour), text);
+        }
+    }
 }

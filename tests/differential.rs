@@ -55,6 +55,7 @@ impl Driver for Steps<'_> {
             targets.copy_from_slice(&feed.targets);
         }
         inputs.set_rate_and_step(feed.rate as f32, feed.step);
+        inputs.set_last_and_weight(feed.is_last(), feed.mean_weight() as f32);
         Ok(Control::Step(feed.step))
     }
 
@@ -229,7 +230,7 @@ fn model_feeds(graph: &Graph, model: &Model) -> Vec<Feed> {
 
 fn training(model: &Model) -> Result<(), String> {
     let plain = graph::lower(model, Purpose::Train);
-    let plain = grad::update(&grad::gradients(&plain), &model.optimizer, model.train.clip);
+    let plain = grad::update(&grad::gradients(&plain), &model.optimizer, grad::Rules::of(&model.train));
     let optimised = pipeline::graph_of(model, Purpose::Train, &Target::cpu(1), &mut |_, _| {});
     chain(&plain, &optimised, Start::Halves, &model_feeds(&plain, model))
 }

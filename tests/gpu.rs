@@ -18,6 +18,7 @@ mod weights;
 
 use device::{Calls, Simulated};
 use lstmc_compiler::backend::ptx;
+use lstmc_compiler::grad::{GRADIENT_SUM, PARAM_MEAN};
 use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::model::{Model, Precision};
 use lstmc_compiler::pipeline;
@@ -75,6 +76,7 @@ impl Driver for Steps {
             inputs.reset_carried();
         }
         inputs.set_rate_and_step(0.05, update);
+        inputs.set_last_and_weight(update.is_multiple_of(2), 1.0 / update as f32);
         Ok(Control::Step(update))
     }
 
@@ -114,6 +116,26 @@ fn a_training_has_the_losses_of_a_cpu() {
         let (found, expected) = (gpu.read(&tensor.name).unwrap(), cpu.read(&tensor.name).unwrap());
         assert!(close(&expected, &found), "{}", tensor.name);
     }
+}
+
+#[test]
+fn sums_of_gradients_and_means_of_weights_are_those_of_a_cpu() {
+    let train = lstmc_compiler::model::Train { accumulate: 2, average: Some(1), ..model().train };
+    let model = Model { train, ..model() };
+    let (mut gpu, mut cpu) = (on_gpu(&model, Purpose::Train), on_cpu(&model, Purpose::Train));
+    initialise(&model, 4, &mut gpu).unwrap();
+    initialise(&model, 4, &mut cpu).unwrap();
+    // The fifth step leaves a sum.
+    let (found, expected) = (steps(&mut gpu, 0, 5), steps(&mut cpu, 0, 5));
+    assert!(close(&expected, &found), "{found:?}, not {expected:?}");
+    let (sums, means) = (GRADIENT_SUM, PARAM_MEAN);
+    for tensor in cpu.tensors() {
+        let (found, expected) = (gpu.read(&tensor.name).unwrap(), cpu.read(&tensor.name).unwrap());
+        assert!(close(&expected, &found), "{}", tensor.name);
+        let kept = [sums, means].iter().any(|kept| tensor.name.ends_with(kept));
+        assert!(!kept || expected.iter().any(|value| *value != 0.0), "{}", tensor.name);
+    }
+    assert!(cpu.tensors().iter().any(|tensor| tensor.name.ends_with(sums)));
 }
 
 #[test]

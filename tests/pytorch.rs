@@ -122,7 +122,8 @@ fn for_every_fixture(check: impl Fn(&Fixture) -> Vec<String>) {
 
 /// The training step with no pass run on it.
 fn plain(model: &Model) -> Graph {
-    grad::update(&grad::gradients(&lower(model, Purpose::Train)), &model.optimizer, model.train.clip)
+    let rules = grad::Rules::of(&model.train);
+    grad::update(&grad::gradients(&lower(model, Purpose::Train)), &model.optimizer, rules)
 }
 
 fn optimised(model: &Model) -> Graph {

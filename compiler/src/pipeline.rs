@@ -76,7 +76,7 @@ pub fn graph_of(
     stage.forward(purpose.runs());
     if purpose == Purpose::Train {
         stage.pass("gradients", grad::gradients);
-        stage.pass("update", |graph| grad::update(graph, &model.optimizer, model.train.clip));
+        stage.pass("update", |graph| grad::update(graph, &model.optimizer, grad::Rules::of(&model.train)));
         stage.backward();
     }
     stage.pass("square_sums", |graph| opt::square_sums(graph, target));

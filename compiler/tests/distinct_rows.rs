@@ -35,7 +35,7 @@ fn check(optimizer: &str, tokens: Option<Vec<u32>>) -> Result<(), String> {
         graph::Purpose::Train,
     )))));
     let finish = |forward: &Graph| {
-        let step = grad::update(&grad::gradients(forward), &model.optimizer, model.train.clip);
+        let step = grad::update(&grad::gradients(forward), &model.optimizer, grad::Rules::of(&model.train));
         opt::simplify(&opt::sparse_rows(&opt::sink(&opt::simplify(&step)), &Target::cpu(1)))
     };
     let plain = finish(&forward);

@@ -5,7 +5,7 @@ mod support;
 
 use std::path::{Path, PathBuf};
 
-use lstmc_compiler::grad;
+use lstmc_compiler::grad::{self, Rules};
 use lstmc_compiler::graph::{Graph, InputRole, Purpose, verify};
 use lstmc_compiler::kernel::{Module, Numbers};
 use lstmc_compiler::model::{Model, Optimizer};
@@ -113,11 +113,11 @@ const CLIP: Option<f64> = Some(0.5);
 fn training(
     forward: &Graph,
     optimizer: &Optimizer,
-    clip: Option<f64>,
+    rules: Rules,
     values: Start,
     feed: Feed,
 ) -> Result<(), String> {
-    let plain = grad::update(&grad::gradients(forward), optimizer, clip);
+    let plain = grad::update(&grad::gradients(forward), optimizer, rules);
     let case = Case::new(&plain, values, feed)?;
     let mut graph = forward.clone();
     let before: [Pass; 5] = [
@@ -130,9 +130,9 @@ fn training(
     for Pass { name, run } in before {
         graph = run(&graph);
         verify(&graph).map_err(|fault| format!("{name} broke the graph: {fault}\n{graph}"))?;
-        case.graph(&grad::update(&grad::gradients(&graph), optimizer, clip), name)?;
+        case.graph(&grad::update(&grad::gradients(&graph), optimizer, rules), name)?;
     }
-    graph = grad::update(&grad::gradients(&graph), optimizer, clip);
+    graph = grad::update(&grad::gradients(&graph), optimizer, rules);
     let after: [Pass; 5] = [
         Pass { name: "simplify-3", run: opt::simplify },
         Pass { name: "sink", run: opt::sink },
@@ -206,7 +206,7 @@ proptest! {
     fn random_graphs_with_gradients(RandomGraph(graph) in graphs(Menu::All), adam in any::<bool>()) {
         let text = if adam { "adam(epsilon: 0.1)" } else { "momentum(rate: 0.1)" };
         let graph = without_rate(&graph);
-        passed(training(&graph, &optimizer(text), CLIP.filter(|_| adam), Start::Sixteenths, small_feed(&graph)))?;
+        passed(training(&graph, &optimizer(text), Rules { clip: CLIP.filter(|_| adam), ..Rules::default() }, Start::Sixteenths, small_feed(&graph)))?;
     }
 }
 
@@ -218,7 +218,7 @@ proptest! {
         let model = checked(&random.text, random.vocab).map_err(TestCaseError::fail)?;
         let graph = graph::lower(&model, Purpose::Train);
         let feed = model_feed(&graph, &model, 2);
-        passed(training(&graph, &model.optimizer, model.train.clip, Start::Halves, feed))?;
+        passed(training(&graph, &model.optimizer, Rules::of(&model.train), Start::Halves, feed))?;
         for purpose in [Purpose::Evaluate, Purpose::Generate { tokens: 1 }] {
             let graph = graph::lower(&model, purpose);
             passed(forward(&graph, Start::Halves, model_feed(&graph, &model, 2)))?;

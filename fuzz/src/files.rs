@@ -9,7 +9,7 @@ use lstmc_compiler::pipeline;
 use lstmc_compiler::target::Target;
 use lstmc_runtime::checkpoint::{Accept, Meta, Position, Take};
 use lstmc_runtime::engine::cpu::{Executable, Session};
-use lstmc_runtime::run_dir::{RunDir, Settings};
+use lstmc_runtime::run_dir::{Choice, RunDir, Settings};
 use lstmc_runtime::text::Vocabulary;
 use tempfile::TempDir;
 
@@ -110,6 +110,8 @@ pub fn run(bytes: &[u8]) {
         }
         let Ok(files) = RunDir::open(&path) else { return };
         let _ = (files.source(), files.vocabulary(), files.settings(), files.metrics());
+        let _ = (files.best(), files.chosen(&Choice::Best, Accept::Verified));
+        let _ = files.chosen(&Choice::Number(7), Accept::Verified);
         let _ = files.truncate_metrics(7);
         if let Ok(checkpoint) = files.newest(Accept::Verified) {
             let _ = checkpoint.restore(&mut run.session, Take::Everything);

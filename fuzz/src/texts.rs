@@ -60,7 +60,7 @@ pub fn tokens(bytes: &[u8]) {
         _ => TokenKind::Characters,
     };
     let newline = (how / 3 % 2 == 1).then(|| "<eos>".to_owned());
-    let tokenizer = Tokenizer::new(&Tokens { kind, newline: newline.clone(), reserve: 0 });
+    let tokenizer = Tokenizer::new(&Tokens { kind: kind.clone(), newline: newline.clone(), reserve: 0 });
     let found: Vec<&str> = tokenizer.tokens(text).map(|token| token.text).collect();
     let vocabulary = Vocabulary::build(found.iter().copied(), usize::from(how / 6 % 3));
     let ids = encode(&tokenizer, &vocabulary, text, "the text").expect("its own words are known");

@@ -9,6 +9,7 @@ mod write;
 
 use std::path::PathBuf;
 
+use lstmc_compiler::grad::PARAM_MEAN;
 use safetensors::SafeTensorError;
 use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
@@ -90,6 +91,9 @@ pub struct Position {
     /// None in a checkpoint of before they were counted.
     #[serde(default)]
     pub validations: Validations,
+    /// Of how many updates the mean of the parameters is that the checkpoint has; 0 if it has none.
+    #[serde(default)]
+    pub averaged: u64,
 }
 
 /// No machine makes more updates in a second: each calls the host twice, which looks at the clock.
@@ -212,6 +216,22 @@ impl Checkpoint {
         Err(Error::WrongVocabulary { path, found, expected: fingerprint.into() })
     }
 
+    /// A parameter's values, row by row.
+    ///
+    /// # Errors
+    /// [`Error::BrokenCheckpoint`] if it is not there; [`Error::NotFinite`].
+    pub fn parameter(&self, name: &str) -> Result<Vec<f32>> {
+        let path = || self.path.clone();
+        let broken =
+            |error: SafeTensorError| Error::BrokenCheckpoint { path: path(), reason: error.to_string() };
+        let stored = SafeTensors::deserialize(&self.bytes).map_err(broken)?;
+        let values: Vec<f32> = values(&stored.tensor(name).map_err(broken)?).collect();
+        if values.iter().all(|value| value.is_finite()) {
+            return Ok(values);
+        }
+        Err(Error::NotFinite { path: path(), tensor: name.into() })
+    }
+
     /// Copies the tensors into a program of the same model; nothing is copied if they do not fit.
     ///
     /// # Errors
@@ -227,24 +247,34 @@ impl Checkpoint {
             .filter(|tensor| take == Take::Everything || tensor.kind == TensorKind::Param)
             .cloned()
             .collect();
-        let differences = differences(&stored, &wanted, take);
+        // A mean of parameters is used in place of the last ones, and training goes on with both.
+        let mean = take == Take::Parameters && self.meta.position.averaged > 0;
+        let source = |tensor: &Tensor| if mean { mean_of(&tensor.name) } else { tensor.name.clone() };
+        let sources: Vec<Tensor> =
+            wanted.iter().map(|tensor| Tensor { name: source(tensor), ..tensor.clone() }).collect();
+        let differences = differences(&stored, &wanted, &sources, take);
         if !differences.is_empty() {
             return Err(Error::WrongModel { path: path(), differences });
         }
         // Of optimizer state it is the optimizer's business what it is: only parameters are seen to be numbers.
-        for tensor in wanted.iter().filter(|tensor| tensor.kind == TensorKind::Param) {
+        for tensor in sources.iter().filter(|tensor| tensor.kind == TensorKind::Param) {
             let magnitudes = values(&stored.tensor(&tensor.name).map_err(broken)?).map(|x| x.abs().to_bits());
             // As whole numbers they have the same order, and those that are not numbers come last.
             if magnitudes.fold(0, u32::max) >= f32::INFINITY.to_bits() {
                 return Err(Error::NotFinite { path: path(), tensor: tensor.name.clone() });
             }
         }
-        for tensor in &wanted {
-            let view = stored.tensor(&tensor.name).map_err(broken)?;
+        for (tensor, source) in wanted.iter().zip(&sources) {
+            let view = stored.tensor(&source.name).map_err(broken)?;
             engine.write(&tensor.name, &values(&view).collect::<Vec<f32>>())?;
         }
         Ok(())
     }
+}
+
+/// The tensor that has the mean of a parameter.
+pub(crate) fn mean_of(param: &str) -> String {
+    format!("optimizer/{param}/{PARAM_MEAN}")
 }
 
 fn entry<'h>(header: &'h Metadata, name: &str) -> Option<&'h str> {
@@ -255,9 +285,10 @@ fn values<'v>(view: &TensorView<'v>) -> impl Iterator<Item = f32> + use<'v> {
     view.data().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes))
 }
 
-fn differences(stored: &SafeTensors<'_>, wanted: &[Tensor], take: Take) -> Vec<String> {
+/// Where tensors do not fit: those that are read, `sources`, and those of the file that no `wanted` one has the name of.
+fn differences(stored: &SafeTensors<'_>, wanted: &[Tensor], sources: &[Tensor], take: Take) -> Vec<String> {
     let mut differences = Vec::new();
-    for tensor in wanted {
+    for tensor in sources {
         match stored.tensor(&tensor.name) {
             Err(_) => differences.push(format!("{} is missing", tensor.name)),
             Ok(view) if view.shape() != tensor.shape || view.dtype() != Dtype::F32 => {

@@ -28,7 +28,7 @@ impl<'a> Continuation<'a> {
         prompt: &[u32],
     ) -> Self {
         let mut writer = tokenizer.writer();
-        prompt.iter().for_each(|&id| drop(writer.next(&vocabulary.show(id))));
+        prompt.iter().for_each(|&id| drop(writer.next(&vocabulary.token(id))));
         Self { writer, vocabulary, stops, held: String::new(), stopped: false }
     }
 
@@ -37,7 +37,7 @@ impl<'a> Continuation<'a> {
         if self.stopped {
             return String::new();
         }
-        self.held += &self.writer.next(&self.vocabulary.show(id));
+        self.held += &self.writer.next(&self.vocabulary.token(id));
         let stops = || self.stops.iter().filter(|stop| !stop.is_empty());
         if let Some(at) = stops().filter_map(|stop| self.held.find(stop.as_str())).min() {
             self.held.truncate(at);
@@ -55,15 +55,15 @@ impl<'a> Continuation<'a> {
         self.stopped
     }
 
-    /// What was held back when no more tokens come.
-    pub fn rest(&mut self) -> String {
-        std::mem::take(&mut self.held)
+    /// What was held back, when no more tokens come.
+    pub fn rest(self) -> String {
+        if self.stopped { String::new() } else { self.held + &self.writer.finish() }
     }
 }
 
 /// The tokens of a prompt as text.
 pub fn prompt(tokenizer: &Tokenizer, vocabulary: &Vocabulary, ids: &[u32]) -> String {
-    let words: Vec<String> = ids.iter().map(|&id| vocabulary.show(id)).collect();
+    let words: Vec<String> = ids.iter().map(|&id| vocabulary.token(id)).collect();
     tokenizer.join(words.iter().map(String::as_str))
 }
 
@@ -82,8 +82,9 @@ mod tests {
         let mut continuation = Continuation::new(&tokenizer, &vocabulary, &stops, &[]);
         let mut out: Vec<String> =
             tokens.iter().map(|token| continuation.next(vocabulary.known(token).unwrap())).collect();
+        let stopped = continuation.stopped();
         out.push(continuation.rest());
-        (out, continuation.stopped())
+        (out, stopped)
     }
 
     #[test]

@@ -18,6 +18,9 @@ pub enum Error {
     #[error("cannot find {what} {path:?}")]
     MissingText { what: &'static str, path: PathBuf },
 
+    #[error("the tokenizer cannot cut the text: {reason}")]
+    Tokenizer { reason: String },
+
     #[error("no file is like {path:?}, which {what} is to be read from")]
     NoMatch { what: &'static str, path: PathBuf },
 
@@ -121,6 +124,9 @@ pub enum Error {
 
     #[error("{path:?} already holds a run: go on with it with --resume {path:?}, or name another folder")]
     RunExists { path: PathBuf },
+
+    #[error("{path:?} is there already: name another file, or write over it with --overwrite")]
+    ModelExists { path: PathBuf },
 
     #[error("{path:?} is being written by {holder}: wait until that has ended, or stop it")]
     Busy { path: PathBuf, holder: String },

@@ -70,6 +70,8 @@ impl Driver for Feed {
         let (tokens, targets) = inputs.batch_mut()?;
         self.batches.fill(&self.ids, epoch, step, tokens, targets);
         inputs.set_rate_and_step(self.rate, self.done + 1);
+        // A whole update, where several batches make one.
+        inputs.set_last_and_weight(true, 0.0);
         Ok(Control::Step(self.done + 1))
     }
 

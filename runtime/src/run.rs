@@ -64,7 +64,7 @@ impl Options {
         // The model as it was trained, whatever became of the run's model file.
         let model = model_of(&checkpoint.meta.source, vocabulary.len())
             .map_err(|reason| Error::BadFile { path: checkpoint.path.clone(), reason })?;
-        let tokenizer = Tokenizer::new(&model.data.tokens);
+        let tokenizer = Tokenizer::of(&model.data.tokens, &vocabulary);
         let programs = Programs { model, checkpoint, threads: self.threads };
         Ok(Run { tokenizer, vocabulary, programs, alone: None, together: None, writing: None })
     }
@@ -295,8 +295,9 @@ impl Run {
             text += &continuation.next(id);
             Ok(!continuation.stopped())
         })?;
+        let stopped = continuation.stopped();
         text += &continuation.rest();
-        Ok(Written { text, tokens, stopped: continuation.stopped(), unknown })
+        Ok(Written { text, tokens, stopped, unknown })
     }
 }
 

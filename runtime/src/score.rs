@@ -126,6 +126,11 @@ pub fn whole(tokenizer: &Tokenizer, vocabulary: &Vocabulary, text: &str, place: 
 
 /// The id of a line's end.
 fn line_end(tokenizer: &Tokenizer, vocabulary: &Vocabulary) -> Option<u32> {
+    if vocabulary.subwords().is_some() {
+        // Subwords may have none for it alone.
+        let ids = encode(tokenizer, vocabulary, "\n", "a line's end").ok()?;
+        return ids.first().copied().filter(|_| ids.len() == 1);
+    }
     tokenizer.newline().and_then(|newline| vocabulary.known(newline))
 }
 

@@ -1,9 +1,13 @@
 //! The training run: epochs or iterations, validation, metrics, checkpoints; stopped and taken up at any step.
 
+mod failure;
+mod mean;
+mod recipe;
+
 use std::path::PathBuf;
 use std::time::Instant;
 
-use lstmc_compiler::model::{Batches, Length, Model, Schedule};
+use lstmc_compiler::model::{Course, Length, Model};
 
 use crate::batches::Batcher;
 use crate::checkpoint::{Checkpoint, Meta, Position, Take, Totals};
@@ -16,56 +20,8 @@ use crate::patience::{Best, Validations};
 use crate::reading::Reading;
 use crate::run_dir::{Keep, Place, Row, RunDir};
 
-/// What training needs to know of a model.
-#[derive(Clone, Debug)]
-pub struct Recipe {
-    pub batches: Batches,
-    pub length: Length,
-    pub schedule: Schedule,
-    pub rate: f64,
-    pub seed: u64,
-    /// How many tokens there are to choose from.
-    pub vocabulary: usize,
-    /// Whether gradients are clipped.
-    pub clips: bool,
-    /// Ends the run after this many updates, if it is not done before.
-    pub limit: Option<u64>,
-    /// So many of the newest checkpoints stay: see [`Keep::newest`].
-    pub keep: Option<u64>,
-    /// Whether the best checkpoint stays.
-    pub keep_best: bool,
-    /// Ends the run after so many validations without a better loss.
-    pub patience: Option<u64>,
-}
-
-impl Recipe {
-    pub fn of(model: &Model, seed: u64) -> Self {
-        Self {
-            batches: model.data.batches.clone(),
-            length: model.train.length,
-            schedule: model.train.schedule,
-            rate: model.optimizer.rate,
-            seed,
-            vocabulary: model.vocab,
-            clips: model.train.clip.is_some(),
-            limit: None,
-            // The best one stays beside the newest.
-            keep: model.train.keep.map(|keep| keep as u64).or(model.train.keep_best.then_some(1)),
-            keep_best: model.train.keep_best,
-            patience: model.train.patience.map(|patience| patience as u64),
-        }
-    }
-
-    /// The learning rate of an epoch, counted from 1.
-    pub fn rate(&self, epoch: u64) -> f64 {
-        match self.schedule {
-            Schedule::Constant => self.rate,
-            Schedule::Decay { factor, after } => {
-                self.rate * factor.powf(epoch.saturating_sub(after as u64) as f64)
-            }
-        }
-    }
-}
+pub use failure::Before;
+pub use recipe::{Moment, Recipe};
 
 /// Sets every parameter of `model` to its initial value.
 ///
@@ -199,13 +155,14 @@ impl<'a> Trainer<'a> {
         if run.has_place(best)? {
             return Ok(());
         }
-        self.position.validations = Validations::default();
+        let Validations { waited, cuts, .. } = self.position.validations;
+        self.position.validations = Validations { waited, cuts, ..Validations::default() };
         for row in run.metrics()? {
             let (epoch, step) = (row.epoch, row.step);
             if let Some(loss) = row.valid_loss
                 && run.has_place(self.place(epoch, step))?
             {
-                self.position.validations.add(Best { epoch, step, loss });
+                self.position.validations.add(Best { epoch, step, loss }, Course::Constant);
             }
         }
         Ok(())
@@ -221,10 +178,7 @@ impl<'a> Trainer<'a> {
 
     /// Updates after which the run ends.
     pub fn total_steps(&self) -> u64 {
-        let whole = match self.recipe.length {
-            Length::Epochs(epochs) => (epochs as u64).saturating_mul(self.batches.per_epoch()),
-            Length::Iterations { count, .. } => count as u64,
-        };
+        let whole = self.recipe.whole(self.batches.per_epoch());
         self.recipe.limit.map_or(whole, |limit| limit.min(whole))
     }
 
@@ -234,6 +188,10 @@ impl<'a> Trainer<'a> {
             Length::Epochs(_) => self.batches.per_epoch(),
             Length::Iterations { report_every, .. } => (report_every as u64).max(1),
         }
+    }
+
+    pub fn seed(&self) -> u64 {
+        self.recipe.seed
     }
 
     /// The program with the trained parameters.
@@ -288,9 +246,12 @@ impl<'a> Trainer<'a> {
             totals: self.position.totals,
             started,
             before: self.position.totals.seconds,
+            cuts: self.position.validations.cuts,
+            averaged: self.position.averaged,
         };
         let done = self.programs.train().run(until - first, self.recipe.seed, &mut driver)?;
         self.position.totals = driver.totals;
+        self.position.averaged = driver.averaged;
         self.position.step = first + done;
         self.position.epoch = self.position.step.saturating_sub(1) / self.batches.per_epoch() + 1;
         self.position.seconds += started.elapsed().as_secs_f64();
@@ -304,9 +265,14 @@ impl<'a> Trainer<'a> {
         let iterations = matches!(self.recipe.length, Length::Iterations { .. });
         let valid = match (&self.valid, self.inputs.valid) {
             (Some(reading), Some(ids)) if boundary => {
-                let monitor = self.inputs.monitor;
-                let measured =
-                    measured(&mut *self.programs, |engine| evaluate(engine, ids, reading, monitor))?;
+                let (monitor, programs) = (self.inputs.monitor, &mut *self.programs);
+                let look = |programs: &mut dyn Trainee| {
+                    measured(programs, |engine| evaluate(engine, ids, reading, monitor))
+                };
+                let measured = match self.position.averaged {
+                    0 => look(programs),
+                    _ => mean::with(programs, look),
+                }?;
                 let Some(totals) = measured else { return Ok(None) };
                 Some(totals)
             }
@@ -322,8 +288,9 @@ impl<'a> Trainer<'a> {
             self.position.totals = Totals::default();
         }
         let Position { epoch, step, .. } = self.position;
-        let best =
-            row.valid_loss.is_some_and(|loss| self.position.validations.add(Best { epoch, step, loss }));
+        let best = row.valid_loss.is_some_and(|loss| {
+            self.position.validations.add(Best { epoch, step, loss }, self.recipe.schedule.course)
+        });
         let checkpoint = self.save(boundary)?;
         match valid.map(|totals| totals.mean_loss()).filter(|loss| !loss.is_finite()) {
             Some(loss) => Err(Error::BadEvaluation { text: "validation".into(), loss }),
@@ -353,10 +320,16 @@ impl<'a> Trainer<'a> {
             valid_loss: valid.map(|totals| totals.mean_loss()),
             valid_perplexity: valid.map(|totals| totals.perplexity()),
             valid_accuracy: valid.map(|totals| totals.accuracy()),
-            learning_rate: Some(self.recipe.rate(self.position.epoch)),
+            learning_rate: Some(self.recipe.rate(self.moment())),
             words_per_second: Some(train.per_second()),
             seconds: Some(self.position.seconds),
         }
+    }
+
+    /// The last update.
+    fn moment(&self) -> Moment {
+        let Position { epoch, step, validations, .. } = self.position;
+        self.recipe.moment(epoch, step.max(1), self.batches.per_epoch(), validations.cuts)
     }
 
     /// The end of the last update: a training that has only made the model worse has not succeeded.
@@ -454,6 +427,10 @@ struct Training<'a> {
     started: Instant,
     /// Training seconds of the interval before this call.
     before: f64,
+    /// How often a plateau has cut the rate.
+    cuts: u64,
+    /// Of how many updates the mean of the parameters is.
+    averaged: u64,
 }
 
 impl Training<'_> {
@@ -470,9 +447,18 @@ impl Driver for Training<'_> {
         }
         let (epoch, place) = self.at(step);
         load(self.batches, self.inputs.train, epoch, place, inputs)?;
-        let update = self.first + step + 1;
-        inputs.set_rate_and_step(self.recipe.rate(epoch + 1) as f32, update);
-        Ok(Control::Step(update))
+        let (recipe, batch) = (self.recipe, self.first + step + 1);
+        let moment = recipe.moment(epoch + 1, batch, self.batches.per_epoch(), self.cuts);
+        inputs.set_rate_and_step(recipe.rate(moment) as f32, moment.update);
+        let last = recipe.completes_update(batch);
+        let mut weight = 0.0;
+        if last && recipe.averages_in(epoch + 1) {
+            // A stranger's checkpoint may say any number.
+            self.averaged = self.averaged.saturating_add(1);
+            weight = 1.0 / self.averaged as f64;
+        }
+        inputs.set_last_and_weight(last, weight as f32);
+        Ok(Control::Step(batch))
     }
 
     fn end(&mut self, step: u64, outputs: &dyn StepOutputs) -> Result<()> {

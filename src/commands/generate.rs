@@ -42,7 +42,7 @@ pub fn run(args: &Generate) -> Result<ExitCode> {
         return Ok(ExitCode::from(2));
     }
     let opened = Opened::read(&args.run, &args.checkpoint, None, project::accept(args.accept_unverified))?;
-    let tokenizer = opened.project.tokenizer();
+    let tokenizer = opened.tokenizer();
     let mut author = Author::new(args, &opened, &tokenizer, &monitor);
     let mut engine = None;
     while !next.is_empty() && !monitor.stopped() {
@@ -218,6 +218,7 @@ impl<'a> Author<'a> {
         }
         let tokens = prompt.placed(result)?;
         self.tokens += tokens;
+        let stopped = text.stopped();
         if let Err(error) = self.add(text.rest(), &mut whole) {
             return terminal::unwritable(error).map(|()| false);
         }
@@ -225,7 +226,7 @@ impl<'a> Author<'a> {
             return terminal::print_unless_closed("\n");
         }
         let seed = (!self.args.greedy).then_some(sampler.seed);
-        let (line, stopped) = (prompt.line, text.stopped());
+        let line = prompt.line;
         let row = Row { line, prompt: &prompt.text, index, seed, text: &whole, tokens, stopped };
         terminal::print_unless_closed(&(visible_json(&serde_json::to_string(&row)?).into_owned() + "\n"))
     }

@@ -1,10 +1,12 @@
 //! One file for each subcommand.
 
 pub mod check;
+pub mod compare;
 pub mod emit;
 pub mod eval;
 pub mod generate;
 pub mod gradcheck;
+pub mod init;
 pub mod predict;
 pub mod profile;
 pub mod score;

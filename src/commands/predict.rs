@@ -37,7 +37,7 @@ pub fn run(args: &Predict) -> Result<ExitCode> {
         terminal::print(&lines.collect::<Result<String>>()?)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let table = table(&found, &ids, &opened.project.tokenizer(), &opened.vocabulary);
+    let table = table(&found, &ids, &opened.tokenizer(), &opened.vocabulary);
     let hits = found.iter().filter(|one| one.actual == one.predicted).count();
     terminal::print(&format!("{table}{hits} of {} right\n", found.len()))?;
     Ok(ExitCode::SUCCESS)

@@ -33,7 +33,7 @@ pub fn run(args: &args::Score) -> Result<ExitCode> {
     let threads = project::threads(args.threads);
     let mut engine = opened.engine(Purpose::Evaluate, Format::F32, args.device, threads)?;
     let monitor = terminal::interruptible()?;
-    let tokenizer = opened.project.tokenizer();
+    let tokenizer = opened.tokenizer();
     let reader = Reader { tokenizer: &tokenizer, vocabulary: &opened.vocabulary, whole: args.whole };
     let mut out = Output { args, reader: &reader, text: String::new(), totals: Totals::default() };
     let mut lines = Lines::of(sources, if args.whole { Cut::Whole } else { Cut::Lines });

@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::kernel::Format;
 use lstmc_compiler::model::{Length, Model};
+use lstmc_runtime::Error;
 use lstmc_runtime::batches::Batcher;
 use lstmc_runtime::engine::Trainee;
 use lstmc_runtime::engine::cuda;
@@ -19,8 +20,10 @@ use crate::args::{Device, Split, Train};
 use crate::commands::check::parameters;
 use crate::compile::Threads;
 use crate::progress::{End, Facts, Output, Plan, watch};
+use crate::project::Project;
 use crate::start::Start;
-use crate::{advice, compile, next, project, show, terminal};
+use crate::transfer::Old;
+use crate::{advice, cause, compile, next, project, show, terminal};
 
 pub fn run(args: &Train) -> Result<ExitCode> {
     let mut start = Start::read(args)?;
@@ -39,10 +42,19 @@ pub fn run(args: &Train) -> Result<ExitCode> {
         terminal::say(&format!("warning: {short}; training goes on without"));
     }
 
-    let built = match args.device {
+    let old = args.from.as_deref().map(|from| {
+        let which = args.checkpoint.clone().unwrap_or_default();
+        Old::open(from, &which, project::accept(args.accept_unverified))
+    });
+    let old = old.transpose()?;
+    let mut built = match args.device {
         Device::Cpu => build(&model, *seed, project::threads(args.threads))?,
         Device::Cuda(number) => build_on_gpu(&model, *seed, number)?,
     };
+    let mut taken = Vec::new();
+    if let Some(old) = &old {
+        taken = old.lines(&old.give(&project.source, &corpus.vocabulary, built.programs.train())?);
+    }
     let monitor = terminal::interruptible()?;
     let run = match run {
         Some(run) => run,
@@ -82,23 +94,54 @@ pub fn run(args: &Train) -> Result<ExitCode> {
         words: corpus.vocabulary.len(),
         unknown: unknown(corpus),
         resumed: args.resume.is_some().then(|| trainer.position().step),
+        taken: &taken,
         left: &left,
         changes: &start.changes,
     };
     run.log(&format!("{} seed {seed}", facts.line()))?;
+    for line in &taken {
+        run.log(line)?;
+    }
     for change in &start.changes {
         run.log(&format!("changed: {change}"))?;
     }
     output.start(&facts);
     let outcome = watch(&output, &monitor, &run, |report| trainer.run(report));
     let summary = trainer.summary();
+    let outcome = outcome.map_err(|error| explained(error, &output, &mut trainer, &model, project));
     let end = End {
         run: run.path(),
         patience: model.train.patience,
-        next: next::command(run.path(), &model, corpus, &project.tokenizer()),
+        next: next::command(run.path(), &model, corpus, &project.tokenizer(&corpus.vocabulary)),
         best: if outcome.is_ok() { summary? } else { None },
     };
     finish(outcome, &output, &run, &end)
+}
+
+/// A training that has failed, with the place in the model where its numbers stopped being finite, if that is found.
+fn explained(
+    error: anyhow::Error,
+    output: &Output<'_>,
+    trainer: &mut Trainer<'_>,
+    model: &Model,
+    project: &Project,
+) -> anyhow::Error {
+    let failed = match error.downcast_ref::<Error>() {
+        Some(&(Error::Diverged { step, .. } | Error::BadUpdate { step, .. })) => step,
+        _ => return error,
+    };
+    output.note("looking for where this begins: the updates since the last checkpoint are made again; Ctrl-C leaves it out");
+    let found = trainer.before_failure(failed).map_err(anyhow::Error::from).and_then(|before| {
+        before.map(|before| cause::of(&error.to_string(), model, &before, trainer.seed())).transpose()
+    });
+    match found {
+        Ok(Some(found)) => project.source.pointed(found),
+        Ok(None) => error,
+        Err(other) => {
+            terminal::say(&format!("where it begins was not found: {other:#}"));
+            error
+        }
+    }
 }
 
 /// `--epochs` in place of the model's own number.

@@ -52,6 +52,8 @@ pub struct Facts<'a> {
     pub unknown: Option<String>,
     /// Updates made before, by a run that goes on.
     pub resumed: Option<u64>,
+    /// What was taken over from another run, in lines.
+    pub taken: &'a [String],
     /// The checkpoints after the one that it goes on from.
     pub left: &'a [Place],
     /// What is not as it was.
@@ -111,7 +113,7 @@ impl<'a> Output<'a> {
             Mode::Lines
         };
         let (said, closed) = (Mutex::default(), AtomicBool::new(false));
-        Self { mode, plan, said, closed, tokenizer: project.tokenizer(), vocabulary }
+        Self { mode, plan, said, closed, tokenizer: project.tokenizer(vocabulary), vocabulary }
     }
 
     /// What the run is, before it starts.
@@ -134,6 +136,7 @@ impl<'a> Output<'a> {
         self.line(&format!("memory      {} at the peak", bytes(facts.memory)));
         self.line(&format!("compiled    in {time} for {}", show::threads(facts.threads)));
         self.line(&format!("run         {}", facts.run.display()));
+        facts.taken.iter().for_each(|line| self.line(line));
         if let Some(step) = facts.resumed {
             self.line(&format!("resumed     at step {}", show::count(step)));
         }
@@ -162,6 +165,14 @@ impl<'a> Output<'a> {
         let sample = report.sample.as_ref().map(|sample| self.sample(sample));
         self.line(&lines.into_iter().chain(sample).collect::<Vec<_>>().join("\n"));
         Ok(())
+    }
+
+    /// Says something that is no error.
+    pub fn note(&self, text: &str) {
+        match self.mode {
+            Mode::Json => self.line(&json!({ "event": "note", "text": text }).to_string()),
+            _ => self.line(text),
+        }
     }
 
     /// Training is over.
@@ -232,6 +243,7 @@ impl<'a> Output<'a> {
             Mode::Json => visible_json(text),
             _ => visible(text),
         };
+        let text = terminal::status(&text, matches!(self.mode, Mode::Bar(_)) && terminal::colour());
         let write = || writeln!(std::io::stdout().lock(), "{text}");
         let written = match &self.mode {
             Mode::Bar(bar) => bar.suspend(write),
@@ -263,6 +275,7 @@ fn start_event(facts: &Facts<'_>) -> Value {
         "vocabulary": facts.words,
         "unknown": facts.unknown,
         "step": facts.resumed.unwrap_or(0),
+        "taken": facts.taken,
         "left_behind": facts.left.iter().map(|place| place.name()).collect::<Vec<_>>(),
         "changes": facts.changes,
     })

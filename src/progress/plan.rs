@@ -55,7 +55,7 @@ impl Plan {
             limited: total < whole,
             predictions: (batches.rows * per_row) as u64,
             unit: model.data.tokens.kind.unit(),
-            scheduled: model.train.schedule != Schedule::Constant,
+            scheduled: model.train.schedule != Schedule::default(),
             metrics: model.train.report.clone(),
         }
     }

@@ -2,7 +2,9 @@
 
 mod bad_input;
 mod checkpoints;
+mod compare;
 mod devices;
+mod divergence;
 mod documents;
 mod evaluation;
 mod gradients;
@@ -18,4 +20,5 @@ mod strangers;
 mod support;
 mod texts;
 mod training;
+mod updates;
 mod using;

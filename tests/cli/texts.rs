@@ -176,3 +176,120 @@ fn several_files_are_one_text() {
         assert!(message.replace("./", "").contains(part), "{message}");
     }
 }
+
+/// A text of so many sentences that say all kinds of things.
+fn story(sentences: usize) -> String {
+    let (who, what) = (["mice", "cats", "dogs", "owls", "bees"], ["sleep", "sing", "dance"]);
+    let sentence =
+        |n: usize| format!("The {} {}, and {} too.\n", who[n % 5], what[n % 3], who[n * 7 % 11 % 5]);
+    (0..sentences).map(sentence).collect()
+}
+
+#[test]
+fn a_model_is_written_for_a_text_and_trains() {
+    let folder = Folder::new();
+    folder.write("story.txt", story(40) + "\u{17d}\n");
+    let out = folder.ok(&["init", "tale", "--text", "story.txt"]);
+    assert!(out.contains("tokens      characters: the text is too short to learn words from"), "{out}");
+    assert!(out.contains("train it with  lstmc train tale.lstm"), "{out}");
+    let written = fs::read_to_string(folder.path("tale.lstm")).unwrap();
+    assert!(written.contains("train: \"story.txt\"") && written.contains("valid: last(10%)"), "{written}");
+    let out = folder.ok(&["train", "tale.lstm", "--epochs", "2", "--threads", "1"]);
+    assert!(out.contains("validation  ") && out.contains("count as \u{fffd}"), "{out}");
+    folder.ok(&["generate", "runs/tale", "--prompt", "The mice", "--length", "5", "--threads", "1"]);
+    let message = folder.refused(&["init", "tale", "--text", "text.txt"]);
+    assert!(message.contains("tale.lstm\" is there already") && message.contains("--overwrite"), "{message}");
+    assert_eq!(fs::read_to_string(folder.path("tale.lstm")).unwrap(), written);
+    folder.ok(&["init", "tale.lstm", "--text", "text.txt", "--overwrite"]);
+    assert_ne!(fs::read_to_string(folder.path("tale.lstm")).unwrap(), written);
+}
+
+#[test]
+fn a_model_is_of_what_is_asked_for() {
+    let folder = Folder::new();
+    folder.write("long.txt", story(8_000));
+    let out = folder.ok(&["init", "models/long", "--text", "long.txt"]);
+    assert!(out.contains("tokens      words and punctuation: the text is long enough"), "{out}");
+    // The text lies beside the folder of the model, and is found all the same.
+    folder.ok(&["check", "models/long.lstm", "--threads", "1"]);
+    for (like, tokens) in [("char", "characters"), ("word", "words_and_punctuation("), ("ptb", "words(")] {
+        folder.ok(&["init", like, "--text", "text.txt", "long.txt", "--like", like]);
+        let written = fs::read_to_string(folder.path(&format!("{like}.lstm"))).unwrap();
+        assert!(written.contains(&format!("tokens: {tokens}")), "{written}");
+        let out = folder.ok(&["train", &format!("{like}.lstm"), "--steps", "1", "--threads", "1"]);
+        assert!(out.contains("validation tokens"), "{out}");
+    }
+    folder.write("short.txt", "too short\n");
+    let message = folder.refused(&["init", "short", "--text", "short.txt"]);
+    assert!(message.contains("too little text to train on: 10 characters"), "{message}");
+    assert!(
+        folder.refused(&["init", "none", "--text", "none.txt"]).contains("cannot find the text \"none.txt\"")
+    );
+    assert!(!folder.path("short.lstm").exists() && !folder.path("none.lstm").exists());
+}
+
+#[test]
+fn subwords_are_learned_from_the_text() {
+    let folder = Folder::new();
+    let text = story(60) + "caf\u{e9} \u{732b}\n";
+    folder.write("text.txt", &text);
+    folder.write("tiny.lstm", model("bpe(280)", "valid: last(10%)"));
+    let out = folder.train("run", &[]);
+    assert!(out.contains("280 distinct tokens"), "{out}");
+    folder.train("again", &[]);
+    let kept = vocabulary(&folder, "run");
+    assert_eq!(kept, vocabulary(&folder, "again"), "the same text, the same tokens");
+    assert_eq!(folder.trained("run").timeless(), folder.trained("again").timeless());
+    assert!(kept["words"].as_array().unwrap().iter().any(|word| word == "\u{120}and"), "{kept}");
+    // What was never seen is read and written as it is.
+    let prompt = "Owls \u{e9}t\u{e9} \u{732b}\u{1f469}, too";
+    let out = folder.ok(&["generate", "run", "--prompt", prompt, "--length", "0", "--threads", "1"]);
+    assert_eq!(out, format!("{prompt}\n"));
+    let out = folder.ok(&["generate", "run", "--prompt", "The", "--length", "30", "--threads", "1"]);
+    assert!(out.starts_with("The") && !out.contains('\u{120}'), "{out}");
+    let out = folder.ok(&["predict", "run", "--split", "valid", "--threads", "1"]);
+    assert!(!out.contains('\u{120}'), "{out}");
+    // Another text would teach other tokens; the run keeps its own.
+    folder.write("text.txt", "zzz zz zzz zz\n".repeat(60));
+    let again = ["train", "--resume", "run", "--accept-changes", "--epochs", "3", "--threads", "1"];
+    folder.ok(&again);
+    assert_eq!(vocabulary(&folder, "run"), kept);
+    let source = fs::read_to_string(folder.path("run/model.lstm")).unwrap();
+    folder.write("run/model.lstm", source.replace("bpe(280)", "bpe(281)"));
+    assert!(folder.refused(&again).contains("`tokens` is not what this run was trained with"));
+}
+
+#[test]
+fn a_tokenizer_is_read_from_its_file_once() {
+    let folder = Folder::new();
+    folder.write("text.txt", story(60));
+    folder.write("tiny.lstm", model("bpe(280)", ""));
+    folder.train("bpe", &[]);
+    let json = vocabulary(&folder, "bpe")["tokenizer"].as_str().unwrap().to_owned();
+    folder.write("tiny.lstm", model("tokenizer(\"tokenizer.json\")", ""));
+    let message = folder.refused(&["train", "tiny.lstm", "--out", "run", "--threads", "1"]);
+    assert!(message.contains("cannot find the tokenizer") && message.contains("tokenizer.json"), "{message}");
+    folder.write("tokenizer.json", "{\"version\": \"1.0\"}");
+    let message = folder.refused(&["train", "tiny.lstm", "--out", "run", "--threads", "1"]);
+    assert!(message.contains("tokenizer.json\": it is no tokenizer"), "{message}");
+    folder.write("tokenizer.json", &json);
+    folder.train("run", &[]);
+    assert_eq!(folder.trained("run").timeless(), folder.trained("bpe").timeless(), "the same tokens");
+    // The run has what it needs.
+    fs::remove_file(folder.path("tokenizer.json")).unwrap();
+    folder.ok(&["train", "--resume", "run", "--epochs", "3", "--threads", "1"]);
+    folder.ok(&["eval", "run", "--split", "train", "--threads", "1"]);
+    let out = folder.ok(&["generate", "run", "--prompt", "The mice", "--length", "3", "--threads", "1"]);
+    assert!(out.starts_with("The mice"), "{out}");
+    // One of whole words, that has none for others, says so.
+    let words = r#"{"version":"1.0","truncation":null,"padding":null,"added_tokens":[],"normalizer":null,
+        "pre_tokenizer":{"type":"WhitespaceSplit"},"post_processor":null,"decoder":null,
+        "model":{"type":"WordLevel","vocab":{"The":0,"mice":1},"unk_token":"?"}}"#;
+    folder.write("tokenizer.json", words);
+    let message = folder.refused(&["train", "tiny.lstm", "--out", "other", "--threads", "1"]);
+    assert!(message.contains("the tokenizer cannot cut the text"), "{message}");
+    let kept = fs::read_to_string(folder.path("run/vocab.json")).unwrap();
+    folder.write("run/vocab.json", kept.replacen("\"words\":[\"!\",", "\"words\":[\"?\",", 1));
+    let message = folder.refused(&["eval", "run", "--split", "train"]);
+    assert!(message.contains("not those of its tokenizer"), "{message}");
+}

@@ -25,7 +25,8 @@ impl<R: Real> Interpreter<R> {
             let start = match input.role {
                 InputRole::OptimizerState { start, .. } | InputRole::Carried { start } => start,
                 InputRole::Rate => model.optimizer.rate,
-                InputRole::Param { .. } | InputRole::Step => 0.0,
+                InputRole::Param { .. } | InputRole::Step | InputRole::MeanWeight => 0.0,
+                InputRole::Last => 1.0,
                 InputRole::Tokens | InputRole::Targets => continue,
             };
             let value = ArrayD::from_elem(graph.shape(input.value), R::of(start));

@@ -139,6 +139,16 @@ const TABLE: &[(&[Place], &str, Meaning)] = &[
         "scheduler lrdecay decay lrschedule lrscheduler warmup annealing learningratedecay",
         Said(SCHEDULE),
     ),
+    (
+        &[Train],
+        "accumulation accumulationsteps gradientaccumulation gradaccum accumulategradbatches gradientaccumulationsteps accumulategradients",
+        Called("accumulate"),
+    ),
+    (
+        &[Train],
+        "average averaging swa ema polyak asgd weightaveraging",
+        Said("write `weights: average(after: 5)`"),
+    ),
     (&[Train], "dropout dropoutrate keepprob", Said(DROP)),
     (
         &[Train],
@@ -362,8 +372,8 @@ const TABLE: &[(&[Place], &str, Meaning)] = &[
     (&[Tokens], "punctuation wordsandpunct wordpunct", Called("words_and_punctuation")),
     (
         &[Tokens],
-        "bpe subwords subword wordpiece sentencepiece unigram tiktoken bytes byte",
-        Said("lstmc has no subwords and no bytes; a text that is split beforehand can be read with `words`"),
+        "subwords subword wordpiece sentencepiece unigram tiktoken bytes byte bytelevel",
+        Said("subwords are `bpe(4000)`, learned from the training text, or `tokenizer(\"tokenizer.json\")`"),
     ),
     // Batches.
     (&[Batches], "contiguous sequential bptt continuous streams batch truncatedbptt", Called("stream")),
@@ -377,12 +387,18 @@ const TABLE: &[(&[Place], &str, Meaning)] = &[
         "value clipnorm globalnorm l2 maxnorm norms",
         Said("gradients are clipped by the norm of all of them together: `norm(5)`"),
     ),
+    (&[Value], "exponential exp step steplr exponentiallr halve multisteplr", Called("decay")),
+    (&[Value], "cosineannealing cosineannealinglr cosinedecay", Called("cosine")),
+    (&[Value], "reducelronplateau reduceonplateau", Called("plateau")),
+    (&[Value], "linearlr warmuplinear linearwarmup ramp", Called("warmup")),
     (
         &[Value],
-        "exponential exp step steplr exponentiallr halve cosine linear plateau reducelronplateau \
-         warmup constant",
-        Said("the only schedule is `decay(0.5, after: 4)`"),
+        "linear constant",
+        Said(
+            "without a schedule the rate stays the same; a cosine falls to a share of it: `cosine(to: 0.1)`",
+        ),
     ),
+    (&[Value], "mean ema swa polyak moving", Called("average")),
     (&[Value], "float32 fp32 single full float f64 float64 double", Called("f32")),
     (&[Value], "bfloat16", Called("bf16")),
     (&[Value], "f16 fp16 half float16 mixed", Said("the only numbers of 16 bits are `bf16`")),

@@ -2,11 +2,12 @@
 //!
 //! [`gradients`] copies the forward graph and appends the adjoint of every value that the `Objective` depends on and
 //! that depends on a parameter; it adds one `Gradient` output for each parameter input and drops `Objective`.
-//! [`update`] then appends clipping and the optimizer's equations and turns gradients into updates.
+//! [`update`] then appends sums over batches, clipping and the optimizer's equations, and turns gradients into updates.
 //!
 //! There is one local rule per operation, in `rules/`, and adjoints are named `x_adj`. What a backward loop reads of
 //! its forward loop becomes a stack of it (the tape): the rule asks [`Reverse::primal`], which stacks on demand.
 
+mod between;
 mod rules;
 mod update;
 
@@ -16,7 +17,8 @@ use crate::graph::rewrite::Rewriter;
 use crate::graph::{Builder, Graph, InputRole, Loop, Node, Op, OutputRole, Sliced, Value};
 use crate::scalar::Scalar;
 
-pub use update::update;
+pub use between::{GRADIENT_SUM, PARAM_MEAN};
+pub use update::{Rules, update};
 
 /// Appends the gradient of `Objective` with respect to every `Param` input. A parameter that the objective does not
 /// depend on gets zeros.

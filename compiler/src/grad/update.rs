@@ -1,17 +1,36 @@
-//! Clipping and the optimizer's equations, on the gradients of a step.
+//! Sums over batches, clipping and the optimizer's equations, on the gradients of a step.
 
 use std::collections::HashMap;
 
+use super::between::{Accumulation, Mean};
 use crate::graph::rewrite::Rewriter;
 use crate::graph::{Builder, Graph, InputRole, Node, OutputRole, Type, Value};
-use crate::model::{ExprId, ExprOp, Optimizer};
+use crate::model::{ExprId, ExprOp, Optimizer, Train};
 use crate::scalar::Scalar;
+
+/// What is done with gradients, beside the optimizer's equations.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Rules {
+    /// The largest global norm of the gradients.
+    pub clip: Option<f64>,
+    /// Of how many batches the gradients' mean makes an update; 0 and 1 are one.
+    pub batches: usize,
+    /// Whether the mean of the parameters is kept.
+    pub mean: bool,
+}
+
+impl Rules {
+    pub fn of(train: &Train) -> Self {
+        Self { clip: train.clip, batches: train.accumulate, mean: train.average.is_some() }
+    }
+}
 
 /// Replaces every `Gradient` output by updates of the parameter and of its optimizer states.
 ///
-/// With `clip`, gradients are first scaled by `min(1, clip / norm)`, where `norm` is that of all of them together
+/// With several `batches`, gradients are added up first, and the rest is of their mean and changes nothing but at the last of
+/// these batches. With `clip`, gradients are then scaled by `min(1, clip / norm)`, where `norm` is that of all of them together
 /// (Pascanu et al. 2013, "On the difficulty of training recurrent neural networks").
-pub fn update(graph: &Graph, optimizer: &Optimizer, clip: Option<f64>) -> Graph {
+pub fn update(graph: &Graph, optimizer: &Optimizer, rules: Rules) -> Graph {
     let mut rewriter = Rewriter::new(graph);
     rewriter.nodes(&graph.body, &mut |_: &mut Rewriter, _: &Node| None);
     let outputs: Vec<(Value, OutputRole)> =
@@ -32,13 +51,19 @@ pub fn update(graph: &Graph, optimizer: &Optimizer, clip: Option<f64>) -> Graph 
             role => builder.output(value, role),
         }
     }
-    if let Some(clip) = clip {
+    let several = rules.batches > 1;
+    let sums = several.then(|| Accumulation::of(&mut builder, &mut gradients, rules.batches));
+    let mean = rules.mean.then(|| Mean::new(&mut builder));
+    if let Some(clip) = rules.clip {
         clip_by_global_norm(&mut builder, &mut gradients, clip);
     }
     for (name, gradient) in gradients {
         let Some(param) = params.get(&name) else { continue };
-        let mut rule = Rule { builder: &mut builder, rate, step, param: *param, gradient };
-        rule.apply(optimizer, &name);
+        let (builder, sums) = (&mut builder, sums.as_ref());
+        let new = Rule { builder, rate, step, param: *param, gradient, sums }.apply(optimizer, &name);
+        if let Some(mean) = &mean {
+            mean.take(builder, &name, new);
+        }
     }
     builder.finish()
 }
@@ -74,10 +99,12 @@ struct Rule<'a> {
     step: Value,
     param: Value,
     gradient: Value,
+    sums: Option<&'a Accumulation>,
 }
 
 impl Rule<'_> {
-    fn apply(&mut self, optimizer: &Optimizer, name: &str) {
+    /// Updates the parameter and its states; the new value of the parameter.
+    fn apply(&mut self, optimizer: &Optimizer, name: &str) -> Value {
         let shape = self.builder.shape(self.param);
         let mut states = vec![];
         for state in &optimizer.states {
@@ -109,10 +136,18 @@ impl Rule<'_> {
             |rule: &mut Self, id: ExprId| rule.builder.spread_to(values[id.0 as usize], vec![], &shape);
         let next: Vec<Value> = optimizer.body.next.iter().map(|&id| full(self, id)).collect();
         let result = full(self, optimizer.body.result);
+        let result = self.chosen(result, self.param);
         self.builder.output(result, OutputRole::Update(name.to_string()));
-        for ((input, _), next) in states.into_iter().zip(next) {
+        for ((input, state), next) in states.into_iter().zip(next) {
+            let next = self.chosen(next, state);
             self.builder.output(next, OutputRole::Update(input));
         }
+        result
+    }
+
+    /// The new value where this batch completes an update, else the old one.
+    fn chosen(&mut self, new: Value, old: Value) -> Value {
+        self.sums.map_or(new, |sums| sums.choose(self.builder, new, old))
     }
 
     /// What depends on no tensor stays a number and is computed once.

@@ -80,8 +80,25 @@ pub fn run<R: Real>(
     seed: u64,
     step: u64,
 ) -> Result<Vec<Tensor<R>>, String> {
+    watch(graph, inputs, (seed, step), &mut |_, _, _| {})
+}
+
+/// What is shown a value, and in which round of a loop it was computed.
+pub type See<'a, R> = &'a mut dyn FnMut(Value, Option<usize>, &Tensor<R>);
+
+/// As [`run`]; `see` is shown each value when it is computed.
+///
+/// # Errors
+/// As [`run`].
+pub fn watch<R: Real>(
+    graph: &Graph,
+    inputs: &HashMap<String, Tensor<R>>,
+    (seed, step): (u64, u64),
+    see: See<'_, R>,
+) -> Result<Vec<Tensor<R>>, String> {
     verify(graph)?;
-    let mut machine = Machine { graph, values: vec![None; graph.types.len()], seed, step };
+    let values = vec![None; graph.types.len()];
+    let mut machine = Machine { graph, values, seed, step, round: None, see };
     for input in &graph.inputs {
         let given = inputs.get(&input.name).ok_or_else(|| format!("input {:?} is missing", input.name))?;
         let expected = graph.ty(input.value);
@@ -100,6 +117,9 @@ struct Machine<'a, R: Clone> {
     values: Vec<Option<Cow<'a, Tensor<R>>>>,
     seed: u64,
     step: u64,
+    /// Of the loop that is running.
+    round: Option<usize>,
+    see: See<'a, R>,
 }
 
 impl<R: Real> Machine<'_, R> {
@@ -110,6 +130,7 @@ impl<R: Real> Machine<'_, R> {
     }
 
     fn set(&mut self, value: Value, tensor: Tensor<R>) {
+        (self.see)(value, self.round, &tensor);
         self.values[value.0 as usize] = Some(Cow::Owned(tensor));
     }
 
@@ -143,6 +164,7 @@ impl<R: Real> Machine<'_, R> {
             inner.stacked.iter().map(|s| Tensor::zeros(self.graph.ty(s.result))).collect();
         for round in 0..inner.rounds {
             let t = if inner.reverse { inner.rounds - 1 - round } else { round };
+            self.round = Some(t);
             for (carried, now) in inner.carried.iter().zip(state) {
                 self.set(carried.param, now);
             }
@@ -157,6 +179,7 @@ impl<R: Real> Machine<'_, R> {
             // All `next` are read before any parameter takes one: two carried values may swap.
             state = inner.carried.iter().map(|c| self.get(c.next).cloned()).collect::<Result<_, _>>()?;
         }
+        self.round = None;
         for (carried, last) in inner.carried.iter().zip(state) {
             self.set(carried.last, last);
         }

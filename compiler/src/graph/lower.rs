@@ -34,9 +34,23 @@ impl Purpose {
     }
 }
 
+/// Which expression of the model a value was lowered from: expression `expr` of layer number `layer`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    pub value: Value,
+    pub layer: usize,
+    pub expr: ExprId,
+}
+
 /// The forward graph of a model: outputs `Objective` (training only), `Loss` and `Hits` (not for generation),
 /// `Probabilities` (not for training), and an update of every carried state.
 pub fn lower(model: &Model, purpose: Purpose) -> Graph {
+    lower_with_origins(model, purpose).0
+}
+
+/// As [`lower`], and where the values come from that are an expression's, in the order in which they are computed. What no pass
+/// has touched still has its origin.
+pub fn lower_with_origins(model: &Model, purpose: Purpose) -> (Graph, Vec<Origin>) {
     let batches = &model.data.batches;
     let last_only = matches!(batches.kind, BatchKind::Windows { targets: Targets::Last, .. });
     let (steps, rows) = match purpose {
@@ -71,6 +85,7 @@ pub fn lower(model: &Model, purpose: Purpose) -> Graph {
         purpose,
         results: vec![],
         streams: 0,
+        origins: vec![],
     };
     for layer in &model.layers {
         let result = lowering.layer(layer);
@@ -83,7 +98,7 @@ pub fn lower(model: &Model, purpose: Purpose) -> Graph {
     if purpose != Purpose::Train {
         lowering.builder.output(output, OutputRole::Probabilities);
     }
-    lowering.builder.finish()
+    (lowering.builder.finish(), lowering.origins)
 }
 
 struct Lowering<'a> {
@@ -101,6 +116,7 @@ struct Lowering<'a> {
     results: Vec<Value>,
     /// Streams of random numbers given out.
     streams: u32,
+    origins: Vec<Origin>,
 }
 
 /// A value in a layer's body: `[B]`, `[B, n]`, or without the batch axis `[]`, `[n]`, `[r, c]`.
@@ -242,6 +258,9 @@ impl Lowering<'_> {
                 ExprOp::FinalStep(x) => at(*x),
                 ExprOp::Rate | ExprOp::Step => unreachable!("the checker keeps these to optimizers"),
             };
+            // The layer whose result is the next.
+            let layer = self.results.len();
+            self.origins.push(Origin { value: term.value, layer, expr: ExprId(index as u32) });
             terms.push(term);
         }
         terms

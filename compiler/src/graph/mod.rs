@@ -20,7 +20,7 @@ mod verify;
 
 pub use build::Builder;
 pub use loops::{Carried, Loop, Sliced, Stacked};
-pub use lower::{Purpose, lower};
+pub use lower::{Origin, Purpose, lower, lower_with_origins};
 pub use parse::{ParseError, parse};
 pub use types::{Elem, Type, infer};
 pub use verify::verify;
@@ -69,6 +69,10 @@ pub enum InputRole {
     Rate,
     /// The number of this update from 1, `[]`.
     Step,
+    /// 1 where this batch's gradients complete an update, else 0, `[]`.
+    Last,
+    /// How much of the mean of the parameters is what this update makes of them: 0 where no mean is taken, `[]`.
+    MeanWeight,
 }
 
 /// One of the model's parameters inside an input: its last axis's columns `start .. start + len`.

@@ -131,6 +131,8 @@ impl<'a> Parser<'a> {
             "targets" => InputRole::Targets,
             "rate" => InputRole::Rate,
             "step" => InputRole::Step,
+            "last" => InputRole::Last,
+            "mean_weight" => InputRole::MeanWeight,
             other => return Err(format!("`{other}` is not a role of an input")),
         };
         Ok(Input { value, name, role })

@@ -46,6 +46,8 @@ impl Display for Graph {
                 InputRole::Targets => writeln!(f, "targets {:?}", input.name)?,
                 InputRole::Rate => writeln!(f, "rate {:?}", input.name)?,
                 InputRole::Step => writeln!(f, "step {:?}", input.name)?,
+                InputRole::Last => writeln!(f, "last {:?}", input.name)?,
+                InputRole::MeanWeight => writeln!(f, "mean_weight {:?}", input.name)?,
             }
         }
         self.write_nodes(f, &self.body, 1)?;

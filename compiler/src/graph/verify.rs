@@ -84,7 +84,9 @@ impl<'a> Verifier<'a> {
         let ty = self.ty(input.value)?;
         let kind_agrees = match &input.role {
             InputRole::Tokens | InputRole::Targets => !ty.is_real(),
-            InputRole::Rate | InputRole::Step => *ty == Type::real([]),
+            InputRole::Rate | InputRole::Step | InputRole::Last | InputRole::MeanWeight => {
+                *ty == Type::real([])
+            }
             InputRole::Param { .. } | InputRole::OptimizerState { .. } | InputRole::Carried { .. } => {
                 ty.is_real()
             }
@@ -103,7 +105,7 @@ impl<'a> Verifier<'a> {
                 }
             }
             InputRole::Carried { .. } | InputRole::Tokens | InputRole::Targets => Ok(()),
-            InputRole::Rate | InputRole::Step => Ok(()),
+            InputRole::Rate | InputRole::Step | InputRole::Last | InputRole::MeanWeight => Ok(()),
         }
     }
 

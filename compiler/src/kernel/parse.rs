@@ -303,6 +303,8 @@ impl<'a> Words<'a> {
             "targets" => InputRole::Targets,
             "rate" => InputRole::Rate,
             "step" => InputRole::Step,
+            "last" => InputRole::Last,
+            "mean_weight" => InputRole::MeanWeight,
             other => return Err(format!("no input has the role {other:?}")),
         })
     }

@@ -151,6 +151,8 @@ fn write_input(f: &mut Formatter<'_>, role: &InputRole) -> fmt::Result {
         InputRole::Targets => write!(f, "targets"),
         InputRole::Rate => write!(f, "rate"),
         InputRole::Step => write!(f, "step"),
+        InputRole::Last => write!(f, "last"),
+        InputRole::MeanWeight => write!(f, "mean_weight"),
     }
 }
 

@@ -22,7 +22,8 @@ pub(super) fn read(block: &Settings, errors: &mut Vec<Diagnostic>) -> Option<Dat
         exprs => Some(held(key, exprs, errors)),
     });
     rest_is_left(&keyed, [&valid, &test], errors);
-    let tokens = keyed.require("tokens", "`words`, `words_and_punctuation` or `characters`", errors);
+    let tokens =
+        keyed.require("tokens", "`words`, `words_and_punctuation`, `characters` or `bpe(4000)`", errors);
     let tokens = tokens.and_then(|expr| read_tokens(expr, errors));
     let selection = read_selection(&keyed, tokens.as_ref(), errors);
     let batches = keyed.require("batches", "such as `batches: stream(rows: 20, steps: 35)`", errors);
@@ -109,16 +110,49 @@ fn rest_is_left(keyed: &Keyed<'_>, held: [&Option<Option<Held>>; 2], errors: &mu
 }
 
 fn read_tokens(expr: &Expr, errors: &mut Vec<Diagnostic>) -> Option<Tokens> {
-    let kinds = [
-        ("words", TokenKind::Words),
-        ("words_and_punctuation", TokenKind::WordsAndPunctuation),
-        ("characters", TokenKind::Characters),
+    type Read = fn(Span, &[Arg], &mut Vec<Diagnostic>) -> Option<Tokens>;
+    let kinds: [(_, Read); 5] = [
+        ("words", |span, args, errors| lines("words", TokenKind::Words, span, args, errors)),
+        ("words_and_punctuation", |span, args, errors| {
+            lines("words_and_punctuation", TokenKind::WordsAndPunctuation, span, args, errors)
+        }),
+        ("characters", |span, args, errors| lines("characters", TokenKind::Characters, span, args, errors)),
+        ("bpe", bpe),
+        ("tokenizer", tokenizer),
     ];
-    let Chosen { word, value: kind, args } = choice("tokens", expr, &kinds, errors)?;
-    let keyed = Keyed::call(word, expr.span, args, &["newline", "reserve"], errors);
+    let Chosen { value: read, args, .. } = choice("tokens", expr, &kinds, errors)?;
+    read(expr.span, args, errors)
+}
+
+/// Tokens that are cut line by line.
+fn lines(
+    word: &str,
+    kind: TokenKind,
+    span: Span,
+    args: &[Arg],
+    errors: &mut Vec<Diagnostic>,
+) -> Option<Tokens> {
+    let keyed = Keyed::call(word, span, args, &["newline", "reserve"], errors);
     let newline = keyed.get("newline", errors).map(|expr| text("newline", expr, errors));
     let reserve = keyed.get("reserve", errors).map(|expr| whole("reserve", expr, 0, errors));
     Some(Tokens { kind, newline: flatten(newline)?, reserve: flatten(reserve)?.unwrap_or(0) })
+}
+
+/// The 256 bytes are tokens, and there is to be one more at least.
+const LEAST_SUBWORDS: usize = 257;
+
+fn bpe(span: Span, args: &[Arg], errors: &mut Vec<Diagnostic>) -> Option<Tokens> {
+    let keyed = Keyed::call("bpe", span, args, &["size"], errors);
+    let size = keyed.require("size", "how many tokens there are to be, such as `bpe(4000)`", errors)?;
+    let size = whole("size", size, LEAST_SUBWORDS, errors)?;
+    Some(Tokens { kind: TokenKind::Bpe(size), newline: None, reserve: 0 })
+}
+
+fn tokenizer(span: Span, args: &[Arg], errors: &mut Vec<Diagnostic>) -> Option<Tokens> {
+    let keyed = Keyed::call("tokenizer", span, args, &["file"], errors);
+    let file = keyed.require("file", "such as `tokenizer(\"tokenizer.json\")`", errors)?;
+    let file = text("file", file, errors)?;
+    Some(Tokens { kind: TokenKind::File(file), newline: None, reserve: 0 })
 }
 
 /// `unknown`, `min_count` and `vocabulary`.
@@ -131,6 +165,16 @@ fn read_selection(
     let min_count = keyed.get("min_count", errors).map(|expr| whole("min_count", expr, 1, errors));
     let most = keyed.get("vocabulary", errors).map(|expr| whole("vocabulary", expr, 2, errors));
     let span = |key| keyed.key_span(key);
+    let own = tokens.filter(|tokens| matches!(tokens.kind, TokenKind::Bpe(_) | TokenKind::File(_)));
+    let given = span("unknown").or(span("min_count")).or(span("vocabulary"));
+    if let (Some(_), Some(span)) = (own, given) {
+        let error =
+            Diagnostic::error("E0410", span, "subwords have a vocabulary of their own, which has all words");
+        errors.push(
+            error.help("leave out `unknown`, `min_count` and `vocabulary`, or use `words` or `characters`"),
+        );
+        return None;
+    }
     match (&unknown, span("min_count").or(span("vocabulary"))) {
         (None, Some(span)) => {
             let message = "words are left out of the vocabulary, and nothing says what they count as";

@@ -34,6 +34,8 @@ pub(super) static TRAIN: Block = Block {
         "checkpoint",
         "keep",
         "patience",
+        "accumulate",
+        "weights",
     ],
 };
 

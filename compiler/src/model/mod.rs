@@ -24,6 +24,7 @@ mod outcome;
 mod prelude;
 mod print;
 mod range;
+mod schedule;
 mod scope;
 mod settings;
 mod sizes;
@@ -92,21 +93,25 @@ pub struct Tokens {
     pub reserve: usize,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TokenKind {
     /// Split at white space.
     Words,
     /// Split at white space, and punctuation stands alone.
     WordsAndPunctuation,
     Characters,
+    /// So many subwords at most, which the training text teaches.
+    Bpe(usize),
+    /// What a tokenizer's file says.
+    File(String),
 }
 
 impl TokenKind {
     /// What a token is called.
-    pub fn unit(self) -> &'static str {
+    pub fn unit(&self) -> &'static str {
         match self {
             Self::Words => "word",
-            Self::WordsAndPunctuation => "token",
+            Self::WordsAndPunctuation | Self::Bpe(_) | Self::File(_) => "token",
             Self::Characters => "character",
         }
     }
@@ -181,6 +186,10 @@ pub struct Train {
     pub keep: Option<usize>,
     /// After how many validations without a better loss training ends.
     pub patience: Option<usize>,
+    /// Of how many batches the gradients' mean makes an update.
+    pub accumulate: usize,
+    /// The epoch from which on the mean of the parameters after each update is kept, and used in place of the last ones.
+    pub average: Option<usize>,
 }
 
 /// Cross-entropy of the output against the targets, averaged over the rows.
@@ -203,14 +212,26 @@ pub enum Length {
 }
 
 /// The factor on the optimizer's `rate`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Schedule {
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Schedule {
+    /// In the first updates, as many as this, the factor rises in equal steps to what it would be otherwise.
+    pub warmup: usize,
+    pub course: Course,
+}
+
+/// How the factor goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Course {
+    #[default]
     Constant,
     /// `factor ^ max(epoch - after, 0)`, epochs counted from 1.
-    Decay {
-        factor: f64,
-        after: usize,
-    },
+    Decay { factor: f64, after: usize },
+    /// `factor ^ floor((epoch - 1) / every)`.
+    Stairs { factor: f64, every: usize },
+    /// Half a cosine, from 1 after the warmup to `to` at the end.
+    Cosine { to: f64 },
+    /// `factor` for every `patience` validations in a row without a better loss.
+    Plateau { factor: f64, patience: usize },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! The model as text: sizes, parameters and equations, the same for the same model.
 
 use super::{
-    BatchKind, Batches, Body, Expr, ExprId, ExprOp, Init, Layer, Length, Loss, Metric, Model, Optimizer,
-    Schedule, Selection, Source, Start, State, Targets, TokenKind, Tokens, Train,
+    BatchKind, Batches, Body, Course, Expr, ExprId, ExprOp, Init, Layer, Length, Loss, Metric, Model,
+    Optimizer, Schedule, Selection, Source, Start, State, Targets, TokenKind, Tokens, Train,
 };
 use crate::scalar::Scalar;
 use crate::syntax::number;
@@ -32,10 +32,12 @@ pub fn print(model: &Model) -> String {
 }
 
 fn tokens(tokens: &Tokens) -> String {
-    let kind = match tokens.kind {
+    let kind = match &tokens.kind {
         TokenKind::Words => "words",
         TokenKind::WordsAndPunctuation => "words_and_punctuation",
         TokenKind::Characters => "characters",
+        TokenKind::Bpe(size) => return format!("bpe({size})"),
+        TokenKind::File(file) => return format!("tokenizer(\"{file}\")"),
     };
     let newline = tokens.newline.iter().map(|newline| format!("newline: \"{newline}\", "));
     format!("{kind}({}reserve: {})", newline.collect::<String>(), tokens.reserve)
@@ -73,8 +75,15 @@ fn print_train(out: &mut String, train: &Train) {
     if let Some(limit) = train.clip {
         line(out, &format!("clip: norm({})", number(limit)));
     }
-    if let Schedule::Decay { factor, after } = train.schedule {
-        line(out, &format!("schedule: decay({}, after: {after})", number(factor)));
+    let parts = schedule(train.schedule);
+    if !parts.is_empty() {
+        line(out, &format!("schedule: {}", parts.join(", ")));
+    }
+    if train.accumulate > 1 {
+        line(out, &format!("accumulate: {}", train.accumulate));
+    }
+    if let Some(after) = train.average {
+        line(out, &format!("weights: average(after: {after})"));
     }
     if let Some(precision) = train.precision {
         line(out, &format!("precision: {}", precision.name()));
@@ -96,6 +105,20 @@ fn print_train(out: &mut String, train: &Train) {
     }
     let metric = |metric: &Metric| if *metric == Metric::Perplexity { "perplexity" } else { "accuracy" };
     line(out, &format!("report: {}", train.report.iter().map(metric).collect::<Vec<_>>().join(", ")));
+}
+
+fn schedule(schedule: Schedule) -> Vec<String> {
+    let warmup = (schedule.warmup > 0).then(|| format!("warmup(steps: {})", schedule.warmup));
+    let course = match schedule.course {
+        Course::Constant => None,
+        Course::Decay { factor, after } => Some(format!("decay({}, after: {after})", number(factor))),
+        Course::Stairs { factor, every } => Some(format!("decay({}, every: {every})", number(factor))),
+        Course::Cosine { to } => Some(format!("cosine(to: {})", number(to))),
+        Course::Plateau { factor, patience } => {
+            Some(format!("plateau({}, patience: {patience})", number(factor)))
+        }
+    };
+    warmup.into_iter().chain(course).collect()
 }
 
 fn line(out: &mut String, text: &str) {

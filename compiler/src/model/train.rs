@@ -2,9 +2,10 @@
 
 use super::init::InitSpec;
 use super::keyed::{self, Keyed};
+use super::schedule;
 use super::scope::Scope;
 use super::settings::{Chosen, choice, positive, whole, word};
-use super::{Data, Length, Loss, Metric, Precision, Schedule, Train};
+use super::{Course, Data, Length, Loss, Metric, Precision, Schedule, Train};
 use crate::diag::{Diagnostic, Place, Span};
 use crate::syntax::ast::{Expr, ExprKind, Settings};
 
@@ -29,7 +30,7 @@ pub(super) fn read<'a>(block: &'a Settings, errors: &mut Vec<Diagnostic>) -> Tra
     let loss = loss.and_then(|expr| read_loss(expr, errors));
     let optimizer = keyed.require("optimizer", "such as `optimizer: sgd(rate: 1.0)`", errors);
     let clip = keyed.get("clip", errors).map(|expr| read_clip(expr, errors));
-    let schedule = keyed.get("schedule", errors).map(|expr| read_schedule(expr, errors));
+    let schedule = schedule::read(keyed.list("schedule"), errors);
     let init = keyed.get("init", errors).and_then(|expr| read_init(expr, errors));
     let precision = keyed.get("precision", errors).map(|expr| read_precision(expr, errors));
     let length = read_length(&keyed, block.span, errors);
@@ -37,23 +38,44 @@ pub(super) fn read<'a>(block: &'a Settings, errors: &mut Vec<Diagnostic>) -> Tra
     let keep_best = keyed.get("checkpoint", errors).map(|expr| read_checkpoint(expr, errors));
     let keep = keyed.get("keep", errors).map(|expr| whole("keep", expr, 1, errors));
     let patience = keyed.get("patience", errors).map(|expr| whole("patience", expr, 1, errors));
+    let accumulate = keyed.get("accumulate", errors).map(|expr| whole("accumulate", expr, 1, errors));
+    let average = keyed.get("weights", errors).map(|expr| read_average(expr, errors));
     let train = (|| {
         Some(Train {
             loss: loss?,
             length: length?,
             clip: clip.map_or(Some(None), |clip| clip.map(Some))?,
-            schedule: schedule.unwrap_or(Some(Schedule::Constant))?,
+            schedule: schedule?,
             precision: precision.map_or(Some(None), |precision| precision.map(Some))?,
             report,
             keep_best: keep_best.map_or(Some(false), |best| best)?,
             keep: keep.map_or(Some(None), |keep| keep.map(Some))?,
             patience: patience.map_or(Some(None), |patience| patience.map(Some))?,
+            accumulate: accumulate.unwrap_or(Some(1))?,
+            average: average.map_or(Some(None), |average| average.map(Some))?,
         })
     })();
-    let spans = [("checkpoint: best", "checkpoint"), ("patience", "patience")];
-    let by_validation =
-        spans.into_iter().filter_map(|(what, key)| Some((what, keyed.key_span(key)?))).collect();
+    let by_validation = by_validation(&keyed, schedule);
     TrainBlock { train, optimizer, init, schedule_span: keyed.key_span("schedule"), by_validation }
+}
+
+/// What goes by the validation loss, and where it stands.
+fn by_validation(keyed: &Keyed, schedule: Option<Schedule>) -> Vec<(&'static str, Span)> {
+    let plateau = schedule.is_some_and(|schedule| matches!(schedule.course, Course::Plateau { .. }));
+    let spans = [
+        ("plateau", keyed.key_span("schedule").filter(|_| plateau)),
+        ("checkpoint: best", keyed.key_span("checkpoint")),
+        ("patience", keyed.key_span("patience")),
+    ];
+    spans.into_iter().filter_map(|(what, span)| Some((what, span?))).collect()
+}
+
+/// The epoch from which on the mean of the weights is kept.
+fn read_average(expr: &Expr, errors: &mut Vec<Diagnostic>) -> Option<usize> {
+    let Chosen { word: name, args, .. } = choice("weights", expr, &[("average", ())], errors)?;
+    let keyed = Keyed::call(name, expr.span, args, &["after"], errors);
+    let after = keyed.require("after", "such as `weights: average(after: 5)`", errors)?;
+    whole("after", after, 1, errors)
 }
 
 /// Whether the best checkpoint stays: there is nothing else to say.
@@ -92,15 +114,6 @@ fn read_clip(expr: &Expr, errors: &mut Vec<Diagnostic>) -> Option<f64> {
     let Chosen { word: name, args, .. } = choice("clip", expr, &[("norm", ())], errors)?;
     let keyed = Keyed::call(name, expr.span, args, &["limit"], errors);
     positive("limit", keyed.require("limit", "such as `clip: norm(5)`", errors)?, errors)
-}
-
-fn read_schedule(expr: &Expr, errors: &mut Vec<Diagnostic>) -> Option<Schedule> {
-    let Chosen { word: name, args, .. } = choice("schedule", expr, &[("decay", ())], errors)?;
-    let keyed = Keyed::call(name, expr.span, args, &["factor", "after"], errors);
-    let help = "such as `schedule: decay(0.5, after: 4)`";
-    let factor = keyed.require("factor", help, errors).and_then(|expr| positive("factor", expr, errors));
-    let after = keyed.require("after", help, errors).and_then(|expr| whole("after", expr, 0, errors));
-    Some(Schedule::Decay { factor: factor?, after: after? })
 }
 
 fn read_init(expr: &Expr, errors: &mut Vec<Diagnostic>) -> Option<InitSpec> {

@@ -141,7 +141,10 @@ mod tests {
                 Place::Tokens => owned(&["words", "words_and_punctuation", "characters"]),
                 Place::Batches => owned(&["stream", "windows"]),
                 Place::Value => {
-                    owned(&["perplexity", "accuracy", "f32", "bf16", "true", "false", "each", "last", "mean"])
+                    let mut names = owned(&["perplexity", "accuracy", "f32", "bf16", "true", "false"]);
+                    names.extend(owned(&["each", "last", "mean", "best", "average"]));
+                    names.extend(owned(&["decay", "cosine", "plateau", "warmup"]));
+                    names
                 }
                 Place::Name => owned(&["rate"]),
             };

@@ -131,7 +131,11 @@ impl Writer {
         let loss = pick(&["cross_entropy", "cross_entropy(steps: sum)"], self.head[6] / 8);
         let clip = pick(&["", "    clip: norm(0.1)\n", "    clip: norm(5)\n"], self.head[7]);
         let schedule = pick(&["", "    schedule: decay(0.5, after: 1)\n"], self.head[7] / 4);
-        format!("train {{\n    loss: {loss}\n    optimizer: {optimizer}\n{clip}{schedule}    epochs: 1\n}}\n")
+        let accumulate = pick(&["", "", "    accumulate: 2\n"], self.head[7] / 8);
+        let average = pick(&["", "", "    weights: average(after: 1)\n"], self.head[7] / 32);
+        format!(
+            "train {{\n    loss: {loss}\n    optimizer: {optimizer}\n{clip}{schedule}{accumulate}{average}    epochs: 1\n}}\n"
+        )
     }
 
     fn layer(&mut self, index: usize, code: Code, body: &[Code]) {

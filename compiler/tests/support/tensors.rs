@@ -25,6 +25,18 @@ pub struct Feed {
     pub step: u64,
 }
 
+impl Feed {
+    /// Whether it completes an update of two batches.
+    pub fn is_last(&self) -> bool {
+        self.step.is_multiple_of(2)
+    }
+
+    /// How much of the mean of the parameters it makes, if all are in it.
+    pub fn mean_weight(&self) -> f64 {
+        1.0 / self.step as f64
+    }
+}
+
 /// A named tensor inside an input: these columns of its last axis, or all of it.
 struct Piece {
     label: String,
@@ -53,6 +65,7 @@ fn pieces(graph: &Graph, input: &Input) -> Vec<Piece> {
             vec![Piece { label: format!("carried/{}", input.name), columns: None }]
         }
         InputRole::Tokens | InputRole::Targets | InputRole::Rate | InputRole::Step => vec![],
+        InputRole::Last | InputRole::MeanWeight => vec![],
     }
 }
 
@@ -120,6 +133,8 @@ pub fn inputs(graph: &Graph, tensors: &Tensors, feed: &Feed) -> Inputs {
             InputRole::Targets => Tensor::Id(ids(&feed.targets)),
             InputRole::Rate => Tensor::Real(ndarray::arr0(feed.rate).into_dyn()),
             InputRole::Step => Tensor::Real(ndarray::arr0(feed.step as f64).into_dyn()),
+            InputRole::Last => Tensor::Real(ndarray::arr0(f64::from(u8::from(feed.is_last()))).into_dyn()),
+            InputRole::MeanWeight => Tensor::Real(ndarray::arr0(feed.mean_weight()).into_dyn()),
             _ => {
                 let pieces = pieces(graph, input);
                 let missing = || panic!("a value for {:?}", input.name);

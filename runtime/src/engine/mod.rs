@@ -154,6 +154,10 @@ pub trait StepInputs {
     /// Sets the learning rate and the number of the update, where the program reads them.
     fn set_rate_and_step(&mut self, rate: f32, step: u64);
 
+    /// Sets whether the batch completes an update, and how much the mean of the parameters takes of it, where the program reads
+    /// them.
+    fn set_last_and_weight(&mut self, last: bool, weight: f32);
+
     /// Recurrent state as at the start of a sequence.
     fn reset_carried(&mut self);
 }

@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
-use lstmc_compiler::model::{Selection, Tokens};
+use lstmc_compiler::model::{Selection, TokenKind, Tokens};
 
 use super::content::{Content, decode};
 use super::texts::called;
 use super::unknown::Collector;
-use super::{Expected, Record, Role, Texts, Tokenizer, Unknown, Vocabulary, source};
+use super::{Expected, Record, Role, Subwords, Texts, Tokenizer, Unknown, Vocabulary, source};
 use crate::error::{Error, Result};
+use crate::files;
 
 /// The token ids of each split, with the vocabulary that they are ids of.
 #[derive(Clone, Debug)]
@@ -38,10 +39,17 @@ impl Corpus {
     /// # Errors
     /// A file that is missing, unreadable, not UTF-8 or without tokens; words that the vocabulary cannot name.
     pub fn read(tokens: &Tokens, selection: &Selection, texts: &Texts, others: &[Role]) -> Result<Self> {
-        let tokenizer = &Tokenizer::new(tokens);
         let text = read(texts, Role::Train)?;
-        let words = tokenizer.tokens(&text.text).map(|token| token.text);
-        let vocabulary = Vocabulary::select(words, tokens.reserve, tokenizer.newline(), selection);
+        let vocabulary = match &tokens.kind {
+            TokenKind::Bpe(size) => Vocabulary::of_subwords(Subwords::learn(&text.text, *size)?),
+            TokenKind::File(name) => Vocabulary::of_subwords(Subwords::read(&texts.beside(name))?),
+            _ => {
+                let tokenizer = Tokenizer::new(tokens);
+                let words = tokenizer.tokens(&text.text).map(|token| token.text);
+                Vocabulary::select(words, tokens.reserve, tokenizer.newline(), selection)
+            }
+        };
+        let tokenizer = &Tokenizer::of(tokens, &vocabulary);
         let mut corpus = Self::empty(vocabulary);
         corpus.add(text, tokenizer, InRun::No)?;
         for &role in others.iter().filter(|&&role| texts.has(role)) {
@@ -99,7 +107,7 @@ impl Record {
     /// # Errors
     /// A file that is missing, unreadable or not UTF-8; one that is not `expected`, as of [`Corpus::read_again`].
     pub fn read(tokenizer: &Tokenizer, role: Role, texts: &Texts, expected: Expected<'_>) -> Result<Self> {
-        Ok(record(&read_expected(tokenizer, texts, role, expected)?, tokenizer))
+        record(&read_expected(tokenizer, texts, role, expected)?, tokenizer)
     }
 }
 
@@ -124,15 +132,19 @@ fn read_expected(
         Some(before) if !before.same_text(&text.record) => Err(Error::ChangedText {
             what: role.name(),
             path: text.called(),
-            found: record(&text, tokenizer).to_string(),
+            found: record(&text, tokenizer)?.to_string(),
             recorded: before.to_string(),
         }),
         _ => Ok(text),
     }
 }
 
-fn record(text: &Content, tokenizer: &Tokenizer) -> Record {
-    Record { tokens: tokenizer.tokens(&text.text).count() as u64, ..text.record.clone() }
+fn record(text: &Content, tokenizer: &Tokenizer) -> Result<Record> {
+    let tokens = match tokenizer.subwords() {
+        Some(subwords) => subwords.encode(&text.text)?.len(),
+        None => tokenizer.tokens(&text.text).count(),
+    };
+    Ok(Record { tokens: tokens as u64, ..text.record.clone() })
 }
 
 fn encode_content(
@@ -141,7 +153,7 @@ fn encode_content(
     vocabulary: &Vocabulary,
     in_run: InRun,
 ) -> Result<(Encoded, Record)> {
-    let encoded = tokens(tokenizer, vocabulary, &text.text);
+    let encoded = tokens(tokenizer, vocabulary, &text.text)?;
     if let (Some(unknown), None) = (&encoded.unknown, vocabulary.unknown()) {
         let (path, line) = text.place(unknown.line());
         let (place, unknown) = (path.display().to_string(), Box::new(unknown.clone()));
@@ -173,6 +185,21 @@ pub fn read_model(path: &Path, what: &'static str) -> Result<String> {
     decode(path, source::read_up_to(MODEL_BYTES, path, what)?)
 }
 
+/// Writes a model file, over one that is there only if that is said.
+///
+/// # Errors
+/// [`Error::ModelExists`], [`Error::Write`].
+pub fn write_model(path: &Path, text: &str, overwrite: bool) -> Result<()> {
+    if !overwrite && path.exists() {
+        return Err(Error::ModelExists { path: path.to_owned() });
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = path.file_name().map(|name| name.to_string_lossy());
+    let name =
+        name.ok_or_else(|| Error::BadFile { path: path.to_owned(), reason: "it names no file".into() })?;
+    files::replace(&files::make_folder(folder)?, &name, text.as_bytes())
+}
+
 /// The ids and the record of a whole text, for a model that was trained.
 ///
 /// # Errors
@@ -192,7 +219,7 @@ pub fn encode_text(
 /// # Errors
 /// A word that is not in a vocabulary without a word for the unknown ones.
 pub fn encode(tokenizer: &Tokenizer, vocabulary: &Vocabulary, text: &str, place: &str) -> Result<Vec<u32>> {
-    let encoded = tokens(tokenizer, vocabulary, text);
+    let encoded = tokens(tokenizer, vocabulary, text)?;
     match (encoded.unknown, vocabulary.unknown()) {
         (Some(unknown), None) => {
             let (place, line, unknown) = (place.to_owned(), unknown.line(), Box::new(unknown));
@@ -207,7 +234,7 @@ pub fn encode(tokenizer: &Tokenizer, vocabulary: &Vocabulary, text: &str, place:
 /// # Errors
 /// [`Error::UnknownPrompt`] of such words where the vocabulary has no word for them.
 pub fn encode_prompt(tokenizer: &Tokenizer, vocabulary: &Vocabulary, text: &str) -> Result<Encoded> {
-    let encoded = tokens(tokenizer, vocabulary, text);
+    let encoded = tokens(tokenizer, vocabulary, text)?;
     match (&encoded.unknown, vocabulary.unknown()) {
         (Some(unknown), None) => Err(Error::UnknownPrompt { words: unknown.with_suggestions(vocabulary) }),
         _ => Ok(encoded),
@@ -215,7 +242,10 @@ pub fn encode_prompt(tokenizer: &Tokenizer, vocabulary: &Vocabulary, text: &str)
 }
 
 /// Words without an id are left out where the vocabulary has no word for them.
-fn tokens(tokenizer: &Tokenizer, vocabulary: &Vocabulary, text: &str) -> Encoded {
+fn tokens(tokenizer: &Tokenizer, vocabulary: &Vocabulary, text: &str) -> Result<Encoded> {
+    if let Some(subwords) = tokenizer.subwords() {
+        return Ok(Encoded { ids: subwords.encode(text)?, unknown: None });
+    }
     let mut found = Collector::new(tokenizer.unit());
     let stands_for_unknown = vocabulary.unknown();
     let mut ids = Vec::new();
@@ -226,7 +256,7 @@ fn tokens(tokenizer: &Tokenizer, vocabulary: &Vocabulary, text: &str) -> Encoded
         }
         ids.extend(known.or(stands_for_unknown));
     }
-    Encoded { ids, unknown: found.finish() }
+    Ok(Encoded { ids, unknown: found.finish() })
 }
 
 #[cfg(test)]

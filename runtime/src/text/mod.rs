@@ -4,6 +4,7 @@ mod content;
 mod corpus;
 mod record;
 mod source;
+mod subwords;
 mod texts;
 mod tokenizer;
 mod unknown;
@@ -12,8 +13,9 @@ mod writer;
 
 pub(crate) use content::decode;
 pub(crate) use corpus::MODEL_BYTES;
-pub use corpus::{Corpus, Encoded, encode, encode_prompt, encode_text, read_model, read_text};
+pub use corpus::{Corpus, Encoded, encode, encode_prompt, encode_text, read_model, read_text, write_model};
 pub use record::{Expected, Record, Role};
+pub use subwords::Subwords;
 pub use texts::Texts;
 pub use tokenizer::{Token, Tokenizer};
 pub use unknown::Unknown;

@@ -69,6 +69,11 @@ impl Texts {
         }
     }
 
+    /// Where a file of this name lies that the texts are cut with.
+    pub(super) fn beside(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
     pub(super) fn part(&self, role: Role) -> Part {
         let share = |held: &Option<Held>| match held {
             Some(Held::Last(share)) => *share,

@@ -1,15 +1,18 @@
 //! How text is cut into tokens. [`Writer`] puts them together again.
 
+use std::sync::Arc;
+
 use lstmc_compiler::model::{TokenKind, Tokens};
 use unicode_segmentation::UnicodeSegmentation;
 
-use super::Writer;
+use super::{Subwords, Vocabulary, Writer};
 
 /// Cuts text as the `tokens` entry of a data block says.
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
     kind: TokenKind,
     newline: Option<String>,
+    subwords: Option<Arc<Subwords>>,
 }
 
 /// A token and the line it stands in, counted from 1.
@@ -20,8 +23,18 @@ pub struct Token<'t> {
 }
 
 impl Tokenizer {
+    /// Of words or characters; subwords are those of a vocabulary ([`Tokenizer::of`]).
     pub fn new(tokens: &Tokens) -> Self {
-        Self { kind: tokens.kind, newline: tokens.newline.clone() }
+        Self { kind: tokens.kind.clone(), newline: tokens.newline.clone(), subwords: None }
+    }
+
+    /// What cuts texts for a model with this vocabulary.
+    pub fn of(tokens: &Tokens, vocabulary: &Vocabulary) -> Self {
+        Self { subwords: vocabulary.subwords().cloned(), ..Self::new(tokens) }
+    }
+
+    pub(super) fn subwords(&self) -> Option<&Subwords> {
+        self.subwords.as_deref()
     }
 
     /// What a token is called.
@@ -36,7 +49,7 @@ impl Tokenizer {
     }
 
     /// The tokens of `text`, in order. Each end of a line becomes the newline token, if there is one: `"\n"`, `"\r\n"`, and a
-    /// `'\r'` without `'\n'`.
+    /// `'\r'` without `'\n'`. Subwords are not cut so, but made ids at once.
     pub fn tokens<'t>(&'t self, text: &'t str) -> impl Iterator<Item = Token<'t>> {
         // Line by line, so that a large text's tokens are never all in memory.
         Lines { rest: text }.enumerate().flat_map(|(index, line)| self.line(index + 1, line))
@@ -47,6 +60,7 @@ impl Tokenizer {
         let mut out = Vec::new();
         let mut push = |text| out.push(Token { text, line });
         match self.kind {
+            TokenKind::Bpe(_) | TokenKind::File(_) => {}
             TokenKind::Words => content.split_whitespace().for_each(&mut push),
             TokenKind::WordsAndPunctuation => content.split_whitespace().for_each(|w| pieces(w, &mut push)),
             TokenKind::Characters => characters(content, &mut push),
@@ -59,13 +73,14 @@ impl Tokenizer {
 
     /// Writes tokens one after the other, as text.
     pub fn writer(&self) -> Writer<'_> {
-        Writer::new(self.kind, self.newline.as_deref())
+        Writer::new(&self.kind, self.newline.as_deref(), self.subwords())
     }
 
     /// The tokens as text.
     pub fn join<'w>(&self, tokens: impl IntoIterator<Item = &'w str>) -> String {
         let mut writer = self.writer();
-        tokens.into_iter().map(|token| writer.next(token)).collect()
+        let text: String = tokens.into_iter().map(|token| writer.next(token)).collect();
+        text + &writer.finish()
     }
 }
 
@@ -267,11 +282,11 @@ mod tests {
     fn a_line_ends_alike_however_it_is_written() {
         for kind in [TokenKind::Words, TokenKind::WordsAndPunctuation, TokenKind::Characters] {
             for newline in [None, Some("<eos>")] {
-                let expected = cut(kind, newline, "a b\n\nc\nd");
+                let expected = cut(kind.clone(), newline, "a b\n\nc\nd");
                 for text in ["a b\r\n\r\nc\r\nd", "a b\r\rc\rd", "a b\r\n\nc\rd"] {
-                    assert_eq!(cut(kind, newline, text), expected, "{text:?}");
+                    assert_eq!(cut(kind.clone(), newline, text), expected, "{text:?}");
                 }
-                assert_eq!(cut(kind, newline, "a\r\n"), cut(kind, newline, "a\n"));
+                assert_eq!(cut(kind.clone(), newline, "a\r\n"), cut(kind.clone(), newline, "a\n"));
             }
         }
         let tokens = Tokens { kind: TokenKind::Words, newline: None, reserve: 0 };

@@ -1,10 +1,12 @@
 //! The vocabulary: which word has which id.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use lstmc_compiler::model::Selection;
 use serde::{Deserialize, Serialize};
 
+use super::Subwords;
 use crate::random::hash;
 
 /// What stands for words that are not in the vocabulary, if the training text has it and the model names no other.
@@ -21,6 +23,8 @@ pub struct Vocabulary {
     words: Vec<String>,
     /// What the model names for words that are not there.
     unknown: Option<String>,
+    /// What the words are subwords of.
+    subwords: Option<Arc<Subwords>>,
     ids: HashMap<String, u32>,
 }
 
@@ -31,6 +35,9 @@ struct Stored {
     words: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     unknown: Option<String>,
+    /// A tokenizer of subwords, as it is written into a file of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tokenizer: Option<String>,
 }
 
 impl TryFrom<Stored> for Vocabulary {
@@ -46,7 +53,11 @@ impl TryFrom<Stored> for Vocabulary {
                 words.len()
             ));
         }
-        let vocabulary = Self::of(stored);
+        let subwords = stored.tokenizer.clone().map(Subwords::parse).transpose()?;
+        if subwords.as_ref().is_some_and(|subwords| subwords.pieces() != words || *reserve > 0) {
+            return Err("the words are not those of its tokenizer".into());
+        }
+        let vocabulary = Self { subwords: subwords.map(Arc::new), ..Self::of(stored) };
         if vocabulary.ids.len() < vocabulary.words.len() {
             return Err("a word is there twice".into());
         }
@@ -61,14 +72,19 @@ impl TryFrom<Stored> for Vocabulary {
 
 impl From<Vocabulary> for Stored {
     fn from(vocabulary: Vocabulary) -> Self {
-        Self { reserve: vocabulary.reserve, words: vocabulary.words, unknown: vocabulary.unknown }
+        Self {
+            reserve: vocabulary.reserve,
+            words: vocabulary.words,
+            unknown: vocabulary.unknown,
+            tokenizer: vocabulary.subwords.map(|subwords| subwords.json().to_owned()),
+        }
     }
 }
 
 impl Vocabulary {
-    fn of(Stored { reserve, words, unknown }: Stored) -> Self {
+    fn of(Stored { reserve, words, unknown, .. }: Stored) -> Self {
         let ids = words.iter().enumerate().map(|(i, word)| (word.clone(), (reserve + i) as u32)).collect();
-        Self { reserve, words, unknown, ids }
+        Self { reserve, words, unknown, subwords: None, ids }
     }
 
     /// Ids by falling frequency, then alphabetically (by byte), after `reserve` ids for no word.
@@ -104,7 +120,19 @@ impl Vocabulary {
         kept.iter_mut().filter(|(word, _)| Some(*word) == unknown).for_each(|(_, count)| *count += left);
         kept.append(&mut others);
         let words = sorted(kept).into_iter().map(|(word, _)| word.to_owned()).collect();
-        Self::of(Stored { reserve, words, unknown: selection.unknown.clone() })
+        Self::of(Stored { reserve, words, unknown: selection.unknown.clone(), tokenizer: None })
+    }
+
+    /// The tokens of a tokenizer, with its ids.
+    pub fn of_subwords(subwords: Subwords) -> Self {
+        let words = subwords.pieces().to_vec();
+        let vocabulary = Self::of(Stored { reserve: 0, words, unknown: None, tokenizer: None });
+        Self { subwords: Some(Arc::new(subwords)), ..vocabulary }
+    }
+
+    /// What the words are subwords of, if they are.
+    pub fn subwords(&self) -> Option<&Arc<Subwords>> {
+        self.subwords.as_ref()
     }
 
     /// Number of ids, the reserved ones included.
@@ -132,6 +160,9 @@ impl Vocabulary {
 
     /// The id that words have which are not there: that of the word which the model names for them, or of `<unk>`.
     pub fn unknown(&self) -> Option<u32> {
+        if self.subwords.is_some() {
+            return None;
+        }
         self.known(self.unknown.as_deref().unwrap_or(UNKNOWN))
     }
 
@@ -146,8 +177,16 @@ impl Vocabulary {
     }
 
     /// The word of an id, or the id itself in angle brackets.
-    pub fn show(&self, id: u32) -> String {
+    pub fn token(&self, id: u32) -> String {
         self.word(id).map_or_else(|| format!("<{id}>"), String::from)
+    }
+
+    /// [`Vocabulary::token`] for people: of a subword, the text that it stands for.
+    pub fn show(&self, id: u32) -> String {
+        match &self.subwords {
+            Some(subwords) => subwords.show(id),
+            None => self.token(id),
+        }
     }
 
     /// Says in a few letters which vocabulary this is.
@@ -160,6 +199,9 @@ impl Vocabulary {
         if let Some(unknown) = &self.unknown {
             bytes.push(0);
             bytes.extend_from_slice(unknown.as_bytes());
+        }
+        if let Some(subwords) = &self.subwords {
+            bytes.extend_from_slice(subwords.json().as_bytes());
         }
         format!("{:016x}", hash(&bytes))
     }

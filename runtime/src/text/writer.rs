@@ -2,6 +2,9 @@
 
 use lstmc_compiler::model::TokenKind;
 
+use super::Subwords;
+use super::subwords::Stream;
+
 /// Punctuation that follows what is before it without a space.
 const CLOSING: &str = ".,;:!?…‽)]}⟩⟫›”’%‰°′″™®،؛؟।॥。、，．！？；：」』】〉》〕〗〙〛）］｝";
 /// Punctuation that what is behind it follows without a space.
@@ -12,8 +15,9 @@ const CURRENCY: &str = "$£€¥₹₩₽₺₪₫฿";
 /// Writes the tokens of one text, one after the other.
 #[derive(Clone, Debug)]
 pub struct Writer<'t> {
-    kind: TokenKind,
+    kind: &'t TokenKind,
     newline: Option<&'t str>,
+    subwords: Option<Stream<'t>>,
     previous: Option<Written>,
     /// The quotation marks that are open, of those that open and close alike or either way.
     open: Vec<char>,
@@ -40,20 +44,29 @@ enum Role {
 }
 
 impl<'t> Writer<'t> {
-    pub(super) fn new(kind: TokenKind, newline: Option<&'t str>) -> Self {
-        Self { kind, newline, previous: None, open: Vec::new() }
+    pub(super) fn new(kind: &'t TokenKind, newline: Option<&'t str>, subwords: Option<&'t Subwords>) -> Self {
+        Self { kind, newline, subwords: subwords.map(Stream::new), previous: None, open: Vec::new() }
     }
 
     /// `token` as it reads after those before it: with the space before it, if any. A newline token reads as a new line.
+    /// Of subwords that are not yet whole characters nothing is written.
     pub fn next(&mut self, token: &str) -> String {
+        if let Some(subwords) = &mut self.subwords {
+            return subwords.next(token);
+        }
         let role = self.role(token);
-        let apart = self.kind != TokenKind::Characters && self.is_apart(token, role);
+        let apart = *self.kind != TokenKind::Characters && self.is_apart(token, role);
         self.previous = Some(Written { token: token.into(), role });
         match role {
             Role::Newline => "\n".into(),
             _ if apart => format!(" {token}"),
             _ => token.into(),
         }
+    }
+
+    /// What is left to be written at the end of the text.
+    pub fn finish(self) -> String {
+        self.subwords.map(Stream::finish).unwrap_or_default()
     }
 
     fn is_apart(&self, token: &str, role: Role) -> bool {
@@ -63,7 +76,7 @@ impl<'t> Writer<'t> {
         {
             return false;
         }
-        if self.kind == TokenKind::Words {
+        if *self.kind == TokenKind::Words {
             return true;
         }
         let (before, behind) = (previous.token.chars().next_back(), token.chars().next());

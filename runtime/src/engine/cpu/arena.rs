@@ -172,6 +172,15 @@ impl Arena {
         self.prepared = false;
     }
 
+    /// Sets inputs that are numbers, those of them that the program reads.
+    fn set_numbers(&mut self, numbers: [(InputRole, f32); 2]) {
+        for (role, value) in numbers {
+            if let Ok(words) = self.layout.input(&role, "").map(|buffer| buffer.words.clone()) {
+                self.memory.reals_mut(words).fill(value);
+            }
+        }
+    }
+
     pub(crate) fn base(&mut self) -> *mut u8 {
         self.memory.base.as_ptr().cast()
     }
@@ -186,11 +195,11 @@ impl StepInputs for Arena {
     }
 
     fn set_rate_and_step(&mut self, rate: f32, step: u64) {
-        for (role, value) in [(InputRole::Rate, rate), (InputRole::Step, step as f32)] {
-            if let Ok(words) = self.layout.input(&role, "").map(|buffer| buffer.words.clone()) {
-                self.memory.reals_mut(words).fill(value);
-            }
-        }
+        self.set_numbers([(InputRole::Rate, rate), (InputRole::Step, step as f32)]);
+    }
+
+    fn set_last_and_weight(&mut self, last: bool, weight: f32) {
+        self.set_numbers([(InputRole::Last, f32::from(u8::from(last))), (InputRole::MeanWeight, weight)]);
     }
 
     fn reset_carried(&mut self) {

@@ -9,16 +9,19 @@ use crate::engine::layout::{Layout, Located, row_width};
 use crate::engine::{StepInputs, StepOutputs};
 use crate::error::{Error, Result};
 
+/// The inputs of a step that are numbers.
+const NUMBERS: [InputRole; 4] = [InputRole::Rate, InputRole::Step, InputRole::Last, InputRole::MeanWeight];
+
 /// What goes to the device before a step.
 #[derive(Debug)]
 pub(super) struct Inputs {
     tokens: Option<Located>,
     targets: Option<Located>,
-    rate: Option<Located>,
-    step: Option<Located>,
+    /// Where the [`NUMBERS`] lie.
+    places: [Option<Located>; NUMBERS.len()],
     ids: Vec<u32>,
     target_ids: Vec<u32>,
-    numbers: [f32; 2],
+    numbers: [f32; NUMBERS.len()],
     /// Whether recurrent state is to start anew before the next step.
     pub reset: bool,
 }
@@ -32,9 +35,8 @@ impl Inputs {
             target_ids: vec![0; len(&targets)],
             tokens,
             targets,
-            rate: input(InputRole::Rate),
-            step: input(InputRole::Step),
-            numbers: [0.0; 2],
+            places: NUMBERS.map(input),
+            numbers: [0.0; NUMBERS.len()],
             reset: false,
         }
     }
@@ -57,8 +59,7 @@ impl Inputs {
             let bytes = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
             located.as_ref().map(|located| (located.words.start, bytes))
         });
-        let numbers = [(&self.rate, self.numbers[0]), (&self.step, self.numbers[1])];
-        let numbers = numbers.into_iter().filter_map(|(located, number)| {
+        let numbers = self.places.iter().zip(self.numbers).filter_map(|(located, number)| {
             located.as_ref().map(|located| (located.words.start, number.to_le_bytes().to_vec()))
         });
         ids.chain(numbers).collect()
@@ -74,7 +75,11 @@ impl StepInputs for Inputs {
     }
 
     fn set_rate_and_step(&mut self, rate: f32, step: u64) {
-        self.numbers = [rate, step as f32];
+        self.numbers[..2].copy_from_slice(&[rate, step as f32]);
+    }
+
+    fn set_last_and_weight(&mut self, last: bool, weight: f32) {
+        self.numbers[2..].copy_from_slice(&[f32::from(u8::from(last)), weight]);
     }
 
     fn reset_carried(&mut self) {
