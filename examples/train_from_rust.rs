@@ -69,7 +69,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let request = Request { prompt: &prompt, length: LENGTH, sampler: Sampler::greedy(), reserve: 0 };
     generate(&mut writing, request, &Monitor::default(), &mut |id| {
         text += &format!(" {}", vocabulary.show(id));
-        Ok(())
+        Ok(true)
     })?;
     println!("{text}");
     Ok(())

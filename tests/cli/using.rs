@@ -105,8 +105,10 @@ fn predict_shows_actual_beside_predicted() {
     let words: Vec<&str> = SENTENCE.split(' ').collect();
     for (line, next) in lines.by_ref().take(5).zip(&words[1..]) {
         let cells: Vec<&str> = line.split_whitespace().collect();
-        let [.., actual, predicted, probability, "%", "right"] = cells[..] else { panic!("{line}") };
-        assert_eq!([actual, predicted], [*next, *next], "{line}");
+        let [.., actual, its, "%", predicted, probability, "%", "right"] = cells[..] else {
+            panic!("{line}")
+        };
+        assert_eq!([actual, predicted, its], [*next, *next, probability], "{line}");
         assert!(probability.parse::<f64>().is_ok_and(|found| found > 90.0 && found <= 100.0), "{line}");
         assert!(line.chars().count() <= 80, "{line}");
     }

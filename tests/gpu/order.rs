@@ -214,7 +214,7 @@ fn evaluation_runs_ahead_and_copies_no_distributions_and_prediction_waits_for_it
     assert_eq!(calls.lock().unwrap()[..6], [Prologue, Step, Send(0), Step, Send(1), Receive(0)]);
 
     let look = |engine: &mut dyn Engine| {
-        let found = predict(engine, &text, &reading, 10, &monitor).unwrap();
+        let found = predict(engine, &text, &reading, (10, 0), &monitor).unwrap();
         found.into_iter().map(|one| (one.read, one.actual, one.predicted)).collect::<Vec<_>>()
     };
     assert_eq!(look(&mut gpu), look(&mut cpu));
@@ -230,7 +230,7 @@ fn generation_writes_what_a_cpu_does() {
         let request = Request { prompt: &[1, 2, 3], length: 5, sampler: Sampler::greedy(), reserve: 0 };
         let mut keep = |token| {
             written.push(token);
-            Ok(())
+            Ok(true)
         };
         generate(engine, request, &Monitor::default(), &mut keep).unwrap();
         written

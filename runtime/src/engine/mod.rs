@@ -4,12 +4,15 @@
 //! A [`Driver`] is the host's part of it: it puts a batch in before each step and reads what the step leaves. It knows
 //! nothing of where the numbers lie.
 
+mod compiled;
 pub mod cpu;
 pub mod cuda;
 mod layout;
 
 use std::borrow::Cow;
 use std::fmt::Debug;
+
+pub use compiled::compiled;
 
 use crate::error::{Error, Result};
 

@@ -230,18 +230,18 @@ pub fn encode_text(
     encode_content(text, tokenizer, vocabulary, InRun::Yes)
 }
 
-/// The ids of a text; `place` names it in errors.
+/// The tokens of a text; `place` names it in errors.
 ///
 /// # Errors
 /// A word that is not in a vocabulary without a word for the unknown ones.
-pub fn encode(tokenizer: &Tokenizer, vocabulary: &Vocabulary, text: &str, place: &str) -> Result<Vec<u32>> {
-    let encoded = tokens(tokenizer, vocabulary, text)?;
-    match (encoded.unknown, vocabulary.unknown()) {
-        (Some(unknown), None) => {
+pub fn encode(tokenizer: &Tokenizer, vocabulary: &Vocabulary, text: &str, place: &str) -> Result<Encoded> {
+    let mut encoded = tokens(tokenizer, vocabulary, text)?;
+    match encoded.unknown.take_if(|_| vocabulary.unknown().is_none()) {
+        Some(unknown) => {
             let (place, line, unknown) = (place.to_owned(), unknown.line(), Box::new(unknown));
             Err(Error::UnknownWords { place, line, unknown, in_run: true })
         }
-        _ => Ok(encoded.ids),
+        None => Ok(encoded),
     }
 }
 
