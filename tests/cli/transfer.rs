@@ -124,3 +124,17 @@ fn numbers_that_are_not_there_or_are_several() {
     let both = folder.run(&["train", "--resume", "x", "--from", "y"]);
     assert_eq!(both.code, Some(2), "{}", both.err);
 }
+
+#[test]
+fn the_mean_of_an_averaged_run_is_taken() {
+    let folder = Folder::new();
+    folder.write("tiny.lstm", Model { more: "weights: average(after: 1)", ..TINY }.text());
+    folder.train("old", &["--epochs", "2"]);
+    folder.write("tiny.lstm", TINY.text());
+    folder.train("new", &["--from", "old", "--steps", "0"]);
+    let (old, new) = (folder.trained("old").tensors(), folder.trained("new").tensors());
+    for name in new.keys().filter(|name| !name.contains('/')) {
+        assert_eq!(new[name], old[&format!("optimizer/{name}/param.mean")], "{name}");
+        assert_ne!(new[name], old[name], "{name}");
+    }
+}
