@@ -236,6 +236,21 @@ fn unknown_words_are_counted_where_the_model_has_a_word_for_them() {
     assert!(done.err.contains("; 1 word that the vocabulary does not have, read as <unk>"), "{done:?}");
 }
 
+#[test]
+fn subwords_are_scored_and_written_as_text() {
+    let folder = Folder::new();
+    folder.write("tiny.lstm", Model { tokens: "bpe(270)", ..TINY }.text());
+    folder.train("run", &["--epochs", "30"]);
+    let rows = scored(&folder, &["run", "--tokens"], &format!("{SENTENCE}\n"));
+    assert_eq!(words(&rows[0]).concat(), format!("{SENTENCE}\n"), "a line's end is a token of its own");
+    let args = ["generate", "run", "--prompt", "the quick", "--greedy", "--length", "30", "--json"];
+    let whole: Value = serde_json::from_str(&folder.ok(&args)).unwrap();
+    let text = whole["text"].as_str().unwrap();
+    let stop = &text[text.len() / 2..text.len() / 2 + 2];
+    let row: Value = serde_json::from_str(&folder.ok(&[&args[..], &["--stop", stop]].concat())).unwrap();
+    assert_eq!(row["text"].as_str(), Some(&text[..text.find(stop).unwrap()]), "{whole}");
+}
+
 /// Nothing of what is read stays, and a line is answered though no other follows it.
 #[test]
 fn an_endless_input_is_answered_line_by_line() {
