@@ -39,9 +39,11 @@ fn missing_text(command: &Command) -> String {
         Command::Check(args) => looked_at(&args.file),
         Command::Emit(args) => looked_at(&args.file),
         Command::Profile(args) => looked_at(&args.file),
-        Command::Init(_) | Command::Compare(_) | Command::Generate(_) | Command::Gradcheck(_) => {
-            (None, false)
-        }
+        Command::Init(_)
+        | Command::Compare(_)
+        | Command::Generate(_)
+        | Command::Export(_)
+        | Command::Gradcheck(_) => (None, false),
     };
     match (data, size) {
         (Some(_), _) => "put it there".into(),

@@ -92,6 +92,10 @@ pub enum Command {
         On a terminal, what it would obey rather than show (escape sequences, text that runs backwards) is written as \
         \\u{1b}; into a file or a pipe the text is written as it is.")]
     Generate(Generate),
+    /// Hand a trained model to other programs.
+    #[command(after_help = "Examples:\n  lstmc export runs/aesop --format onnx\n  \
+        lstmc export runs/ptb-small --format onnx --sequence dynamic --checkpoint best --out small.onnx")]
+    Export(Export),
     /// Shapes, parameters and peak memory of a model, without training it.
     #[command(after_help = "Examples:\n  lstmc check models/aesop.lstm\n  \
         lstmc check models/ptb-large.lstm --vocab 10000")]
@@ -122,6 +126,7 @@ impl Command {
             Command::Check(args) => (args.device, args.threads),
             Command::Init(_)
             | Command::Compare(_)
+            | Command::Export(_)
             | Command::Emit(_)
             | Command::Profile(_)
             | Command::Gradcheck(_) => (Device::Cpu, None),
@@ -313,6 +318,41 @@ pub struct Predict {
     pub count: u32,
 }
 
+/// What a trained model is written as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Form {
+    /// One step, with the states as inputs and outputs, and the vocabulary in the metadata.
+    Onnx,
+}
+
+/// How many tokens of a sequence are read at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sequence {
+    Tokens(usize),
+    /// As many as there are when it runs.
+    Dynamic,
+}
+
+#[derive(Debug, Args)]
+pub struct Export {
+    /// The folder of a run.
+    pub run: PathBuf,
+    /// What to write.
+    #[arg(long, value_enum)]
+    pub format: Form,
+    /// The file to write; one that is there is replaced [default: RUN.onnx, here].
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    #[arg(long, value_name = "WHICH", default_value = "newest", help = checkpoint::HELP, value_parser = checkpoint::parse)]
+    pub checkpoint: Choice,
+    /// Read so many tokens at once instead of one, or `dynamic`: as many as it is given.
+    #[arg(long, value_name = "N", value_parser = sequence)]
+    pub sequence: Option<Sequence>,
+    /// Use a checkpoint without checksums, as earlier versions and other programs write them.
+    #[arg(long)]
+    pub accept_unverified: bool,
+}
+
 const MOST_THREADS: u16 = 1024;
 
 /// Tokens that are written where nothing else is said.
@@ -499,6 +539,13 @@ fn whole<T: TryFrom<u64>, const LEAST: u64>(text: &str) -> Result<T, String> {
         Some((number, Some(value))) if number >= least => Ok(value),
         Some((number, _)) if number >= least => Err("this is too large".into()),
         _ => Err(format!("this must be a whole number of at least {LEAST}")),
+    }
+}
+
+fn sequence(text: &str) -> Result<Sequence, String> {
+    match text {
+        "dynamic" => Ok(Sequence::Dynamic),
+        _ => whole::<usize, 1>(text).map(Sequence::Tokens).map_err(|error| format!("{error}, or `dynamic`")),
     }
 }
 
