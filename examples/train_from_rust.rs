@@ -53,7 +53,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut sources = SourceMap::default();
     let model = check(&mut sources, vocabulary.len()).map_err(|errors| sources.render(&errors, false))?;
     let tokenizer = Tokenizer::new(&model.data.tokens);
-    let ids = encode(&tokenizer, &vocabulary, TEXT, "the text")?;
+    let ids = encode(&tokenizer, &vocabulary, TEXT, "the text")?.ids;
 
     let mut session = compile(&model, Purpose::Train)?;
     initialise(&model, SEED, &mut session)?;
@@ -65,11 +65,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut writing = compile(&model, Purpose::Generate { tokens: LENGTH })?;
     writing.copy_params_from(&session)?;
     let mut text = String::from("the dog");
-    let prompt = encode(&tokenizer, &vocabulary, &text, "the prompt")?;
+    let prompt = encode(&tokenizer, &vocabulary, &text, "the prompt")?.ids;
     let request = Request { prompt: &prompt, length: LENGTH, sampler: Sampler::greedy(), reserve: 0 };
     generate(&mut writing, request, &Monitor::default(), &mut |id| {
         text += &format!(" {}", vocabulary.show(id));
-        Ok(())
+        Ok(true)
     })?;
     println!("{text}");
     Ok(())

@@ -41,6 +41,7 @@ fn missing_text(command: &Command) -> String {
         Command::Profile(args) => looked_at(&args.file),
         Command::Init(_)
         | Command::Compare(_)
+        | Command::Score(_)
         | Command::Generate(_)
         | Command::Export(_)
         | Command::Gradcheck(_) => (None, false),

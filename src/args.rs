@@ -2,6 +2,8 @@
 
 mod checkpoint;
 mod device;
+mod export;
+mod score;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -17,6 +19,8 @@ use crate::profile::Order;
 use crate::set::Setting;
 
 pub use device::Device;
+pub use export::{Export, Form, Sequence};
+pub use score::Score;
 
 /// A compiler for recurrent language models: from a .lstm file to a native training loop.
 #[derive(Debug, Parser)]
@@ -83,12 +87,26 @@ pub enum Command {
     #[command(after_help = "Example:\n  lstmc compare runs/ptb-small runs/tied")]
     Compare(Compare),
     /// Actual words against predicted words, side by side, from a text's beginning.
-    #[command(after_help = "Example:\n  lstmc predict runs/ptb-small --split test --count 20")]
+    #[command(after_help = "Examples:\n  lstmc predict runs/ptb-small --split test --count 20\n  \
+        lstmc predict runs/ptb-small --top-k 3\n  \
+        lstmc predict runs/ptb-small --json\n\n\
+        docs/language.md says what the fields of --json are.")]
     Predict(Predict),
+    /// How likely lines of text are to a trained model.
+    #[command(after_help = "Examples:\n  lstmc score runs/ptb-small sentences.txt\n  \
+        lstmc score runs/ptb-small --tokens --top-k 5 sentences.txt\n  \
+        lstmc score runs/ptb-small --json -\n\n\
+        Each line is a text of its own: the model reads it from fresh state. Its numbers are the same whatever other lines are \
+        scored with it. docs/language.md says what of a line is scored, and what the fields of --json are.")]
+    Score(Score),
     /// Write text with a trained model.
     #[command(after_help = "Examples:\n  lstmc generate runs/aesop --prompt \"had a general\" --greedy\n  \
         lstmc generate runs/ptb-small --prompt \"the company\" --temperature 0.8 --top-k 40\n  \
-        lstmc generate runs/ptb-small --prompt \"the company\" --weights int8 --stats\n\n\
+        lstmc generate runs/ptb-small --prompt \"the company\" --weights int8 --stats\n  \
+        lstmc generate runs/aesop --prompt \"had a general\" --count 3 --stop . --json\n  \
+        lstmc generate runs/aesop --prompt - --greedy\n\n\
+        Several texts have an empty line between them. The continuations of a prompt have seeds that follow from --seed; the first \
+        has --seed itself, and --json says each.\n\n\
         On a terminal, what it would obey rather than show (escape sequences, text that runs backwards) is written as \
         \\u{1b}; into a file or a pipe the text is written as it is.")]
     Generate(Generate),
@@ -122,6 +140,7 @@ impl Command {
             Command::Eval(Eval { trained, .. }) | Command::Predict(Predict { trained, .. }) => {
                 (trained.device, trained.threads)
             }
+            Command::Score(args) => (args.device, args.threads),
             Command::Generate(args) => (args.device, args.threads),
             Command::Check(args) => (args.device, args.threads),
             Command::Init(_)
@@ -316,41 +335,12 @@ pub struct Predict {
     /// How many predictions to show.
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = whole::<u32, 1>)]
     pub count: u32,
-}
-
-/// What a trained model is written as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Form {
-    /// One step, with the states as inputs and outputs, and the vocabulary in the metadata.
-    Onnx,
-}
-
-/// How many tokens of a sequence are read at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sequence {
-    Tokens(usize),
-    /// As many as there are when it runs.
-    Dynamic,
-}
-
-#[derive(Debug, Args)]
-pub struct Export {
-    /// The folder of a run.
-    pub run: PathBuf,
-    /// What to write.
-    #[arg(long, value_enum)]
-    pub format: Form,
-    /// The file to write; one that is there is replaced [default: RUN.onnx, here].
-    #[arg(long, value_name = "FILE")]
-    pub out: Option<PathBuf>,
-    #[arg(long, value_name = "WHICH", default_value = "newest", help = checkpoint::HELP, value_parser = checkpoint::parse)]
-    pub checkpoint: Choice,
-    /// Read so many tokens at once instead of one, or `dynamic`: as many as it is given.
-    #[arg(long, value_name = "N", value_parser = sequence)]
-    pub sequence: Option<Sequence>,
-    /// Use a checkpoint without checksums, as earlier versions and other programs write them.
+    /// Show the K most likely words of each place too.
+    #[arg(long, value_name = "K", value_parser = whole::<u32, 1>)]
+    pub top_k: Option<u32>,
+    /// Print one JSON object a line instead of a table.
     #[arg(long)]
-    pub accept_unverified: bool,
+    pub json: bool,
 }
 
 const MOST_THREADS: u16 = 1024;
@@ -364,9 +354,19 @@ pub struct Generate {
     pub run: PathBuf,
     #[arg(long, value_name = "WHICH", default_value = "newest", help = checkpoint::HELP, value_parser = checkpoint::parse)]
     pub checkpoint: Choice,
-    /// What the text begins with.
+    /// What the text begins with; - reads prompts from standard input, one a line [default: those of standard input, if that is
+    /// no terminal].
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
-    pub prompt: String,
+    pub prompt: Option<String>,
+    /// How many continuations of each prompt to write, each with a seed of its own.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<u64, 1>)]
+    pub count: u64,
+    /// End before this text, and do not write it; may be given several times.
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, value_parser = stop)]
+    pub stop: Vec<String>,
+    /// Print one JSON object a line for each continuation, when it is done.
+    #[arg(long)]
+    pub json: bool,
     /// How many tokens to write.
     #[arg(long, value_name = "N", default_value_t = LENGTH, value_parser = whole::<usize, 0>)]
     pub length: usize,
@@ -380,7 +380,7 @@ pub struct Generate {
     #[arg(long, value_name = "P", value_parser = probability)]
     pub top_p: Option<f64>,
     /// Always choose the most likely token.
-    #[arg(long, conflicts_with_all = ["temperature", "top_k", "top_p", "seed"])]
+    #[arg(long, conflicts_with_all = ["temperature", "top_k", "top_p", "seed", "count"])]
     pub greedy: bool,
     /// All random choices are a function of this.
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole::<u64, 0>)]
@@ -542,13 +542,6 @@ fn whole<T: TryFrom<u64>, const LEAST: u64>(text: &str) -> Result<T, String> {
     }
 }
 
-fn sequence(text: &str) -> Result<Sequence, String> {
-    match text {
-        "dynamic" => Ok(Sequence::Dynamic),
-        _ => whole::<usize, 1>(text).map(Sequence::Tokens).map_err(|error| format!("{error}, or `dynamic`")),
-    }
-}
-
 fn threads(text: &str) -> Result<u16, String> {
     let number = whole::<u16, 1>(text).ok().filter(|number| *number <= MOST_THREADS);
     number.ok_or_else(|| format!("this must be a whole number from 1 to {MOST_THREADS}"))
@@ -562,6 +555,10 @@ fn probability(text: &str) -> Result<f64, String> {
     number(text)
         .filter(|p| (0.0..=1.0).contains(p))
         .ok_or_else(|| "a probability lies between 0 and 1".into())
+}
+
+fn stop(text: &str) -> Result<String, String> {
+    if text.is_empty() { Err("a text to stop at has at least one character".into()) } else { Ok(text.into()) }
 }
 
 fn number(text: &str) -> Option<f64> {

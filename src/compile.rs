@@ -224,10 +224,9 @@ pub fn assembled(model: &Model, number: usize) -> Result<Assembled> {
 /// The plan of a model for one purpose; `weights` as for [`compile`].
 pub fn program(model: &Model, purpose: Purpose, weights: Format, threads: Threads) -> Verified {
     let target = threads.target();
-    let kernels = kernels(model, purpose, weights, &target);
     match threads {
-        Threads::Exactly(_) => pipeline::plan_of(kernels, &target),
-        Threads::UpTo(_) => pipeline::plan_up_to(kernels, &target),
+        Threads::Exactly(_) => pipeline::program_in(model, purpose, weights, &target),
+        Threads::UpTo(_) => pipeline::program_up_to(model, purpose, weights, &target),
     }
 }
 
@@ -248,11 +247,11 @@ fn native(program: Verified, started: Instant) -> Result<Compiled> {
 }
 
 /// The kernels of a model for one purpose.
-fn kernels(model: &Model, purpose: Purpose, weights: Format, target: &Target) -> Module {
+fn kernels(model: &Model, purpose: Purpose, target: &Target) -> Module {
     let graph = pipeline::graph_of(model, purpose, target, &mut |_, _| {});
     pipeline::kernels_of(
         &graph,
-        pipeline::numbers_of(model, purpose, weights, target),
+        pipeline::numbers_of(model, purpose, Format::F32, target),
         target,
         &mut |_, _| {},
     )
@@ -273,7 +272,7 @@ pub struct Training {
 pub fn training(model: &Model, threads: Threads) -> Result<Training> {
     let mut train = compile(model, Purpose::Train, Format::F32, threads)?;
     let started = Instant::now();
-    let kernels = kernels(model, Purpose::Evaluate, Format::F32, &threads.target());
+    let kernels = kernels(model, Purpose::Evaluate, &threads.target());
     let (program, shared) = pipeline::plan_beside(kernels, train.executable.program());
     let evaluate = native(program, started)?;
     if shared {

@@ -18,6 +18,9 @@ const HELD_OUT: usize = 10;
 const PER_EPOCH: usize = 100;
 const UPDATES: usize = 3000;
 
+/// Epochs without a better validation after which a training ends.
+const PATIENCE: usize = 5;
+
 /// What a text is like.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Survey {
@@ -227,7 +230,12 @@ impl Draft {
                 format!("schedule: decay({factor}, after: {after})"),
                 "the rate falls from the middle of the training on",
             ),
-            (format!("epochs: {epochs}"), "how often the text is read"),
+            (format!("epochs: {epochs}"), "how often the text is read, at most"),
+            (
+                format!("patience: {PATIENCE}"),
+                "it ends after so many epochs that were no better on the held-out text",
+            ),
+            ("checkpoint: best".to_owned(), "the model that was best there stays"),
             ("report: perplexity, accuracy".to_owned(), ""),
         ];
         format!("train {{\n{}}}\n", commented(&lines))

@@ -11,6 +11,7 @@ mod compile;
 mod draft;
 mod find;
 mod gradients;
+mod lines;
 mod next;
 mod on_gpu;
 mod profile;
@@ -92,6 +93,7 @@ fn run(command: &Command) -> Result<ExitCode> {
         Command::Eval(args) => commands::eval::run(args),
         Command::Compare(args) => commands::compare::run(args),
         Command::Predict(args) => commands::predict::run(args),
+        Command::Score(args) => commands::score::run(args),
         Command::Generate(args) => commands::generate::run(args),
         Command::Export(args) => commands::export::run(args),
         Command::Check(args) => commands::check::run(args),

@@ -32,7 +32,7 @@ fn prompt(model: &Model, corpus: &Corpus, tokenizer: &Tokenizer) -> Option<Strin
         _ => WORDS,
     };
     let words: Vec<String> =
-        corpus.train.get(..count)?.iter().map(|&id| corpus.vocabulary.show(id)).collect();
+        corpus.train.get(..count)?.iter().map(|&id| corpus.vocabulary.token(id)).collect();
     let text = tokenizer.join(words.iter().map(String::as_str));
     let plain = |c: char| c.is_alphanumeric() || matches!(c, ' ' | ',' | '.' | '\'' | '-' | ':' | ';');
     (text.chars().all(plain) && text.trim() == text && !text.is_empty()).then_some(text)

@@ -14,7 +14,7 @@ use lstmc_runtime::engine::cpu::workers;
 use lstmc_runtime::reading::Reading;
 use lstmc_runtime::run_dir::{Choice, RunDir, Settings};
 use lstmc_runtime::text::{
-    Corpus, Encoded, Expected, Record, Role, Texts, Tokenizer, Vocabulary, encode_text, read_model,
+    Corpus, Encoded, Expected, Extent, Record, Role, Texts, Tokenizer, Vocabulary, encode_text, read_model,
 };
 
 use crate::args::{Device, ModelFile, Split, Trained};
@@ -230,12 +230,12 @@ impl Opened {
         Ok(engine)
     }
 
-    /// The ids of a split, and which one it is: without `split` the last that the model has.
+    /// Which split it is, its ids, and how much text it is: without `split` the last that the model has.
     ///
     /// # Errors
     /// The model has no such text; one that the run was not trained with, without `--accept-changes`; a word that the
     /// vocabulary cannot name.
-    pub fn text(&self, split: Option<Split>) -> Result<(Split, Vec<u32>)> {
+    pub fn text(&self, split: Option<Split>) -> Result<(Split, Vec<u32>, Extent)> {
         let texts = self.project.texts();
         let all = [Split::Test, Split::Valid, Split::Train];
         let mut found = all.into_iter().filter(|one| split.is_none_or(|split| split == *one));
@@ -250,7 +250,7 @@ impl Opened {
             _ => Expected::Recorded { records, named: None },
         };
         let tokenizer = self.tokenizer();
-        let (Encoded { ids, unknown }, record) =
+        let (Encoded { ids, unknown, extent }, record) =
             encode_text(&tokenizer, &self.vocabulary, (&texts, split.role()), expected)?;
         if let (Some(unknown), Some(id)) = (unknown, self.vocabulary.unknown()) {
             let (text, word) = (split.role().name(), self.vocabulary.show(id));
@@ -261,7 +261,7 @@ impl Opened {
                 .iter()
                 .for_each(|change| terminal::say(&format!("note: {change}")));
         }
-        Ok((split, ids))
+        Ok((split, ids, extent))
     }
 }
 

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use anyhow::{Result, bail};
 use lstmc_compiler::diag::{Span, nearest};
+use lstmc_compiler::model::train_arguments;
 use lstmc_compiler::syntax::ast::{Arg, Definition, Entry, Expr, ExprKind, File, Formal, FormalKind, Item};
 
 /// `rate=0.1`, or `schedule.factor=0.5` where several have a number of that name.
@@ -109,11 +110,13 @@ fn of_value(entry: &Entry, value: &Expr, definition: Option<&Definition>, places
     let key = &entry.key.text;
     match &value.kind {
         ExprKind::Number(_) => places.push(replaced(key.clone(), vec![key.clone()], value.span)),
-        ExprKind::Call(_, args) => {
+        ExprKind::Call(word, args) => {
             let options = definition.map(options).unwrap_or_default();
+            let own = train_arguments(&word.text).iter().map(|&name| name.to_owned());
+            let in_order: Vec<String> = options.iter().cloned().chain(own).collect();
             for (index, arg) in args.iter().enumerate() {
                 let name =
-                    arg.name.as_ref().map(|name| name.text.clone()).or_else(|| options.get(index).cloned());
+                    arg.name.as_ref().map(|name| name.text.clone()).or_else(|| in_order.get(index).cloned());
                 let mut names: Vec<String> = name.iter().cloned().collect();
                 // `clip: norm(5)` is a number too.
                 if args.len() == 1 {

@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use lstmc_compiler::diag::visible;
+use lstmc_runtime::text::Vocabulary;
+use serde::Serialize;
 
 /// `1,234,567`.
 pub fn count(number: u64) -> String {
@@ -113,6 +115,19 @@ pub fn stats(tokens: usize, seconds: f64) -> String {
         each => duration(each),
     };
     format!("{} in {}, {each} each", many(tokens as u64, "token"), duration(seconds))
+}
+
+/// One of the most likely tokens of a place, for programs.
+#[derive(Serialize)]
+pub struct Likely {
+    token: String,
+    probability: f32,
+}
+
+impl Likely {
+    pub fn of(top: &[(u32, f32)], vocabulary: &Vocabulary) -> Vec<Self> {
+        top.iter().map(|&(id, probability)| Self { token: vocabulary.show(id), probability }).collect()
+    }
 }
 
 /// `1 thread`, `2 threads`.

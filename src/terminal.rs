@@ -31,10 +31,18 @@ pub fn interactive() -> bool {
 /// # Errors
 /// The output cannot be written for another reason.
 pub fn print(text: &str) -> Result<()> {
+    print_unless_closed(text).map(|_| ())
+}
+
+/// [`print`] of one part of many: says whether there is still a reader.
+///
+/// # Errors
+/// As [`print`].
+pub fn print_unless_closed(text: &str) -> Result<bool> {
     let mut out = stdout().lock();
     match out.write_all(visible(text).as_bytes()).and_then(|()| out.flush()) {
-        Err(error) => unwritable(error),
-        Ok(()) => Ok(()),
+        Err(error) => unwritable(error).map(|()| false),
+        Ok(()) => Ok(true),
     }
 }
 

@@ -4,9 +4,10 @@
 //! words that the run did not know keep the values that they start with. Which sizes are the vocabulary's is seen by checking both
 //! models with one word more.
 
+use std::path::{Path, PathBuf};
+
 use anyhow::{Result, bail};
-use lstmc_compiler::diag::count as several;
-use lstmc_compiler::model::Model;
+use lstmc_compiler::model::{Model, Param};
 use lstmc_runtime::checkpoint::{Accept, Checkpoint};
 use lstmc_runtime::engine::Engine;
 use lstmc_runtime::run_dir::{Choice, RunDir};
@@ -21,7 +22,7 @@ const NAMED: usize = 6;
 
 /// A run to take parameters from.
 pub struct Old {
-    path: std::path::PathBuf,
+    path: PathBuf,
     checkpoint: Checkpoint,
     vocabulary: Vocabulary,
     params: Vec<Shaped>,
@@ -31,8 +32,10 @@ pub struct Old {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Taken {
     taken: Vec<String>,
-    /// Of the new model: those that the run does not have, or not with these sizes.
+    /// Of the new model: those that the run does not have.
     fresh: Vec<String>,
+    /// Those that the run has with other sizes, with both.
+    others: Vec<String>,
     /// Of the run: those that the model does not have.
     left: Vec<String>,
     /// Words whose values are new, where there are parameters for words.
@@ -50,7 +53,7 @@ struct Shaped {
 impl Old {
     /// # Errors
     /// There is no such run or checkpoint, or its model is no longer one.
-    pub fn open(path: &std::path::Path, which: &Choice, accept: Accept) -> Result<Self> {
+    pub fn open(path: &Path, which: &Choice, accept: Accept) -> Result<Self> {
         let run = RunDir::open(path).map_err(find::run)?;
         let project = Project::of_run(&run, &run.model_path(), None)?;
         let vocabulary = run.vocabulary()?;
@@ -68,17 +71,24 @@ impl Old {
         let ids = ids(&self.vocabulary, vocabulary);
         let mut found = Taken::default();
         let new = shaped(source, vocabulary.len())?;
+        let knows_a_word = ids.iter().any(Option::is_some);
         let mut by_word = false;
         for param in &new {
             let Some(old) = self.params.iter().find(|old| old.name == param.name) else {
-                found.fresh.push(format!("{}, which it does not have", param.name));
+                found.fresh.push(param.name.clone());
                 continue;
             };
             if !param.takes(old) {
-                found.fresh.push(format!("{}, {:?} there and {:?} here", param.name, old.shape, param.shape));
+                found.others.push(format!("{}, {:?} for {:?}", param.name, param.shape, old.shape));
                 continue;
             }
-            by_word |= param.words.contains(&true);
+            if param.words.contains(&true) {
+                by_word = true;
+                if !knows_a_word {
+                    found.fresh.push(param.name.clone());
+                    continue;
+                }
+            }
             let values = self.checkpoint.parameter(&param.name)?;
             let mut own = engine.read(&param.name)?;
             param.copy(old, &values, &mut own, &ids);
@@ -103,8 +113,8 @@ impl Old {
 
     /// What was taken over, in lines.
     pub fn lines(&self, found: &Taken) -> Vec<String> {
-        let Taken { taken, fresh, left, words } = found;
-        let all = several(taken.len() + fresh.len(), "parameter");
+        let Taken { taken, fresh, others, left, words } = found;
+        let all = show::many((taken.len() + fresh.len() + others.len()) as u64, "parameter");
         let steps = show::many(self.checkpoint.meta.position.step, "update");
         let mut lines =
             vec![format!("from        {} after {steps}: {} of {all}", show::path(&self.path), taken.len())];
@@ -116,7 +126,8 @@ impl Old {
                 lines.push(format!("{what:<11} {shown}{rest}"));
             }
         };
-        more("new", fresh, "; ");
+        more("other sizes", others, "; ");
+        more("new", fresh, ", ");
         more("new words", words, ", ");
         more("left", left, ", ");
         lines
@@ -126,7 +137,7 @@ impl Old {
 /// The parameters of a model with so many words.
 fn shaped(source: &Source, words: usize) -> Result<Vec<Shaped>> {
     let [model, larger]: [Model; 2] = [source.model(words)?, source.model(words + 1)?];
-    let shaped = |(param, larger): (&lstmc_compiler::model::Param, &lstmc_compiler::model::Param)| Shaped {
+    let shaped = |(param, larger): (&Param, &Param)| Shaped {
         name: param.name.clone(),
         shape: param.shape.clone(),
         words: param.shape.iter().zip(&larger.shape).map(|(size, larger)| *larger == size + 1).collect(),
@@ -149,8 +160,8 @@ impl Shaped {
         let same = |((words, size), (old_words, old_size)): ((&bool, &usize), (&bool, &usize))| {
             words == old_words && (*words || size == old_size)
         };
-        let sizes = self.words.iter().zip(&self.shape).zip(old.words.iter().zip(&old.shape));
-        self.shape.len() == old.shape.len() && sizes.map(same).all(|same| same)
+        let mut sizes = self.words.iter().zip(&self.shape).zip(old.words.iter().zip(&old.shape));
+        self.shape.len() == old.shape.len() && sizes.all(same)
     }
 
     /// Copies `from`, which is `old`, into `to`. `ids` has for each word its number in `old`.

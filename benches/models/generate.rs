@@ -139,6 +139,6 @@ pub fn untrained(model: &Model, format: Format, threads: u32) -> Result<Session>
 pub fn write(session: &mut Session, length: usize) -> Result<f64> {
     let request = Request { prompt: &[1], length, sampler: Sampler::greedy(), reserve: 0 };
     let started = Instant::now();
-    generate(session, request, &Monitor::default(), &mut |_| Ok(()))?;
+    generate(session, request, &Monitor::default(), &mut |_| Ok(true))?;
     Ok(started.elapsed().as_secs_f64() / length as f64)
 }

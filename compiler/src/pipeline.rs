@@ -249,6 +249,15 @@ pub fn program_in(model: &Model, purpose: Purpose, weights: Format, target: &Tar
     plan_of(kernels_of(&graph, numbers_of(model, purpose, weights, target), target, &mut |_, _| {}), target)
 }
 
+/// [`program_in`] for all of a target's workers, or for one if more would not help.
+pub fn program_up_to(model: &Model, purpose: Purpose, weights: Format, target: &Target) -> Verified {
+    let graph = graph_of(model, purpose, target, &mut |_, _| {});
+    plan_up_to(
+        kernels_of(&graph, numbers_of(model, purpose, weights, target), target, &mut |_, _| {}),
+        target,
+    )
+}
+
 /// [`program_in`] for a target whose kernels do not round, and the copies of weights that its host has to make.
 pub fn program_with_rounded(
     model: &Model,

@@ -63,7 +63,7 @@ pub fn tokens(bytes: &[u8]) {
     let tokenizer = Tokenizer::new(&Tokens { kind: kind.clone(), newline: newline.clone(), reserve: 0 });
     let found: Vec<&str> = tokenizer.tokens(text).map(|token| token.text).collect();
     let vocabulary = Vocabulary::build(found.iter().copied(), usize::from(how / 6 % 3));
-    let ids = encode(&tokenizer, &vocabulary, text, "the text").expect("its own words are known");
+    let ids = encode(&tokenizer, &vocabulary, text, "the text").expect("its own words are known").ids;
     let words = ids.iter().map(|&id| vocabulary.word(id).expect("an id of this vocabulary"));
     assert!(words.eq(found.iter().copied()));
     let joined = tokenizer.join(found.iter().copied());

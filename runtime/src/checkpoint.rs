@@ -120,6 +120,31 @@ pub struct Totals {
     pub predictions: u64,
     /// Spent in training steps.
     pub seconds: f64,
+    /// Of the norms of the updates' gradients, and how many these are, where the program computes them.
+    #[serde(default, skip_serializing_if = "Norms::is_empty")]
+    pub norms: Norms,
+}
+
+/// Norms of gradients, added up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Norms {
+    pub sum: f64,
+    pub updates: u64,
+}
+
+impl Norms {
+    pub fn add(&mut self, norm: f64) {
+        self.sum += norm;
+        self.updates += 1;
+    }
+
+    pub fn mean(&self) -> Option<f64> {
+        (self.updates > 0).then(|| self.sum / self.updates as f64)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.updates == 0
+    }
 }
 
 impl Totals {
@@ -216,7 +241,12 @@ impl Checkpoint {
         Err(Error::WrongVocabulary { path, found, expected: fingerprint.into() })
     }
 
-    /// A parameter's values, row by row.
+    /// The tensor that a parameter is used by: the mean, if there is one, in place of what the last update left.
+    fn used(&self, param: &str) -> String {
+        if self.meta.position.averaged > 0 { mean_of(param) } else { param.to_owned() }
+    }
+
+    /// A parameter's values, row by row, as it is used.
     ///
     /// # Errors
     /// [`Error::BrokenCheckpoint`] if it is not there; [`Error::NotFinite`].
@@ -225,7 +255,7 @@ impl Checkpoint {
         let broken =
             |error: SafeTensorError| Error::BrokenCheckpoint { path: path(), reason: error.to_string() };
         let stored = SafeTensors::deserialize(&self.bytes).map_err(broken)?;
-        let values: Vec<f32> = values(&stored.tensor(name).map_err(broken)?).collect();
+        let values: Vec<f32> = values(&stored.tensor(&self.used(name)).map_err(broken)?).collect();
         if values.iter().all(|value| value.is_finite()) {
             return Ok(values);
         }
@@ -247,9 +277,11 @@ impl Checkpoint {
             .filter(|tensor| take == Take::Everything || tensor.kind == TensorKind::Param)
             .cloned()
             .collect();
-        // A mean of parameters is used in place of the last ones, and training goes on with both.
-        let mean = take == Take::Parameters && self.meta.position.averaged > 0;
-        let source = |tensor: &Tensor| if mean { mean_of(&tensor.name) } else { tensor.name.clone() };
+        // Training goes on with what the last update left.
+        let source = |tensor: &Tensor| match take {
+            Take::Parameters => self.used(&tensor.name),
+            Take::Everything => tensor.name.clone(),
+        };
         let sources: Vec<Tensor> =
             wanted.iter().map(|tensor| Tensor { name: source(tensor), ..tensor.clone() }).collect();
         let differences = differences(&stored, &wanted, &sources, take);

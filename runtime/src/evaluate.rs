@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::monitor::Monitor;
 use crate::reading::Reading;
 use crate::sample::best;
+use crate::score::{Likely, distribution, most_likely};
 
 /// Runs the whole text through an evaluation program, from fresh recurrent state. `None` if it was stopped. Where the
 /// model finds no finite loss, the sum is not finite.
@@ -53,10 +54,14 @@ pub struct Prediction {
     pub predicted: u32,
     /// What the model gives the predicted token.
     pub probability: f32,
+    /// What it gives the actual one.
+    pub actual_probability: f32,
+    /// The most likely tokens, as many as were asked for.
+    pub top: Likely,
 }
 
-/// The first `count` predictions on a text, in its order and each token once, fewer if the text ends. For that order the
-/// program has batches of one row.
+/// The first `count` predictions on a text, each with the `top` most likely tokens, in its order and each token once, fewer if
+/// the text ends. For that order the program has batches of one row.
 ///
 /// # Errors
 /// [`Error::MissingBuffer`] or [`Error::WrongLength`] if the program was compiled for something else.
@@ -64,7 +69,7 @@ pub fn predict(
     engine: &mut dyn Engine,
     ids: &[u32],
     reading: &Reading,
-    count: usize,
+    (count, top): (usize, usize),
     monitor: &Monitor,
 ) -> Result<Vec<Prediction>> {
     monitor.begin(true, 0, reading.batches());
@@ -74,7 +79,7 @@ pub fn predict(
         for (place, target) in reading.predicted(batch, 0) {
             // Windows overlap; the first that predicts a token has read most before it.
             if found.len() < count && found.last().is_none_or(|last| last.read.end <= place) {
-                found.push(prediction(outputs, ids, begun..place + 1, target)?);
+                found.push(prediction(outputs, ids, begun..place + 1, target, top)?);
             }
         }
         monitor.advance();
@@ -102,7 +107,7 @@ pub fn predict_at(
             Targets::Each => (batcher.steps() - 1) * batcher.rows(),
             Targets::Last => 0,
         };
-        found = Some(prediction(outputs, ids, start..start + batcher.steps(), target)?);
+        found = Some(prediction(outputs, ids, start..start + batcher.steps(), target, 0)?);
         Ok(())
     };
     engine.run(1, 0, &mut Single { ids, batcher, at: (epoch, step), look: &mut look })?;
@@ -135,13 +140,15 @@ fn prediction(
     ids: &[u32],
     read: Range<usize>,
     target: usize,
+    top: usize,
 ) -> Result<Prediction> {
-    let (probabilities, vocab) = outputs.probabilities()?;
-    let distribution = probabilities.get(target * vocab..(target + 1) * vocab);
-    let distribution = distribution.ok_or_else(|| Error::MissingBuffer("probabilities".into()))?;
-    let predicted = best(distribution, 0);
+    let distribution = distribution(outputs, target)?;
+    let (actual, predicted) = (ids[read.end], best(distribution, 0));
     let probability = at(distribution, predicted as usize)?;
-    Ok(Prediction { actual: ids[read.end], read, predicted, probability })
+    // A token that the distribution does not have cannot come.
+    let actual_probability = distribution.get(actual as usize).copied().unwrap_or(0.0);
+    let top = if top == 0 { Likely::new() } else { most_likely(distribution, top) };
+    Ok(Prediction { actual, read, predicted, probability, actual_probability, top })
 }
 
 fn at(values: &[f32], index: usize) -> Result<f32> {

@@ -20,7 +20,7 @@ pub struct Request<'a> {
 }
 
 /// Reads the prompt from fresh recurrent state, then calls `write` with each new token, until there are
-/// `length` or the monitor says stop. Returns how many there are.
+/// `length`, `write` wants no more, or the monitor says stop. Returns how many there are.
 ///
 /// # Errors
 /// [`Error::ShortPrompt`]; what `write` returns.
@@ -28,13 +28,48 @@ pub fn generate(
     engine: &mut dyn Engine,
     request: Request<'_>,
     monitor: &Monitor,
-    write: &mut (dyn FnMut(u32) -> Result<()> + Send),
+    write: &mut (dyn FnMut(u32) -> Result<bool> + Send),
 ) -> Result<usize> {
+    let Request { prompt, length, sampler, reserve } = request;
+    let mut written = 0;
+    let mut choose = |distribution: &[f32]| {
+        let token = sampler.choose(distribution, reserve, written as u64);
+        written += 1;
+        Ok(write(token)?.then_some(token))
+    };
+    follow(engine, (prompt, length), sampler.seed, monitor, &mut choose)?;
+    Ok(written)
+}
+
+/// How likely each token is after a text, which is read from fresh recurrent state.
+///
+/// # Errors
+/// [`Error::ShortPrompt`].
+pub fn distribution(engine: &mut dyn Engine, text: &[u32]) -> Result<Vec<f32>> {
+    let mut found = Vec::new();
+    let mut look = |distribution: &[f32]| {
+        found.extend_from_slice(distribution);
+        Ok(None)
+    };
+    follow(engine, (text, 1), 0, &Monitor::default(), &mut look)?;
+    Ok(found)
+}
+
+/// Chooses the token that a text goes on with, from its distribution; `None` ends the text.
+type Choose<'a> = dyn FnMut(&[f32]) -> Result<Option<u32>> + Send + 'a;
+
+/// Reads a prompt, then up to `length` tokens that are chosen.
+fn follow(
+    engine: &mut dyn Engine,
+    (prompt, length): (&[u32], usize),
+    seed: u64,
+    monitor: &Monitor,
+    choose: &mut Choose<'_>,
+) -> Result<()> {
     let window = match engine.batch_shape()? {
         [window, 1] => window,
         _ => return Err(Error::MissingBuffer("tokens of one row".into())),
     };
-    let prompt = request.prompt;
     if prompt.len() < window {
         return Err(Error::ShortPrompt { found: prompt.len(), needed: window });
     }
@@ -43,21 +78,19 @@ pub fn generate(
     let first = if window == 1 { 0 } else { prompt.len() - window };
     let text = prompt[first..].to_vec();
     let silent = text.len() - window;
-    let mut writer = Writer { window, request, silent: silent as u64, text, monitor, write, written: 0 };
-    engine.run(silent.saturating_add(request.length) as u64, request.sampler.seed, &mut writer)?;
-    Ok(writer.written)
+    let mut writer = Writer { window, silent: silent as u64, text, monitor, choose };
+    engine.run(silent.saturating_add(length) as u64, seed, &mut writer)?;
+    Ok(())
 }
 
 struct Writer<'a> {
     window: usize,
-    request: Request<'a>,
     /// Steps that only read the prompt.
     silent: u64,
-    /// What has been read or written; step `s` reads `window` tokens from `s`.
+    /// What has been read or chosen; step `s` reads `window` tokens from `s`, and none if they are not there.
     text: Vec<u32>,
     monitor: &'a Monitor,
-    write: &'a mut (dyn FnMut(u32) -> Result<()> + Send),
-    written: usize,
+    choose: &'a mut Choose<'a>,
 }
 
 impl Driver for Writer<'_> {
@@ -76,10 +109,8 @@ impl Driver for Writer<'_> {
         }
         let (probabilities, vocab) = outputs.probabilities()?;
         let last = &probabilities[probabilities.len().saturating_sub(vocab)..];
-        let token = self.request.sampler.choose(last, self.request.reserve, self.written as u64);
-        self.text.push(token);
-        self.written += 1;
-        (self.write)(token)
+        self.text.extend((self.choose)(last)?);
+        Ok(())
     }
 
     /// Each step reads the token that the one before has chosen.
@@ -145,7 +176,7 @@ mod tests {
         let request = Request { prompt, length, sampler: Sampler::greedy(), reserve: 0 };
         let written = generate(engine, request, &Monitor::default(), &mut |token| {
             out.push(token);
-            Ok(())
+            Ok(true)
         })?;
         assert_eq!(written, out.len());
         Ok(out)
@@ -174,6 +205,29 @@ mod tests {
     }
 
     #[test]
+    fn writing_ends_where_no_more_is_wanted() {
+        let mut out = Vec::new();
+        let request = Request { prompt: &[1], length: 100, sampler: Sampler::greedy(), reserve: 0 };
+        let mut write = |token| {
+            out.push(token);
+            Ok(out.len() < 3)
+        };
+        assert_eq!(generate(&mut session(1), request, &Monitor::default(), &mut write).unwrap(), 3);
+        assert_eq!(out, [1, 2, 4]);
+    }
+
+    #[test]
+    fn a_distribution_is_that_after_all_of_a_text() {
+        let mut session = session(1);
+        for text in [&[1, 2, 3][..], &[4]] {
+            let found = distribution(&mut session, text).unwrap();
+            let most = text.iter().sum::<u32>();
+            assert_eq!((found.len(), found[most as usize]), (VOCAB, 0.9), "from fresh state");
+        }
+        assert!(matches!(distribution(&mut session, &[]), Err(Error::ShortPrompt { .. })));
+    }
+
+    #[test]
     fn writing_stops_when_asked_to() {
         let monitor = Monitor::default();
         let request = Request { prompt: &[1], length: 100, sampler: Sampler::greedy(), reserve: 0 };
@@ -183,7 +237,7 @@ mod tests {
             if left == 0 {
                 monitor.stop();
             }
-            Ok(())
+            Ok(true)
         });
         assert_eq!(written.unwrap(), 3);
     }

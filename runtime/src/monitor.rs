@@ -57,6 +57,7 @@ impl Monitor {
                 hits: real(&self.hits),
                 predictions: self.predictions.load(Relaxed),
                 seconds: real(&self.seconds),
+                ..Totals::default()
             },
         }
     }

@@ -51,7 +51,12 @@ pub struct Row {
     pub valid_loss: Option<f64>,
     pub valid_perplexity: Option<f64>,
     pub valid_accuracy: Option<f64>,
+    pub valid_word_perplexity: Option<f64>,
+    pub valid_bits_per_character: Option<f64>,
     pub learning_rate: Option<f64>,
+    /// The mean norm of the updates' gradients, before they are clipped; none where the program does not compute it.
+    #[serde(default)]
+    pub gradient_norm: Option<f64>,
     /// Predicted words in a second of training alone.
     pub words_per_second: Option<f64>,
     /// Since the run began, pauses left out.

@@ -19,6 +19,7 @@ use crate::monitor::Monitor;
 use crate::patience::{Best, Validations};
 use crate::reading::Reading;
 use crate::run_dir::{Keep, Place, Row, RunDir};
+use crate::text::Extent;
 
 pub use failure::Before;
 pub use recipe::{Moment, Recipe};
@@ -43,6 +44,8 @@ const ABSURD: f64 = 1e12;
 pub struct Inputs<'a> {
     pub train: &'a [u32],
     pub valid: Option<&'a [u32]>,
+    /// How much text that is, if it is known.
+    pub valid_extent: Option<Extent>,
     pub run: &'a RunDir,
     /// The model's source text.
     pub source: &'a str,
@@ -311,6 +314,7 @@ impl<'a> Trainer<'a> {
 
     fn row(&self, valid: Option<Totals>) -> Row {
         let train = &self.position.totals;
+        let of_text = self.inputs.valid_extent.zip(valid.map(|totals| totals.mean_loss()));
         Row {
             epoch: self.position.epoch,
             step: self.position.step,
@@ -320,7 +324,10 @@ impl<'a> Trainer<'a> {
             valid_loss: valid.map(|totals| totals.mean_loss()),
             valid_perplexity: valid.map(|totals| totals.perplexity()),
             valid_accuracy: valid.map(|totals| totals.accuracy()),
+            valid_word_perplexity: of_text.map(|(extent, loss)| extent.word_perplexity(loss)),
+            valid_bits_per_character: of_text.map(|(extent, loss)| extent.bits_per_character(loss)),
             learning_rate: Some(self.recipe.rate(self.moment())),
+            gradient_norm: train.norms.mean(),
             words_per_second: Some(train.per_second()),
             seconds: Some(self.position.seconds),
         }
@@ -470,6 +477,9 @@ impl Driver for Training<'_> {
         }
         let predictions = self.batches.predictions();
         self.totals.add(loss * predictions as f64, f64::from(outputs.hits()?), predictions);
+        if let Some(norm) = outputs.gradient_norm()?.filter(|_| self.recipe.completes_update(update)) {
+            self.totals.norms.add(f64::from(norm));
+        }
         self.totals.seconds = self.before + self.started.elapsed().as_secs_f64();
         self.inputs.monitor.publish(update, &self.totals);
         self.inputs.monitor.advance();

@@ -41,7 +41,7 @@ pub(super) fn explained(error: clap::Error) -> clap::Error {
     if unknown != "--device" {
         return error;
     }
-    let message = "--device is for train, eval, predict, generate and check; profile and gradcheck are for the processor, \
+    let message = "--device is for train, eval, predict, score, generate and check; profile and gradcheck are for the processor, \
                    and emit has --target\n";
     clap::Error::raw(ErrorKind::UnknownArgument, message)
 }

@@ -42,6 +42,9 @@ fn bad_values_are_usage_errors() {
         "eval r --weights f32,int4",
         "generate r --prompt a --top-p 1.5",
         "generate r --prompt a --greedy --top-k 3",
+        "generate r --prompt a --greedy --count 3",
+        "generate r --prompt a --count 0",
+        "generate r --prompt a --stop=",
         "emit a.lstm",
         "check a.lstm --vocab 0",
         "train a.lstm --device gpu",
@@ -69,5 +72,5 @@ fn numbers_below_zero_are_values() {
     }
     let parsed = parse(["lstmc", "generate", "r", "--prompt", "- no", "--temperature", "0"]).unwrap();
     let Command::Generate(args) = parsed.command else { panic!("{parsed:?}") };
-    assert_eq!((args.prompt.as_str(), args.temperature), ("- no", 0.0));
+    assert_eq!((args.prompt.as_deref(), args.temperature), (Some("- no"), 0.0));
 }

@@ -8,13 +8,14 @@ use lstmc_compiler::kernel::Format;
 use lstmc_runtime::Error;
 use lstmc_runtime::checkpoint::Totals;
 use lstmc_runtime::evaluate::evaluate;
+use lstmc_runtime::text::Extent;
 
 use crate::args::Eval;
 use crate::{project, show, terminal};
 
 pub fn run(args: &Eval) -> Result<ExitCode> {
     let opened = project::open(&args.trained)?;
-    let (split, ids) = opened.text(args.split)?;
+    let (split, ids, extent) = opened.text(args.split)?;
     let reading = project::reading(&opened.model, split, &ids)?;
     let monitor = terminal::interruptible()?;
     let mut measured: Vec<(Format, Totals)> = Vec::new();
@@ -35,7 +36,12 @@ pub fn run(args: &Eval) -> Result<ExitCode> {
     let text = format!("{} ({tokens}, {} predicted)", split.name(), show::count(predictions));
     let model =
         format!("{} (after {})", opened.checkpoint.path.display(), show::many(opened.steps(), "update"));
-    terminal::print(&format!("{:<11} {text}\n{:<11} {model}\n{}", "text", "model", figures(&measured)))?;
+    terminal::print(&format!(
+        "{:<11} {text}\n{:<11} {model}\n{}",
+        "text",
+        "model",
+        figures(&measured, extent)
+    ))?;
     if measured.iter().any(|(_, totals)| !totals.perplexity().is_finite()) {
         bail!("the perplexity is beyond all bounds: this model has diverged");
     }
@@ -43,18 +49,21 @@ pub fn run(args: &Eval) -> Result<ExitCode> {
 }
 
 /// With two decimals at least: it is what models are compared by.
-fn perplexity(totals: &Totals) -> String {
-    let value = totals.perplexity();
+fn perplexity(value: f64) -> String {
     if value < 1e6 { format!("{value:.2}") } else { show::perplexity(value) }
 }
 
-const FIGURES: [&str; 3] = ["loss", "perplexity", "accuracy"];
+/// The last two do not depend on how the text is cut into tokens.
+const FIGURES: [&str; 5] = ["loss", "perplexity", "accuracy", "ppl/word", "bits/char"];
 
 /// A line for each figure, or, of weights in several formats, a table.
-fn figures(measured: &[(Format, Totals)]) -> String {
+fn figures(measured: &[(Format, Totals)], extent: Extent) -> String {
     let values = |totals: &Totals| {
         let accuracy = format!("{:.2} %", 100.0 * totals.accuracy());
-        [format!("{:.4}", totals.mean_loss()), perplexity(totals), accuracy]
+        let loss = totals.mean_loss();
+        let word = perplexity(extent.word_perplexity(loss));
+        let bits = format!("{:.4}", extent.bits_per_character(loss));
+        [format!("{loss:.4}"), perplexity(totals.perplexity()), accuracy, word, bits]
     };
     match measured {
         [(format, totals)] => {
@@ -65,7 +74,7 @@ fn figures(measured: &[(Format, Totals)]) -> String {
         several => {
             let row =
                 |(format, totals): &(Format, Totals)| [&[format.to_string()][..], &values(totals)].concat();
-            let header = ["weights", FIGURES[0], FIGURES[1], FIGURES[2]];
+            let header = [&["weights"][..], &FIGURES].concat();
             show::table(&header, &several.iter().map(row).collect::<Vec<_>>())
         }
     }

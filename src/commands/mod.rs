@@ -10,4 +10,5 @@ pub mod gradcheck;
 pub mod init;
 pub mod predict;
 pub mod profile;
+pub mod score;
 pub mod train;

@@ -64,6 +64,7 @@ pub fn run(args: &Train) -> Result<ExitCode> {
     let inputs = Inputs {
         train: &corpus.train,
         valid: corpus.valid.as_deref(),
+        valid_extent: corpus.valid_extent,
         run: &run,
         source: &project.text,
         vocabulary: &vocabulary,

@@ -128,9 +128,9 @@ impl Plan {
             return Vec::new();
         }
         let mut parts = vec![format!("loss {}", loss(totals.mean_loss()))];
-        parts.extend(match self.metrics.first() {
-            Some(Metric::Perplexity) => Some(perplexity(totals.perplexity())),
-            Some(Metric::Accuracy) => Some(format!("accuracy {:.1} %", 100.0 * totals.accuracy())),
+        parts.extend(match self.measured().next() {
+            Some(Measured::Perplexity) => Some(perplexity(totals.perplexity())),
+            Some(Measured::Accuracy) => Some(format!("accuracy {:.1} %", 100.0 * totals.accuracy())),
             None => None,
         });
         parts.push(self.speed(totals.per_second()));
@@ -170,6 +170,9 @@ impl Plan {
         let width = if row.valid_loss.is_some() { place.len().max(VALIDATION.len()) } else { place.len() };
         let mut parts = vec![format!("{place:<width$}")];
         parts.extend(self.quality(row.train_loss, row.train_perplexity, row.train_accuracy));
+        if self.metrics.contains(&Metric::GradientNorm) {
+            parts.push(format!("gradient {}", show::short(number(row.gradient_norm))));
+        }
         if self.scheduled {
             parts.push(format!("rate {}", show::short(number(row.learning_rate))));
         }
@@ -195,16 +198,32 @@ impl Plan {
         format!("{place}: {VALIDATION} {quality}")
     }
 
+    /// The metrics that a text is measured by.
+    fn measured(&self) -> impl Iterator<Item = Measured> {
+        self.metrics.iter().filter_map(|metric| match metric {
+            Metric::Perplexity => Some(Measured::Perplexity),
+            Metric::Accuracy => Some(Measured::Accuracy),
+            Metric::GradientNorm => None,
+        })
+    }
+
     /// The loss and the model's metrics. The loss makes room where there are two: it is the perplexity's logarithm.
     fn quality(&self, loss: Option<f64>, perplexities: Option<f64>, accuracy: Option<f64>) -> Vec<String> {
         let number = |value: Option<f64>| value.unwrap_or(f64::NAN);
-        let loss = (self.metrics.len() < 2).then(|| format!("loss {}", self::loss(number(loss))));
-        let metrics = self.metrics.iter().map(|metric| match metric {
-            Metric::Perplexity => perplexity(number(perplexities)),
-            Metric::Accuracy => format!("accuracy {:5.2} %", 100.0 * number(accuracy)),
+        let loss = (self.measured().count() < 2).then(|| format!("loss {}", self::loss(number(loss))));
+        let metrics = self.measured().map(|metric| match metric {
+            Measured::Perplexity => perplexity(number(perplexities)),
+            Measured::Accuracy => format!("accuracy {:5.2} %", 100.0 * number(accuracy)),
         });
         loss.into_iter().chain(metrics).collect()
     }
+}
+
+/// What a text is measured by, in training and validation.
+#[derive(Clone, Copy, Debug)]
+enum Measured {
+    Perplexity,
+    Accuracy,
 }
 
 fn loss(value: f64) -> String {
@@ -254,6 +273,7 @@ mod tests {
             hits: 40.0,
             predictions: 400 * done,
             seconds: done as f64,
+            ..Totals::default()
         };
         Snapshot { validating: false, done, total, step, totals }
     }

@@ -62,7 +62,7 @@ fn a_gpu_has_no_worker_threads() {
 fn some_subcommands_are_for_the_processor() {
     let folder = Folder::new();
     for command in ["profile tiny.lstm", "gradcheck tiny.lstm", "emit tiny.lstm --stage plan"] {
-        let said = ["error: --device is for train, eval, predict, generate and check"];
+        let said = ["error: --device is for train, eval, predict, score, generate and check"];
         misused(&folder, &format!("{command} --device cuda"), &said);
     }
 }

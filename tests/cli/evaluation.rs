@@ -91,7 +91,7 @@ fn a_validation_text_shorter_than_a_batch_is_evaluated() {
 fn shown(out: &str, count: usize) -> Vec<(String, String)> {
     let row = |line: &str| {
         let cells: Vec<&str> = line.split_whitespace().take_while(|cell| *cell != "%").collect();
-        let [before @ .., actual, _predicted, _probability] = &cells[..] else { panic!("{line}") };
+        let [before @ .., actual, _probability] = &cells[..] else { panic!("{line}") };
         (before.join(" "), (*actual).to_owned())
     };
     out.lines().skip(1).take(count).map(row).collect()

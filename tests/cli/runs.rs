@@ -343,7 +343,10 @@ fn readers_that_have_had_enough_are_no_error() {
         &["emit", "tiny.lstm", "--stage", "asm"],
         &["eval", "run"],
         &["predict", "run"],
+        &["predict", "run", "--json"],
+        &["score", "run", "text.txt", "--tokens", "--json"],
         &["generate", "run", "--prompt", "the", "--length", "5000"],
+        &["generate", "run", "--prompt", "the", "--count", "50", "--json"],
         &["gradcheck", "tiny.lstm"],
     ] {
         let mut child = folder.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

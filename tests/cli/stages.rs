@@ -133,7 +133,7 @@ fn every_help_has_an_example() {
     let folder = Folder::new();
     let help = folder.ok(&["--help"]);
     assert!(help.contains("Example"), "{help}");
-    for name in ["train", "eval", "predict", "generate", "check", "emit", "profile", "gradcheck"] {
+    for name in ["train", "eval", "predict", "score", "generate", "check", "emit", "profile", "gradcheck"] {
         assert!(help.contains(&format!("\n  {name} ")), "{help}");
         let help = folder.ok(&[name, "--help"]);
         assert!(help.contains("Example") && help.contains(&format!("  lstmc {name} ")), "{help}");

@@ -27,6 +27,7 @@ fn metrics_have_a_row_for_each_epoch_and_for_the_end() {
     let metrics = folder.trained("run").metrics();
     let keys = [
         "epoch",
+        "gradient_norm",
         "learning_rate",
         "seconds",
         "step",
@@ -34,8 +35,10 @@ fn metrics_have_a_row_for_each_epoch_and_for_the_end() {
         "train_loss",
         "train_perplexity",
         "valid_accuracy",
+        "valid_bits_per_character",
         "valid_loss",
         "valid_perplexity",
+        "valid_word_perplexity",
         "words_per_second",
     ];
     for row in &metrics {
@@ -52,6 +55,43 @@ fn metrics_have_a_row_for_each_epoch_and_for_the_end() {
     assert_eq!(at, [(1.0, 8.0), (2.0, 16.0), (3.0, 19.0)]);
     let validated: Vec<bool> = metrics.iter().map(|row| row["valid_loss"].is_number()).collect();
     assert_eq!(validated, [true, true, false]);
+}
+
+/// An update of `sgd` with the rate 1 is the gradient.
+#[test]
+fn the_norm_of_the_gradients_is_that_of_the_update() {
+    let folder = Folder::new();
+    let norms = ["clip: norm(0.001) report_norm", "report_norm", ""].map(|more| {
+        let report = if more.is_empty() { "perplexity" } else { "perplexity, gradient_norm" };
+        let more = more.replace("report_norm", "");
+        let text = TINY.text().replace("clip: norm(5)", &more).replace("adam(rate: 0.02)", "sgd(rate: 1)");
+        folder.write("tiny.lstm", text.replace("perplexity, accuracy", report));
+        let name = format!("run-{}", report.len() + more.len());
+        let parameters = |steps: &str| {
+            let name = format!("{name}-{steps}");
+            folder.train(&name, &["--steps", steps]);
+            folder.trained(&name).tensors()
+        };
+        let (before, after) = (parameters("0"), parameters("1"));
+        let squares = before.iter().filter(|(name, _)| !name.contains('/')).map(|(name, bytes)| {
+            let values = |bytes: &[u8]| -> Vec<f32> {
+                bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+            };
+            let pairs = values(bytes).into_iter().zip(values(&after[name]));
+            pairs.map(|(a, b)| (f64::from(b) - f64::from(a)).powi(2)).sum::<f64>()
+        });
+        let update = squares.sum::<f64>().sqrt();
+        (folder.trained(&format!("{name}-1")).metrics()[0]["gradient_norm"].as_f64(), update)
+    });
+    let [(clipped, limit), (free, update), (untold, _)] = norms;
+    // The parameters are rounded to 24 bits before they are subtracted here.
+    assert!((limit / 0.001 - 1.0).abs() < 1e-3, "{limit}");
+    assert!((free.unwrap() / update - 1.0).abs() < 1e-4, "{free:?}, {update}");
+    assert!(
+        (clipped.unwrap() / free.unwrap() - 1.0).abs() < 1e-5,
+        "before it is clipped: {clipped:?}, {free:?}"
+    );
+    assert_eq!(untold, None);
 }
 
 #[test]

@@ -49,10 +49,29 @@ fn eval_agrees_with_the_last_row_of_metrics() {
 }
 
 #[test]
+fn eval_compares_models_whatever_their_tokens() {
+    let out = trained().ok(&["eval", "half", "--split", "valid", "--threads", "1"]);
+    // Of nine words and the end of the line, which is no token of this model, in 44 characters.
+    let loss = value(&out, "loss");
+    assert!((value(&out, "ppl/word") - (loss * 90.0 / 100.0).exp()).abs() < 0.01, "{out}");
+    assert!((value(&out, "bits/char") - loss * 90.0 / 440.0 / 2f64.ln()).abs() < 1e-3, "{out}");
+    let metrics = trained().trained("run").metrics();
+    let row = &metrics[metrics.len() - 1];
+    let bits = number(row, "valid_loss") * 90.0 / 440.0 / 2f64.ln();
+    assert!((number(row, "valid_bits_per_character") - bits).abs() < 1e-9, "{row:?}");
+    let word = (number(row, "valid_loss") * 0.9).exp();
+    assert!((number(row, "valid_word_perplexity") - word).abs() < 1e-9, "{row:?}");
+}
+
+#[test]
 fn eval_compares_weights_of_several_formats() {
     let out = trained().ok(&["eval", "half", "--weights", "f32,bf16,int8", "--threads", "1"]);
     let mut rows = out.lines().skip(2).map(|line| line.split_whitespace().collect::<Vec<_>>());
-    assert_eq!(rows.next().unwrap(), ["weights", "loss", "perplexity", "accuracy"], "{out}");
+    assert_eq!(
+        rows.next().unwrap(),
+        ["weights", "loss", "perplexity", "accuracy", "ppl/word", "bits/char"],
+        "{out}"
+    );
     let rows: Vec<Vec<&str>> = rows.collect();
     let names: Vec<&str> = rows.iter().map(|row| row[0]).collect();
     assert_eq!(names, ["f32", "bf16", "int8"], "{out}");
@@ -86,8 +105,10 @@ fn predict_shows_actual_beside_predicted() {
     let words: Vec<&str> = SENTENCE.split(' ').collect();
     for (line, next) in lines.by_ref().take(5).zip(&words[1..]) {
         let cells: Vec<&str> = line.split_whitespace().collect();
-        let [.., actual, predicted, probability, "%", "right"] = cells[..] else { panic!("{line}") };
-        assert_eq!([actual, predicted], [*next, *next], "{line}");
+        let [.., actual, its, "%", predicted, probability, "%", "right"] = cells[..] else {
+            panic!("{line}")
+        };
+        assert_eq!([actual, predicted, its], [*next, *next, probability], "{line}");
         assert!(probability.parse::<f64>().is_ok_and(|found| found > 90.0 && found <= 100.0), "{line}");
         assert!(line.chars().count() <= 80, "{line}");
     }

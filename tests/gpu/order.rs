@@ -173,6 +173,7 @@ fn a_checkpoint_holds_a_finished_step_and_a_resumed_run_has_the_bits_of_one_that
     let (dir, text, monitor) = (tempfile::tempdir().unwrap(), text(), Monitor::default());
     let (whole, cut) = (run_dir(&dir.path().join("whole")), run_dir(&dir.path().join("cut")));
     let inputs = |run| Inputs {
+        valid_extent: None,
         train: &text,
         valid: Some(&text[..20]),
         run,
@@ -213,7 +214,7 @@ fn evaluation_runs_ahead_and_copies_no_distributions_and_prediction_waits_for_it
     assert_eq!(calls.lock().unwrap()[..6], [Prologue, Step, Send(0), Step, Send(1), Receive(0)]);
 
     let look = |engine: &mut dyn Engine| {
-        let found = predict(engine, &text, &reading, 10, &monitor).unwrap();
+        let found = predict(engine, &text, &reading, (10, 0), &monitor).unwrap();
         found.into_iter().map(|one| (one.read, one.actual, one.predicted)).collect::<Vec<_>>()
     };
     assert_eq!(look(&mut gpu), look(&mut cpu));
@@ -229,7 +230,7 @@ fn generation_writes_what_a_cpu_does() {
         let request = Request { prompt: &[1, 2, 3], length: 5, sampler: Sampler::greedy(), reserve: 0 };
         let mut keep = |token| {
             written.push(token);
-            Ok(())
+            Ok(true)
         };
         generate(engine, request, &Monitor::default(), &mut keep).unwrap();
         written

@@ -90,7 +90,16 @@ const TABLE: &[(&[Place], &str, Meaning)] = &[
             "`stride` and `shuffle` are arguments of windows: `batches: windows(length: 30, stride: 1, shuffle: true)`",
         ),
     ),
-    (&[Data], "vocab vocabsize maxvocab numwords maxtokens maxvocabsize topk", Called("vocabulary")),
+    (
+        &[Data],
+        "split splits validationsplit valsplit validsplit testsplit holdout validationfraction validfraction",
+        Said("the last parts of the training text are held out by `valid: last(10%)` and `test: last(5%)`"),
+    ),
+    (
+        &[Data],
+        "vocab vocabsize maxvocab numwords maxfeatures maxtokens maxvocabsize topk",
+        Called("vocabulary"),
+    ),
     (&[Data], "minfreq minfrequency mincounts threshold cutoff", Called("min_count")),
     (&[Data], "unk unktoken oov oovtoken unknowntoken", Called("unknown")),
     (

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::between::{Accumulation, Mean};
 use crate::graph::rewrite::Rewriter;
 use crate::graph::{Builder, Graph, InputRole, Node, OutputRole, Type, Value};
-use crate::model::{ExprId, ExprOp, Optimizer, Train};
+use crate::model::{ExprId, ExprOp, Metric, Optimizer, Train};
 use crate::scalar::Scalar;
 
 /// What is done with gradients, beside the optimizer's equations.
@@ -17,11 +17,18 @@ pub struct Rules {
     pub batches: usize,
     /// Whether the mean of the parameters is kept.
     pub mean: bool,
+    /// Whether the gradients' norm is told though nothing is clipped by it.
+    pub norm: bool,
 }
 
 impl Rules {
     pub fn of(train: &Train) -> Self {
-        Self { clip: train.clip, batches: train.accumulate, mean: train.average.is_some() }
+        Self {
+            clip: train.clip,
+            batches: train.accumulate,
+            mean: train.average.is_some(),
+            norm: train.report.contains(&Metric::GradientNorm),
+        }
     }
 }
 
@@ -54,8 +61,12 @@ pub fn update(graph: &Graph, optimizer: &Optimizer, rules: Rules) -> Graph {
     let several = rules.batches > 1;
     let sums = several.then(|| Accumulation::of(&mut builder, &mut gradients, rules.batches));
     let mean = rules.mean.then(|| Mean::new(&mut builder));
-    if let Some(clip) = rules.clip {
-        clip_by_global_norm(&mut builder, &mut gradients, clip);
+    let wanted = rules.clip.is_some() || rules.norm;
+    if let Some(norm) = wanted.then(|| global_norm(&mut builder, &gradients)).flatten() {
+        builder.output(norm, OutputRole::GradientNorm);
+        if let Some(clip) = rules.clip {
+            scale_down(&mut builder, &mut gradients, norm, clip);
+        }
     }
     for (name, gradient) in gradients {
         let Some(param) = params.get(&name) else { continue };
@@ -68,9 +79,10 @@ pub fn update(graph: &Graph, optimizer: &Optimizer, rules: Rules) -> Graph {
     builder.finish()
 }
 
-fn clip_by_global_norm(builder: &mut Builder, gradients: &mut [(String, Value)], clip: f64) {
+/// None of a model without parameters.
+fn global_norm(builder: &mut Builder, gradients: &[(String, Value)]) -> Option<Value> {
     let mut total = None;
-    for (_, gradient) in gradients.iter() {
+    for (_, gradient) in gradients {
         let square = builder.mul(*gradient, *gradient);
         let sum = builder.sum_all(square);
         total = Some(match total {
@@ -78,8 +90,10 @@ fn clip_by_global_norm(builder: &mut Builder, gradients: &mut [(String, Value)],
             None => sum,
         });
     }
-    let Some(total) = total else { return };
-    let norm = builder.map(Scalar::Sqrt, &[total]);
+    total.map(|total| builder.map(Scalar::Sqrt, &[total]))
+}
+
+fn scale_down(builder: &mut Builder, gradients: &mut [(String, Value)], norm: Value, clip: f64) {
     let limit = builder.constant(clip);
     let one = builder.constant(1.0);
     let above = builder.map(Scalar::Gt, &[norm, limit]);

@@ -99,6 +99,8 @@ pub enum OutputRole {
     /// Of training how many predictions were right, `[]`; of evaluation 1 for each that is and else 0, shaped like the
     /// targets.
     Hits,
+    /// The norm of all gradients together, before they are clipped, `[]`.
+    GradientNorm,
     /// The distribution over the vocabulary, `[T, B, vocab]` or `[B, vocab]`.
     Probabilities,
     /// The loss that is differentiated, `[]`; only between lowering and `grad`.

@@ -145,6 +145,7 @@ impl<'a> Parser<'a> {
             "gradient" => OutputRole::Gradient(line.text()?),
             "loss" => OutputRole::Loss,
             "hits" => OutputRole::Hits,
+            "gradient_norm" => OutputRole::GradientNorm,
             "probabilities" => OutputRole::Probabilities,
             "objective" => OutputRole::Objective,
             other => return Err(format!("`{other}` is not a role of an output")),

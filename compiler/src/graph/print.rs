@@ -58,6 +58,7 @@ impl Display for Graph {
                 OutputRole::Gradient(name) => writeln!(f, "gradient {name:?}")?,
                 OutputRole::Loss => writeln!(f, "loss")?,
                 OutputRole::Hits => writeln!(f, "hits")?,
+                OutputRole::GradientNorm => writeln!(f, "gradient_norm")?,
                 OutputRole::Probabilities => writeln!(f, "probabilities")?,
                 OutputRole::Objective => writeln!(f, "objective")?,
             }

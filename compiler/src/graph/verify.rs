@@ -152,10 +152,12 @@ impl<'a> Verifier<'a> {
                 if old == ty { Ok(()) } else { Err(format!("is {ty}, but the input is {old}")) }
             }
             OutputRole::Gradient(name) => self.same_type_as_param(ty, name),
-            OutputRole::Objective if *ty != Type::real([]) => Err(format!("should be f[], not {ty}")),
+            OutputRole::Objective | OutputRole::GradientNorm if *ty != Type::real([]) => {
+                Err(format!("should be f[], not {ty}"))
+            }
             OutputRole::Loss | OutputRole::Hits => self.shaped_like_targets(ty),
             OutputRole::Probabilities if !ty.is_real() => Err(format!("should be reals, not {ty}")),
-            OutputRole::Objective | OutputRole::Probabilities => Ok(()),
+            OutputRole::Objective | OutputRole::GradientNorm | OutputRole::Probabilities => Ok(()),
         }
     }
 

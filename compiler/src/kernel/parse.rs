@@ -315,6 +315,7 @@ impl<'a> Words<'a> {
             "gradient" => OutputRole::Gradient(self.string()?),
             "loss" => OutputRole::Loss,
             "hits" => OutputRole::Hits,
+            "gradient_norm" => OutputRole::GradientNorm,
             "probabilities" => OutputRole::Probabilities,
             "objective" => OutputRole::Objective,
             other => return Err(format!("no output has the role {other:?}")),

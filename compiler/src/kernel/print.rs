@@ -162,6 +162,7 @@ fn write_output(f: &mut Formatter<'_>, role: &OutputRole) -> fmt::Result {
         OutputRole::Gradient(name) => write!(f, "gradient {name:?}"),
         OutputRole::Loss => write!(f, "loss"),
         OutputRole::Hits => write!(f, "hits"),
+        OutputRole::GradientNorm => write!(f, "gradient_norm"),
         OutputRole::Probabilities => write!(f, "probabilities"),
         OutputRole::Objective => write!(f, "objective"),
     }

@@ -39,6 +39,20 @@ pub(super) static TRAIN: Block = Block {
     ],
 };
 
+/// The arguments of the train block's own words, in the order in which they may be given without a name; none of others, such as
+/// optimizers.
+pub fn train_arguments(word: &str) -> &'static [&'static str] {
+    match word {
+        "cross_entropy" | "warmup" => &["steps"],
+        "norm" => &["limit"],
+        "average" => &["after"],
+        "decay" => &["factor", "after", "every"],
+        "cosine" => &["to"],
+        "plateau" => &["factor", "patience"],
+        _ => &[],
+    }
+}
+
 /// The values given for the keys of a block or a call.
 pub(super) struct Keyed<'a> {
     /// What a message calls the block or call: `the data block`, `stream`.
@@ -76,6 +90,11 @@ impl<'a> Keyed<'a> {
             keyed.give(Given { key: entry.key.text.clone(), span: entry.key.span, values }, errors);
         }
         keyed.with_guesses()
+    }
+
+    /// As [`Keyed::call`] of one of the train block's own words.
+    pub fn train_call(word: &str, span: Span, args: &'a [Arg], errors: &mut Vec<Diagnostic>) -> Self {
+        Self::call(word, span, args, train_arguments(word), errors)
     }
 
     /// The arguments of a call; those without a name take the keys in order.

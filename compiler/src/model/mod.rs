@@ -33,6 +33,7 @@ mod train;
 mod unknown;
 
 pub use check::{check, data_block};
+pub use keyed::train_arguments;
 pub use prelude::prelude;
 pub use print::print;
 
@@ -238,6 +239,19 @@ pub enum Course {
 pub enum Metric {
     Perplexity,
     Accuracy,
+    /// Of training: the norm of all gradients together, before they are clipped.
+    GradientNorm,
+}
+
+impl Metric {
+    /// As the language calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Metric::Perplexity => "perplexity",
+            Metric::Accuracy => "accuracy",
+            Metric::GradientNorm => "gradient_norm",
+        }
+    }
 }
 
 /// A trained tensor: a vector `[n]` or a matrix `[rows, columns]`.

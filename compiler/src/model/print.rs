@@ -1,8 +1,8 @@
 //! The model as text: sizes, parameters and equations, the same for the same model.
 
 use super::{
-    BatchKind, Batches, Body, Course, Expr, ExprId, ExprOp, Init, Layer, Length, Loss, Metric, Model,
-    Optimizer, Schedule, Selection, Source, Start, State, Targets, TokenKind, Tokens, Train,
+    BatchKind, Batches, Body, Course, Expr, ExprId, ExprOp, Init, Layer, Length, Loss, Model, Optimizer,
+    Schedule, Selection, Source, Start, State, Targets, TokenKind, Tokens, Train,
 };
 use crate::scalar::Scalar;
 use crate::syntax::number;
@@ -103,8 +103,13 @@ fn print_train(out: &mut String, train: &Train) {
             line(out, &format!("{key}: {number}"));
         }
     }
-    let metric = |metric: &Metric| if *metric == Metric::Perplexity { "perplexity" } else { "accuracy" };
-    line(out, &format!("report: {}", train.report.iter().map(metric).collect::<Vec<_>>().join(", ")));
+    line(
+        out,
+        &format!(
+            "report: {}",
+            train.report.iter().map(|metric| metric.name()).collect::<Vec<_>>().join(", ")
+        ),
+    );
 }
 
 fn schedule(schedule: Schedule) -> Vec<String> {

@@ -48,7 +48,7 @@ pub(super) fn read(exprs: &[&Expr], errors: &mut Vec<Diagnostic>) -> Option<Sche
 }
 
 fn decay(word: &str, span: Span, args: &[Arg], errors: &mut Vec<Diagnostic>) -> Option<Part> {
-    let keyed = Keyed::call(word, span, args, &["factor", "after", "every"], errors);
+    let keyed = Keyed::train_call(word, span, args, errors);
     let factor = keyed.require("factor", DECAY, errors).and_then(|expr| positive("factor", expr, errors));
     let every = keyed.get("every", errors);
     if let (Some(every), Some(after)) = (every, keyed.key_span("after")) {
@@ -71,7 +71,7 @@ fn decay(word: &str, span: Span, args: &[Arg], errors: &mut Vec<Diagnostic>) -> 
 }
 
 fn cosine(word: &str, span: Span, args: &[Arg], errors: &mut Vec<Diagnostic>) -> Option<Part> {
-    let keyed = Keyed::call(word, span, args, &["to"], errors);
+    let keyed = Keyed::train_call(word, span, args, errors);
     let expr = keyed.require("to", COSINE, errors)?;
     let to = number("to", expr, errors)?;
     if !(0.0..1.0).contains(&to) {
@@ -83,13 +83,13 @@ fn cosine(word: &str, span: Span, args: &[Arg], errors: &mut Vec<Diagnostic>) ->
 }
 
 fn warmup(word: &str, span: Span, args: &[Arg], errors: &mut Vec<Diagnostic>) -> Option<Part> {
-    let keyed = Keyed::call(word, span, args, &["steps"], errors);
+    let keyed = Keyed::train_call(word, span, args, errors);
     let steps = keyed.require("steps", WARMUP, errors)?;
     whole("steps", steps, 1, errors).map(Part::Warmup)
 }
 
 fn plateau(word: &str, span: Span, args: &[Arg], errors: &mut Vec<Diagnostic>) -> Option<Part> {
-    let keyed = Keyed::call(word, span, args, &["factor", "patience"], errors);
+    let keyed = Keyed::train_call(word, span, args, errors);
     let factor = keyed.require("factor", PLATEAU, errors).and_then(|expr| positive("factor", expr, errors));
     let patience =
         keyed.require("patience", PLATEAU, errors).and_then(|expr| whole("patience", expr, 1, errors));

@@ -73,7 +73,7 @@ fn by_validation(keyed: &Keyed, schedule: Option<Schedule>) -> Vec<(&'static str
 /// The epoch from which on the mean of the weights is kept.
 fn read_average(expr: &Expr, errors: &mut Vec<Diagnostic>) -> Option<usize> {
     let Chosen { word: name, args, .. } = choice("weights", expr, &[("average", ())], errors)?;
-    let keyed = Keyed::call(name, expr.span, args, &["after"], errors);
+    let keyed = Keyed::train_call(name, expr.span, args, errors);
     let after = keyed.require("after", "such as `weights: average(after: 5)`", errors)?;
     whole("after", after, 1, errors)
 }
@@ -97,7 +97,7 @@ pub(super) fn check_validation(by_validation: &[(&str, Span)], data: &Data, erro
 
 fn read_loss(expr: &Expr, errors: &mut Vec<Diagnostic>) -> Option<Loss> {
     let Chosen { word: name, args, .. } = choice("loss", expr, &[("cross_entropy", ())], errors)?;
-    let keyed = Keyed::call(name, expr.span, args, &["steps"], errors);
+    let keyed = Keyed::train_call(name, expr.span, args, errors);
     let kinds = [("mean", Loss::MeanOverSteps), ("sum", Loss::SumOverSteps)];
     match keyed.get("steps", errors) {
         None => Some(Loss::MeanOverSteps),
@@ -112,7 +112,7 @@ fn read_clip(expr: &Expr, errors: &mut Vec<Diagnostic>) -> Option<f64> {
         return None;
     }
     let Chosen { word: name, args, .. } = choice("clip", expr, &[("norm", ())], errors)?;
-    let keyed = Keyed::call(name, expr.span, args, &["limit"], errors);
+    let keyed = Keyed::train_call(name, expr.span, args, errors);
     positive("limit", keyed.require("limit", "such as `clip: norm(5)`", errors)?, errors)
 }
 
@@ -163,7 +163,8 @@ fn read_length(keyed: &Keyed, span: Span, errors: &mut Vec<Diagnostic>) -> Optio
 fn read_report(keyed: &Keyed, errors: &mut Vec<Diagnostic>) -> Vec<Metric> {
     let mut metrics = Vec::new();
     for expr in keyed.list("report") {
-        let kinds = [("perplexity", Metric::Perplexity), ("accuracy", Metric::Accuracy)];
+        let kinds = [Metric::Perplexity, Metric::Accuracy, Metric::GradientNorm]
+            .map(|metric| (metric.name(), metric));
         let Some(metric) = word("report", expr, &kinds, errors) else { continue };
         if metrics.contains(&metric) {
             errors.push(Diagnostic::error("E0403", expr.span, format!("`{expr}` is reported twice")));

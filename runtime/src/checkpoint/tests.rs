@@ -78,7 +78,14 @@ fn filled() -> Session {
 }
 
 fn meta() -> Meta {
-    let totals = Totals { batches: 2, loss: 0.1 + 0.2, hits: 3.0, predictions: 40, seconds: 0.5 };
+    let totals = Totals {
+        batches: 2,
+        loss: 0.1 + 0.2,
+        hits: 3.0,
+        predictions: 40,
+        seconds: 0.5,
+        norms: Norms { sum: 7.5, updates: 2 },
+    };
     let position =
         Position { epoch: 1, step: 2, reported: 0, totals, seconds: 1.0 / 3.0, ..Position::default() };
     Meta::new("model {}".into(), "v".into(), u64::MAX, position)

@@ -4,12 +4,15 @@
 //! A [`Driver`] is the host's part of it: it puts a batch in before each step and reads what the step leaves. It knows
 //! nothing of where the numbers lie.
 
+mod compiled;
 pub mod cpu;
 pub mod cuda;
 mod layout;
 
 use std::borrow::Cow;
 use std::fmt::Debug;
+
+pub use compiled::compiled;
 
 use crate::error::{Error, Result};
 
@@ -172,6 +175,12 @@ pub trait StepOutputs {
     /// # Errors
     /// The program does not compute it.
     fn hits(&self) -> Result<f32>;
+
+    /// The norm of all gradients together, before they are clipped; none of a program that does not compute it.
+    ///
+    /// # Errors
+    /// Those of the machine.
+    fn gradient_norm(&self) -> Result<Option<f32>>;
 
     /// Of an evaluation the loss of each target in nats, and 1 for each that was predicted, both shaped like the targets.
     /// (Of training the two have one element: see [`StepOutputs::loss`] and [`StepOutputs::hits`].)

@@ -7,7 +7,7 @@ use lstmc_compiler::model::{Selection, TokenKind, Tokens};
 use super::content::{Content, decode};
 use super::texts::called;
 use super::unknown::Collector;
-use super::{Expected, Record, Role, Subwords, Texts, Tokenizer, Unknown, Vocabulary, source};
+use super::{Expected, Extent, Record, Role, Subwords, Texts, Tokenizer, Unknown, Vocabulary, source};
 use crate::error::{Error, Result};
 use crate::export;
 
@@ -18,6 +18,8 @@ pub struct Corpus {
     pub train: Vec<u32>,
     pub valid: Option<Vec<u32>>,
     pub test: Option<Vec<u32>>,
+    /// How much text the validation text is.
+    pub valid_extent: Option<Extent>,
     /// What a run keeps of each text.
     pub records: Vec<Record>,
     /// The words of each text that count as unknown, if there are any.
@@ -28,6 +30,8 @@ pub struct Corpus {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Encoded {
     pub ids: Vec<u32>,
+    /// How much text they are.
+    pub extent: Extent,
     /// The words among them that the vocabulary does not have, if there are any.
     pub unknown: Option<Unknown>,
 }
@@ -77,15 +81,27 @@ impl Corpus {
     }
 
     fn empty(vocabulary: Vocabulary) -> Self {
-        Self { vocabulary, train: vec![], valid: None, test: None, records: vec![], unknown: vec![] }
+        Self {
+            vocabulary,
+            train: vec![],
+            valid: None,
+            test: None,
+            valid_extent: None,
+            records: vec![],
+            unknown: vec![],
+        }
     }
 
     fn add(&mut self, text: Content, tokenizer: &Tokenizer, in_run: InRun) -> Result<()> {
         let role = text.record.role;
-        let (Encoded { ids, unknown }, record) = encode_content(text, tokenizer, &self.vocabulary, in_run)?;
+        let (Encoded { ids, unknown, extent }, record) =
+            encode_content(text, tokenizer, &self.vocabulary, in_run)?;
         match role {
             Role::Train => self.train = ids,
-            Role::Valid => self.valid = Some(ids),
+            Role::Valid => {
+                self.valid = Some(ids);
+                self.valid_extent = Some(extent);
+            }
             Role::Test => self.test = Some(ids),
         }
         self.records.push(record);
@@ -210,18 +226,18 @@ pub fn encode_text(
     encode_content(text, tokenizer, vocabulary, InRun::Yes)
 }
 
-/// The ids of a text; `place` names it in errors.
+/// The tokens of a text; `place` names it in errors.
 ///
 /// # Errors
 /// A word that is not in a vocabulary without a word for the unknown ones.
-pub fn encode(tokenizer: &Tokenizer, vocabulary: &Vocabulary, text: &str, place: &str) -> Result<Vec<u32>> {
-    let encoded = tokens(tokenizer, vocabulary, text)?;
-    match (encoded.unknown, vocabulary.unknown()) {
-        (Some(unknown), None) => {
+pub fn encode(tokenizer: &Tokenizer, vocabulary: &Vocabulary, text: &str, place: &str) -> Result<Encoded> {
+    let mut encoded = tokens(tokenizer, vocabulary, text)?;
+    match encoded.unknown.take_if(|_| vocabulary.unknown().is_none()) {
+        Some(unknown) => {
             let (place, line, unknown) = (place.to_owned(), unknown.line(), Box::new(unknown));
             Err(Error::UnknownWords { place, line, unknown, in_run: true })
         }
-        _ => Ok(encoded.ids),
+        None => Ok(encoded),
     }
 }
 
@@ -240,7 +256,8 @@ pub fn encode_prompt(tokenizer: &Tokenizer, vocabulary: &Vocabulary, text: &str)
 /// Words without an id are left out where the vocabulary has no word for them.
 fn tokens(tokenizer: &Tokenizer, vocabulary: &Vocabulary, text: &str) -> Result<Encoded> {
     if let Some(subwords) = tokenizer.subwords() {
-        return Ok(Encoded { ids: subwords.encode(text)?, unknown: None });
+        let ids = subwords.encode(text)?;
+        return Ok(Encoded { extent: Extent::of(text, ids.len()), ids, unknown: None });
     }
     let mut found = Collector::new(tokenizer.unit());
     let stands_for_unknown = vocabulary.unknown();
@@ -252,7 +269,7 @@ fn tokens(tokenizer: &Tokenizer, vocabulary: &Vocabulary, text: &str) -> Result<
         }
         ids.extend(known.or(stands_for_unknown));
     }
-    Ok(Encoded { ids, unknown: found.finish() })
+    Ok(Encoded { extent: Extent::of(text, ids.len()), ids, unknown: found.finish() })
 }
 
 #[cfg(test)]

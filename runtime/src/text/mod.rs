@@ -2,6 +2,7 @@
 
 mod content;
 mod corpus;
+mod extent;
 mod record;
 mod source;
 mod subwords;
@@ -14,6 +15,7 @@ mod writer;
 pub(crate) use content::decode;
 pub(crate) use corpus::MODEL_BYTES;
 pub use corpus::{Corpus, Encoded, encode, encode_prompt, encode_text, read_model, read_text, write_model};
+pub use extent::Extent;
 pub use record::{Expected, Record, Role};
 pub use subwords::Subwords;
 pub use texts::Texts;

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 /// What there is before an update.
 #[derive(Clone, Debug)]
 pub struct Before {
-    /// The number of the update, from 1.
+    /// The number of the batch, from 1, which random numbers are a function of.
     pub update: u64,
     /// Parameters, the optimizer's states and recurrent states by name, row by row.
     pub tensors: HashMap<String, Vec<f32>>,
@@ -68,7 +68,6 @@ impl Trainer<'_> {
 
     /// What the next update begins with. Nothing if the monitor says stop.
     fn state(&mut self) -> Result<Option<Before>> {
-        let update = self.position.step + 1;
         let [steps, rows] = self.programs.trained().batch_shape()?;
         let predictions = self.batches.predictions() as usize;
         let mut inputs = Batch { tokens: vec![0; steps * rows], targets: vec![0; predictions], fresh: false };
@@ -83,9 +82,7 @@ impl Trainer<'_> {
             cuts: self.position.validations.cuts,
             averaged: self.position.averaged,
         };
-        if driver.begin(0, &mut inputs)? == Control::Stop {
-            return Ok(None);
-        }
+        let Control::Step(update) = driver.begin(0, &mut inputs)? else { return Ok(None) };
         let engine = self.programs.trained();
         let mut tensors = HashMap::new();
         for tensor in engine.tensors() {

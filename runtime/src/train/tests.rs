@@ -156,6 +156,7 @@ impl Bench {
 
     fn trainer<'a>(&'a self, run: &'a RunDir, limit: Option<u64>) -> Trainer<'a> {
         let inputs = Inputs {
+            valid_extent: None,
             train: &self.train,
             valid: Some(&self.valid),
             run,

@@ -216,6 +216,10 @@ impl StepOutputs for Arena {
         self.number(&OutputRole::Hits, "hits")
     }
 
+    fn gradient_norm(&self) -> Result<Option<f32>> {
+        Ok(self.number(&OutputRole::GradientNorm, "gradient norm").ok())
+    }
+
     fn outcomes(&self) -> Result<(&[f32], &[f32])> {
         let losses = self.layout.output(&OutputRole::Loss, "loss")?.words.clone();
         let hits = self.layout.output(&OutputRole::Hits, "hits")?.words.clone();

@@ -92,6 +92,7 @@ impl StepInputs for Inputs {
 pub(super) struct Results {
     loss: Option<Located>,
     hits: Option<Located>,
+    gradient_norm: Option<Located>,
     probabilities: Option<Located>,
 }
 
@@ -101,13 +102,17 @@ impl Results {
         Self {
             loss: output(OutputRole::Loss),
             hits: output(OutputRole::Hits),
+            gradient_norm: output(OutputRole::GradientNorm),
             probabilities: output(OutputRole::Probabilities),
         }
     }
 
-    /// What every driver is given: losses, then hits, in words of the arena.
+    /// What every driver is given: losses, then hits, then the norm of the gradients, in words of the arena.
     pub fn outcomes(&self) -> impl Iterator<Item = Range<usize>> {
-        [&self.loss, &self.hits].into_iter().flatten().map(|located| located.words.clone())
+        [&self.loss, &self.hits, &self.gradient_norm]
+            .into_iter()
+            .flatten()
+            .map(|located| located.words.clone())
     }
 }
 
@@ -130,7 +135,8 @@ impl<'a> Outputs<'a> {
     }
 
     fn losses_and_hits(&self) -> (&[f32], &[f32]) {
-        self.outcomes.split_at(len(&self.results.loss))
+        let (losses, others) = self.outcomes.split_at(len(&self.results.loss));
+        (losses, &others[..len(&self.results.hits)])
     }
 }
 
@@ -141,6 +147,11 @@ impl StepOutputs for Outputs<'_> {
 
     fn hits(&self) -> Result<f32> {
         first(self.losses_and_hits().1, "hits")
+    }
+
+    fn gradient_norm(&self) -> Result<Option<f32>> {
+        let before = len(&self.results.loss) + len(&self.results.hits);
+        Ok(self.outcomes.get(before).copied())
     }
 
     fn outcomes(&self) -> Result<(&[f32], &[f32])> {
