@@ -43,6 +43,7 @@ fn missing_text(command: &Command) -> String {
         | Command::Compare(_)
         | Command::Score(_)
         | Command::Generate(_)
+        | Command::Export(_)
         | Command::Gradcheck(_) => (None, false),
     };
     match (data, size) {

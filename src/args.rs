@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod device;
+mod export;
 mod score;
 
 use std::ffi::OsString;
@@ -18,6 +19,7 @@ use crate::profile::Order;
 use crate::set::Setting;
 
 pub use device::Device;
+pub use export::{Export, Form, Sequence};
 pub use score::Score;
 
 /// A compiler for recurrent language models: from a .lstm file to a native training loop.
@@ -108,6 +110,10 @@ pub enum Command {
         On a terminal, what it would obey rather than show (escape sequences, text that runs backwards) is written as \
         \\u{1b}; into a file or a pipe the text is written as it is.")]
     Generate(Generate),
+    /// Hand a trained model to other programs.
+    #[command(after_help = "Examples:\n  lstmc export runs/aesop --format onnx\n  \
+        lstmc export runs/ptb-small --format onnx --sequence dynamic --checkpoint best --out small.onnx")]
+    Export(Export),
     /// Shapes, parameters and peak memory of a model, without training it.
     #[command(after_help = "Examples:\n  lstmc check models/aesop.lstm\n  \
         lstmc check models/ptb-large.lstm --vocab 10000")]
@@ -139,6 +145,7 @@ impl Command {
             Command::Check(args) => (args.device, args.threads),
             Command::Init(_)
             | Command::Compare(_)
+            | Command::Export(_)
             | Command::Emit(_)
             | Command::Profile(_)
             | Command::Gradcheck(_) => (Device::Cpu, None),

@@ -10,6 +10,7 @@ use lstmc_compiler::diag::{Diagnostic, Diagnostics, SourceId, SourceMap};
 use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::kernel::{Format, Module};
 use lstmc_compiler::model::{self, Data, Model};
+use lstmc_compiler::onnx::{Exchange, Steps};
 use lstmc_compiler::pipeline::{self, KERNEL_PASSES, PASSES, kernel_passes};
 use lstmc_compiler::plan::Verified;
 use lstmc_compiler::syntax::{self, ast};
@@ -326,6 +327,14 @@ impl Compiled {
 /// programs would be pinned to the same.
 fn pins(threads: usize) -> bool {
     threads > 1 && threads == workers::default_workers()
+}
+
+/// A model for other programs.
+///
+/// # Errors
+/// It computes what ONNX cannot say.
+pub fn exchange(model: &Model, steps: Steps) -> Result<Exchange> {
+    pipeline::exchange_of(model, steps).map_err(|reason| anyhow!("this cannot be said in ONNX: {reason}"))
 }
 
 /// What [`emit`] prints.

@@ -95,6 +95,7 @@ fn run(command: &Command) -> Result<ExitCode> {
         Command::Predict(args) => commands::predict::run(args),
         Command::Score(args) => commands::score::run(args),
         Command::Generate(args) => commands::generate::run(args),
+        Command::Export(args) => commands::export::run(args),
         Command::Check(args) => commands::check::run(args),
         Command::Emit(args) => commands::emit::run(args),
         Command::Profile(args) => commands::profile::run(args),

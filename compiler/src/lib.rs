@@ -16,6 +16,8 @@
 //!                 ptx: text for NVIDIA's driver, and the launches of a step      backend::ptx::Ptx
 //! ```
 //!
+//! Beside these, `onnx` makes a file for other programs of a graph.
+//!
 //! [`pipeline`] alone holds the order of the stages and passes, and [`target::Target`] what they decide by. The crate does no file or device I/O, and knows no
 //! layer and no optimizer by name: those are source, in `compiler/prelude/*.lstm`.
 //!
@@ -41,6 +43,8 @@ pub mod graph;
 pub mod grad;
 
 pub mod opt;
+
+pub mod onnx;
 
 pub mod kernel;
 

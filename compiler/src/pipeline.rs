@@ -12,12 +12,15 @@
 //! plan                                                             then a back end, which the caller chooses
 //! ```
 //!
+//! For other programs, ONNX takes the forward graph after `simplify-1 merge_products hoist simplify-2`.
+//!
 //! The forward graph is merged and hoisted, and what is alike computed once, before it is differentiated, so that the
 //! backward graph comes out so too. In debug builds every pass's result is verified, and a broken one names the pass.
 
 use crate::graph::{self, Graph, Purpose};
 use crate::kernel::{self, Format, Module, Numbers, RoundedWeight, passes};
 use crate::model::{Model, Precision};
+use crate::onnx::{Exchange, Steps};
 use crate::plan::{self, Program, Verified};
 use crate::target::{Processor, Target};
 use crate::{grad, opt};
@@ -90,6 +93,20 @@ pub fn gradients_of(model: &Model, target: &Target) -> Graph {
     stage.pass("gradients", grad::gradients);
     stage.backward();
     stage.graph
+}
+
+/// A model for other programs, without its weights.
+///
+/// # Errors
+/// As [`Exchange::of`].
+pub fn exchange_of(model: &Model, steps: Steps) -> Result<Exchange, String> {
+    let graphs = steps.sizes().map(|sizes| {
+        let graph = opt::simplify(&graph::lower_sequences(model, sizes));
+        let graph = opt::simplify(&opt::hoist(&opt::merge_products(&graph)));
+        debug_assert_eq!(graph::verify(&graph), Ok(()), "internal error: a pass broke the graph");
+        graph
+    });
+    Exchange::of([&graphs[0], &graphs[1]], steps)
 }
 
 struct Stage<'a> {

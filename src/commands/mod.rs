@@ -4,6 +4,7 @@ pub mod check;
 pub mod compare;
 pub mod emit;
 pub mod eval;
+pub mod export;
 pub mod generate;
 pub mod gradcheck;
 pub mod init;

@@ -52,13 +52,28 @@ pub fn lower(model: &Model, purpose: Purpose) -> Graph {
 /// has touched still has its origin.
 pub fn lower_with_origins(model: &Model, purpose: Purpose) -> (Graph, Vec<Origin>) {
     let batches = &model.data.batches;
-    let last_only = matches!(batches.kind, BatchKind::Windows { targets: Targets::Last, .. });
-    let (steps, rows) = match purpose {
-        Purpose::Generate { .. } if last_only => (batches.steps, 1),
-        Purpose::Generate { .. } => (1, 1),
-        Purpose::Train | Purpose::Evaluate => (batches.steps, batches.rows),
+    let sizes = match purpose {
+        Purpose::Generate { .. } if last_only(model) => [batches.steps, 1],
+        Purpose::Generate { .. } => [1, 1],
+        Purpose::Train | Purpose::Evaluate => [batches.steps, batches.rows],
     };
-    let carries = batches.kind == BatchKind::Stream || (purpose.generates() && !last_only);
+    lower_sized(model, purpose, sizes)
+}
+
+/// As [`lower`] for generation, but with so many steps (of a model that predicts only after a whole window: that window)
+/// of so many sequences side by side.
+pub fn lower_sequences(model: &Model, [steps, rows]: [usize; 2]) -> Graph {
+    let steps = if last_only(model) { model.data.batches.steps } else { steps };
+    lower_sized(model, Purpose::Generate { tokens: steps }, [steps, rows]).0
+}
+
+/// Whether a model predicts only after a whole window.
+fn last_only(model: &Model) -> bool {
+    matches!(model.data.batches.kind, BatchKind::Windows { targets: Targets::Last, .. })
+}
+
+fn lower_sized(model: &Model, purpose: Purpose, [steps, rows]: [usize; 2]) -> (Graph, Vec<Origin>) {
+    let carries = model.data.batches.kind == BatchKind::Stream || (purpose.generates() && !last_only(model));
     let name = match purpose {
         Purpose::Train => "train",
         Purpose::Evaluate => "evaluate",

@@ -20,7 +20,7 @@ mod verify;
 
 pub use build::Builder;
 pub use loops::{Carried, Loop, Sliced, Stacked};
-pub use lower::{Origin, Purpose, lower, lower_with_origins};
+pub use lower::{Origin, Purpose, lower, lower_sequences, lower_with_origins};
 pub use parse::{ParseError, parse};
 pub use types::{Elem, Type, infer};
 pub use verify::verify;

@@ -9,7 +9,7 @@ use super::texts::called;
 use super::unknown::Collector;
 use super::{Expected, Extent, Record, Role, Subwords, Texts, Tokenizer, Unknown, Vocabulary, source};
 use crate::error::{Error, Result};
-use crate::files;
+use crate::export;
 
 /// The token ids of each split, with the vocabulary that they are ids of.
 #[derive(Clone, Debug)]
@@ -209,11 +209,7 @@ pub fn write_model(path: &Path, text: &str, overwrite: bool) -> Result<()> {
     if !overwrite && path.exists() {
         return Err(Error::ModelExists { path: path.to_owned() });
     }
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let name = path.file_name().map(|name| name.to_string_lossy());
-    let name =
-        name.ok_or_else(|| Error::BadFile { path: path.to_owned(), reason: "it names no file".into() })?;
-    files::replace(&files::make_folder(folder)?, &name, text.as_bytes())
+    export::write(path, text.as_bytes())
 }
 
 /// The ids and the record of a whole text, for a model that was trained.

@@ -1,0 +1,50 @@
+//! The options of `lstmc export`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use lstmc_runtime::run_dir::Choice;
+
+use super::{checkpoint, whole};
+
+/// What a trained model is written as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Form {
+    /// One step, with the states as inputs and outputs, and the vocabulary in the metadata.
+    Onnx,
+}
+
+/// How many tokens of a sequence are read at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sequence {
+    Tokens(usize),
+    /// As many as there are when it runs.
+    Dynamic,
+}
+
+#[derive(Debug, Args)]
+pub struct Export {
+    /// The folder of a run.
+    pub run: PathBuf,
+    /// What to write.
+    #[arg(long, value_enum)]
+    pub format: Form,
+    /// The file to write; one that is there is replaced [default: RUN.onnx, here].
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    #[arg(long, value_name = "WHICH", default_value = "newest", help = checkpoint::HELP, value_parser = checkpoint::parse)]
+    pub checkpoint: Choice,
+    /// Read so many tokens at once instead of one, or `dynamic`: as many as it is given.
+    #[arg(long, value_name = "N", value_parser = sequence)]
+    pub sequence: Option<Sequence>,
+    /// Use a checkpoint without checksums, as earlier versions and other programs write them.
+    #[arg(long)]
+    pub accept_unverified: bool,
+}
+
+fn sequence(text: &str) -> Result<Sequence, String> {
+    match text {
+        "dynamic" => Ok(Sequence::Dynamic),
+        _ => whole::<usize, 1>(text).map(Sequence::Tokens).map_err(|error| format!("{error}, or `dynamic`")),
+    }
+}

@@ -1,0 +1,129 @@
+//! `lstmc export`: a trained model for other programs.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use lstmc_compiler::graph::Purpose;
+use lstmc_compiler::kernel::Format;
+use lstmc_compiler::model::{BatchKind, Targets, TokenKind, Tokens};
+use lstmc_compiler::onnx::{About, Exchange, State, Steps};
+use lstmc_runtime::engine::Engine;
+use lstmc_runtime::export;
+use serde_json::{Value, json};
+
+use crate::args::{Device, Export, Form, Sequence};
+use crate::compile::{self, Threads};
+use crate::project::{self, Opened};
+use crate::{show, terminal};
+
+/// Of four bytes each in a file of less than 2 GiB, with what else is in it.
+const MOST_VALUES: usize = (1 << 29) - (1 << 24);
+
+pub fn run(args: &Export) -> Result<ExitCode> {
+    let opened = Opened::read(&args.run, &args.checkpoint, None, project::accept(args.accept_unverified))?;
+    let name = name(args);
+    let (bytes, lines, ending) = match args.format {
+        Form::Onnx => {
+            let steps = steps(&opened, args.sequence)?;
+            let exchange = compile::exchange(&opened.model, steps)?;
+            let lines = described(&opened, &exchange, steps);
+            (onnx(&opened, exchange, &name)?, lines, "onnx")
+        }
+    };
+    let path = args.out.clone().unwrap_or_else(|| PathBuf::from(format!("{name}.{ending}")));
+    export::write(&path, &bytes)?;
+    let size = show::count(bytes.len() as u64);
+    terminal::print(&format!("{lines}wrote       {}: {size} bytes\n", show::path(&path)))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What the model is called: as its run.
+fn name(args: &Export) -> String {
+    let path = std::path::absolute(&args.run).unwrap_or_else(|_| args.run.clone());
+    path.file_name().map_or("model".into(), |name| name.to_string_lossy().into_owned())
+}
+
+/// The parameters that the model is used with.
+fn weights(opened: &Opened) -> Result<Box<dyn Engine>> {
+    opened.engine(Purpose::Generate { tokens: 1 }, Format::F32, Device::Cpu, Threads::Exactly(1))
+}
+
+/// The length of the window after which the model predicts, if it does not after every token.
+fn window(opened: &Opened) -> Option<usize> {
+    let batches = &opened.model.data.batches;
+    matches!(batches.kind, BatchKind::Windows { targets: Targets::Last, .. }).then_some(batches.steps)
+}
+
+fn steps(opened: &Opened, sequence: Option<Sequence>) -> Result<Steps> {
+    Ok(match (window(opened), sequence) {
+        (Some(window), Some(_)) => {
+            bail!(
+                "this model predicts one token after each window of {window}, and always reads one: leave out --sequence"
+            )
+        }
+        (Some(window), None) => Steps::Fixed(window),
+        (None, None) => Steps::One,
+        (None, Some(Sequence::Tokens(steps))) => Steps::Fixed(steps),
+        (None, Some(Sequence::Dynamic)) => Steps::Any,
+    })
+}
+
+fn onnx(opened: &Opened, exchange: Exchange, name: &str) -> Result<Vec<u8>> {
+    let values: usize = opened.model.params.iter().map(|param| param.shape.iter().product::<usize>()).sum();
+    if values >= MOST_VALUES {
+        bail!(
+            "a file of this format has less than 2 GiB, and the model has {} parameters",
+            show::count(values as u64)
+        );
+    }
+    let state = |State { input, output, width, start }: &State| json!({ "input": input, "output": output, "width": width, "start": start });
+    let states: Vec<Value> = exchange.states.iter().map(state).collect();
+    let metadata = [
+        ("name", name.to_owned()),
+        ("vocabulary", serde_json::to_string(&opened.vocabulary)?),
+        ("tokens", tokens(&opened.model.data.tokens).to_string()),
+        ("states", Value::from(states).to_string()),
+        ("updates", opened.steps().to_string()),
+        ("source", opened.project.text.clone()),
+    ];
+    let about = About {
+        name: name.to_owned(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        metadata: metadata.map(|(key, value)| (key.to_owned(), value)).into(),
+    };
+    let engine = weights(opened)?;
+    Ok(exchange.encode(about, &mut |param| engine.read(param))?)
+}
+
+/// How a text is cut into tokens; of subwords the vocabulary has the tokenizer.
+fn tokens(tokens: &Tokens) -> Value {
+    let kind = match tokens.kind {
+        TokenKind::Words => "words",
+        TokenKind::WordsAndPunctuation => "words_and_punctuation",
+        TokenKind::Characters => "characters",
+        TokenKind::Bpe(_) => "bpe",
+        TokenKind::File(_) => "tokenizer",
+    };
+    json!({ "kind": kind, "newline": tokens.newline })
+}
+
+/// The inputs and outputs, in lines.
+fn described(opened: &Opened, exchange: &Exchange, steps: Steps) -> String {
+    let (batch, vocab) = ("batch", opened.vocabulary.len());
+    let (read, given) = match steps {
+        Steps::One => (batch.to_owned(), format!("{batch}, {vocab}")),
+        Steps::Fixed(steps) if window(opened).is_some() => {
+            (format!("{batch}, {steps}"), format!("{batch}, {vocab}"))
+        }
+        Steps::Fixed(steps) => (format!("{batch}, {steps}"), format!("{batch}, {steps}, {vocab}")),
+        Steps::Any => (format!("{batch}, steps"), format!("{batch}, steps, {vocab}")),
+    };
+    let mut lines =
+        vec![format!("input       tokens [{read}]"), format!("output      probabilities [{given}]")];
+    let state = |State { input, output, width, .. }: &State| {
+        format!("state       {input} -> {output} [{batch}, {width}]")
+    };
+    lines.extend(exchange.states.iter().map(state));
+    lines.join("\n") + "\n"
+}
