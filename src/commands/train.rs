@@ -1,5 +1,6 @@
 //! `lstmc train`.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -107,6 +108,9 @@ pub fn run(args: &Train) -> Result<ExitCode> {
         run.log(&format!("changed: {change}"))?;
     }
     output.start(&facts);
+    if args.resume.is_some() && trainer.position().step >= trainer.total_steps() {
+        output.note(&beyond_the_end(&trainer, &model, run.path()));
+    }
     let outcome = watch(&output, &monitor, &run, |report| trainer.run(report));
     let summary = trainer.summary();
     let outcome = outcome.map_err(|error| explained(error, &output, &mut trainer, &model, project));
@@ -141,6 +145,25 @@ fn explained(
         Err(other) => {
             terminal::say(&format!("where it begins was not found: {other:#}"));
             error
+        }
+    }
+}
+
+/// How a run goes on that has done all that it is asked for.
+fn beyond_the_end(trainer: &Trainer<'_>, model: &Model, run: &Path) -> String {
+    let run = show::path(run);
+    match model.train.length {
+        Length::Epochs(_) => {
+            let done = trainer.position().epoch;
+            let more = done + 1;
+            format!(
+                "at its end  {} are done: `lstmc train --resume {run} --epochs {more}` makes one more",
+                show::many(done, "epoch")
+            )
+        }
+        Length::Iterations { .. } => {
+            let done = show::many(trainer.position().step, "iteration");
+            format!("at its end  {done} are done: write a larger number into {run}/model.lstm, and resume it")
         }
     }
 }

@@ -152,6 +152,26 @@ fn a_run_goes_on_from_an_older_checkpoint() {
 }
 
 #[test]
+fn a_run_at_its_end_says_how_it_goes_on() {
+    let folder = Folder::new();
+    folder.train("run", &["--epochs", "2"]);
+    for epochs in ["1", "2"] {
+        let out = folder.ok(&["train", "--resume", "run", "--epochs", epochs, "--threads", "1"]);
+        let line = "at its end  2 epochs are done: `lstmc train --resume run --epochs 3` makes one more\n";
+        assert!(out.contains(line), "{out}");
+    }
+    let out = folder.ok(&["train", "--resume", "run", "--epochs", "3", "--threads", "1"]);
+    assert!(!out.contains("at its end") && out.contains("epoch 3/3"), "{out}");
+    folder.write("tiny.lstm", Model { length: "iterations: 10 report_every: 5", ..TINY }.text());
+    folder.train("counted", &[]);
+    let out = folder.ok(&["train", "--resume", "counted", "--threads", "1"]);
+    assert!(
+        out.contains("at its end  10 iterations are done: write a larger number into counted/model.lstm"),
+        "{out}"
+    );
+}
+
+#[test]
 fn a_run_can_be_gone_on_with_from_its_first_moment() {
     let folder = Folder::new();
     folder.write("tiny.lstm", TINY.text().replace("rate: 0.02", "rate: 1e30"));
