@@ -1,5 +1,5 @@
 //! What is written for ONNX is read back: every name is there before it is used and has one meaning, and the open sizes are
-//! open. That it computes what the model does is for `tests/onnx.rs`, which has another program run it.
+//! open. That it computes what the model does is for `tests/export.rs`, which has another program run it.
 
 #[path = "onnx/decode.rs"]
 mod decode;

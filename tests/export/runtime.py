@@ -1,4 +1,4 @@
-"""Checks ONNX files and compares their probabilities with what lstmc found; for tests/onnx.rs."""
+"""Checks ONNX files and compares their probabilities with what lstmc found; for tests/export.rs."""
 
 import json
 import sys
