@@ -7,11 +7,16 @@
 mod checked;
 #[path = "export/expected.rs"]
 mod expected;
+#[allow(dead_code)]
+#[path = "../compiler/tests/support/random_models.rs"]
+mod random_models;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 
 /// Tokens, or windows, that each model reads.
@@ -19,6 +24,9 @@ const READ: usize = 100;
 
 /// Sequences side by side.
 const ROWS: usize = 2;
+
+/// Models made up by chance.
+const RANDOM: usize = 24;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -189,6 +197,26 @@ fn the_preludes_layers_and_ones_own() {
     for (name, text) in &models {
         folder.train(name, text, "5");
         cases.extend([None, Some("5"), Some("dynamic")].map(|sequence| folder.case(name, sequence)));
+    }
+    println!("{}", folder.compare(&python, "runtime.py", &cases));
+}
+
+/// Cells made up by chance, the same ones each time.
+#[test]
+fn random_models() {
+    let Some(python) = python("onnx, onnxruntime, numpy") else { return };
+    let (folder, mut runner) = (Folder::new(), TestRunner::deterministic());
+    let mut cases = vec![];
+    for number in 0..RANDOM {
+        let model = random_models::models().new_tree(&mut runner).expect("a model").current();
+        let words: Vec<String> = (0..model.vocab).map(|word| format!("w{word}")).collect();
+        fs::write(folder.path("t"), (words.join(" ") + "\n").repeat(20)).expect("a text");
+        let name = format!("random-{number}");
+        folder.train(&name, &model.text, "2");
+        cases.push(folder.case(&name, None));
+        if !model.text.contains("targets: last") {
+            cases.push(folder.case(&name, Some("dynamic")));
+        }
     }
     println!("{}", folder.compare(&python, "runtime.py", &cases));
 }
