@@ -96,11 +96,11 @@ impl Old {
             found.taken.push(param.name.clone());
         }
         if found.taken.is_empty() {
-            bail!(
-                "--from {}: none of its parameters fits: {}",
-                show::path(&self.path),
-                found.fresh.join("; ")
-            );
+            let why = match found.others.is_empty() {
+                true => "none has a name of this model's, or values for a word of its text".to_owned(),
+                false => format!("sizes are others: {}", found.others.join("; ")),
+            };
+            bail!("--from {}: none of its parameters fits; {why}", show::path(&self.path));
         }
         let is_left = |old: &&Shaped| !new.iter().any(|param| param.name == old.name);
         found.left = self.params.iter().filter(is_left).map(|old| old.name.clone()).collect();

@@ -147,7 +147,7 @@ fn rows_have_exactly_the_documented_fields() {
         text,
         "{\"epoch\":1,\"step\":7,\"train_loss\":0.5,\"train_perplexity\":null,\"train_accuracy\":null,\
          \"valid_loss\":null,\"valid_perplexity\":null,\"valid_accuracy\":null,\"valid_word_perplexity\":null,\
-         \"valid_bits_per_character\":null,\"learning_rate\":null,\
+         \"valid_bits_per_character\":null,\"learning_rate\":null,\"gradient_norm\":null,\
          \"words_per_second\":null,\"seconds\":null}"
     );
 }

@@ -4,8 +4,10 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+use serde::de::IgnoredAny;
 use tokenizers::decoders::byte_level::ByteLevel;
 use tokenizers::models::TrainerWrapper;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
@@ -68,8 +70,11 @@ impl Subwords {
 
     pub(super) fn parse(json: String) -> std::result::Result<Self, String> {
         set_parallelism(false);
-        let mut inner =
-            Tokenizer::from_bytes(&json).map_err(|error| format!("it is no tokenizer: {error}"))?;
+        let no_tokenizer = |error: &dyn fmt::Display| format!("it is no tokenizer: {error}");
+        // The crate takes for granted that it is JSON, and panics if not.
+        serde_json::from_str::<IgnoredAny>(&json).map_err(|error| no_tokenizer(&error))?;
+        let read = guarded(|| Tokenizer::from_bytes(&json)).map_err(|reason| no_tokenizer(&reason))?;
+        let mut inner = read.map_err(|error| no_tokenizer(&error))?;
         // A text is read as it is, whatever was set for sentences in batches.
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|error| error.to_string())?;
@@ -96,7 +101,8 @@ impl Subwords {
     /// # Errors
     /// [`Error::Tokenizer`] of a text that the tokenizer cannot cut, as one of whole words without a word for unknown ones.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding = self.inner.encode_fast(with_plain_ends(text), false).map_err(failed)?;
+        let encoded = guarded(|| self.inner.encode_fast(with_plain_ends(text), false));
+        let encoding = encoded.map_err(|reason| Error::Tokenizer { reason })?.map_err(failed)?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -111,6 +117,12 @@ impl Subwords {
             _ => spelled(),
         }
     }
+}
+
+/// A file that somebody else has made may have the crate come to a point that it does not expect.
+fn guarded<T>(action: impl FnOnce() -> T) -> std::result::Result<T, String> {
+    catch_unwind(AssertUnwindSafe(action))
+        .map_err(|_| "the crate that reads tokenizers gave up on it".to_owned())
 }
 
 fn failed(error: tokenizers::Error) -> Error {
@@ -226,5 +238,61 @@ mod tests {
         assert!(no.contains("it is no tokenizer"), "{no}");
         let dir = tempfile::tempdir().unwrap();
         assert!(matches!(Subwords::read(&dir.path().join("none")), Err(Error::MissingFile { .. })));
+    }
+
+    /// A run may come from somebody else, and what cuts its texts with it.
+    #[test]
+    fn no_changed_tokenizer_makes_a_reader_panic() {
+        let whole = Subwords::learn(TEXT, 290).unwrap().json().to_owned();
+        let mut state = 1u64;
+        let mut next = |below: usize| {
+            // Knuth's linear congruence; the upper bits are random enough for this.
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 33) as usize % below.max(1)
+        };
+        let pieces = [
+            "",
+            "0",
+            "-1",
+            "4294967295",
+            "1e99",
+            "null",
+            "true",
+            "\"\"",
+            "[]",
+            "{}",
+            "\"a\"",
+            ",",
+            "\u{120}",
+        ];
+        let cases = std::env::var("LSTMC_CASES").map_or(200, |cases| cases.parse().unwrap());
+        let mut read = 0;
+        for _ in 0..cases {
+            let mut json = whole.clone();
+            for _ in 0..=next(3) {
+                let cuts: Vec<usize> =
+                    json.match_indices([',', ':', '[', ']', '{', '}', '"']).map(|(at, _)| at).collect();
+                let first = next(cuts.len());
+                let last = (first + next(4)).min(cuts.len() - 1);
+                json.replace_range(
+                    cuts[first] + 1..cuts[last].max(cuts[first] + 1),
+                    pieces[next(pieces.len())],
+                );
+            }
+            let Ok(subwords) = Subwords::parse(json) else { continue };
+            read += 1;
+            for text in ["the mouse", "zebra \n", "猫"] {
+                let Ok(ids) = subwords.encode(text) else { continue };
+                let mut stream = Stream::new(&subwords);
+                for id in ids {
+                    let _ = (
+                        subwords.show(id),
+                        subwords.pieces().get(id as usize).map(|piece| stream.next(piece)),
+                    );
+                }
+                let _ = stream.finish();
+            }
+        }
+        assert!(read > 0, "some are tokenizers still");
     }
 }
