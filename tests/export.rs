@@ -158,6 +158,8 @@ layer readout(x: [in], table: [rows, in]) {
 }
 ";
 
+const CLOCK: &str = "layer clock(x: [in]) { state n: [3] = 1; next n = 0.9 * n + 0.5; return next n }";
+
 /// The chain of [`ODD`].
 const CHAIN: &str = "param E: [vocab, 12]
     let a = tokens -> lookup(E)
@@ -189,6 +191,8 @@ fn the_preludes_layers_and_ones_own() {
             small("", &format!("{embedded} -> rnn(16, activation: relu) -> layer_norm -> dropout(0.3)"), ""),
         ),
         ("none", small("", embedded, "")),
+        // Its loop reads nothing of the text.
+        ("clock", small(CLOCK, "tokens -> scalar -> clock", "")),
         ("mean", small("", &format!("{embedded} -> lstm(16) -> lstm(16)"), "weights: average(after: 1)")),
         ("odd", small(ODD, CHAIN, "").replace(" -> dense(vocab) }", " }")),
         ("number", small("", "tokens -> scalar -> lstm(16, forget_bias: 1) -> softmax -> dense(9)", "")),
