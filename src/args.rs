@@ -112,7 +112,8 @@ pub enum Command {
     Generate(Generate),
     /// Hand a trained model to other programs.
     #[command(after_help = "Examples:\n  lstmc export runs/aesop --format onnx\n  \
-        lstmc export runs/ptb-small --format onnx --sequence dynamic --checkpoint best --out small.onnx")]
+        lstmc export runs/ptb-small --format onnx --sequence dynamic --out small.onnx\n  \
+        lstmc export runs/ptb-small --format safetensors --checkpoint best")]
     Export(Export),
     /// Shapes, parameters and peak memory of a model, without training it.
     #[command(after_help = "Examples:\n  lstmc check models/aesop.lstm\n  \

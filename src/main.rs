@@ -17,6 +17,7 @@ mod on_gpu;
 mod profile;
 mod progress;
 mod project;
+mod pytorch;
 mod set;
 mod show;
 mod start;

@@ -1,5 +1,5 @@
 //! What is written for ONNX is read back: every name is there before it is used and has one meaning, and the open sizes are
-//! open. That it computes what the model does is for `tests/onnx.rs`, which has another program run it.
+//! open. That it computes what the model does is for `tests/export.rs`, which has another program run it.
 
 #[path = "onnx/decode.rs"]
 mod decode;
@@ -66,7 +66,9 @@ fn check(name: &str, model: &Checked) {
         let found = exported(model, steps).unwrap_or_else(|error| panic!("{name}: {error}"));
         let sound = names_are_sound(&found.graph, &HashSet::new(), &mut HashSet::new());
         sound.unwrap_or_else(|error| panic!("{name}, {steps:?}: {error}"));
+        let read = found.graph.read();
         for (tensor, dims, bytes) in &found.tensors {
+            assert!(read.contains(tensor.as_str()), "{name}: {tensor} is never read");
             assert_eq!(dims.iter().product::<usize>(), *bytes, "{name}: {tensor}");
         }
         let (tokens, dims) = &found.graph.inputs[0];

@@ -12,6 +12,8 @@ use super::{checkpoint, whole};
 pub enum Form {
     /// One step, with the states as inputs and outputs, and the vocabulary in the metadata.
     Onnx,
+    /// The parameters alone: as PyTorch's nn.LSTM has them if the model is one, else by the model's own names.
+    Safetensors,
 }
 
 /// How many tokens of a sequence are read at once.
@@ -29,12 +31,12 @@ pub struct Export {
     /// What to write.
     #[arg(long, value_enum)]
     pub format: Form,
-    /// The file to write; one that is there is replaced [default: RUN.onnx, here].
+    /// The file to write; one that is there is replaced [default: RUN.onnx or RUN.safetensors, here].
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
     #[arg(long, value_name = "WHICH", default_value = "newest", help = checkpoint::HELP, value_parser = checkpoint::parse)]
     pub checkpoint: Choice,
-    /// Read so many tokens at once instead of one, or `dynamic`: as many as it is given.
+    /// Read so many tokens at once instead of one, or `dynamic`: as many as it is given; for --format onnx.
     #[arg(long, value_name = "N", value_parser = sequence)]
     pub sequence: Option<Sequence>,
     /// Use a checkpoint without checksums, as earlier versions and other programs write them.

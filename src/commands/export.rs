@@ -1,5 +1,6 @@
 //! `lstmc export`: a trained model for other programs.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -15,12 +16,16 @@ use serde_json::{Value, json};
 use crate::args::{Device, Export, Form, Sequence};
 use crate::compile::{self, Threads};
 use crate::project::{self, Opened};
+use crate::pytorch::{self, Tensor};
 use crate::{show, terminal};
 
 /// Of four bytes each in a file of less than 2 GiB, with what else is in it.
 const MOST_VALUES: usize = (1 << 29) - (1 << 24);
 
 pub fn run(args: &Export) -> Result<ExitCode> {
+    if args.format == Form::Safetensors && args.sequence.is_some() {
+        bail!("--sequence goes with --format onnx: safetensors has parameters and no steps");
+    }
     let opened = Opened::read(&args.run, &args.checkpoint, None, project::accept(args.accept_unverified))?;
     let name = name(args);
     let (bytes, lines, ending) = match args.format {
@@ -29,6 +34,14 @@ pub fn run(args: &Export) -> Result<ExitCode> {
             let exchange = compile::exchange(&opened.model, steps)?;
             let lines = described(&opened, &exchange, steps);
             (onnx(&opened, exchange, &name)?, lines, "onnx")
+        }
+        Form::Safetensors => {
+            let found = pytorch::tensors(&opened.model)?;
+            let whose = if found.is_some() { "PyTorch's" } else { "the model's own" };
+            let tensors = found.unwrap_or_else(|| pytorch::own(&opened.model));
+            let tensor = |tensor: &Tensor| format!("tensor      {} {:?}\n", tensor.name, tensor.shape);
+            let lines: String = tensors.iter().map(tensor).collect();
+            (safetensors(&opened, &tensors, &name)?, format!("{lines}names       {whose}\n"), "safetensors")
         }
     };
     let path = args.out.clone().unwrap_or_else(|| PathBuf::from(format!("{name}.{ending}")));
@@ -79,21 +92,34 @@ fn onnx(opened: &Opened, exchange: Exchange, name: &str) -> Result<Vec<u8>> {
     }
     let state = |State { input, output, width, start }: &State| json!({ "input": input, "output": output, "width": width, "start": start });
     let states: Vec<Value> = exchange.states.iter().map(state).collect();
-    let metadata = [
+    let mut metadata = metadata(opened, name)?;
+    metadata.push(("states".into(), Value::from(states).to_string()));
+    let about = About { name: name.to_owned(), version: env!("CARGO_PKG_VERSION").into(), metadata };
+    let engine = weights(opened)?;
+    Ok(exchange.encode(about, &mut |param| engine.read(param))?)
+}
+
+fn safetensors(opened: &Opened, tensors: &[Tensor], name: &str) -> Result<Vec<u8>> {
+    let engine = weights(opened)?;
+    let read = |param: &str| engine.read(param);
+    let values = |tensor: &Tensor| Ok((tensor.name.clone(), tensor.shape.clone(), tensor.values(&read)?));
+    let tensors = tensors.iter().map(values).collect::<Result<Vec<_>>>()?;
+    let mut metadata: HashMap<String, String> = metadata(opened, name)?.into_iter().collect();
+    // What other libraries look for: values are in PyTorch's order, row by row.
+    metadata.insert("format".into(), "pt".into());
+    Ok(export::safetensors(&tensors, metadata)?)
+}
+
+/// What every file says of the model.
+fn metadata(opened: &Opened, name: &str) -> Result<Vec<(String, String)>> {
+    let entries = [
         ("name", name.to_owned()),
         ("vocabulary", serde_json::to_string(&opened.vocabulary)?),
         ("tokens", tokens(&opened.model.data.tokens).to_string()),
-        ("states", Value::from(states).to_string()),
         ("updates", opened.steps().to_string()),
         ("source", opened.project.text.clone()),
     ];
-    let about = About {
-        name: name.to_owned(),
-        version: env!("CARGO_PKG_VERSION").into(),
-        metadata: metadata.map(|(key, value)| (key.to_owned(), value)).into(),
-    };
-    let engine = weights(opened)?;
-    Ok(exchange.encode(about, &mut |param| engine.read(param))?)
+    Ok(entries.map(|(key, value)| (key.to_owned(), value)).into())
 }
 
 /// How a text is cut into tokens; of subwords the vocabulary has the tokenizer.

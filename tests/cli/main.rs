@@ -7,6 +7,7 @@ mod devices;
 mod divergence;
 mod documents;
 mod evaluation;
+mod export;
 mod gradients;
 mod interruption;
 mod limits;

@@ -100,6 +100,9 @@ impl Exchange {
             outputs.push(nodes.output(&state.output, value));
         }
         let model = Model { graph: nodes.finish(inputs, outputs), ..Model::default() };
+        // What only training reads is not there.
+        let read = model.graph.read();
+        params.retain(|param| read.contains(param.name.as_str()));
         Ok(Self { model, params, states })
     }
 

@@ -3,6 +3,8 @@
 //! Protocol Buffers are fields in any order, each with its number: a whole number in 7 bits a byte, or bytes with their length
 //! before them. A few messages are all that a model takes, so they are written here.
 
+use std::collections::HashSet;
+
 /// The version of the operators, and of the file format that came with it.
 pub const OPSET: u64 = 17;
 const IR_VERSION: u64 = 8;
@@ -22,6 +24,22 @@ pub struct Graph {
     pub initializers: Vec<Tensor>,
     pub inputs: Vec<Value>,
     pub outputs: Vec<Value>,
+}
+
+impl Graph {
+    /// The names that its nodes read, those of bodies included.
+    pub fn read(&self) -> HashSet<&str> {
+        let mut read: HashSet<&str> = HashSet::new();
+        for node in &self.nodes {
+            read.extend(node.inputs.iter().map(String::as_str));
+            for (_, attribute) in &node.attributes {
+                if let Attribute::Graph(body) = attribute {
+                    read.extend(body.read());
+                }
+            }
+        }
+        read
+    }
 }
 
 #[derive(Clone, Debug)]

@@ -1,5 +1,7 @@
 //! As much of an ONNX file as the test looks at.
 
+use std::collections::HashSet;
+
 /// A graph, its nodes and names.
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
@@ -17,6 +19,14 @@ pub struct Node {
     pub inputs: Vec<String>,
     pub outputs: Vec<String>,
     pub body: Option<Graph>,
+}
+
+impl Graph {
+    /// The names that its nodes read, those of bodies included.
+    pub fn read(&self) -> HashSet<&str> {
+        let bodies = self.nodes.iter().filter_map(|node| node.body.as_ref()).flat_map(Graph::read);
+        self.nodes.iter().flat_map(|node| &node.inputs).map(String::as_str).chain(bodies).collect()
+    }
 }
 
 #[derive(Debug)]

@@ -5,13 +5,18 @@
 
 #[path = "../compiler/tests/support/checked.rs"]
 mod checked;
-#[path = "onnx/expected.rs"]
+#[path = "export/expected.rs"]
 mod expected;
+#[allow(dead_code)]
+#[path = "../compiler/tests/support/random_models.rs"]
+mod random_models;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 
 /// Tokens, or windows, that each model reads.
@@ -19,6 +24,9 @@ const READ: usize = 100;
 
 /// Sequences side by side.
 const ROWS: usize = 2;
+
+/// Models made up by chance.
+const RANDOM: usize = 24;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -76,12 +84,17 @@ impl Folder {
         self.lstmc(&["train", "model.lstm", "--data", ".", "--out", run, "--steps", steps]);
     }
 
-    /// Exports a run, with what its engine finds, for the script to compare.
+    /// A run as ONNX.
     fn case(&self, name: &str, sequence: Option<&str>) -> Value {
         let file = format!("{name}-{}.onnx", sequence.unwrap_or("step"));
         let mut args = vec!["export", name, "--format", "onnx", "--out", &file];
         args.extend(sequence.iter().flat_map(|sequence| ["--sequence", *sequence]));
         self.lstmc(&args);
+        self.expected(name, &file)
+    }
+
+    /// What a run's engine finds, for a script to compare with what is in a file.
+    fn expected(&self, name: &str, file: &str) -> Value {
         let rows: Vec<expected::Row> =
             (0..ROWS as u64).map(|seed| expected::row(&self.path(name), READ, seed)).collect();
         let values: Vec<u8> =
@@ -92,10 +105,10 @@ impl Folder {
         json!({ "file": file, "window": rows[0].window, "tokens": tokens, "expected": found })
     }
 
-    /// Has ONNX Runtime read the cases' tokens.
-    fn compare(&self, python: &str, cases: &[Value]) -> String {
+    /// Has a script read the cases' tokens.
+    fn compare(&self, python: &str, script: &str, cases: &[Value]) -> String {
         fs::write(self.path("cases.json"), Value::from(cases).to_string()).expect("the cases");
-        let script = root().join("tests/onnx/compare.py");
+        let script = root().join("tests/export").join(script);
         self.command(python, &[&script.to_string_lossy(), "cases.json"])
     }
 }
@@ -145,6 +158,8 @@ layer readout(x: [in], table: [rows, in]) {
 }
 ";
 
+const CLOCK: &str = "layer clock(x: [in]) { state n: [3] = 1; next n = 0.9 * n + 0.5; return next n }";
+
 /// The chain of [`ODD`].
 const CHAIN: &str = "param E: [vocab, 12]
     let a = tokens -> lookup(E)
@@ -161,7 +176,7 @@ fn shipped_models_and_cells() {
         cases.push(folder.case(&name, None));
     }
     assert!(cases.len() > 11, "{}", cases.len());
-    println!("{}", folder.compare(&python, &cases));
+    println!("{}", folder.compare(&python, "runtime.py", &cases));
 }
 
 #[test]
@@ -176,6 +191,8 @@ fn the_preludes_layers_and_ones_own() {
             small("", &format!("{embedded} -> rnn(16, activation: relu) -> layer_norm -> dropout(0.3)"), ""),
         ),
         ("none", small("", embedded, "")),
+        // Its loop reads nothing of the text.
+        ("clock", small(CLOCK, "tokens -> scalar -> clock", "")),
         ("mean", small("", &format!("{embedded} -> lstm(16) -> lstm(16)"), "weights: average(after: 1)")),
         ("odd", small(ODD, CHAIN, "").replace(" -> dense(vocab) }", " }")),
         ("number", small("", "tokens -> scalar -> lstm(16, forget_bias: 1) -> softmax -> dense(9)", "")),
@@ -185,7 +202,93 @@ fn the_preludes_layers_and_ones_own() {
         folder.train(name, text, "5");
         cases.extend([None, Some("5"), Some("dynamic")].map(|sequence| folder.case(name, sequence)));
     }
-    println!("{}", folder.compare(&python, &cases));
+    println!("{}", folder.compare(&python, "runtime.py", &cases));
+}
+
+/// Cells made up by chance, the same ones each time.
+#[test]
+fn random_models() {
+    let Some(python) = python("onnx, onnxruntime, numpy") else { return };
+    let (folder, mut runner) = (Folder::new(), TestRunner::deterministic());
+    let mut cases = vec![];
+    for number in 0..RANDOM {
+        let model = random_models::models().new_tree(&mut runner).expect("a model").current();
+        let words: Vec<String> = (0..model.vocab).map(|word| format!("w{word}")).collect();
+        fs::write(folder.path("t"), (words.join(" ") + "\n").repeat(20)).expect("a text");
+        let name = format!("random-{number}");
+        folder.train(&name, &model.text, "2");
+        cases.push(folder.case(&name, None));
+        if !model.text.contains("targets: last") {
+            cases.push(folder.case(&name, Some("dynamic")));
+        }
+    }
+    println!("{}", folder.compare(&python, "runtime.py", &cases));
+}
+
+/// The names and shapes that an export prints.
+fn tensors(printed: &str) -> Vec<&str> {
+    printed.lines().filter_map(|line| line.strip_prefix("tensor      ")).collect()
+}
+
+#[test]
+fn an_lstm_has_pytorchs_names() {
+    let folder = Folder::new();
+    let chain =
+        "tokens -> embedding(12) -> dropout(0.5) -> lstm(16, forget_bias: 1) -> dropout(0.5) -> lstm(16)";
+    folder.train("two", &small("", chain, "weights: average(after: 1)"), "5");
+    let aesop = models("models").into_iter().find(|(name, _)| name == "aesop").expect("aesop").1;
+    folder.train("aesop", &aesop.replace("512", "24"), "5");
+    // The prelude's equations under another name.
+    let renamed = fs::read_to_string(root().join("compiler/prelude/layers.lstm")).expect("the prelude");
+    let own = renamed[renamed.find("layer lstm(").expect("lstm")..].split("\n}\n").next().expect("its end");
+    let own = format!("{}\n}}\n", own.replacen("lstm", "cell", 1));
+    folder.train("renamed", &small(&own, "tokens -> embedding(12) -> cell(16)", ""), "5");
+    let mut cases = vec![];
+    for name in ["two", "aesop", "renamed"] {
+        let file = format!("{name}.safetensors");
+        let printed = folder.lstmc(&["export", name, "--format", "safetensors"]);
+        assert!(printed.contains("names       PyTorch's"), "{printed}");
+        if name == "two" {
+            let names = tensors(&printed);
+            assert_eq!(names[1..3], ["lstm.weight_ih_l0 [64, 12]", "lstm.weight_hh_l0 [64, 16]"]);
+            assert_eq!(names.len(), 1 + 8 + 2, "{names:?}");
+        }
+        cases.push(folder.expected(name, &file));
+    }
+    if let Some(python) = python("numpy") {
+        println!("{}", folder.compare(&python, "pytorch.py", &cases));
+    }
+}
+
+/// Another model's parameters are those of its checkpoint.
+#[test]
+fn other_models_have_their_own_names() {
+    let folder = Folder::new();
+    let changed = "layer lstm(x: [in], units) {\n param W_i: [in, units]\n state h: [units]\n next h = tanh(x @ W_i + h)\n return next h }";
+    let embedded = "tokens -> embedding(12)";
+    let models = [
+        ("changed", small(changed, &format!("{embedded} -> lstm(16)"), ""), "lstm_1.W_i [12, 16]"),
+        ("gru", small("", &format!("{embedded} -> gru(16)"), ""), "gru_1.R_z [16, 16]"),
+        ("widths", small("", &format!("{embedded} -> lstm(16) -> lstm(8)"), ""), "lstm_2.R_f [8, 8]"),
+        ("normed", small("", &format!("{embedded} -> lstm(16) -> layer_norm"), ""), "layer_norm_1.gain [16]"),
+        ("deep", small("", &format!("{embedded} -> lstm(16) -> dense(9)"), ""), "dense_2.W [9, 79]"),
+        ("inside", small("", &format!("{embedded} -> lstm(16) -> softmax"), ""), "lstm_1.R_f [16, 16]"),
+        ("none", small("", embedded, ""), "embedding_1.E [79, 12]"),
+    ];
+    for (name, text, expected) in &models {
+        folder.train(name, text, "2");
+        let printed = folder.lstmc(&["export", name, "--format", "safetensors"]);
+        assert!(printed.contains("names       the model's own"), "{printed}");
+        let vocab = expected::vocabulary(&folder.path(name)).to_string();
+        assert!(tensors(&printed).contains(&expected.replace("79", &vocab).as_str()), "{printed}");
+        let bytes = fs::read(folder.path(&format!("{name}.safetensors"))).expect("the file");
+        let found = safetensors::SafeTensors::deserialize(&bytes).expect("safetensors");
+        assert_eq!(found.len(), tensors(&printed).len());
+        for (param, values) in expected::parameters(&folder.path(name)) {
+            let stored: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            assert!(found.tensor(&param).expect("a parameter").data() == stored, "{name}: {param}");
+        }
+    }
 }
 
 /// The fenced blocks of a document with their info strings.
@@ -218,7 +321,9 @@ fn the_documents_example_writes_what_generate_does() {
     };
     // But for how large the file is.
     let lines = |text: &str| text.rsplit_once(": ").map(|(lines, _)| lines.to_owned());
-    assert_eq!(lines(&commands("lstmc export")), lines(&of("text", "input")));
+    assert_eq!(lines(&commands("lstmc export runs/story --format onnx")), lines(&of("text", "input")));
+    let safetensors = commands("lstmc export runs/story --format safetensors");
+    assert_eq!(lines(&safetensors), lines(&of("text", "tensor")));
     let written = folder.command(&python, &["-c", &of("python", "import json")]);
     assert_eq!(written, commands("lstmc generate"));
     assert!(written.starts_with("the quick brown fox"), "{written}");

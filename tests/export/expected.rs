@@ -50,12 +50,30 @@ impl Driver for Reader<'_> {
     }
 }
 
+/// How many ids a run's vocabulary has.
+pub fn vocabulary(run: &Path) -> usize {
+    RunDir::open(run).expect("a run").vocabulary().expect("its vocabulary").len()
+}
+
+/// A run's model.
+fn model(run: &RunDir) -> Model {
+    let vocabulary = run.vocabulary().expect("its vocabulary");
+    let source = run.source().expect("its model");
+    checked(&source, vocabulary.len()).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+/// The values of each of the parameters in the newest checkpoint of a run.
+pub fn parameters(run: &Path) -> Vec<(String, Vec<f32>)> {
+    let run = RunDir::open(run).expect("a run");
+    let checkpoint = run.newest(Accept::Verified).expect("a checkpoint");
+    let param = |name: String| (name.clone(), checkpoint.parameter(&name).expect("a parameter"));
+    model(&run).params.into_iter().map(|one| param(one.name)).collect()
+}
+
 /// `count` random tokens or windows, which the newest checkpoint of a run reads.
 pub fn row(run: &Path, count: usize, seed: u64) -> Row {
     let run = RunDir::open(run).expect("a run");
-    let vocabulary = run.vocabulary().expect("its vocabulary");
-    let source = run.source().expect("its model");
-    let mut model: Model = checked(&source, vocabulary.len()).unwrap_or_else(|errors| panic!("{errors}"));
+    let mut model = model(&run);
     let batches = &mut model.data.batches;
     let last = matches!(batches.kind, BatchKind::Windows { targets: Targets::Last, .. });
     batches.rows = 1;
@@ -69,7 +87,7 @@ pub fn row(run: &Path, count: usize, seed: u64) -> Row {
     let mut session = Session::new(executable).expect("memory");
     let checkpoint = run.newest(Accept::Verified).expect("a checkpoint");
     checkpoint.restore(&mut session, Take::Parameters).expect("parameters");
-    let tokens = random_ids(vocabulary.len(), count * steps, seed);
+    let tokens = random_ids(model.vocab, count * steps, seed);
     let mut reader = Reader { tokens: &tokens, steps, found: vec![] };
     assert_eq!(session.run(count as u64, 0, &mut reader).expect("a run"), count as u64);
     Row { window: last.then_some(steps), probabilities: reader.found, tokens }
