@@ -19,11 +19,11 @@ pub fn count(number: u64) -> String {
     out
 }
 
-/// `1 row`, `2,000 rows`, `3 batches`.
+/// `1 row`, `2,000 rows`, `3 batches`, `4 epochs`.
 pub fn many(number: u64, noun: &str) -> String {
     let ending = match noun {
         _ if number == 1 => "",
-        _ if noun.ends_with("ch") => "es",
+        _ if noun.ends_with("ch") && !noun.ends_with("epoch") => "es",
         _ => "s",
     };
     format!("{} {noun}{ending}", count(number))
