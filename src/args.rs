@@ -4,6 +4,7 @@ mod checkpoint;
 mod device;
 mod export;
 mod score;
+mod used;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ use crate::set::Setting;
 pub use device::Device;
 pub use export::{Export, Form, Sequence};
 pub use score::Score;
+pub use used::{Processor, Used};
 
 /// A compiler for recurrent language models: from a .lstm file to a native training loop.
 #[derive(Debug, Parser)]
@@ -137,12 +139,12 @@ impl Command {
     /// What a program is to run on, and on how many threads if that was said.
     fn device_and_threads(&self) -> (Device, Option<u16>) {
         match self {
-            Command::Train(args) => (args.device, args.threads),
+            Command::Train(args) => args.on.said(),
             Command::Eval(Eval { trained, .. }) | Command::Predict(Predict { trained, .. }) => {
-                (trained.device, trained.threads)
+                trained.on.said()
             }
-            Command::Score(args) => (args.device, args.threads),
-            Command::Generate(args) => (args.device, args.threads),
+            Command::Score(args) => args.on.said(),
+            Command::Generate(args) => args.on.said(),
             Command::Check(args) => (args.device, args.threads),
             Command::Init(_)
             | Command::Compare(_)
@@ -202,12 +204,8 @@ pub struct Train {
     /// All random numbers are a function of this [default: 0, or the resumed run's].
     #[arg(long, value_name = "N", conflicts_with = "resume", value_parser = whole::<u64, 0>)]
     pub seed: Option<u64>,
-    /// What to run on: cpu, cuda, or one of several GPUs as cuda:1.
-    #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = Device::parse)]
-    pub device: Device,
-    /// Worker threads, no more than there are processors [default: as many as the processor has cores].
-    #[arg(long, value_name = "N", value_parser = threads)]
-    pub threads: Option<u16>,
+    #[command(flatten)]
+    pub on: Processor,
     /// Go on with this run from its newest checkpoint, or from the beginning if it has none.
     #[arg(long, value_name = "RUN")]
     pub resume: Option<PathBuf>,
@@ -217,8 +215,8 @@ pub struct Train {
     /// Another number in the train block, such as rate=0.1; several are given one by one.
     #[arg(long, value_name = "NAME=NUMBER", conflicts_with = "resume")]
     pub set: Vec<Setting>,
-    /// The checkpoint to go on from, or to take parameters from: newest, best, the number of an epoch (of an update, for models that count iterations), or
-    /// the path of a file. Later ones are left behind under other names.
+    /// The checkpoint to go on from, or to take parameters from: newest, best, the number of an epoch (of an update, for models
+    /// that count iterations), or the path of a file. Where the run goes on, later ones are left behind under other names.
     #[arg(long, value_name = "WHICH", requires = "before", value_parser = checkpoint::parse)]
     pub checkpoint: Option<Choice>,
     /// Go on though a text, or the model's batches, are not those that the run was trained with. Without this, they have
@@ -236,10 +234,8 @@ pub struct Train {
 /// A trained model.
 #[derive(Debug, Args)]
 pub struct Trained {
-    /// The folder of a run.
-    pub run: PathBuf,
-    #[arg(long, value_name = "WHICH", default_value = "newest", help = checkpoint::HELP, value_parser = checkpoint::parse)]
-    pub checkpoint: Choice,
+    #[command(flatten)]
+    pub used: Used,
     /// The folder that the texts are in [default: where training found them]. Any text in it is read.
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
@@ -247,15 +243,8 @@ pub struct Trained {
     /// in the folder of --data.
     #[arg(long)]
     pub accept_changes: bool,
-    /// Use a checkpoint without checksums, as earlier versions and other programs write them.
-    #[arg(long)]
-    pub accept_unverified: bool,
-    /// What to run on: cpu, cuda, or one of several GPUs as cuda:1.
-    #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = Device::parse)]
-    pub device: Device,
-    /// Worker threads, no more than there are processors [default: as many as the processor has cores].
-    #[arg(long, value_name = "N", value_parser = threads)]
-    pub threads: Option<u16>,
+    #[command(flatten)]
+    pub on: Processor,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -351,10 +340,8 @@ const LENGTH: usize = 100;
 
 #[derive(Debug, Args)]
 pub struct Generate {
-    /// The folder of a run.
-    pub run: PathBuf,
-    #[arg(long, value_name = "WHICH", default_value = "newest", help = checkpoint::HELP, value_parser = checkpoint::parse)]
-    pub checkpoint: Choice,
+    #[command(flatten)]
+    pub used: Used,
     /// What the text begins with; - reads prompts from standard input, one a line [default: those of standard input, if that is
     /// no terminal].
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
@@ -389,18 +376,11 @@ pub struct Generate {
     /// What to round the weights to: fewer bits are read faster.
     #[arg(long, value_enum, default_value = "f32")]
     pub weights: Weights,
-    /// Use a checkpoint without checksums, as earlier versions and other programs write them.
-    #[arg(long)]
-    pub accept_unverified: bool,
-    /// What to run on: cpu, cuda, or one of several GPUs as cuda:1.
-    #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = Device::parse)]
-    pub device: Device,
+    #[command(flatten)]
+    pub on: Processor,
     /// Say on stderr how long the tokens took, prompt included, compiling and loading left out.
     #[arg(long)]
     pub stats: bool,
-    /// Worker threads, no more than there are processors [default: as many as the processor has cores].
-    #[arg(long, value_name = "N", value_parser = threads)]
-    pub threads: Option<u16>,
 }
 
 /// A model file, and what it needs to be compiled without being trained.

@@ -7,7 +7,7 @@ use anyhow::Result;
 use lstmc_compiler::diag::Diagnostic;
 use lstmc_compiler::graph::interp::{self, Tensor};
 use lstmc_compiler::graph::{self, Graph, InputRole, Origin, Purpose, Value};
-use lstmc_compiler::model::{ExprId, Model, Param};
+use lstmc_compiler::model::{ExprId, Layer, Model, Param};
 use lstmc_runtime::train::Before;
 use ndarray::{ArrayD, IxDyn};
 
@@ -59,7 +59,10 @@ fn in_layer(error: &str, model: &Model, found: &Found, update: u64) -> Diagnosti
     let row = found.row.map_or(String::new(), |row| format!(", row {}", row + 1));
     let text =
         format!("{name} is the first that is not finite: {} in update {update}{step}{row}", found.value);
-    let diagnostic = Diagnostic::error(CODE, expr.span, error).at(text);
+    in_use(Diagnostic::error(CODE, expr.span, error).at(text), layer)
+}
+
+fn in_use(diagnostic: Diagnostic, layer: &Layer) -> Diagnostic {
     diagnostic.label(layer.span, format!("in this use, `{}`", layer.name))
 }
 
@@ -71,7 +74,7 @@ fn in_gradient(error: &str, model: &Model, param: &Param, value: f32, update: u6
     let diagnostic = Diagnostic::error(CODE, param.span, error).at(text);
     let owner = param.name.split_once('.').map(|(layer, _)| layer);
     match model.layers.iter().find(|layer| Some(layer.name.as_str()) == owner) {
-        Some(layer) => diagnostic.label(layer.span, format!("in this use, `{}`", layer.name)),
+        Some(layer) => in_use(diagnostic, layer),
         None => diagnostic,
     }
 }

@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 use lstmc_runtime::Error;
 use lstmc_runtime::monitor::Monitor;
 
@@ -106,16 +106,20 @@ pub struct Lines {
 
 impl Lines {
     /// The lines of texts, one after the other.
-    pub fn of(sources: Vec<Source>, cut: Cut) -> Self {
+    ///
+    /// # Errors
+    /// The system has no thread for it.
+    pub fn of(sources: Vec<Source>, cut: Cut) -> Result<Self> {
         let (sender, receiver) = sync_channel(AHEAD);
         // It ends when all is read, or when nothing is wanted any more.
-        thread::spawn(move || {
+        let reader = thread::Builder::new().spawn(move || {
             let read = sources.into_iter().try_for_each(|source| read(&Arc::new(source), cut, &sender));
             if let Err(Some(error)) = read {
                 drop(sender.send(Err(error)));
             }
         });
-        Self { receiver, failed: None }
+        reader.context("cannot start a thread that reads")?;
+        Ok(Self { receiver, failed: None })
     }
 
     /// The lines that are there, as many as are used at once; waits for the first. `None` at the end, or when the monitor says
@@ -244,7 +248,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("t");
         fs::write(&path, bytes).unwrap();
-        all(&mut Lines::of(vec![Source::File(path)], cut))
+        all(&mut Lines::of(vec![Source::File(path)], cut).unwrap())
     }
 
     fn numbered(lines: &[&str]) -> Vec<(usize, String)> {
@@ -279,7 +283,7 @@ mod tests {
         assert!(error.unwrap().contains("byte 5 (line 3)"));
         let (_, error) = of(b"a\nb\nc\xff\nd\n", Cut::Whole);
         assert!(error.unwrap().contains("byte 5 (line 3)"));
-        let (_, error) = all(&mut Lines::of(vec![Source::File("nowhere.txt".into())], Cut::Lines));
+        let (_, error) = all(&mut Lines::of(vec![Source::File("nowhere.txt".into())], Cut::Lines).unwrap());
         assert_eq!(error.unwrap(), "cannot find the text \"nowhere.txt\"");
     }
 

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use lstmc_compiler::model::{BatchKind, Model, Targets};
+use lstmc_compiler::model::Model;
 use lstmc_runtime::text::{Corpus, Tokenizer};
 
-use crate::show;
+use crate::{project, show};
 
 /// How many tokens a prompt has, where the model does not want more.
 const WORDS: usize = 3;
@@ -26,10 +26,10 @@ pub fn command(run: &Path, model: &Model, corpus: &Corpus, tokenizer: &Tokenizer
 /// The beginning of the training text, if a shell takes it as it is.
 fn prompt(model: &Model, corpus: &Corpus, tokenizer: &Tokenizer) -> Option<String> {
     let batches = &model.data.batches;
-    let count = match batches.kind {
-        BatchKind::Windows { targets: Targets::Last, .. } => batches.steps,
-        _ if tokenizer.join(["a", "b"]) == "ab" => CHARACTERS,
-        _ => WORDS,
+    let count = match batches.window() {
+        Some(window) => window,
+        None if project::between(tokenizer).is_empty() => CHARACTERS,
+        None => WORDS,
     };
     let words: Vec<String> =
         corpus.train.get(..count)?.iter().map(|&id| corpus.vocabulary.token(id)).collect();

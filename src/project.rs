@@ -17,7 +17,7 @@ use lstmc_runtime::text::{
     Corpus, Encoded, Expected, Extent, Record, Role, Texts, Tokenizer, Vocabulary, encode_text, read_model,
 };
 
-use crate::args::{Device, ModelFile, Split, Trained};
+use crate::args::{Device, ModelFile, Split, Trained, Used};
 use crate::compile::{self, Source, Threads};
 use crate::set::Setting;
 use crate::{changes, find, show, terminal};
@@ -283,9 +283,16 @@ pub fn reading(model: &Model, split: Split, ids: &[u32]) -> Result<Reading> {
 /// # Errors
 /// As [`Opened::read`].
 pub fn open(trained: &Trained) -> Result<Opened> {
-    let (data, accept) = (trained.data.as_deref(), accept(trained.accept_unverified));
-    let opened = Opened::read(&trained.run, &trained.checkpoint, data, accept)?;
+    let opened = open_used(&trained.used, trained.data.as_deref())?;
     Ok(Opened { accept_changes: trained.accept_changes, ..opened })
+}
+
+/// A run that is used, with the texts in `data` if that is said.
+///
+/// # Errors
+/// As [`Opened::read`].
+pub fn open_used(used: &Used, data: Option<&Path>) -> Result<Opened> {
+    Opened::read(&used.run, &used.checkpoint, data, accept(used.accept_unverified))
 }
 
 /// What `--accept-unverified` says.

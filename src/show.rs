@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use lstmc_compiler::diag::visible;
+use anyhow::Result;
+use lstmc_compiler::diag::{visible, visible_json};
 use lstmc_runtime::text::Vocabulary;
 use serde::Serialize;
 
@@ -27,6 +28,14 @@ pub fn many(number: u64, noun: &str) -> String {
         _ => "s",
     };
     format!("{} {noun}{ending}", count(number))
+}
+
+/// A line of JSON, with escapes for what a terminal would obey.
+///
+/// # Errors
+/// What is to be written is no JSON.
+pub fn json_line(value: &impl Serialize) -> Result<String> {
+    Ok(visible_json(&serde_json::to_string(value)?).into_owned() + "\n")
 }
 
 /// A path as it can be given to a shell.

@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use lstmc_compiler::model::{Model, Param};
-use lstmc_runtime::checkpoint::{Accept, Checkpoint};
+use lstmc_runtime::checkpoint::Accept;
 use lstmc_runtime::engine::Engine;
-use lstmc_runtime::run_dir::{Choice, RunDir};
+use lstmc_runtime::run_dir::Choice;
 use lstmc_runtime::text::Vocabulary;
 
 use crate::compile::Source;
-use crate::project::Project;
-use crate::{find, show};
+use crate::project::Opened;
+use crate::show;
 
 /// How many words and parameters are named.
 const NAMED: usize = 6;
@@ -23,8 +23,7 @@ const NAMED: usize = 6;
 /// A run to take parameters from.
 pub struct Old {
     path: PathBuf,
-    checkpoint: Checkpoint,
-    vocabulary: Vocabulary,
+    opened: Opened,
     params: Vec<Shaped>,
 }
 
@@ -54,13 +53,9 @@ impl Old {
     /// # Errors
     /// There is no such run or checkpoint, or its model is no longer one.
     pub fn open(path: &Path, which: &Choice, accept: Accept) -> Result<Self> {
-        let run = RunDir::open(path).map_err(find::run)?;
-        let project = Project::of_run(&run, &run.model_path(), None)?;
-        let vocabulary = run.vocabulary()?;
-        let checkpoint = run.chosen(which, accept)?;
-        checkpoint.check_vocabulary(&vocabulary.fingerprint())?;
-        let params = shaped(&project.source, vocabulary.len())?;
-        Ok(Self { path: path.to_owned(), checkpoint, vocabulary, params })
+        let opened = Opened::read(path, which, None, accept)?;
+        let params = shaped(&opened.project.source, opened.vocabulary.len())?;
+        Ok(Self { path: path.to_owned(), opened, params })
     }
 
     /// Gives the parameters to a program of `source`, which has those of a start.
@@ -68,7 +63,7 @@ impl Old {
     /// # Errors
     /// Nothing fits.
     pub fn give(&self, source: &Source, vocabulary: &Vocabulary, engine: &mut dyn Engine) -> Result<Taken> {
-        let ids = ids(&self.vocabulary, vocabulary);
+        let ids = ids(&self.opened.vocabulary, vocabulary);
         let mut found = Taken::default();
         let new = shaped(source, vocabulary.len())?;
         let knows_a_word = ids.iter().any(Option::is_some);
@@ -89,7 +84,7 @@ impl Old {
                     continue;
                 }
             }
-            let values = self.checkpoint.parameter(&param.name)?;
+            let values = self.opened.checkpoint.parameter(&param.name)?;
             let mut own = engine.read(&param.name)?;
             param.copy(old, &values, &mut own, &ids);
             engine.write(&param.name, &own)?;
@@ -115,7 +110,7 @@ impl Old {
     pub fn lines(&self, found: &Taken) -> Vec<String> {
         let Taken { taken, fresh, others, left, words } = found;
         let all = show::many((taken.len() + fresh.len() + others.len()) as u64, "parameter");
-        let steps = show::many(self.checkpoint.meta.position.step, "update");
+        let steps = show::many(self.opened.steps(), "update");
         let mut lines =
             vec![format!("from        {} after {steps}: {} of {all}", show::path(&self.path), taken.len())];
         let mut more = |what: &str, names: &[String], between: &str| {

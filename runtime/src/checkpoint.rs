@@ -251,15 +251,27 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::BrokenCheckpoint`] if it is not there; [`Error::NotFinite`].
     pub fn parameter(&self, name: &str) -> Result<Vec<f32>> {
-        let path = || self.path.clone();
-        let broken =
-            |error: SafeTensorError| Error::BrokenCheckpoint { path: path(), reason: error.to_string() };
-        let stored = SafeTensors::deserialize(&self.bytes).map_err(broken)?;
-        let values: Vec<f32> = values(&stored.tensor(&self.used(name)).map_err(broken)?).collect();
-        if values.iter().all(|value| value.is_finite()) {
-            return Ok(values);
+        let (stored, used) = (self.stored()?, self.used(name));
+        let view = stored.tensor(&used).map_err(|error| self.broken(error))?;
+        self.check_finite(&used, &view)?;
+        Ok(values(&view).collect())
+    }
+
+    fn stored(&self) -> Result<SafeTensors<'_>> {
+        SafeTensors::deserialize(&self.bytes).map_err(|error| self.broken(error))
+    }
+
+    fn broken(&self, error: SafeTensorError) -> Error {
+        Error::BrokenCheckpoint { path: self.path.clone(), reason: error.to_string() }
+    }
+
+    fn check_finite(&self, name: &str, view: &TensorView<'_>) -> Result<()> {
+        let magnitudes = values(view).map(|x| x.abs().to_bits());
+        // As whole numbers they have the same order, and those that are not numbers come last.
+        if magnitudes.fold(0, u32::max) < f32::INFINITY.to_bits() {
+            return Ok(());
         }
-        Err(Error::NotFinite { path: path(), tensor: name.into() })
+        Err(Error::NotFinite { path: self.path.clone(), tensor: name.into() })
     }
 
     /// Copies the tensors into a program of the same model; nothing is copied if they do not fit.
@@ -267,10 +279,7 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::WrongModel`] with every difference in names and shapes; [`Error::NotFinite`].
     pub fn restore(&self, engine: &mut dyn Engine, take: Take) -> Result<()> {
-        let path = || self.path.clone();
-        let broken =
-            |error: SafeTensorError| Error::BrokenCheckpoint { path: path(), reason: error.to_string() };
-        let stored = SafeTensors::deserialize(&self.bytes).map_err(broken)?;
+        let (stored, broken) = (self.stored()?, |error| self.broken(error));
         let wanted: Vec<Tensor> = engine
             .tensors()
             .iter()
@@ -286,15 +295,11 @@ impl Checkpoint {
             wanted.iter().map(|tensor| Tensor { name: source(tensor), ..tensor.clone() }).collect();
         let differences = differences(&stored, &wanted, &sources, take);
         if !differences.is_empty() {
-            return Err(Error::WrongModel { path: path(), differences });
+            return Err(Error::WrongModel { path: self.path.clone(), differences });
         }
         // Of optimizer state it is the optimizer's business what it is: only parameters are seen to be numbers.
         for tensor in sources.iter().filter(|tensor| tensor.kind == TensorKind::Param) {
-            let magnitudes = values(&stored.tensor(&tensor.name).map_err(broken)?).map(|x| x.abs().to_bits());
-            // As whole numbers they have the same order, and those that are not numbers come last.
-            if magnitudes.fold(0, u32::max) >= f32::INFINITY.to_bits() {
-                return Err(Error::NotFinite { path: path(), tensor: tensor.name.clone() });
-            }
+            self.check_finite(&tensor.name, &stored.tensor(&tensor.name).map_err(broken)?)?;
         }
         for (tensor, source) in wanted.iter().zip(&sources) {
             let view = stored.tensor(&source.name).map_err(broken)?;

@@ -63,6 +63,12 @@ pub struct Row {
     pub seconds: Option<f64>,
 }
 
+/// The row of the lowest validation loss, the first of equals, if there is a finite one.
+pub fn best_of(rows: &[Row]) -> Option<&Row> {
+    let losses = rows.iter().filter_map(|row| Some((row, row.valid_loss.filter(|loss| loss.is_finite())?)));
+    losses.min_by(|(_, a), (_, b)| a.total_cmp(b)).map(|(row, _)| row)
+}
+
 /// What a run needs to be found again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {

@@ -71,11 +71,7 @@ pub fn perplexity(log_probability: f64, tokens: u64) -> Option<f64> {
 /// The batches that an evaluation program is to have for scoring `texts` texts at once, at most, with a model that was trained
 /// with `batches`.
 pub fn batches(batches: &Batches, vocab: usize, texts: usize) -> Batches {
-    let predicted = if matches!(batches.kind, BatchKind::Windows { targets: Targets::Last, .. }) {
-        1
-    } else {
-        batches.steps
-    };
+    let predicted = if batches.window().is_some() { 1 } else { batches.steps };
     let (rows, steps) = match batches.kind {
         // Windows of one text are beside each other, too.
         BatchKind::Windows { .. } => {

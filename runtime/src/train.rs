@@ -160,10 +160,11 @@ impl<'a> Trainer<'a> {
         }
         let Validations { waited, cuts, .. } = self.position.validations;
         self.position.validations = Validations { waited, cuts, ..Validations::default() };
+        let places = run.places()?;
         for row in run.metrics()? {
             let (epoch, step) = (row.epoch, row.step);
             if let Some(loss) = row.valid_loss
-                && run.has_place(self.place(epoch, step))?
+                && places.contains(&self.place(epoch, step))
             {
                 self.position.validations.add(Best { epoch, step, loss }, Course::Constant);
             }
@@ -241,17 +242,7 @@ impl<'a> Trainer<'a> {
         let started = Instant::now();
         let first = self.position.step;
         self.inputs.monitor.begin(false, first % interval, interval.min(until - first / interval * interval));
-        let mut driver = Training {
-            recipe: &self.recipe,
-            inputs: self.inputs,
-            batches: &mut self.batches,
-            first,
-            totals: self.position.totals,
-            started,
-            before: self.position.totals.seconds,
-            cuts: self.position.validations.cuts,
-            averaged: self.position.averaged,
-        };
+        let mut driver = Training::new(&self.recipe, self.inputs, &mut self.batches, &self.position);
         let done = self.programs.train().run(until - first, self.recipe.seed, &mut driver)?;
         self.position.totals = driver.totals;
         self.position.averaged = driver.averaged;
@@ -440,7 +431,22 @@ struct Training<'a> {
     averaged: u64,
 }
 
-impl Training<'_> {
+impl<'a> Training<'a> {
+    /// From a place in the training on.
+    fn new(recipe: &'a Recipe, inputs: Inputs<'a>, batches: &'a mut Batcher, position: &Position) -> Self {
+        Self {
+            recipe,
+            inputs,
+            batches,
+            first: position.step,
+            totals: position.totals,
+            started: Instant::now(),
+            before: position.totals.seconds,
+            cuts: position.validations.cuts,
+            averaged: position.averaged,
+        }
+    }
+
     /// The epoch of a step, and its place in the epoch, both from 0.
     fn at(&self, step: u64) -> (u64, u64) {
         self.batches.place(self.first + step)

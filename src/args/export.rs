@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use lstmc_runtime::run_dir::Choice;
 
-use super::{checkpoint, whole};
+use super::{Used, whole};
 
 /// What a trained model is written as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -26,22 +25,17 @@ pub enum Sequence {
 
 #[derive(Debug, Args)]
 pub struct Export {
-    /// The folder of a run.
-    pub run: PathBuf,
+    #[command(flatten)]
+    pub used: Used,
     /// What to write.
     #[arg(long, value_enum)]
     pub format: Form,
     /// The file to write; one that is there is replaced [default: RUN.onnx or RUN.safetensors, here].
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
-    #[arg(long, value_name = "WHICH", default_value = "newest", help = checkpoint::HELP, value_parser = checkpoint::parse)]
-    pub checkpoint: Choice,
     /// Read so many tokens at once instead of one, or `dynamic`: as many as it is given; for --format onnx.
     #[arg(long, value_name = "N", value_parser = sequence)]
     pub sequence: Option<Sequence>,
-    /// Use a checkpoint without checksums, as earlier versions and other programs write them.
-    #[arg(long)]
-    pub accept_unverified: bool,
 }
 
 fn sequence(text: &str) -> Result<Sequence, String> {

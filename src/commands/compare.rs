@@ -4,8 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use lstmc_compiler::diag::visible_json;
-use lstmc_runtime::run_dir::{Row, RunDir, Settings};
+use lstmc_runtime::run_dir::{Row, RunDir, Settings, best_of};
 use lstmc_runtime::text::{Record, Role};
 use serde_json::json;
 
@@ -25,7 +24,7 @@ struct Known<'a> {
 pub fn run(args: &Compare) -> Result<ExitCode> {
     let runs = args.runs.iter().map(|path| read(path)).collect::<Result<Vec<_>>>()?;
     let text = if args.json {
-        runs.iter().map(|run| visible_json(&object(run).to_string()).into_owned() + "\n").collect()
+        runs.iter().map(|run| show::json_line(&object(run))).collect::<Result<String>>()?
     } else {
         let rows: Vec<Vec<String>> = runs.iter().map(row).collect();
         show::table(&HEADER, &rows) + &differences(&runs)
@@ -37,15 +36,12 @@ pub fn run(args: &Compare) -> Result<ExitCode> {
 fn read(path: &Path) -> Result<Known<'_>> {
     let run = RunDir::open(path).map_err(find::run)?;
     let rows = run.metrics()?;
-    let loss = |row: &&Row| row.valid_loss.filter(|loss| loss.is_finite());
-    let validated = rows.iter().filter(|row| loss(row).is_some());
-    let best = validated.min_by(|a, b| loss(a).unwrap_or(f64::MAX).total_cmp(&loss(b).unwrap_or(f64::MAX)));
     let last = rows.last();
     Ok(Known {
         path,
         source: run.source()?,
         settings: run.settings()?,
-        best: best.or(last).cloned(),
+        best: best_of(&rows).or(last).cloned(),
         last: last.cloned(),
     })
 }

@@ -19,9 +19,9 @@ pub fn run(args: &Eval) -> Result<ExitCode> {
     let reading = project::reading(&opened.model, split, &ids)?;
     let monitor = terminal::interruptible()?;
     let mut measured: Vec<(Format, Totals)> = Vec::new();
-    let threads = project::threads(args.trained.threads);
+    let threads = project::threads(args.trained.on.threads);
     for weights in args.weights.iter().map(|&weights| Format::from(weights)) {
-        let mut engine = opened.engine(Purpose::Evaluate, weights, args.trained.device, threads)?;
+        let mut engine = opened.engine(Purpose::Evaluate, weights, args.trained.on.device, threads)?;
         let Some(totals) = evaluate(engine.as_mut(), &ids, &reading, &monitor)? else {
             return Ok(ExitCode::from(terminal::INTERRUPTED));
         };

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::kernel::Format;
-use lstmc_compiler::model::{BatchKind, Targets, TokenKind, Tokens};
+use lstmc_compiler::model::Tokens;
 use lstmc_compiler::onnx::{About, Exchange, State, Steps};
 use lstmc_runtime::engine::Engine;
 use lstmc_runtime::export;
@@ -26,7 +26,7 @@ pub fn run(args: &Export) -> Result<ExitCode> {
     if args.format == Form::Safetensors && args.sequence.is_some() {
         bail!("--sequence goes with --format onnx: safetensors has parameters and no steps");
     }
-    let opened = Opened::read(&args.run, &args.checkpoint, None, project::accept(args.accept_unverified))?;
+    let opened = project::open_used(&args.used, None)?;
     let name = name(args);
     let (bytes, lines, ending) = match args.format {
         Form::Onnx => {
@@ -53,7 +53,7 @@ pub fn run(args: &Export) -> Result<ExitCode> {
 
 /// What the model is called: as its run.
 fn name(args: &Export) -> String {
-    let path = std::path::absolute(&args.run).unwrap_or_else(|_| args.run.clone());
+    let path = std::path::absolute(&args.used.run).unwrap_or_else(|_| args.used.run.clone());
     path.file_name().map_or("model".into(), |name| name.to_string_lossy().into_owned())
 }
 
@@ -62,14 +62,8 @@ fn weights(opened: &Opened) -> Result<Box<dyn Engine>> {
     opened.engine(Purpose::Generate { tokens: 1 }, Format::F32, Device::Cpu, Threads::Exactly(1))
 }
 
-/// The length of the window after which the model predicts, if it does not after every token.
-fn window(opened: &Opened) -> Option<usize> {
-    let batches = &opened.model.data.batches;
-    matches!(batches.kind, BatchKind::Windows { targets: Targets::Last, .. }).then_some(batches.steps)
-}
-
 fn steps(opened: &Opened, sequence: Option<Sequence>) -> Result<Steps> {
-    Ok(match (window(opened), sequence) {
+    Ok(match (opened.model.data.batches.window(), sequence) {
         (Some(window), Some(_)) => {
             bail!(
                 "this model predicts one token after each window of {window}, and always reads one: leave out --sequence"
@@ -124,14 +118,7 @@ fn metadata(opened: &Opened, name: &str) -> Result<Vec<(String, String)>> {
 
 /// How a text is cut into tokens; of subwords the vocabulary has the tokenizer.
 fn tokens(tokens: &Tokens) -> Value {
-    let kind = match tokens.kind {
-        TokenKind::Words => "words",
-        TokenKind::WordsAndPunctuation => "words_and_punctuation",
-        TokenKind::Characters => "characters",
-        TokenKind::Bpe(_) => "bpe",
-        TokenKind::File(_) => "tokenizer",
-    };
-    json!({ "kind": kind, "newline": tokens.newline })
+    json!({ "kind": tokens.kind.name(), "newline": tokens.newline })
 }
 
 /// The inputs and outputs, in lines.
@@ -139,7 +126,7 @@ fn described(opened: &Opened, exchange: &Exchange, steps: Steps) -> String {
     let (batch, vocab) = ("batch", opened.vocabulary.len());
     let (read, given) = match steps {
         Steps::One => (batch.to_owned(), format!("{batch}, {vocab}")),
-        Steps::Fixed(steps) if window(opened).is_some() => {
+        Steps::Fixed(steps) if opened.model.data.batches.window().is_some() => {
             (format!("{batch}, {steps}"), format!("{batch}, {vocab}"))
         }
         Steps::Fixed(steps) => (format!("{batch}, {steps}"), format!("{batch}, {steps}, {vocab}")),

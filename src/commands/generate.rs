@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use lstmc_compiler::diag::{visible, visible_json};
+use lstmc_compiler::diag::visible;
 use lstmc_compiler::graph::Purpose;
 use lstmc_runtime::Error;
 use lstmc_runtime::continuation::{self, Continuation};
@@ -33,7 +33,7 @@ struct Prompt {
 pub fn run(args: &Generate) -> Result<ExitCode> {
     let monitor = terminal::interruptible()?;
     // Before anything is read that takes long: there may be none.
-    let mut prompts = Prompts::of(args);
+    let mut prompts = Prompts::of(args)?;
     let mut next = prompts.next(&monitor)?;
     if next.is_empty() && args.prompt.is_none() && !monitor.stopped() {
         terminal::say(
@@ -41,7 +41,7 @@ pub fn run(args: &Generate) -> Result<ExitCode> {
         );
         return Ok(ExitCode::from(2));
     }
-    let opened = Opened::read(&args.run, &args.checkpoint, None, project::accept(args.accept_unverified))?;
+    let opened = project::open_used(&args.used, None)?;
     let tokenizer = opened.tokenizer();
     let mut author = Author::new(args, &opened, &tokenizer, &monitor);
     let mut engine = None;
@@ -56,8 +56,8 @@ pub fn run(args: &Generate) -> Result<ExitCode> {
                 none => none.insert(opened.engine(
                     Purpose::Generate { tokens },
                     args.weights.into(),
-                    args.device,
-                    project::threads(args.threads),
+                    args.on.device,
+                    project::threads(args.on.threads),
                 )?),
             };
             for index in 0..args.count {
@@ -102,12 +102,15 @@ enum Prompts {
 
 impl Prompts {
     /// That of the command line, or else those of standard input; none if that is a terminal and nobody said so.
-    fn of(args: &Generate) -> Self {
-        match args.prompt.as_deref() {
-            Some(STANDARD) => Self::Standard(Lines::of(vec![Source::Standard], Cut::Lines)),
-            None if !stdin().is_terminal() => Self::Standard(Lines::of(vec![Source::Standard], Cut::Lines)),
-            prompt => Self::Given(prompt.map(str::to_owned)),
+    ///
+    /// # Errors
+    /// As [`Lines::of`].
+    fn of(args: &Generate) -> Result<Self> {
+        let prompt = args.prompt.as_deref();
+        if prompt == Some(STANDARD) || prompt.is_none() && !stdin().is_terminal() {
+            return Ok(Self::Standard(Lines::of(vec![Source::Standard], Cut::Lines)?));
         }
+        Ok(Self::Given(prompt.map(str::to_owned)))
     }
 
     /// Those that are there; none at the end.
@@ -228,7 +231,7 @@ impl<'a> Author<'a> {
         let seed = (!self.args.greedy).then_some(sampler.seed);
         let line = prompt.line;
         let row = Row { line, prompt: &prompt.text, index, seed, text: &whole, tokens, stopped };
-        terminal::print_unless_closed(&(visible_json(&serde_json::to_string(&row)?).into_owned() + "\n"))
+        terminal::print_unless_closed(&show::json_line(&row)?)
     }
 
     /// Adds to a text. Each word is seen as soon as it is there, but in JSON.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use lstmc_runtime::text::{read_text, write_model};
+use lstmc_runtime::text::{append, read_text, write_model};
 
 use crate::args::Init;
 use crate::draft::{Draft, Survey, about};
@@ -22,10 +22,7 @@ pub fn run(args: &Init) -> Result<ExitCode> {
     let files = args.text.iter().map(|text| named(text, folder)).collect::<Result<Vec<_>>>()?;
     let mut content = String::new();
     for text in &args.text {
-        if !(content.is_empty() || content.ends_with('\n')) {
-            content.push('\n');
-        }
-        content += &read_text(text, "the text")?;
+        append(&mut content, &read_text(text, "the text")?);
     }
     let survey = Survey::of(&content);
     if survey.characters < LEAST {

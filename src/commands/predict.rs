@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use lstmc_compiler::diag::visible_json;
 use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::kernel::Format;
 use lstmc_runtime::evaluate::{Prediction, predict};
@@ -26,15 +25,14 @@ pub fn run(args: &Predict) -> Result<ExitCode> {
     opened.model.data.batches.rows = 1;
     let (split, ids, _) = opened.text(args.split)?;
     let reading = project::reading(&opened.model, split, &ids)?;
-    let threads = project::threads(args.trained.threads);
-    let mut engine = opened.engine(Purpose::Evaluate, Format::F32, args.trained.device, threads)?;
+    let threads = project::threads(args.trained.on.threads);
+    let mut engine = opened.engine(Purpose::Evaluate, Format::F32, args.trained.on.device, threads)?;
     let monitor = terminal::interruptible()?;
     let wanted = (args.count as usize, args.top_k.unwrap_or(0) as usize);
     let found = predict(engine.as_mut(), &ids, &reading, wanted, &monitor)?;
     if args.json {
         let rows = found.iter().map(|one| row(one, &opened.vocabulary, args.top_k.is_some()));
-        let lines = rows.map(|row| Ok(visible_json(&serde_json::to_string(&row)?).into_owned() + "\n"));
-        terminal::print(&lines.collect::<Result<String>>()?)?;
+        terminal::print(&rows.map(|row| show::json_line(&row)).collect::<Result<String>>()?)?;
         return Ok(ExitCode::SUCCESS);
     }
     let table = table(&found, &ids, &opened.tokenizer(), &opened.vocabulary);

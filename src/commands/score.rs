@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use lstmc_compiler::diag::visible_json;
 use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::kernel::Format;
 use lstmc_runtime::score::{self, Score};
@@ -12,9 +11,8 @@ use serde::Serialize;
 
 use crate::args;
 use crate::lines::{Cut, Line, Lines, Source};
-use crate::project::{self, Opened};
 use crate::show::Likely;
-use crate::{show, terminal};
+use crate::{project, show, terminal};
 
 /// The columns of a line that are shown, and those of a token.
 const TEXT: usize = 43;
@@ -24,19 +22,18 @@ const WORD: usize = 16;
 const WRITTEN: usize = 64 << 10;
 
 pub fn run(args: &args::Score) -> Result<ExitCode> {
-    let mut opened =
-        Opened::read(&args.run, &args.checkpoint, None, project::accept(args.accept_unverified))?;
+    let mut opened = project::open_used(&args.used, None)?;
     let sources = Source::of(&args.files);
     let texts = if args.whole { sources.len() } else { usize::MAX };
     let batches = score::batches(&opened.model.data.batches, opened.vocabulary.len(), texts);
     opened.model.data.batches = batches.clone();
-    let threads = project::threads(args.threads);
-    let mut engine = opened.engine(Purpose::Evaluate, Format::F32, args.device, threads)?;
+    let threads = project::threads(args.on.threads);
+    let mut engine = opened.engine(Purpose::Evaluate, Format::F32, args.on.device, threads)?;
     let monitor = terminal::interruptible()?;
     let tokenizer = opened.tokenizer();
     let reader = Reader { tokenizer: &tokenizer, vocabulary: &opened.vocabulary, whole: args.whole };
     let mut out = Output { args, reader: &reader, text: String::new(), totals: Totals::default() };
-    let mut lines = Lines::of(sources, if args.whole { Cut::Whole } else { Cut::Lines });
+    let mut lines = Lines::of(sources, if args.whole { Cut::Whole } else { Cut::Lines })?;
     let ended = loop {
         let taken = match lines.next(&monitor) {
             Ok(Some(taken)) => taken,
@@ -115,9 +112,7 @@ impl Output<'_> {
     fn write(&mut self, line: &Line, encoded: &Encoded, score: &Score) -> Result<bool> {
         let unknown = encoded.unknown.as_ref().map_or(0, |unknown| unknown.total() as u64);
         if self.args.json {
-            let row = serde_json::to_string(&self.row(line, encoded, score, unknown))?;
-            self.text += &visible_json(&row);
-            self.text.push('\n');
+            self.text += &show::json_line(&self.row(line, encoded, score, unknown))?;
         } else {
             if self.totals.lines == 0 {
                 self.text +=

@@ -48,8 +48,8 @@ pub fn run(args: &Train) -> Result<ExitCode> {
         Old::open(from, &which, project::accept(args.accept_unverified))
     });
     let old = old.transpose()?;
-    let mut built = match args.device {
-        Device::Cpu => build(&model, *seed, project::threads(args.threads))?,
+    let mut built = match args.on.device {
+        Device::Cpu => build(&model, *seed, project::threads(args.on.threads))?,
         Device::Cuda(number) => build_on_gpu(&model, *seed, number)?,
     };
     let mut taken = Vec::new();

@@ -1,7 +1,7 @@
 //! Where a run is and how well it does, in words; of a model of words, a line has at most 80 columns for numbers of a
 //! usual size.
 
-use lstmc_compiler::model::{BatchKind, Length, Metric, Model, Schedule, Targets};
+use lstmc_compiler::model::{Length, Metric, Model, Schedule};
 use lstmc_runtime::checkpoint::Totals;
 use lstmc_runtime::monitor::Snapshot;
 use lstmc_runtime::run_dir::Row;
@@ -42,10 +42,7 @@ impl Plan {
             Length::Iterations { count, .. } => (count as u64, None),
         };
         let batches = &model.data.batches;
-        let per_row = match batches.kind {
-            BatchKind::Windows { targets: Targets::Last, .. } => 1,
-            _ => batches.steps,
-        };
+        let per_row = if batches.window().is_some() { 1 } else { batches.steps };
         Self {
             epochs: epochs.filter(|_| total == whole),
             total,

@@ -1,13 +1,11 @@
 """Checks ONNX files and compares their probabilities with what lstmc found; for tests/export.rs."""
 
 import json
-import sys
 
 import numpy as np
 import onnx
 import onnxruntime
-
-TOLERANCE = 1e-5
+from judge import TOLERANCE, judge
 
 
 def pieces(tokens, window, dims):
@@ -48,10 +46,4 @@ def run(case):
     return off.max(), np.ptp(expected, axis=1).max()
 
 
-faults = 0
-for case in json.load(open(sys.argv[1])):
-    off, moved = run(case)
-    wrong = not (off <= TOLERANCE) or off > max(1e-3 * moved, 1e-7)
-    faults += wrong
-    print(f"{case['file']}: off by {off:.1e} at most, of what moves by {moved:.1e}{' WRONG' if wrong else ''}")
-sys.exit(1 if faults else 0)
+judge(run)

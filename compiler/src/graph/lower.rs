@@ -5,7 +5,7 @@
 //! written in its plainest form (`-log(p[target])`); `opt::simplify` makes it stable.
 
 use super::{Builder, Form, Graph, InputRole, Op, OutputRole, Part, Reduce, Sliced, Type, Value};
-use crate::model::{self, BatchKind, ExprId, ExprOp, Loss, Model, Source, Targets};
+use crate::model::{self, BatchKind, ExprId, ExprOp, Loss, Model, Source};
 use crate::scalar::Scalar;
 
 /// What the graph is for.
@@ -53,7 +53,7 @@ pub fn lower(model: &Model, purpose: Purpose) -> Graph {
 pub fn lower_with_origins(model: &Model, purpose: Purpose) -> (Graph, Vec<Origin>) {
     let batches = &model.data.batches;
     let sizes = match purpose {
-        Purpose::Generate { .. } if last_only(model) => [batches.steps, 1],
+        Purpose::Generate { .. } if batches.window().is_some() => [batches.steps, 1],
         Purpose::Generate { .. } => [1, 1],
         Purpose::Train | Purpose::Evaluate => [batches.steps, batches.rows],
     };
@@ -63,17 +63,13 @@ pub fn lower_with_origins(model: &Model, purpose: Purpose) -> (Graph, Vec<Origin
 /// As [`lower`] for generation, but with so many steps (of a model that predicts only after a whole window: that window)
 /// of so many sequences side by side.
 pub fn lower_sequences(model: &Model, [steps, rows]: [usize; 2]) -> Graph {
-    let steps = if last_only(model) { model.data.batches.steps } else { steps };
+    let steps = model.data.batches.window().unwrap_or(steps);
     lower_sized(model, Purpose::Generate { tokens: steps }, [steps, rows]).0
 }
 
-/// Whether a model predicts only after a whole window.
-fn last_only(model: &Model) -> bool {
-    matches!(model.data.batches.kind, BatchKind::Windows { targets: Targets::Last, .. })
-}
-
 fn lower_sized(model: &Model, purpose: Purpose, [steps, rows]: [usize; 2]) -> (Graph, Vec<Origin>) {
-    let carries = model.data.batches.kind == BatchKind::Stream || (purpose.generates() && !last_only(model));
+    let carries = model.data.batches.kind == BatchKind::Stream
+        || (purpose.generates() && model.data.batches.window().is_none());
     let name = match purpose {
         Purpose::Train => "train",
         Purpose::Evaluate => "evaluate",

@@ -7,7 +7,7 @@ use super::functions::Function;
 use super::layer;
 use super::outcome;
 use super::scope::{Scope, Value};
-use super::{BatchKind, Data, Layer, Source, Targets};
+use super::{Data, Layer, Source};
 use crate::diag::{Diagnostic, Place, count, hint, suggest};
 use crate::syntax::ast::{Arg, Chain, Declaration, ExprKind, ModelBlock, ModelStatement, Name};
 
@@ -164,7 +164,7 @@ fn result(cx: &mut Context, flow: Flow, chain: &Chain, data: Option<&Data>) -> O
         return None;
     }
     let batches = &data?.batches;
-    let each = !matches!(batches.kind, BatchKind::Windows { targets: Targets::Last, .. });
+    let each = batches.window().is_none();
     if each == layer.every_step {
         return outcome::distribution(cx, index, span);
     }

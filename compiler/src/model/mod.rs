@@ -108,6 +108,17 @@ pub enum TokenKind {
 }
 
 impl TokenKind {
+    /// As the language calls it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            TokenKind::Words => "words",
+            TokenKind::WordsAndPunctuation => "words_and_punctuation",
+            TokenKind::Characters => "characters",
+            TokenKind::Bpe(_) => "bpe",
+            TokenKind::File(_) => "tokenizer",
+        }
+    }
+
     /// What a token is called.
     pub fn unit(&self) -> &'static str {
         match self {
@@ -137,6 +148,13 @@ pub struct Batches {
     /// Tokens read per row and batch.
     pub steps: usize,
     pub span: Span,
+}
+
+impl Batches {
+    /// The length of the window after which one token is predicted, where not every step predicts one.
+    pub fn window(&self) -> Option<usize> {
+        matches!(self.kind, BatchKind::Windows { targets: Targets::Last, .. }).then_some(self.steps)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]

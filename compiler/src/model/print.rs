@@ -32,13 +32,12 @@ pub fn print(model: &Model) -> String {
 }
 
 fn tokens(tokens: &Tokens) -> String {
-    let kind = match &tokens.kind {
-        TokenKind::Words => "words",
-        TokenKind::WordsAndPunctuation => "words_and_punctuation",
-        TokenKind::Characters => "characters",
-        TokenKind::Bpe(size) => return format!("bpe({size})"),
-        TokenKind::File(file) => return format!("tokenizer(\"{file}\")"),
-    };
+    let kind = tokens.kind.name();
+    match &tokens.kind {
+        TokenKind::Bpe(size) => return format!("{kind}({size})"),
+        TokenKind::File(file) => return format!("{kind}(\"{file}\")"),
+        TokenKind::Words | TokenKind::WordsAndPunctuation | TokenKind::Characters => {}
+    }
     let newline = tokens.newline.iter().map(|newline| format!("newline: \"{newline}\", "));
     format!("{kind}({}reserve: {})", newline.collect::<String>(), tokens.reserve)
 }

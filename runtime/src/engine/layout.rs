@@ -138,9 +138,14 @@ impl Layout {
     /// # Errors
     /// The program has none.
     pub fn output(&self, role: &OutputRole, what: &str) -> Result<&Located> {
+        self.find_output(role).ok_or_else(|| Error::MissingBuffer(what.into()))
+    }
+
+    /// As [`Layout::output`], of what not every program has.
+    pub fn find_output(&self, role: &OutputRole) -> Option<&Located> {
         let found =
             self.buffers.iter().find(|buffer| matches!(&buffer.kind, BufferKind::Output(r) if r == role));
-        found.filter(|buffer| buffer.elem == Elem::Real).ok_or_else(|| Error::MissingBuffer(what.into()))
+        found.filter(|buffer| buffer.elem == Elem::Real)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::place::{Place, file_of, left, list, name_of};
-use super::{CHECKPOINTS, LATEST, RunDir};
+use super::{CHECKPOINTS, LATEST, RunDir, best_of};
 use crate::checkpoint::{self, Accept, Checkpoint, Meta};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -123,7 +123,11 @@ impl RunDir {
         Ok(names.iter().filter_map(|file| name_of(file)).map(str::to_owned).collect())
     }
 
-    fn places(&self) -> Result<Vec<Place>> {
+    /// The places of the checkpoints that are there.
+    ///
+    /// # Errors
+    /// [`Error::Read`].
+    pub(crate) fn places(&self) -> Result<Vec<Place>> {
         Ok(self.checkpoints()?.iter().filter_map(|name| Place::of(name)).collect())
     }
 
@@ -194,10 +198,7 @@ impl RunDir {
         let mut rows = self.metrics()?;
         // The row is written before the checkpoint.
         rows.pop_if(|row| at(row.epoch, row.step).is_none());
-        let losses =
-            rows.iter().filter_map(|row| Some((row, row.valid_loss.filter(|loss| loss.is_finite())?)));
-        let best = losses.min_by(|(_, a), (_, b)| a.total_cmp(b)).map(|(row, _)| row);
-        let best = best.ok_or_else(|| none("nothing was validated".into()))?;
+        let best = best_of(&rows).ok_or_else(|| none("nothing was validated".into()))?;
         at(best.epoch, best.step).ok_or_else(|| {
             let epoch = best.epoch;
             none(format!("that of epoch {epoch} did not stay; write `checkpoint: best` into the train block"))

@@ -19,7 +19,7 @@ pub(super) struct Content {
 }
 
 impl Content {
-    /// Reads files one after the other. Between two there is the end of a line.
+    /// Reads files one after the other, as [`append`] joins them.
     ///
     /// # Errors
     /// A file that is missing, unreadable or not UTF-8.
@@ -32,11 +32,8 @@ impl Content {
         }
         let (mut text, mut files) = (String::new(), Vec::new());
         for path in paths {
-            if !(text.is_empty() || text.ends_with(['\n', '\r'])) {
-                text.push('\n');
-            }
-            files.push((path.clone(), text.len()));
-            text += &decode(path, source::read(path, role.name()).map_err(missing)?)?;
+            let start = append(&mut text, &decode(path, source::read(path, role.name()).map_err(missing)?)?);
+            files.push((path.clone(), start));
         }
         let range = match part {
             Part::Whole => 0..text.len(),
@@ -72,6 +69,16 @@ impl Content {
     pub fn called(&self) -> PathBuf {
         called(&self.files.iter().map(|(path, _)| path.clone()).collect::<Vec<_>>())
     }
+}
+
+/// Adds a file to a text: between two there is the end of a line. Says where it begins.
+pub fn append(text: &mut String, file: &str) -> usize {
+    if !(text.is_empty() || text.ends_with(['\n', '\r'])) {
+        text.push('\n');
+    }
+    let start = text.len();
+    *text += file;
+    start
 }
 
 fn absolute(path: &Path) -> PathBuf {

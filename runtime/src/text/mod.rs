@@ -12,6 +12,7 @@ mod unknown;
 mod vocabulary;
 mod writer;
 
+pub use content::append;
 pub(crate) use content::decode;
 pub(crate) use corpus::MODEL_BYTES;
 pub use corpus::{Corpus, Encoded, encode, encode_prompt, encode_text, read_model, read_text, write_model};

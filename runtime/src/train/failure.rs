@@ -2,10 +2,9 @@
 //! bits, one by one until one leaves numbers that are not finite; then once more up to there.
 
 use std::collections::HashMap;
-use std::time::Instant;
 
-use super::{Totals, Trainer, Training};
-use crate::checkpoint::{Accept, Take};
+use super::{Trainer, Training};
+use crate::checkpoint::{Accept, Checkpoint, Take};
 use crate::engine::{Control, Driver, StepInputs, TensorKind};
 use crate::error::{Error, Result};
 
@@ -29,8 +28,10 @@ impl Trainer<'_> {
     /// # Errors
     /// There is no checkpoint that can be read.
     pub fn before_failure(&mut self, failed: u64) -> Result<Option<Before>> {
+        let checkpoint = self.inputs.run.newest(Accept::Verified)?;
+        self.back_to(&checkpoint)?;
         let Some(update) = self.first_not_finite(failed)? else { return Ok(None) };
-        self.back_to_checkpoint()?;
+        self.back_to(&checkpoint)?;
         let before = update - 1;
         if self.position.step < before {
             self.advance(before, self.interval())?;
@@ -41,15 +42,14 @@ impl Trainer<'_> {
         self.state()
     }
 
-    fn back_to_checkpoint(&mut self) -> Result<()> {
-        let checkpoint = self.inputs.run.newest(Accept::Verified)?;
+    fn back_to(&mut self, checkpoint: &Checkpoint) -> Result<()> {
         checkpoint.restore(self.programs.train(), Take::Everything)?;
         self.position = checkpoint.meta.position;
         Ok(())
     }
 
+    /// Goes on from where it is, update by update.
     fn first_not_finite(&mut self, failed: u64) -> Result<Option<u64>> {
-        self.back_to_checkpoint()?;
         while self.position.step < failed {
             let next = self.position.step + 1;
             match self.advance(next, self.interval()) {
@@ -71,17 +71,7 @@ impl Trainer<'_> {
         let [steps, rows] = self.programs.trained().batch_shape()?;
         let predictions = self.batches.predictions() as usize;
         let mut inputs = Batch { tokens: vec![0; steps * rows], targets: vec![0; predictions], fresh: false };
-        let mut driver = Training {
-            recipe: &self.recipe,
-            inputs: self.inputs,
-            batches: &mut self.batches,
-            first: self.position.step,
-            totals: Totals::default(),
-            started: Instant::now(),
-            before: 0.0,
-            cuts: self.position.validations.cuts,
-            averaged: self.position.averaged,
-        };
+        let mut driver = Training::new(&self.recipe, self.inputs, &mut self.batches, &self.position);
         let Control::Step(update) = driver.begin(0, &mut inputs)? else { return Ok(None) };
         let engine = self.programs.trained();
         let mut tensors = HashMap::new();

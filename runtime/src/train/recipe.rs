@@ -63,6 +63,26 @@ impl Recipe {
         }
     }
 
+    /// One without anything that need not be.
+    #[cfg(test)]
+    pub(crate) fn plain(batches: Batches, length: Length, schedule: Schedule, rate: f64) -> Self {
+        Self {
+            batches,
+            length,
+            schedule,
+            rate,
+            seed: 0,
+            vocabulary: 1,
+            clips: false,
+            limit: None,
+            keep: None,
+            keep_best: false,
+            patience: None,
+            accumulate: 1,
+            average: None,
+        }
+    }
+
     /// How many batches the whole training has.
     pub fn whole(&self, per_epoch: u64) -> u64 {
         match self.length {
@@ -114,21 +134,8 @@ mod tests {
     use super::*;
 
     fn recipe(course: Course, warmup: usize) -> Recipe {
-        Recipe {
-            batches: Batches { kind: BatchKind::Stream, rows: 1, steps: 1, span: Span::default() },
-            length: Length::Epochs(4),
-            schedule: Schedule { warmup, course },
-            rate: 0.5,
-            seed: 0,
-            vocabulary: 1,
-            clips: false,
-            limit: None,
-            keep: None,
-            keep_best: false,
-            patience: None,
-            accumulate: 1,
-            average: None,
-        }
+        let batches = Batches { kind: BatchKind::Stream, rows: 1, steps: 1, span: Span::default() };
+        Recipe::plain(batches, Length::Epochs(4), Schedule { warmup, course }, 0.5)
     }
 
     /// The rates of these batches, in epochs of ten.

@@ -125,21 +125,7 @@ impl Bench {
             train: (0..30).map(|i| i * 7 % 11).collect(),
             valid: (0..20).collect(),
             monitor: Monitor::default(),
-            recipe: Recipe {
-                batches,
-                length,
-                schedule,
-                rate: 0.1,
-                seed: 4,
-                vocabulary: 1,
-                clips: false,
-                limit: None,
-                keep: None,
-                keep_best: false,
-                patience: None,
-                accumulate: 1,
-                average: None,
-            },
+            recipe: Recipe { seed: 4, ..Recipe::plain(batches, length, schedule, 0.1) },
             start: 0.0,
         }
     }

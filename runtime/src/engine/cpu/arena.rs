@@ -217,7 +217,8 @@ impl StepOutputs for Arena {
     }
 
     fn gradient_norm(&self) -> Result<Option<f32>> {
-        Ok(self.number(&OutputRole::GradientNorm, "gradient norm").ok())
+        let found = self.layout.find_output(&OutputRole::GradientNorm);
+        Ok(found.and_then(|buffer| self.memory.reals(buffer.words.clone()).first().copied()))
     }
 
     fn outcomes(&self) -> Result<(&[f32], &[f32])> {

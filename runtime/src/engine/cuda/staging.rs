@@ -98,7 +98,7 @@ pub(super) struct Results {
 
 impl Results {
     pub fn of(layout: &Layout) -> Self {
-        let output = |role| layout.output(&role, "").ok().cloned();
+        let output = |role| layout.find_output(&role).cloned();
         Self {
             loss: output(OutputRole::Loss),
             hits: output(OutputRole::Hits),
