@@ -32,9 +32,6 @@ const TICK: Duration = Duration::from_millis(100);
 /// How long lines stand before one of an unfinished epoch follows.
 const QUIET: Duration = Duration::from_secs(2);
 
-/// How long the report of an epoch stands on a terminal before that of another follows.
-const APART: Duration = Duration::from_secs(1);
-
 /// How much of what a model has read a sample shows, in characters.
 const CONTEXT: usize = 40;
 
@@ -80,23 +77,12 @@ enum Mode {
     Bar(Bar),
 }
 
-/// When something was last said.
-#[derive(Clone, Copy, Debug, Default)]
-struct Said {
-    anything: Option<Instant>,
-    report: Option<Instant>,
-}
-
-/// Whether something said then has stood for so long.
-fn stood(then: Option<Instant>, long: Duration) -> bool {
-    then.is_none_or(|then| then.elapsed() >= long)
-}
-
 /// Where training shows.
 pub struct Output<'a> {
     mode: Mode,
     plan: Plan,
-    said: Mutex<Said>,
+    /// When something was last said.
+    said: Mutex<Option<Instant>>,
     /// Whether the output can no longer be written.
     closed: AtomicBool,
     tokenizer: Tokenizer,
@@ -147,8 +133,7 @@ impl<'a> Output<'a> {
         facts.changes.iter().for_each(|change| self.line(&format!("changed     {change}")));
     }
 
-    /// The end of an epoch or of a report interval. On a terminal, where epochs take no time, many of them go by unsaid,
-    /// but not the last.
+    /// The end of an epoch or of a report interval.
     fn report(&self, report: &Report, run: &RunDir) -> Result<()> {
         let lines = self.plan.summary(&report.row);
         run.log(&lines.join("; "))?;
@@ -156,12 +141,6 @@ impl<'a> Output<'a> {
             self.line(&self.report_event(report).to_string());
             return Ok(());
         }
-        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner).report;
-        let passing = matches!(self.mode, Mode::Bar(_)) && !self.plan.iterations();
-        if passing && !self.plan.ends_at(report.row.step) && !stood(said, APART) {
-            return Ok(());
-        }
-        self.said.lock().unwrap_or_else(PoisonError::into_inner).report = Some(Instant::now());
         let sample = report.sample.as_ref().map(|sample| self.sample(sample));
         self.line(&lines.into_iter().chain(sample).collect::<Vec<_>>().join("\n"));
         Ok(())
@@ -231,7 +210,8 @@ impl<'a> Output<'a> {
 
     /// Whether nothing was said for a while.
     fn quiet(&self) -> bool {
-        stood(self.said.lock().unwrap_or_else(PoisonError::into_inner).anything, QUIET)
+        let said = *self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.is_none_or(|then| then.elapsed() >= QUIET)
     }
 
     /// A reader that has gone, or a full disk, does not end a training; the output is silent from then on.
@@ -258,7 +238,7 @@ impl<'a> Output<'a> {
                 ));
             }
         }
-        self.said.lock().unwrap_or_else(PoisonError::into_inner).anything = Some(Instant::now());
+        *self.said.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 }
 

@@ -72,11 +72,6 @@ impl Plan {
         self.limited
     }
 
-    /// Whether the run ends with this update.
-    pub fn ends_at(&self, step: u64) -> bool {
-        step >= self.total
-    }
-
     /// Updates made so far.
     fn step(&self, look: &Snapshot) -> u64 {
         look.step.max(self.begun)
