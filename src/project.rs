@@ -225,9 +225,18 @@ impl Opened {
             Device::Cpu => Box::new(compile::compile(&self.model, purpose, weights, threads)?.session()?),
             Device::Cuda(number) => Box::new(compile::on_gpu(&self.model, purpose, weights, number)?.session),
         };
-        self.checkpoint.restore(engine.as_mut(), Take::Parameters)?;
-        self.note.take().iter().for_each(|note| terminal::say(note));
+        self.restore(engine.as_mut())?;
         Ok(engine)
+    }
+
+    /// Gives a program of the model its trained parameters.
+    ///
+    /// # Errors
+    /// A checkpoint of another model.
+    pub fn restore(&self, engine: &mut dyn Engine) -> Result<()> {
+        self.checkpoint.restore(engine, Take::Parameters)?;
+        self.note.take().iter().for_each(|note| terminal::say(note));
+        Ok(())
     }
 
     /// Which split it is, its ids, and how much text it is: without `split` the last that the model has.

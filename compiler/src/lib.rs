@@ -14,6 +14,7 @@
 //!   | plan        one arena with static offsets, worker partition, barriers      plan::Verified
 //!   v backend     cpu: machine code in memory, by Cranelift                      backend::cpu::cranelift::Native
 //!                 ptx: text for NVIDIA's driver, and the launches of a step      backend::ptx::Ptx
+//!                 c: a trained model in C99, for use without lstmc               backend::c::Files
 //! ```
 //!
 //! Beside these, `onnx` makes a file for other programs of a graph.

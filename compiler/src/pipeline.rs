@@ -258,6 +258,11 @@ pub fn program_up_to(model: &Model, purpose: Purpose, weights: Format, target: &
     )
 }
 
+/// One text's next token, for programs that are compiled ahead of time.
+pub fn standalone_of(model: &Model, weights: Format) -> Verified {
+    program_in(model, Purpose::Generate { tokens: 1 }, weights, &Target::standalone())
+}
+
 /// [`program_in`] for a target whose kernels do not round, and the copies of weights that its host has to make.
 pub fn program_with_rounded(
     model: &Model,

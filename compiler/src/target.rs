@@ -227,6 +227,9 @@ pub struct Memory {
     /// again at once would take a barrier that nothing else needs.
     pub small: usize,
     pub rest: usize,
+    /// Whether what steps read and never write lies apart from what they write. For programs that are compiled ahead of time, in
+    /// which it is read-only.
+    pub constants_apart: bool,
 }
 
 /// How items are cut among workers.
@@ -279,7 +282,7 @@ impl Target {
             library: None,
             prepack: Some(Prepack { many_rows: 64 }),
             alternate: Some(Alternate { largest: 4 << 20 }),
-            memory: Memory { alignment: ALIGNMENT, small: 256 << 10, rest: 4 },
+            memory: Memory { alignment: ALIGNMENT, small: 256 << 10, rest: 4, constants_apart: false },
             partition: Partition::Ranges(Ranges {
                 many_each: 4,
                 shared_weight: 8 << 20,
@@ -314,8 +317,23 @@ impl Target {
             library: LibraryProducts::of(nvidia),
             prepack: None,
             alternate: None,
-            memory: Memory { alignment: 256, small: 0, rest: 0 },
+            memory: Memory { alignment: 256, small: 0, rest: 0, constants_apart: false },
             partition: Partition::Grid(Grid { partial_sums: 128 << 10 }),
+        }
+    }
+
+    /// A processor that runs a program ahead of whose time it is compiled, in one thread and as little memory as it takes.
+    pub fn standalone() -> Self {
+        Self {
+            // Neither a table of products beside the table that is looked up in.
+            distinct_rows: None,
+            split_k: None,
+            fused_sums: None,
+            alternate: None,
+            // Every weight is stored as it is read, and once.
+            prepack: Some(Prepack { many_rows: usize::MAX }),
+            memory: Memory { alignment: ALIGNMENT, small: 0, rest: 0, constants_apart: true },
+            ..Self::cpu(1)
         }
     }
 

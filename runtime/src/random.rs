@@ -11,7 +11,12 @@ pub struct Random {
 impl Random {
     /// The sequence of this seed and purpose; different purposes share no numbers.
     pub fn new(seed: u64, purpose: &str) -> Self {
-        Self { key: mix(seed ^ mix(hash(purpose.as_bytes()))) }
+        Self { key: mix(seed ^ Self::purpose(purpose)) }
+    }
+
+    /// What the seeds of a purpose are mixed with.
+    pub fn purpose(purpose: &str) -> u64 {
+        mix(hash(purpose.as_bytes()))
     }
 
     /// A sequence of its own for each `part` of this one.

@@ -2,6 +2,9 @@
 
 use crate::random::Random;
 
+/// What random numbers are for here.
+pub const PURPOSE: &str = "sample";
+
 /// How tokens are chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampler {
@@ -30,7 +33,7 @@ impl Sampler {
             return best(probabilities, reserve);
         }
         let total: f64 = candidates.iter().map(|c| c.1).sum();
-        let mut left = Random::new(self.seed, "sample").uniform(index) * total;
+        let mut left = Random::new(self.seed, PURPOSE).uniform(index) * total;
         let last = candidates.pop();
         for (id, weight) in candidates {
             if left < weight {

@@ -39,6 +39,7 @@ pub fn program(name: &str, buffers: Vec<Buffer>) -> Program {
         target: Target::cpu(1),
         offsets,
         arena_bytes,
+        constants: 0..0,
         prologue: Vec::new(),
         schedule: Vec::new(),
     }

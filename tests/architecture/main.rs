@@ -18,7 +18,7 @@ const SHARED: [&str; 3] = ["diag", "scalar", "target"];
 const SEEN_BY_BACKENDS: [&str; 3] = ["kernel", "plan", "backend"];
 
 /// What back ends share: what scalar operations are made of, and the tests.
-const SHARED_BY_BACKENDS: [&str; 2] = ["elementary", "suite"];
+const SHARED_BY_BACKENDS: [&str; 3] = ["elementary", "standalone", "suite"];
 
 /// Folders whose files import each other in no circle; what two need is below both. A folder's `mod.rs` has the types that
 /// all of them use, and does not count.

@@ -6,10 +6,14 @@
 //! (first-fit decreasing, as for dynamic storage allocation: Garey & Johnson 1979). A small one keeps its
 //! place a little longer than it lives.
 //!
+//! Where a target wants it ([`Memory::constants_apart`]), what is read in a step and never written lies together behind what steps
+//! write, and what only the host and the prologue touch lies behind that: see [`Region`].
+//!
 //! Between two steps only a program's inputs and outputs are alive, so another program can use the rest of its arena
 //! then, and read its parameters where they are: see [`Beside`].
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
 use super::Program;
 use super::in_place::Sharing;
@@ -69,8 +73,27 @@ fn bytes_of(buffer: &Buffer) -> usize {
     buffer.len() * ELEMENT_BYTES
 }
 
-/// The byte offset of each buffer, and the size of the arena.
-pub(super) fn place(module: &Module, beside: &Beside, memory: &Memory) -> (Vec<usize>, usize) {
+/// A part of the arena in which buffers share places, in the order in which these lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Region {
+    /// What a step writes, or all of the arena.
+    Step,
+    /// What steps read and none writes.
+    Constants,
+    /// What steps do not touch, and what is carried from one to the next: the host keeps both in places of its own.
+    Host,
+}
+
+/// Where buffers lie.
+pub(super) struct Places {
+    /// The byte offset of each buffer.
+    pub offsets: Vec<usize>,
+    pub arena_bytes: usize,
+    /// As in [`Program`].
+    pub constants: Range<usize>,
+}
+
+pub(super) fn place(module: &Module, beside: &Beside, memory: &Memory) -> Places {
     let mut ranges = live_ranges(module);
     let owner = reuse(module, &mut ranges);
     // What a buffer takes of the arena: whole lines.
@@ -86,24 +109,52 @@ pub(super) fn place(module: &Module, beside: &Beside, memory: &Memory) -> (Vec<u
         .collect();
     order.sort_by_key(|&(index, _)| (std::cmp::Reverse(bytes(index)), index));
     let mut offsets = vec![0; module.buffers.len()];
-    let mut total = beside.bytes;
     beside.shared.iter().for_each(|(&index, &offset)| offsets[index] = offset);
     let mut taken = Blocks::default();
     let whole = |end: usize| end.next_multiple_of(memory.alignment);
     beside.taken.iter().for_each(|&(start, end)| taken.insert(start, whole(end)));
     let positions = order.iter().map(|(_, range)| range.last + 1).max().unwrap_or(0);
-    let mut space = Space::new(positions, taken);
-    for (index, range) in order {
-        let offset = space.lowest(range.first, range.last, bytes(index));
-        let end = offset + bytes(index);
-        space.take(range.first, range.last, offset, end);
-        offsets[index] = offset;
-        total = total.max(end);
+    let regions =
+        if memory.constants_apart { regions(module, &owner) } else { vec![Region::Step; owner.len()] };
+    let mut ends = [beside.bytes; 3];
+    for (number, region) in [Region::Step, Region::Constants, Region::Host].into_iter().enumerate() {
+        let start = if number == 0 { 0 } else { ends[number - 1] };
+        let mut total = if number == 0 { beside.bytes } else { start };
+        let mut space = Space::new(positions, std::mem::take(&mut taken));
+        for &(index, range) in order.iter().filter(|(index, _)| regions[*index] == region) {
+            let offset = space.lowest(range.first, range.last, bytes(index));
+            space.take(range.first, range.last, offset, offset + bytes(index));
+            offsets[index] = start + offset;
+            total = total.max(start + offset + bytes(index));
+        }
+        ends[number] = total;
     }
     for index in 0..offsets.len() {
         offsets[index] = offsets[root(&owner, index)];
     }
-    (offsets, total)
+    Places { offsets, arena_bytes: ends[2], constants: ends[0]..ends[1] }
+}
+
+/// Where each buffer belongs, by the place that it shares with others.
+fn regions(module: &Module, owner: &[usize]) -> Vec<Region> {
+    let step = |by: fn(&Item) -> HashSet<BufferId>| module.items.iter().flat_map(by).collect::<HashSet<_>>();
+    let (loaded, stored) = (step(Item::loaded), step(Item::stored));
+    let own = |index: usize| {
+        let id = BufferId(index as u32);
+        match module.buffers[index].kind {
+            BufferKind::Input(InputRole::Carried { .. } | InputRole::Tokens) => Region::Host,
+            BufferKind::Output(_) => Region::Step,
+            _ if stored.contains(&id) => Region::Step,
+            _ if loaded.contains(&id) => Region::Constants,
+            _ => Region::Host,
+        }
+    };
+    let mut regions = vec![Region::Host; owner.len()];
+    for index in 0..owner.len() {
+        let root = root(owner, index);
+        regions[root] = regions[root].min(own(index));
+    }
+    (0..owner.len()).map(|index| regions[root(owner, index)]).collect()
 }
 
 /// `None` for a temporary that nothing touches.

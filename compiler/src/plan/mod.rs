@@ -18,6 +18,8 @@ mod space;
 mod units;
 mod verify;
 
+use std::ops::Range;
+
 pub use in_place::may_share;
 pub use schedule::{Leaf, Schedule, Scheduled, Task};
 pub use units::{SharedLoops, overlap, reason_in_loop, shared_loops};
@@ -40,6 +42,9 @@ pub struct Program {
     /// Byte offset of each buffer in the arena.
     pub offsets: Vec<usize>,
     pub arena_bytes: usize,
+    /// The bytes of the arena that steps read and do not write, and before which all lies that they write; only where the
+    /// target wants these apart, else none.
+    pub constants: Range<usize>,
     /// What is done once before the steps of a run. All workers have finished it when the first step begins.
     pub prologue: Vec<Scheduled>,
     /// A step.
@@ -117,10 +122,10 @@ pub fn plan_beside(module: Module, host: &Program) -> Option<Program> {
 }
 
 fn in_arena(module: Module, target: &Target, beside: &Beside) -> Program {
-    let (offsets, arena_bytes) = memory::place(&module, beside, &target.memory);
+    let memory::Places { offsets, arena_bytes, constants } = memory::place(&module, beside, &target.memory);
     let prologue = barriers::schedule(&module, &module.prologue, &offsets, target);
     let schedule = barriers::schedule(&module, &module.items, &offsets, target);
-    Program { module, target: target.clone(), offsets, arena_bytes, prologue, schedule }
+    Program { module, target: target.clone(), offsets, arena_bytes, constants, prologue, schedule }
 }
 
 /// Plans a module for all of a target's workers, or for one if it is so small that they would mostly wait for each other.

@@ -294,6 +294,7 @@ mod tests {
             target: Target::cpu(2),
             offsets: offsets.to_vec(),
             arena_bytes: 1024,
+            constants: 0..0,
             prologue: vec![],
             schedule,
         }

@@ -63,6 +63,11 @@ impl Arena {
         self.memory.pages.len()
     }
 
+    /// Some bytes of the arena, at multiples of 4.
+    pub fn part(&self, bytes: Range<usize>) -> &[u8] {
+        self.memory.bytes(bytes.start / 4..bytes.end / 4)
+    }
+
     /// Parameters, optimizer state and carried state, in the program's order.
     pub fn tensors(&self) -> &[Tensor] {
         self.layout.tensors()

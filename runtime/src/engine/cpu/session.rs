@@ -7,6 +7,7 @@
 use std::any::Any;
 use std::borrow::Cow;
 use std::cell::UnsafeCell;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -20,7 +21,7 @@ use super::arena::Arena;
 use super::gemm::Scratch;
 use super::probes::{Probes, Spent};
 use super::{gemm, pages, workers};
-use crate::engine::{Control, Driver, Engine, StepInputs, Tensor};
+use crate::engine::{Control, Driver, Engine, StepInputs, StepOutputs, Tensor};
 use crate::error::{Error, Result};
 use crate::memory;
 
@@ -81,6 +82,8 @@ pub struct Session {
     pub(super) arena: Arena,
     /// What the code may touch of the arena, in bytes. A [`super::Pair`] lends and takes memory.
     needed: usize,
+    /// As in [`Program`].
+    constants: Range<usize>,
     /// Of code that has probes.
     probes: Option<Probes>,
 }
@@ -127,8 +130,19 @@ impl Session {
     fn in_arena(program: &Program, entry: Entry, code: Box<dyn Any + Send>, arena: Arena) -> Self {
         let workers = program.target.workers.max(1);
         let (name, scratch) = (program.module.name.clone(), gemm::scratch_bytes(program));
-        let needed = program.arena_bytes;
-        Self { entry, _code: code, name, workers, scratch, pin: false, arena, needed, probes: None }
+        let (needed, constants) = (program.arena_bytes, program.constants.clone());
+        Self {
+            entry,
+            _code: code,
+            name,
+            workers,
+            scratch,
+            pin: false,
+            arena,
+            needed,
+            constants,
+            probes: None,
+        }
     }
 
     /// What the workers pack into, made before they start: where there is no memory for it, none is to wait for another.
@@ -147,6 +161,16 @@ impl Session {
     pub fn pinned(mut self, pin: bool) -> Self {
         self.pin = pin;
         self
+    }
+
+    /// What steps read and do not write, as the program's prologue makes it of the parameters; empty unless the program's target
+    /// keeps it apart ([`Program::constants`]).
+    ///
+    /// # Errors
+    /// As [`Engine::run`].
+    pub fn constants(&mut self) -> Result<&[u8]> {
+        self.run(0, 0, &mut Idle)?;
+        Ok(self.arena.part(self.constants.clone()))
     }
 
     /// What the parts of all steps have taken since the last call; nothing for code without probes.
@@ -235,6 +259,19 @@ impl Engine for Session {
 
     fn fill(&mut self, name: &str, values: &mut dyn Iterator<Item = f32>) -> Result<()> {
         self.arena.fill(name, values)
+    }
+}
+
+/// Drives no steps.
+struct Idle;
+
+impl Driver for Idle {
+    fn begin(&mut self, _: u64, _: &mut dyn StepInputs) -> Result<Control> {
+        Ok(Control::Stop)
+    }
+
+    fn end(&mut self, _: u64, _: &dyn StepOutputs) -> Result<()> {
+        Ok(())
     }
 }
 

@@ -29,6 +29,7 @@ pub fn plan(module: &Module, workers: usize) -> Verified {
         target: Target::cpu(workers),
         offsets,
         arena_bytes: end,
+        constants: 0..0,
         prologue,
         schedule,
     };

@@ -1,5 +1,7 @@
 //! `lstmc export`: a trained model for other programs.
 
+mod standalone;
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -23,12 +25,14 @@ use crate::{show, terminal};
 const MOST_VALUES: usize = (1 << 29) - (1 << 24);
 
 pub fn run(args: &Export) -> Result<ExitCode> {
-    if args.format == Form::Safetensors && args.sequence.is_some() {
-        bail!("--sequence goes with --format onnx: safetensors has parameters and no steps");
-    }
+    check(args)?;
     let opened = project::open_used(&args.used, None)?;
     let name = name(args);
     let (bytes, lines, ending) = match args.format {
+        Form::C => {
+            standalone::c(args, &opened, &name)?;
+            return Ok(ExitCode::SUCCESS);
+        }
         Form::Onnx => {
             let steps = steps(&opened, args.sequence)?;
             let exchange = compile::exchange(&opened.model, steps)?;
@@ -49,6 +53,22 @@ pub fn run(args: &Export) -> Result<ExitCode> {
     let size = show::count(bytes.len() as u64);
     terminal::print(&format!("{lines}wrote       {}: {size} bytes\n", show::path(&path)))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Options that go together.
+fn check(args: &Export) -> Result<()> {
+    match args.format {
+        Form::Safetensors if args.sequence.is_some() => {
+            bail!("--sequence goes with --format onnx: safetensors has parameters and no steps")
+        }
+        Form::C if args.sequence.is_some() => {
+            bail!("--sequence goes with --format onnx: code reads a token at a time")
+        }
+        Form::Onnx | Form::Safetensors if args.weights.is_some() => {
+            bail!("--weights goes with --format c: this format has weights as they were trained")
+        }
+        Form::Onnx | Form::Safetensors | Form::C => Ok(()),
+    }
 }
 
 /// What the model is called: as its run.

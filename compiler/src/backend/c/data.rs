@@ -1,0 +1,122 @@
+//! Weights and tables in C, and where the parts of a model's block are.
+
+use std::collections::HashMap;
+use std::fmt::{Display, Write};
+
+use super::{Unit, scalars};
+use crate::backend::standalone::{Layout, Place, Tables};
+use crate::kernel::{BufferId, Format, Item, PANEL};
+
+/// Numbers of a line.
+const LINE: usize = 12;
+
+/// The constants' text, and what they take of read-only memory.
+pub(super) struct Data {
+    pub text: String,
+    pub bytes: usize,
+}
+
+impl Unit<'_> {
+    /// The constants that steps read.
+    pub(super) fn data(&self) -> Data {
+        let mut packed = HashMap::new();
+        formats(&self.program.module.items, &mut packed);
+        let mut data = Data { text: String::new(), bytes: 0 };
+        for (index, buffer) in self.program.module.buffers.iter().enumerate() {
+            let id = BufferId(index as u32);
+            let Place::Constant(at) = self.layout.place(id) else { continue };
+            let bytes = &self.constants[at * 4..][..buffer.len() * 4];
+            if bytes.is_empty() {
+                continue;
+            }
+            let _ = writeln!(data.text, "/* {} */", buffer.name.replace("*/", ""));
+            match packed.get(&id) {
+                Some(&(Format::Int8, k)) => data.int8(self.prefix, index, bytes, k),
+                Some(&(Format::Bf16, _)) => panic!("internal error: bf16 in C"),
+                Some((Format::F32, _)) | None => data.floats(self.prefix, &format!("w{index}"), reals(bytes)),
+            }
+        }
+        data
+    }
+}
+
+impl Data {
+    fn floats(&mut self, prefix: &str, name: &str, values: Vec<f32>) {
+        self.bytes += 4 * values.len();
+        let number = |value: f32| scalars::literal(value).unwrap_or_else(|| "0.0f".into());
+        self.text += &array(prefix, "float", name, values.into_iter().map(number));
+    }
+
+    /// Panels of so many rows, whose scales stand before each.
+    fn int8(&mut self, prefix: &str, index: usize, bytes: &[u8], k: usize) {
+        let panel = Format::Int8.panel_len(k) * 4;
+        let (mut scales, mut weights) = (vec![], vec![]);
+        for panel in bytes.chunks_exact(panel) {
+            let (own, rows) = panel.split_at(4 * PANEL);
+            scales.extend(reals(own));
+            weights.extend(rows.iter().map(|&byte| byte as i8));
+        }
+        self.bytes += weights.len();
+        self.text += &array(prefix, "int8_t", &format!("w{index}"), weights);
+        self.floats(prefix, &format!("s{index}"), scales);
+    }
+}
+
+fn reals(bytes: &[u8]) -> Vec<f32> {
+    bytes.chunks_exact(4).map(|bytes| f32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])).collect()
+}
+
+/// The format of each packed weight, and the rows of its panels.
+fn formats(items: &[Item], found: &mut HashMap<BufferId, (Format, usize)>) {
+    for item in items {
+        match item {
+            Item::Loop(inner) => formats(&inner.items, found),
+            Item::Gemm(gemm) => {
+                found.extend(gemm.cpu.packed.map(|format| (gemm.b.at.buffer, (format, gemm.k))));
+            }
+            Item::Kernel(_) | Item::Pack(_) | Item::Scatter(_) | Item::Distinct(_) => {}
+        }
+    }
+}
+
+fn array<T: Display>(prefix: &str, ty: &str, name: &str, values: impl IntoIterator<Item = T>) -> String {
+    let mut text = String::new();
+    let mut count = 0;
+    for value in values {
+        let _ = if count % LINE == 0 { write!(text, "\n    {value},") } else { write!(text, " {value},") };
+        count += 1;
+    }
+    format!("static const {ty} {prefix}_{name}[{count}] = {{{text}\n}};\n\n")
+}
+
+pub(super) fn tables(prefix: &str, tables: &Tables) -> String {
+    let Tables { text, starts, sorted, state_ends, state_starts } = tables;
+    let real = |value: &f32| scalars::literal(*value).unwrap_or_else(|| "0.0f".into());
+    [
+        "/* The words, one after the other; where each begins; and their order by bytes. */\n".to_owned(),
+        // A string literal of this length is none that every compiler takes.
+        array(prefix, "unsigned char", "text", text),
+        array(prefix, "uint32_t", "starts", starts),
+        array(prefix, "uint32_t", "sorted", if sorted.is_empty() { &[0][..] } else { sorted }),
+        "/* Where the parts of the state end, and what their elements are at first. */\n".to_owned(),
+        array(prefix, "uint32_t", "state_ends", state_ends),
+        array(prefix, "float", "state_starts", state_starts.iter().map(real)),
+    ]
+    .concat()
+}
+
+/// Functions that say where the parts of a model's block are.
+pub(super) fn accessors(prefix: &str, layout: &Layout) -> String {
+    let one = |ty: &str, name: &str, place: &str| {
+        format!("static {ty} *{prefix}_{name}({prefix} *m)\n{{\n    return {place};\n}}\n\n")
+    };
+    [
+        one("float", "state", "m->state"),
+        one("uint32_t", "recent", "m->recent"),
+        one("uint32_t", "seen", "&m->seen"),
+        one("float", "scratch", "m->scratch"),
+        one("const float", "probabilities", &format!("m->scratch + {}", layout.probabilities)),
+        one("uint32_t", "order", "m->order"),
+    ]
+    .concat()
+}

@@ -1,0 +1,153 @@
+//! Matrix products in C.
+
+use super::Unit;
+use super::scalars::Helper;
+use crate::backend::standalone::Place;
+use crate::kernel::{Address, Form, Format, Gemm, PANEL, Rounds};
+
+/// By packed weights: `c[m][n] = a[m][k] * b`, or added to.
+pub(super) fn packed(prefix: &str) -> String {
+    format!(
+        "/* c[m][n] = a[m][k] * b, or added to c; b in panels of {PANEL} columns, row after row of each. */
+static void {prefix}_product(const float *a, size_t a_row, const float *b, float *c, size_t c_row, size_t m, size_t n, size_t k, int add)
+{{
+    size_t i, j, p, column;
+    for (i = 0; i < m; i++) {{
+        const float *row = b;
+        for (column = 0; column < n; column += {PANEL}) {{
+            const size_t width = n - column < {PANEL} ? n - column : {PANEL};
+            float sum[{PANEL}];
+            for (j = 0; j < {PANEL}; j++) {{
+                sum[j] = 0.0f;
+            }}
+            for (p = 0; p < k; p++, row += {PANEL}) {{
+                const float x = a[i * a_row + p];
+                for (j = 0; j < {PANEL}; j++) {{
+                    sum[j] += x * row[j];
+                }}
+            }}
+            for (j = 0; j < width; j++) {{
+                float *to = c + i * c_row + column + j;
+                *to = add ? *to + sum[j] : sum[j];
+            }}
+        }}
+    }}
+}}
+
+"
+    )
+}
+
+/// By packed weights of `int8`, whose scales are apart.
+pub(super) fn packed_int8(prefix: &str) -> String {
+    format!(
+        "/* c[m][n] = a[m][k] * b, or added to c; b in panels of {PANEL} columns, row after row of each, times each column's scale. */
+static void {prefix}_product_int8(const float *a, size_t a_row, const int8_t *b, const float *scale, float *c, size_t c_row, size_t m, size_t n, size_t k, int add)
+{{
+    size_t i, j, p, column;
+    for (i = 0; i < m; i++) {{
+        const int8_t *row = b;
+        for (column = 0; column < n; column += {PANEL}) {{
+            const size_t width = n - column < {PANEL} ? n - column : {PANEL};
+            float sum[{PANEL}];
+            for (j = 0; j < {PANEL}; j++) {{
+                sum[j] = 0.0f;
+            }}
+            for (p = 0; p < k; p++, row += {PANEL}) {{
+                const float x = a[i * a_row + p];
+                for (j = 0; j < {PANEL}; j++) {{
+                    sum[j] += x * (float)row[j];
+                }}
+            }}
+            for (j = 0; j < width; j++) {{
+                const float value = sum[j] * scale[column + j];
+                float *to = c + i * c_row + column + j;
+                *to = add ? *to + value : value;
+            }}
+        }}
+    }}
+}}
+
+"
+    )
+}
+
+/// By a matrix as it lies.
+pub(super) fn plain(prefix: &str) -> String {
+    format!(
+        "/* c[m][n] = a * b, or added to c; from a row of a to the next are a_row elements, and a_step along the sum; so b. */
+static void {prefix}_product_plain(const float *a, size_t a_row, size_t a_step, const float *b, size_t b_step, size_t b_column, float *c, size_t c_row, size_t m, size_t n, size_t k, int add)
+{{
+    size_t i, j, p;
+    for (i = 0; i < m; i++) {{
+        for (j = 0; j < n; j++) {{
+            float sum = 0.0f;
+            for (p = 0; p < k; p++) {{
+                sum += a[i * a_row + p * a_step] * b[p * b_step + j * b_column];
+            }}
+            c[i * c_row + j] = add ? c[i * c_row + j] + sum : sum;
+        }}
+    }}
+}}
+
+"
+    )
+}
+
+impl Unit<'_> {
+    /// The statement of a product. `round` is the number of rounds of the loop around that have been done, and how many it has.
+    pub(super) fn product(&mut self, gemm: &Gemm, round: Option<(&str, usize)>) -> String {
+        let Gemm { m, n, k, parts, ref prefix, ref cpu, .. } = *gemm;
+        assert!(
+            parts == 1 && prefix.is_none() && cpu.right_sums.is_none() && cpu.squares.is_none(),
+            "internal error: a product of another target"
+        );
+        let terms = match (gemm.rounds, round) {
+            (Rounds::AfterFirst, Some((round, _))) => format!("{round} == 0 ? 0 : {k}"),
+            _ => k.to_string(),
+        };
+        let (a, c) = (self.pointer(&gemm.a.at), self.pointer(&gemm.c.at));
+        let (a_row, c_row, add) = (gemm.a.stride, gemm.c.stride, u8::from(gemm.accumulate));
+        let own = self.prefix;
+        let call = match cpu.packed {
+            Some(format) => {
+                let (b, helper, suffix) = match (format, self.layout.place(gemm.b.at.buffer)) {
+                    (Format::F32, Place::Constant(_)) => (self.pointer(&gemm.b.at), Helper::Packed, ""),
+                    (Format::Int8, Place::Constant(_)) => {
+                        let id = gemm.b.at.buffer.0;
+                        (format!("{own}_w{id}, {own}_s{id}"), Helper::PackedInt8, "_int8")
+                    }
+                    _ => panic!("internal error: weights that a step packs, or in bf16"),
+                };
+                self.used.insert(helper);
+                format!("{own}_product{suffix}({a}, {a_row}, {b}, {c}, {c_row}, {m}, {n}, {terms}, {add});")
+            }
+            None => {
+                self.used.insert(Helper::Plain);
+                let (b, stride) = (self.pointer(&gemm.b.at), gemm.b.stride);
+                let (a_row, a_step, b_step, b_column) = match gemm.form {
+                    Form::NN => (a_row, 1, stride, 1),
+                    Form::NT => (a_row, 1, 1, stride),
+                    Form::TN => (1, a_row, stride, 1),
+                };
+                format!(
+                    "{own}_product_plain({a}, {a_row}, {a_step}, {b}, {b_step}, {b_column}, {c}, {c_row}, {m}, {n}, {terms}, {add});"
+                )
+            }
+        };
+        match (gemm.rounds, round) {
+            (Rounds::BeforeLast, Some((round, rounds))) => {
+                format!("if ({round} + 1 < {rounds}) {{ {call} }}")
+            }
+            _ => call,
+        }
+    }
+
+    /// Where an element lies whose address has terms in time only.
+    fn pointer(&self, at: &Address) -> String {
+        match self.place(at) {
+            (array, place) if place == "0" => array,
+            (array, place) => format!("{array} + {place}"),
+        }
+    }
+}
