@@ -20,7 +20,7 @@ use crate::profile::Order;
 use crate::set::Setting;
 
 pub use device::Device;
-pub use export::{Export, Form, Sequence};
+pub use export::{Baseline, Export, Form, Sequence};
 pub use score::Score;
 pub use used::{Processor, Used};
 

@@ -15,6 +15,41 @@ pub enum Form {
     Safetensors,
     /// C99 and a header: a file that any compiler makes a program of, for microcontrollers and browsers too.
     C,
+    /// A shared library with its header, and a module for Python that uses it.
+    So,
+    /// A static library and a header.
+    A,
+    /// An object file and a header.
+    O,
+}
+
+impl Form {
+    /// What its files end in, and what it is called on the command line.
+    pub fn ending(self) -> &'static str {
+        match self {
+            Form::Onnx => "onnx",
+            Form::Safetensors => "safetensors",
+            Form::C => "c",
+            Form::So => "so",
+            Form::A => "a",
+            Form::O => "o",
+        }
+    }
+}
+
+/// What machine code is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Baseline {
+    /// This machine.
+    Native,
+    /// Any x86-64 with AVX2 and FMA: since about 2013.
+    #[value(name = "x86-64-v3")]
+    X86V3,
+    /// Any with AVX-512.
+    #[value(name = "x86-64-v4")]
+    X86V4,
+    /// Any 64-bit ARM.
+    Aarch64,
 }
 
 /// How many tokens of a sequence are read at once.
@@ -38,9 +73,12 @@ pub struct Export {
     /// Read so many tokens at once instead of one, or `dynamic`: as many as it is given; for --format onnx.
     #[arg(long, value_name = "N", value_parser = sequence)]
     pub sequence: Option<Sequence>,
-    /// What weights are rounded to, for --format c.
+    /// What weights are rounded to, of code: c (f32 or int8), so, a and o.
     #[arg(long, value_enum)]
     pub weights: Option<Weights>,
+    /// Which processors machine code is for: so, a and o [default: native].
+    #[arg(long, value_enum)]
+    pub cpu: Option<Baseline>,
 }
 
 fn sequence(text: &str) -> Result<Sequence, String> {

@@ -1,5 +1,6 @@
 //! `lstmc export`: a trained model for other programs.
 
+mod link;
 mod standalone;
 
 use std::collections::HashMap;
@@ -28,16 +29,16 @@ pub fn run(args: &Export) -> Result<ExitCode> {
     check(args)?;
     let opened = project::open_used(&args.used, None)?;
     let name = name(args);
-    let (bytes, lines, ending) = match args.format {
-        Form::C => {
-            standalone::c(args, &opened, &name)?;
+    let (bytes, lines) = match args.format {
+        Form::C | Form::So | Form::A | Form::O => {
+            standalone::write(args, &opened, &name)?;
             return Ok(ExitCode::SUCCESS);
         }
         Form::Onnx => {
             let steps = steps(&opened, args.sequence)?;
             let exchange = compile::exchange(&opened.model, steps)?;
             let lines = described(&opened, &exchange, steps);
-            (onnx(&opened, exchange, &name)?, lines, "onnx")
+            (onnx(&opened, exchange, &name)?, lines)
         }
         Form::Safetensors => {
             let found = pytorch::tensors(&opened.model)?;
@@ -45,10 +46,10 @@ pub fn run(args: &Export) -> Result<ExitCode> {
             let tensors = found.unwrap_or_else(|| pytorch::own(&opened.model));
             let tensor = |tensor: &Tensor| format!("tensor      {} {:?}\n", tensor.name, tensor.shape);
             let lines: String = tensors.iter().map(tensor).collect();
-            (safetensors(&opened, &tensors, &name)?, format!("{lines}names       {whose}\n"), "safetensors")
+            (safetensors(&opened, &tensors, &name)?, format!("{lines}names       {whose}\n"))
         }
     };
-    let path = args.out.clone().unwrap_or_else(|| PathBuf::from(format!("{name}.{ending}")));
+    let path = args.out.clone().unwrap_or_else(|| PathBuf::from(format!("{name}.{}", args.format.ending())));
     export::write(&path, &bytes)?;
     let size = show::count(bytes.len() as u64);
     terminal::print(&format!("{lines}wrote       {}: {size} bytes\n", show::path(&path)))?;
@@ -57,18 +58,23 @@ pub fn run(args: &Export) -> Result<ExitCode> {
 
 /// Options that go together.
 fn check(args: &Export) -> Result<()> {
-    match args.format {
-        Form::Safetensors if args.sequence.is_some() => {
-            bail!("--sequence goes with --format onnx: safetensors has parameters and no steps")
-        }
-        Form::C if args.sequence.is_some() => {
-            bail!("--sequence goes with --format onnx: code reads a token at a time")
-        }
-        Form::Onnx | Form::Safetensors if args.weights.is_some() => {
-            bail!("--weights goes with --format c: this format has weights as they were trained")
-        }
-        Form::Onnx | Form::Safetensors | Form::C => Ok(()),
+    let (form, format) = (args.format, args.format.ending());
+    if args.sequence.is_some() && form != Form::Onnx {
+        bail!(
+            "--sequence goes with --format onnx: {}",
+            match form {
+                Form::Safetensors => "safetensors has parameters and no steps",
+                _ => "code reads a token at a time",
+            }
+        );
     }
+    if args.weights.is_some() && matches!(form, Form::Onnx | Form::Safetensors) {
+        bail!("--weights goes with --format c, so, a and o: {format} has weights as they were trained");
+    }
+    if args.cpu.is_some() && matches!(form, Form::Onnx | Form::Safetensors | Form::C) {
+        bail!("--cpu goes with --format so, a and o: {format} is no machine code");
+    }
+    Ok(())
 }
 
 /// What the model is called: as its run.

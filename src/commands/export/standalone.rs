@@ -1,44 +1,120 @@
-//! A trained model as code that needs no lstmc.
+//! A trained model as code that needs no lstmc: in C, or as machine code that any program can be linked with.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 use lstmc_compiler::backend::c;
-use lstmc_compiler::backend::standalone::{About, Encoding, prefix};
+use lstmc_compiler::backend::cpu::cranelift::{self, Cpu};
+use lstmc_compiler::backend::standalone::{About, Encoding, Layout, prefix};
 use lstmc_compiler::diag::visible;
 use lstmc_compiler::kernel::Format;
 use lstmc_compiler::model::TokenKind;
 use lstmc_compiler::pipeline;
+use lstmc_compiler::plan::Verified;
 use lstmc_runtime::engine::cpu::{Executable, Session};
 use lstmc_runtime::export;
 use lstmc_runtime::random::Random;
 use lstmc_runtime::sample;
 
-use crate::args::Export;
+use super::link;
+use crate::args::{Baseline, Export, Form};
 use crate::project::Opened;
 use crate::{show, terminal};
 
-/// Writes a model in C, with its header.
-pub fn c(args: &Export, opened: &Opened, name: &str) -> Result<()> {
+/// A file and what is in it.
+type Written = (PathBuf, Vec<u8>);
+
+/// Writes a model with its header, what a language needs to use it, and a page that says how.
+pub fn write(args: &Export, opened: &Opened, name: &str) -> Result<()> {
     let weights = args.weights.map_or(Format::F32, Into::into);
-    if weights == Format::Bf16 {
-        return Err(anyhow!("C has weights in f32 or int8: leave out --weights, or give --weights int8"));
+    if args.format == Form::C && weights == Format::Bf16 {
+        bail!("C has weights in f32 or int8: leave out --weights, or give --weights int8");
     }
-    let path = args.out.clone().unwrap_or_else(|| PathBuf::from(format!("{}.c", prefix(name))));
-    let about = about(opened, name, &path);
+    let paths = Paths::of(args, name);
+    let about = about(opened, name, &paths.stem);
     let program = pipeline::standalone_of(&opened.model, weights);
     let mut session = Session::new(Executable::compile(program.clone())?)?;
     opened.restore(&mut session)?;
-    let header = path.with_extension("h");
-    let include = header.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let files = c::files(&program, session.constants()?, &about, &include)
-        .map_err(|reason| anyhow!("this cannot be said in C: {reason}"))?;
+    let constants = session.constants()?;
+    let mut files = match args.format {
+        Form::C => in_c(&program, constants, &about, &paths)?,
+        _ => compiled(args, &program, constants, &about, &paths)?,
+    };
+    files.push((paths.beside("md"), page(args.format, &about, &paths).into()));
     let mut lines = described(&about);
-    for (path, text) in [(&path, &files.source), (&header, &files.header)] {
-        export::write(path, text.as_bytes())?;
-        lines += &format!("wrote       {}: {} bytes\n", show::path(path), show::count(text.len() as u64));
+    for (path, bytes) in &files {
+        export::write(path, bytes)?;
+        lines += &format!("wrote       {}: {} bytes\n", show::path(path), show::count(bytes.len() as u64));
     }
     terminal::print(&lines)
+}
+
+/// Where files go.
+struct Paths {
+    code: PathBuf,
+    /// What is beside the code is called so: as the model.
+    stem: String,
+}
+
+impl Paths {
+    /// As the command says, or here.
+    fn of(args: &Export, name: &str) -> Self {
+        let library = if matches!(args.format, Form::So | Form::A) { "lib" } else { "" };
+        let usual = || PathBuf::from(format!("{library}{}.{}", prefix(name), args.format.ending()));
+        let code = args.out.clone().unwrap_or_else(usual);
+        let stem =
+            code.file_stem().map_or_else(|| name.to_owned(), |stem| stem.to_string_lossy().into_owned());
+        let own = stem.strip_prefix(library).filter(|rest| !rest.is_empty()).map(str::to_owned);
+        Self { code, stem: own.unwrap_or(stem) }
+    }
+
+    fn beside(&self, ending: &str) -> PathBuf {
+        self.code.with_file_name(format!("{}.{ending}", self.stem))
+    }
+
+    /// Python takes a library of a module's name for the module, and wants a name.
+    fn module(&self) -> String {
+        let clashes = self.code.file_stem().is_some_and(|stem| stem.to_string_lossy() == self.stem);
+        let name = prefix(&self.stem);
+        if clashes { format!("{name}_model") } else { name }
+    }
+}
+
+fn in_c(program: &Verified, constants: &[u8], about: &About, paths: &Paths) -> Result<Vec<Written>> {
+    let files = c::files(program, constants, about, &format!("{}.h", paths.stem))
+        .map_err(|reason| anyhow!("this cannot be said in C: {reason}"))?;
+    Ok(vec![(paths.code.clone(), files.source.into()), (paths.beside("h"), files.header.into())])
+}
+
+fn compiled(
+    args: &Export,
+    program: &Verified,
+    constants: &[u8],
+    about: &About,
+    paths: &Paths,
+) -> Result<Vec<Written>> {
+    let object = cranelift::object(program, constants, about, cpu(args))
+        .map_err(|reason| anyhow!("this cannot be compiled for use without lstmc: {reason}"))?;
+    let code = match args.format {
+        Form::So => link::shared(&paths.code, &object, cpu(args))?,
+        Form::A => link::archive(&paths.stem, &object.bytes)?,
+        _ => object.bytes,
+    };
+    let mut files = vec![(paths.code.clone(), code), (paths.beside("h"), object.header.into())];
+    if args.format == Form::So {
+        let module = paths.code.with_file_name(format!("{}.py", paths.module()));
+        files.push((module, python(about, &object.layout, paths).into()));
+    }
+    Ok(files)
+}
+
+fn cpu(args: &Export) -> Cpu {
+    match args.cpu.unwrap_or(Baseline::Native) {
+        Baseline::Native => Cpu::Native,
+        Baseline::X86V3 => Cpu::X86V3,
+        Baseline::X86V4 => Cpu::X86V4,
+        Baseline::Aarch64 => Cpu::Aarch64,
+    }
 }
 
 fn described(about: &About) -> String {
@@ -49,9 +125,8 @@ fn described(about: &About) -> String {
 }
 
 /// What is said of the model in all forms; its names begin with that of the file.
-fn about(opened: &Opened, name: &str, path: &Path) -> About {
+fn about(opened: &Opened, name: &str, stem: &str) -> About {
     let vocabulary = &opened.vocabulary;
-    let stem = path.file_stem().map_or_else(|| name.to_owned(), |stem| stem.to_string_lossy().into_owned());
     let tokens = &opened.model.data.tokens;
     let encoding = match tokens.kind {
         TokenKind::Words | TokenKind::WordsAndPunctuation => Some(Encoding::Words),
@@ -72,7 +147,7 @@ fn about(opened: &Opened, name: &str, path: &Path) -> About {
         ),
     ];
     About {
-        prefix: prefix(&stem),
+        prefix: prefix(stem),
         notes,
         words: vocabulary.words().map(str::to_owned).collect(),
         reserve: vocabulary.reserved(),
@@ -81,4 +156,49 @@ fn about(opened: &Opened, name: &str, path: &Path) -> About {
         encoding,
         purpose: Random::purpose(sample::PURPOSE),
     }
+}
+
+/// What stands between two words of a text.
+fn between(about: &About) -> &'static str {
+    if about.encoding == Some(Encoding::Words) { " " } else { "" }
+}
+
+fn filled(text: &str, about: &About, paths: &Paths) -> String {
+    let file = paths.code.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let values = [
+        ("{file}", visible(&file).into_owned()),
+        ("{stem}", visible(&paths.stem).into_owned()),
+        ("{module}", paths.module()),
+        ("{between}", between(about).to_owned()),
+        ("{notes}", about.notes.join("\n").replace("\"\"\"", "")),
+        ("{PREFIX}", about.prefix.to_uppercase()),
+        ("{prefix}", about.prefix.clone()),
+    ];
+    values.into_iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, &to))
+}
+
+/// A module for Python that uses a shared library beside it.
+fn python(about: &About, layout: &Layout, paths: &Paths) -> String {
+    let encode = if about.encoding.is_some() { include_str!("encode.py") } else { "" };
+    let text = include_str!("module.py").replace("{encode}", encode);
+    let values = [
+        ("{vocabulary}", layout.vocabulary),
+        ("{window}", layout.window),
+        ("{text_bytes}", 4 * layout.text()),
+    ];
+    let text = values.into_iter().fold(text, |text, (from, to)| text.replace(from, &to.to_string()));
+    filled(&text, about, paths)
+}
+
+/// How the files are used.
+fn page(form: Form, about: &About, paths: &Paths) -> String {
+    let text = match form {
+        Form::So => include_str!("shared.md"),
+        _ => include_str!("code.md"),
+    };
+    let line = match form {
+        Form::C => "cc -O2 main.c {file} -o main",
+        _ => "cc main.c {file} -lm -o main",
+    };
+    filled(&text.replace("{compile}", line), about, paths)
 }

@@ -93,9 +93,14 @@ impl Layout {
         self.places[buffer.0 as usize]
     }
 
+    /// Where the tokens lie that a step reads.
+    pub fn recent(&self) -> usize {
+        self.state.max(1)
+    }
+
     /// Elements of the block before the scratch: all that a text is.
     pub fn text(&self) -> usize {
-        self.state.max(1) + self.window + 1
+        self.recent() + self.window + 1
     }
 
     /// Elements of the block.

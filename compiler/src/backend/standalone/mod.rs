@@ -16,6 +16,7 @@
 
 mod header;
 mod layout;
+pub mod syntax;
 
 pub use header::{Extras, comment, header, macros};
 pub use layout::{Carried, Layout, Place};
@@ -158,12 +159,18 @@ pub fn numbers(about: &About, layout: &Layout) -> Vec<(&'static str, u64)> {
     ]
 }
 
-/// The parts in C, with the model's prefix.
-pub fn source(about: &About) -> String {
+/// The parts that a model has, in C, as they are written.
+pub fn source_of(about: &About, extras: Extras) -> String {
     let parts = [include_str!("step.c"), include_str!("choose.c")];
     let encode = about.encoding.map(|_| include_str!("encode.c"));
-    let parts: Vec<&str> = parts.into_iter().chain(encode).collect();
-    named(&parts.join("\n"), &about.prefix)
+    let allocating = extras.allocates.then_some(include_str!("new.c"));
+    let parts: Vec<&str> = parts.into_iter().chain(encode).chain(allocating).collect();
+    parts.join("\n")
+}
+
+/// [`source_of`] with the model's prefix.
+pub fn source(about: &About) -> String {
+    named(&source_of(about, Extras::default()), &about.prefix)
 }
 
 /// A text in which `model_` and `MODEL_` stand for a prefix.

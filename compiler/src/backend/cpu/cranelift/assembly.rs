@@ -1,5 +1,7 @@
 //! A Cranelift module while it is filled: what its functions import, their definition, constants and text.
 
+use std::collections::HashMap;
+
 use cranelift_codegen::Context;
 use cranelift_codegen::ir::{AbiParam, Signature, Type, types};
 use cranelift_frontend::FunctionBuilderContext;
@@ -13,37 +15,85 @@ use crate::backend::cpu::x86::{self, Width};
 /// Functions that are given as bytes have constants in vectors behind their code.
 const CODE_ALIGNMENT: u64 = 64;
 
-/// The functions that compiled code imports.
-#[derive(Clone, Copy)]
-pub(super) struct Imports {
-    pub gemm: FuncId,
-    pub pack: FuncId,
-    pub scatter: FuncId,
-    pub distinct: FuncId,
-    pub barrier: FuncId,
-    pub begin_step: FuncId,
-    pub end_step: FuncId,
-    pub random_key: FuncId,
-    pub probe: FuncId,
-    pub log: FuncId,
-    pub pow: FuncId,
+/// A function that compiled code imports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Import {
+    Gemm,
+    Pack,
+    Scatter,
+    Distinct,
+    Barrier,
+    BeginStep,
+    EndStep,
+    RandomKey,
+    Probe,
+    Log,
+    Pow,
+}
+
+impl Import {
+    /// What it takes and gives.
+    fn types(self) -> (&'static [Type], Option<Type>) {
+        const POINTER: Type = types::I64;
+        const WORD: Type = types::I32;
+        match self {
+            Import::Gemm => (&[POINTER, POINTER, WORD, WORD], None),
+            Import::Pack => (&[POINTER, POINTER, POINTER, WORD, WORD], None),
+            Import::Scatter => (&[POINTER, POINTER, POINTER, POINTER, WORD, WORD], None),
+            Import::Distinct => (&[POINTER; 7], None),
+            Import::Barrier => (&[POINTER, WORD], None),
+            Import::BeginStep => (&[POINTER, types::I64], Some(WORD)),
+            Import::EndStep => (&[POINTER, types::I64], None),
+            Import::RandomKey => (&[POINTER, WORD], Some(WORD)),
+            Import::Probe => (&[POINTER, WORD, WORD], None),
+            Import::Log => (&[types::F32], Some(types::F32)),
+            Import::Pow => (&[types::F32, types::F32], Some(types::F32)),
+        }
+    }
+
+    /// Its name, of a program in memory.
+    fn name(self) -> &'static str {
+        match self {
+            Import::Gemm => "lstmc_gemm",
+            Import::Pack => "lstmc_pack",
+            Import::Scatter => "lstmc_scatter",
+            Import::Distinct => "lstmc_distinct",
+            Import::Barrier => "lstmc_barrier",
+            Import::BeginStep => "lstmc_begin_step",
+            Import::EndStep => "lstmc_end_step",
+            Import::RandomKey => "lstmc_random_key",
+            Import::Probe => "lstmc_probe",
+            Import::Log => "lstmc_log",
+            Import::Pow => "lstmc_pow",
+        }
+    }
+
+    /// Its name in the C library, of a program that is compiled ahead of time.
+    fn name_in_c(self) -> &'static str {
+        match self {
+            Import::Log => "logf",
+            Import::Pow => "powf",
+            _ => panic!("internal error: {self:?} is not in the C library"),
+        }
+    }
 }
 
 /// Where each import lies in this process, by the name that the module imports it under.
 pub(super) fn symbols(library: &Library) -> [(&'static str, *const u8); 11] {
     [
-        ("lstmc_gemm", library.gemm as *const u8),
-        ("lstmc_pack", library.pack as *const u8),
-        ("lstmc_scatter", library.scatter as *const u8),
-        ("lstmc_distinct", library.distinct as *const u8),
-        ("lstmc_barrier", library.barrier as *const u8),
-        ("lstmc_begin_step", library.begin_step as *const u8),
-        ("lstmc_end_step", library.end_step as *const u8),
-        ("lstmc_random_key", library.random_key as *const u8),
-        ("lstmc_probe", library.probe as *const u8),
-        ("lstmc_log", math::log as *const u8),
-        ("lstmc_pow", math::pow as *const u8),
+        (Import::Gemm, library.gemm as *const u8),
+        (Import::Pack, library.pack as *const u8),
+        (Import::Scatter, library.scatter as *const u8),
+        (Import::Distinct, library.distinct as *const u8),
+        (Import::Barrier, library.barrier as *const u8),
+        (Import::BeginStep, library.begin_step as *const u8),
+        (Import::EndStep, library.end_step as *const u8),
+        (Import::RandomKey, library.random_key as *const u8),
+        (Import::Probe, library.probe as *const u8),
+        (Import::Log, math::log as *const u8),
+        (Import::Pow, math::pow as *const u8),
     ]
+    .map(|(import, address)| (import.name(), address))
 }
 
 /// The program as text, function by function; empty unless asked for.
@@ -70,7 +120,9 @@ pub(super) struct WideLoop {
 /// A module while it is filled.
 pub(super) struct Assembly<'m, M: Module> {
     pub module: &'m mut M,
-    pub imports: Imports,
+    /// Of a program that is compiled ahead of time, its constants: they are not in the arena.
+    pub constants: Option<DataId>,
+    imports: HashMap<Import, FuncId>,
     pub fma: bool,
     /// Vectors wider than Cranelift's.
     pub width: Option<Width>,
@@ -86,32 +138,14 @@ pub(super) struct Assembly<'m, M: Module> {
 
 impl<'m, M: Module> Assembly<'m, M> {
     pub fn new(module: &'m mut M, wanted: Wanted) -> Self {
-        let pointer = types::I64;
-        let word = types::I32;
-        let mut import = |name: &str, params: &[Type], result: Option<Type>| {
-            let signature = signature(module, params, result);
-            declare(module, name, Linkage::Import, &signature)
-        };
-        let imports = Imports {
-            gemm: import("lstmc_gemm", &[pointer, pointer, word, word], None),
-            pack: import("lstmc_pack", &[pointer, pointer, pointer, word, word], None),
-            scatter: import("lstmc_scatter", &[pointer, pointer, pointer, pointer, word, word], None),
-            distinct: import("lstmc_distinct", &[pointer; 7], None),
-            barrier: import("lstmc_barrier", &[pointer, word], None),
-            begin_step: import("lstmc_begin_step", &[pointer, types::I64], Some(word)),
-            end_step: import("lstmc_end_step", &[pointer, types::I64], None),
-            random_key: import("lstmc_random_key", &[pointer, word], Some(word)),
-            probe: import("lstmc_probe", &[pointer, word, word], None),
-            log: import("lstmc_log", &[types::F32], Some(types::F32)),
-            pow: import("lstmc_pow", &[types::F32, types::F32], Some(types::F32)),
-        };
         let fma = target::has_fma(module.isa());
         let width = target::wide_vectors(module.isa());
         let context = module.make_context();
         let text = wanted.text.then(Text::default);
         Self {
             module,
-            imports,
+            constants: None,
+            imports: HashMap::new(),
             fma,
             width,
             probes: wanted.probes,
@@ -133,6 +167,24 @@ impl<'m, M: Module> Assembly<'m, M> {
     pub fn next_part(&mut self) -> usize {
         self.parts += 1;
         self.parts - 1
+    }
+
+    /// A function of the library or, in a program that is compiled ahead of time, of C's.
+    pub fn import(&mut self, import: Import) -> FuncId {
+        if let Some(&known) = self.imports.get(&import) {
+            return known;
+        }
+        let (params, result) = import.types();
+        let signature = signature(self.module, params, result);
+        let name = if self.constants.is_some() { import.name_in_c() } else { import.name() };
+        let id = declare(self.module, name, Linkage::Import, &signature);
+        self.imports.insert(import, id);
+        id
+    }
+
+    /// Whether anything of the library, or of C's, is called so far.
+    pub fn has_imports(&self) -> bool {
+        !self.imports.is_empty()
     }
 
     pub fn signature(&self, params: &[Type], result: Option<Type>) -> Signature {

@@ -8,10 +8,10 @@ use cranelift_frontend::FunctionBuilder;
 use cranelift_module::Module;
 
 use super::assembly::WideLoop;
+use super::homes::Homes;
 use super::math::{Functions, Math};
 use crate::backend::cpu::x86::Width;
 use crate::kernel::{Axis, BufferId, Fold, Kernel, Reduce, Time, Var};
-use crate::plan::Program;
 
 /// Values of a vector of `f32` or `u32`.
 pub(super) const LANES: usize = 4;
@@ -52,9 +52,11 @@ pub(super) struct Vectors {
 /// A kernel's function while it is generated.
 pub(super) struct KernelBuilder<'e, 'f> {
     pub b: FunctionBuilder<'f>,
-    pub program: &'e Program,
     pub kernel: &'e Kernel,
     pub arena: Value,
+    /// Where the constants lie that are not in the arena.
+    pub constants_at: Option<Value>,
+    pub homes: &'e Homes,
     pub times: Vec<(Time, Value)>,
     /// Enclosing loops, outermost first.
     pub axes: Vec<(Axis, Value)>,

@@ -3,6 +3,7 @@
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Type, Value, types};
 
 use super::builder::{KernelBuilder, LANES, Values, Variable};
+use super::homes::Origin;
 use crate::backend::elementary;
 use crate::kernel::{Address, Axis, Expr, Index, Var};
 use crate::scalar::Scalar;
@@ -237,21 +238,27 @@ impl KernelBuilder<'_, '_> {
 
     /// The element of the first lane of the first copy, apart from terms that vary from lane to lane.
     fn place(&mut self, at: &Address) -> Place {
-        let base = self.pointer(&self.shared(&at.terms));
-        let offset = self.program.offsets[at.buffer.0 as usize] + at.offset * 4;
+        let (origin, start) = self.homes.get(at.buffer);
+        let base = self.pointer(origin, &self.shared(&at.terms));
+        let offset = start + at.offset * 4;
         Place { base, offset: offset as i64 }
     }
 
-    /// The arena's start and each index times its stride. Terms are added from the outside in, so that inner loops share
+    /// An origin and each index times its stride. Terms are added from the outside in, so that inner loops share
     /// what their outer loops know.
-    pub fn pointer(&mut self, terms: &[(Index, usize)]) -> Value {
+    pub fn pointer(&mut self, origin: Origin, terms: &[(Index, usize)]) -> Value {
         let mut terms = terms.to_vec();
         terms.sort_by_key(|&(index, _)| match index {
             Index::Time(_) => 0,
             Index::Axis(axis) => 1 + self.axes.iter().position(|&(open, _)| open == axis).unwrap_or(0),
             Index::Id(_) => usize::MAX,
         });
-        let mut pointer = self.arena;
+        let mut pointer = match origin {
+            Origin::Arena => self.arena,
+            Origin::Constants => {
+                self.constants_at.unwrap_or_else(|| panic!("internal error: constants that are not there"))
+            }
+        };
         for (index, stride) in terms {
             let value = self.index(index);
             let term = self.b.ins().imul_imm_s(value, stride as i64 * 4);

@@ -12,7 +12,7 @@ use cranelift_codegen::ir::{
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{FuncId, Linkage, Module};
 
-use super::assembly::Assembly;
+use super::assembly::{Assembly, Import};
 use super::calls::{self, Calls, KernelCall, Part};
 use super::counted::Counted;
 use super::parts;
@@ -155,7 +155,7 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
         let step = steps_loop.index;
         let halt_at = offset_of!(Run, halt) as i32;
         self.on_first_worker(|entry| {
-            let halt = entry.call(entry.assembly.imports.begin_step, &[entry.run, step])[0];
+            let halt = entry.call_import(Import::BeginStep, &[entry.run, step])[0];
             entry.b.ins().store(MemFlagsData::trusted(), halt, entry.run, halt_at);
         });
         self.barrier();
@@ -174,7 +174,7 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
         self.barrier();
         self.probe_next();
         self.on_first_worker(|entry| {
-            entry.call(entry.assembly.imports.end_step, &[entry.run, step]);
+            entry.call_import(Import::EndStep, &[entry.run, step]);
         });
         steps_loop.end(&mut self.b, 1, steps, &[]);
         Ok(())
@@ -234,7 +234,7 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
 
     fn probe(&mut self, number: u32) {
         let number = self.b.ins().iconst(types::I32, i64::from(number));
-        self.call(self.assembly.imports.probe, &[self.run, self.worker, number]);
+        self.call_import(Import::Probe, &[self.run, self.worker, number]);
     }
 
     fn time_loop(&mut self, inner: &TimeLoop, body: Schedule<'p>) -> Result<(), Error> {
@@ -316,7 +316,7 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
             self.b.ins().stack_store(types::I64, place, self.places, offset as i32);
         }
         let places = self.b.ins().stack_addr(types::I64, self.places, 0);
-        let call = |entry: &mut Self| entry.library(entry.assembly.imports.gemm, at, &[places], shape.cut);
+        let call = |entry: &mut Self| entry.library(Import::Gemm, at, &[places], shape.cut);
         if gemm.rounds == Rounds::BeforeLast {
             let (round, rounds) = self.round();
             let is_wanted = self.b.ins().icmp_imm_u(IntCC::NotEqual, round, rounds as i64 - 1);
@@ -373,7 +373,7 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
         let at = self.constant(&shape.words())?;
         let whole = Address { buffer: pack.to, offset: 0, terms: Vec::new() };
         let operands = [&pack.b.at, &whole].map(|at| self.address(at));
-        self.library(self.assembly.imports.pack, at, &operands, shape.cut);
+        self.library(Import::Pack, at, &operands, shape.cut);
         Ok(())
     }
 
@@ -389,7 +389,7 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
         let at = self.constant(&shape.words())?;
         let table = Address { buffer: scatter.table, offset: 0, terms: Vec::new() };
         let operands = [&scatter.ids, &scatter.g.at, &table].map(|at| self.address(at));
-        self.library(self.assembly.imports.scatter, at, &operands, shape.cut);
+        self.library(Import::Scatter, at, &operands, shape.cut);
         Ok(())
     }
 
@@ -406,7 +406,7 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
         };
         self.on_first_worker(|entry| {
             let args = [shape, ids, places, found, count, ranks, present];
-            entry.call(entry.assembly.imports.distinct, &args);
+            entry.call_import(Import::Distinct, &args);
         });
         Ok(())
     }
@@ -419,11 +419,11 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
     }
 
     /// Calls a library function with the address of its shape, its operands and the caller's place among the workers.
-    fn library(&mut self, function: FuncId, shape: Value, operands: &[Value], cut: Cut) {
+    fn library(&mut self, function: Import, shape: Value, operands: &[Value], cut: Cut) {
         let workers = self.b.ins().iconst(types::I32, self.program.target.workers as i64);
         let args = [&[shape], operands, &[self.worker, workers]].concat();
         let call = |entry: &mut Self| {
-            entry.call(function, &args);
+            entry.call_import(function, &args);
         };
         if cut == Cut::Whole { self.on_first_worker(call) } else { call(self) }
     }
@@ -488,7 +488,7 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
     }
 
     fn barrier(&mut self) {
-        self.call(self.assembly.imports.barrier, &[self.run, self.worker]);
+        self.call_import(Import::Barrier, &[self.run, self.worker]);
     }
 
     fn on_first_worker(&mut self, emit: impl FnOnce(&mut Self)) {
@@ -507,6 +507,11 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
         emit(self);
         self.b.ins().jump(after, &[]);
         self.b.switch_to_block(after);
+    }
+
+    fn call_import(&mut self, function: Import, args: &[Value]) -> Vec<Value> {
+        let function = self.assembly.import(function);
+        self.call(function, args)
     }
 
     fn call(&mut self, function: FuncId, args: &[Value]) -> Vec<Value> {

@@ -36,6 +36,15 @@ pub(super) fn streams(stmts: &[Stmt]) -> BTreeSet<u32> {
     found
 }
 
+/// Whether a body has this operation.
+pub(super) fn computes(stmts: &[Stmt], op: Scalar) -> bool {
+    let mut found = false;
+    each_stmt(stmts, &mut |stmt| {
+        found |= matches!(stmt, Stmt::Let { expr: Expr::Map(own, _), .. } if *own == op);
+    });
+    found
+}
+
 /// The constants that a body defines, those in its loops included.
 pub(super) fn constants(stmts: &[Stmt]) -> HashMap<Var, f32> {
     let mut found = HashMap::new();

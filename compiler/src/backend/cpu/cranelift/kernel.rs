@@ -12,48 +12,65 @@ use cranelift_codegen::ir::{InstBuilder, Value, types};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::Module;
 
-use super::assembly::{Assembly, WideLoop};
+use super::assembly::{Assembly, Import, WideLoop};
 use super::builder::{Bounds, KernelBuilder, LANES, Values, Variable, Vectors};
 use super::calls::KernelCall;
 use super::counted::Counted;
-use super::facts::{constants, cost, readonly, streams};
+use super::facts::{computes, constants, cost, readonly, streams};
+use super::homes::Homes;
 use super::math::Functions;
 use crate::kernel::{For, Stmt};
 use crate::plan::{Program, Split};
+use crate::scalar::Scalar;
 use crate::target::COLUMN_GRAIN;
 
 /// Generates a kernel's function; returns the loops that it calls.
 pub(super) fn build<M: Module>(
     assembly: &mut Assembly<'_, M>,
     program: &Program,
+    homes: &Homes,
     call: &KernelCall<'_>,
     context: &mut Context,
     builder: &mut FunctionBuilderContext,
 ) -> Vec<WideLoop> {
-    let imports = assembly.imports;
-    let log = assembly.module.declare_func_in_func(imports.log, &mut context.func);
-    let pow = assembly.module.declare_func_in_func(imports.pow, &mut context.func);
-    let random_key = assembly.module.declare_func_in_func(imports.random_key, &mut context.func);
+    let body = &call.kernel.body;
+    let mut import = |import, used: bool| {
+        used.then(|| {
+            let id = assembly.import(import);
+            assembly.module.declare_func_in_func(id, &mut context.func)
+        })
+    };
+    let functions = Functions {
+        log: import(Import::Log, computes(body, Scalar::Log)),
+        pow: import(Import::Pow, computes(body, Scalar::Pow)),
+    };
+    let random_key = import(Import::RandomKey, call.kernel.is_random());
+    let constants_at =
+        assembly.constants.map(|data| assembly.module.declare_data_in_func(data, &mut context.func));
     let mut b = FunctionBuilder::new(&mut context.func, builder);
     let start = b.create_block();
     b.append_block_params_for_function_params(start);
     b.switch_to_block(start);
     let params = b.block_params(start).to_vec();
     let mut keys = HashMap::new();
-    for stream in streams(&call.kernel.body) {
+    for (stream, random_key) in streams(body).into_iter().zip(std::iter::repeat(random_key)) {
         let number = b.ins().iconst(types::I32, i64::from(stream));
+        let random_key =
+            random_key.unwrap_or_else(|| unreachable!("internal error: a stream of no random number"));
         let inst = b.ins().call(random_key, &[params[0], number]);
         keys.insert(stream, b.inst_results(inst)[0]);
     }
+    let constants_at = constants_at.map(|data| b.ins().symbol_value(types::I64, data));
     let own_range = match call.split {
         Split::Axis(axis) => Some((axis, params[2], params[3])),
         _ => None,
     };
     let mut builder = KernelBuilder {
         b,
-        program,
         kernel: call.kernel,
         arena: params[1],
+        constants_at,
+        homes,
         times: call.times.iter().copied().zip(params[4..].iter().copied()).collect(),
         axes: Vec::new(),
         vars: HashMap::new(),
@@ -65,7 +82,7 @@ pub(super) fn build<M: Module>(
         loops: Vec::new(),
         module: &mut *assembly.module,
         fma: assembly.fma,
-        functions: Functions { log, pow },
+        functions,
         own_range,
     };
     call.kernel.body.iter().for_each(|stmt| builder.statement(stmt));

@@ -11,11 +11,11 @@ use crate::backend::elementary::{self, Binary, Condition, Emit, Unary};
 use crate::kernel::Reduce;
 use crate::scalar::Scalar;
 
-/// Functions that compiled code calls for single lanes.
+/// Functions that compiled code calls for single lanes, where it does.
 #[derive(Clone, Copy)]
 pub(super) struct Functions {
-    pub log: FuncRef,
-    pub pow: FuncRef,
+    pub log: Option<FuncRef>,
+    pub pow: Option<FuncRef>,
 }
 
 /// Emits operations into a function.
@@ -87,7 +87,8 @@ impl Math<'_, '_> {
     }
 
     /// One call for each lane, or one in all where the lanes are equal.
-    fn per_lane(&mut self, function: FuncRef, args: &[Value], uniform: bool) -> Value {
+    fn per_lane(&mut self, function: Option<FuncRef>, args: &[Value], uniform: bool) -> Value {
+        let function = function.unwrap_or_else(|| panic!("internal error: a function that was not imported"));
         let mut result = None;
         for lane in 0..if uniform { 1 } else { 4u8 } {
             let scalars: Vec<Value> =

@@ -6,6 +6,7 @@
 //! neither on the vector and the lane that compute it nor on how an axis is cut among workers: one worker or many, the
 //! bits are the same.
 
+mod ahead;
 mod assembly;
 mod builder;
 mod calls;
@@ -13,6 +14,7 @@ mod counted;
 mod elements;
 mod entry;
 mod facts;
+mod homes;
 mod kernel;
 mod math;
 mod parts;
@@ -31,6 +33,7 @@ use super::abi::{self, Library};
 use crate::plan::{Program, Verified};
 use crate::target::COLUMN_GRAIN;
 
+pub use ahead::{Cpu, Object, object};
 use assembly::{Text, Wanted};
 pub use target::{Error, supported};
 

@@ -4,6 +4,7 @@ use cranelift_codegen::ir::types;
 use cranelift_module::{FuncId, Linkage, Module};
 
 use super::assembly::{Assembly, Text, Wanted};
+use super::homes::Homes;
 use super::target::Error;
 use super::{calls, entry, kernel};
 use crate::plan::Program;
@@ -34,11 +35,12 @@ pub(super) fn emit<M: Module>(
             calls.parts.extend(inner.parts);
         }
     }
+    let homes = Homes::of(program);
     for call in &calls.kernels {
         let signature = calls::kernel_signature(&assembly, call.times.len());
         let loops =
             assembly.define(&call.kernel.name, call.id, signature, |assembly, context, builder| {
-                kernel::build(assembly, program, call, context, builder)
+                kernel::build(assembly, program, &homes, call, context, builder)
             })?;
         for wide in &loops {
             assembly.define_loop(wide)?;

@@ -12,6 +12,7 @@ use cranelift_module::Linkage;
 use super::assembly::{WideLoop, declare};
 use super::builder::{Bounds, KernelBuilder, LANES};
 use super::facts::cost;
+use super::homes::{Homes, Origin};
 use crate::backend::cpu::x86::{self, Body, Frame, Operation, Place};
 use crate::backend::elementary::{self, Binary, Emit as _, Unary};
 use crate::kernel::{Address, Axis, BufferId, Expr, For, Index, Stmt, Var, stride_of};
@@ -24,8 +25,7 @@ const NEAR: usize = 1 << 30;
 
 /// What a loop's body may take for granted.
 struct Surroundings<'e> {
-    /// Where buffers lie in the arena, in bytes.
-    offsets: &'e [usize],
+    homes: &'e Homes,
     /// Buffers that nothing in the kernel changes.
     readonly: &'e HashSet<BufferId>,
     /// The kernel's constants.
@@ -41,10 +41,11 @@ struct Wide<'k> {
     parameters: Vec<Parameter<'k>>,
 }
 
-/// A pointer into the arena.
+/// A pointer to where buffers lie.
 #[derive(PartialEq)]
 struct Base {
-    /// Bytes from the arena's start.
+    origin: Origin,
+    /// Bytes from the origin.
     offset: usize,
     /// The terms of addresses that do not vary along the axis, sorted.
     terms: Vec<(Index, usize)>,
@@ -207,8 +208,9 @@ impl<'k> Builder<'k, '_> {
         let mut terms = at.terms.clone();
         terms.retain(|&(index, _)| index != Index::Axis(self.axis));
         terms.sort_unstable();
-        let bytes = self.around.offsets[at.buffer.0 as usize] + at.offset * 4;
-        let base = Base { offset: bytes / NEAR * NEAR, terms };
+        let (origin, start) = self.around.homes.get(at.buffer);
+        let bytes = start + at.offset * 4;
+        let base = Base { origin, offset: bytes / NEAR * NEAR, terms };
         let bases = &mut self.wide.bases;
         let index = bases.iter().position(|known| *known == base).unwrap_or_else(|| {
             bases.push(base);
@@ -248,11 +250,7 @@ impl KernelBuilder<'_, '_> {
     /// its folds.
     pub fn wide_loop(&mut self, inner: &For, bounds: Bounds) -> Option<Vec<Value>> {
         let width = self.width?;
-        let around = Surroundings {
-            offsets: &self.program.offsets,
-            readonly: &self.readonly,
-            constants: &self.constants,
-        };
+        let around = Surroundings { homes: self.homes, readonly: &self.readonly, constants: &self.constants };
         let wide = Wide::of(inner, self.extent(inner.axis) as usize, &around)?;
         let compiled = x86::compile(&wide.body, width)?;
         wide.uniform.iter().for_each(|&(var, expr)| self.define(var, expr));
@@ -262,7 +260,7 @@ impl KernelBuilder<'_, '_> {
         let at = self.b.ins().stack_addr(types::I64, slot, 0);
         let flags = MemFlagsData::new().with_notrap();
         for (index, base) in wide.bases.iter().enumerate() {
-            let pointer = self.pointer(&base.terms);
+            let pointer = self.pointer(base.origin, &base.terms);
             let pointer = self.b.ins().iadd_imm_s(pointer, base.offset as i64);
             self.b.ins().store(flags, pointer, at, frame.base(index) as i32);
         }

@@ -1,0 +1,292 @@
+//! Products of a program that is compiled ahead of time: a function for each kind, which a step calls.
+//!
+//! By packed weights two panels are read side by side, so that as many sums are on their way as hide the latency of one. A sum's
+//! order is that of the contraction. Of `int8` the weights' scales come last.
+
+use cranelift_codegen::ir::{Endianness, InstBuilder, MemFlagsData, Type, Value, types};
+use cranelift_frontend::FunctionBuilder;
+
+use super::super::counted::Counted;
+use crate::kernel::{Form, Format, Gemm, PANEL};
+
+/// Elements of a vector, and vectors of a panel.
+const LANES: usize = 4;
+const VECTORS: usize = PANEL / LANES;
+
+/// What a product's function is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Kind {
+    /// Of a packed B; else as it lies.
+    packed: Option<Format>,
+    form: Form,
+    sizes: [usize; 3],
+    strides: [usize; 3],
+    accumulate: bool,
+}
+
+impl Kind {
+    pub fn of(gemm: &Gemm) -> Self {
+        let Gemm { form, m, n, k, parts, ref prefix, ref cpu, accumulate, .. } = *gemm;
+        assert!(
+            parts == 1 && prefix.is_none() && cpu.right_sums.is_none() && cpu.squares.is_none(),
+            "internal error: a product of another target"
+        );
+        let strides = [gemm.a.stride, gemm.b.stride, gemm.c.stride];
+        Self { packed: cpu.packed, form, sizes: [m, n, k], strides, accumulate }
+    }
+}
+
+/// The parameters of a product's function: where A, B and C begin, and how much of the contraction there is: all or nothing.
+pub(super) const PARAMETERS: [Type; 4] = [types::I64; 4];
+
+/// Generates the body of a product's function.
+pub(super) fn build(kind: Kind, fma: bool, b: &mut FunctionBuilder<'_>) {
+    let start = b.create_block();
+    b.append_block_params_for_function_params(start);
+    b.switch_to_block(start);
+    let params = b.block_params(start).to_vec();
+    let [a, right, c, terms] = [params[0], params[1], params[2], params[3]];
+    let mut product = Product { b, fma, kind, a, right, c, terms };
+    match kind.packed {
+        Some(format) => product.by_panels(format),
+        None => product.plain(),
+    }
+    b.ins().return_(&[]);
+}
+
+struct Product<'p, 'f> {
+    b: &'p mut FunctionBuilder<'f>,
+    fma: bool,
+    kind: Kind,
+    a: Value,
+    right: Value,
+    c: Value,
+    terms: Value,
+}
+
+impl Product<'_, '_> {
+    fn number(&mut self, value: usize) -> Value {
+        self.b.ins().iconst(types::I64, value as i64)
+    }
+
+    /// `base` and `index` times so many bytes.
+    fn along(&mut self, base: Value, index: Value, bytes: usize) -> Value {
+        let distance = self.b.ins().imul_imm_s(index, bytes as i64);
+        self.b.ins().iadd(base, distance)
+    }
+
+    /// A loop over `0 .. count`.
+    fn each(&mut self, count: usize, body: impl FnOnce(&mut Self, Value)) {
+        if count == 0 {
+            return;
+        }
+        let (from, to) = (self.number(0), self.number(count));
+        let counted = Counted::begin(self.b, from, to, false, &[]);
+        body(self, counted.index);
+        counted.end(self.b, 1, to, &[]);
+    }
+
+    fn by_panels(&mut self, format: Format) {
+        let [m, n, k] = self.kind.sizes;
+        let bytes = 4 * format.panel_len(k);
+        let (a, c) = (self.a, self.c);
+        let [a_row, _, c_row] = self.kind.strides;
+        self.each(m, |product, row| {
+            product.a = product.along(a, row, 4 * a_row);
+            product.c = product.along(c, row, 4 * c_row);
+            let (whole, rest) = (n / PANEL, n % PANEL);
+            product.each(whole / 2, |product, pair| {
+                let first = product.b.ins().imul_imm_s(pair, 2);
+                product.panels(format, first, bytes, &[PANEL, PANEL]);
+            });
+            let widths: &[usize] = match (whole % 2, rest) {
+                (0, 0) => &[],
+                (0, rest) => &[rest],
+                (_, 0) => &[PANEL],
+                (_, rest) => &[PANEL, rest],
+            };
+            if !widths.is_empty() {
+                let first = product.number(whole / 2 * 2);
+                product.panels(format, first, bytes, widths);
+            }
+        });
+    }
+
+    /// The columns of some panels side by side, of which the last may be narrower.
+    fn panels(&mut self, format: Format, first: Value, bytes: usize, widths: &[usize]) {
+        let from = self.along(self.right, first, bytes);
+        let starts: Vec<Value> =
+            (0..widths.len()).map(|panel| self.b.ins().iadd_imm_s(from, (panel * bytes) as i64)).collect();
+        let scales = if format == Format::Int8 { 4 * PANEL as i64 } else { 0 };
+        let rows: Vec<Value> = starts.iter().map(|&start| self.b.ins().iadd_imm_s(start, scales)).collect();
+        let zero = self.b.ins().f32const(0.0);
+        let zero = self.b.ins().splat(types::F32X4, zero);
+        let sums = vec![zero; VECTORS * widths.len()];
+        let mut sums = match format {
+            Format::Bf16 => self.sums(&rows, sums, 2, |product, at, row| product.pairs(at, row)),
+            Format::F32 => self.sums(&rows, sums, 1, |product, at, row| {
+                let at = product.along(at, row, 4 * PANEL);
+                vec![(0..VECTORS).map(|i| product.load(types::F32X4, at, 16 * i)).collect()]
+            }),
+            Format::Int8 => self.sums(&rows, sums, 1, |product, at, row| vec![product.bytes(at, row)]),
+        };
+        if format == Format::Int8 {
+            for (place, sum) in sums.iter_mut().enumerate() {
+                let scale = self.load(types::F32X4, starts[place / VECTORS], 16 * (place % VECTORS));
+                *sum = self.b.ins().fmul(*sum, scale);
+            }
+        }
+        let to = self.along(self.c, first, 4 * PANEL);
+        for (panel, &width) in widths.iter().enumerate() {
+            let to = self.b.ins().iadd_imm_s(to, (4 * PANEL * panel) as i64);
+            self.store(&sums[VECTORS * panel..][..VECTORS], to, width);
+        }
+    }
+
+    /// Sums over the contraction, so many rows of the panels at once, as `read` gives them.
+    fn sums(
+        &mut self,
+        panels: &[Value],
+        sums: Vec<Value>,
+        step: usize,
+        read: impl Fn(&mut Self, Value, Value) -> Vec<Vec<Value>>,
+    ) -> Vec<Value> {
+        let from = self.number(0);
+        // A pair that is not whole is left over.
+        let whole = self.b.ins().band_imm_s(self.terms, -(step as i64));
+        let counted = Counted::begin(self.b, from, whole, true, &sums);
+        let next = self.rounds(panels, counted.index, counted.carried.clone(), step, &read);
+        let sums = counted.end(self.b, step as i64, whole, &next);
+        if step == 1 || self.kind.sizes[2].is_multiple_of(step) {
+            return sums;
+        }
+        let counted = Counted::begin(self.b, whole, self.terms, true, &sums);
+        let next = self.rounds(panels, counted.index, counted.carried.clone(), 1, &read);
+        counted.end(self.b, 1, self.terms, &next)
+    }
+
+    /// So many rows, from `row` on.
+    fn rounds(
+        &mut self,
+        panels: &[Value],
+        row: Value,
+        mut sums: Vec<Value>,
+        count: usize,
+        read: &impl Fn(&mut Self, Value, Value) -> Vec<Vec<Value>>,
+    ) -> Vec<Value> {
+        let at = self.along(self.a, row, 4);
+        let mut factors = vec![];
+        for place in 0..count {
+            let factor = self.load(types::F32, at, 4 * place);
+            factors.push(self.b.ins().splat(types::F32X4, factor));
+        }
+        for (panel, &start) in panels.iter().enumerate() {
+            let rows = read(self, start, row);
+            for (factor, row) in factors.iter().zip(rows) {
+                for (i, weight) in row.into_iter().enumerate() {
+                    let sum = &mut sums[panel * VECTORS + i];
+                    *sum = multiply_add(self.b, self.fma, *factor, weight, *sum);
+                }
+            }
+        }
+        sums
+    }
+
+    fn load(&mut self, ty: Type, at: Value, offset: usize) -> Value {
+        self.b.ins().load(ty, flags(), at, offset as i32)
+    }
+
+    /// The two rows of `bf16` that lie together.
+    fn pairs(&mut self, at: Value, row: Value) -> Vec<Vec<Value>> {
+        let at = self.along(at, row, 2 * PANEL);
+        let (mut low, mut high) = (vec![], vec![]);
+        for i in 0..VECTORS {
+            let pair = self.load(types::I32X4, at, 16 * i);
+            let first = self.b.ins().ishl_imm_u(pair, 16);
+            let second = self.b.ins().ushr_imm_u(pair, 16);
+            let second = self.b.ins().ishl_imm_u(second, 16);
+            low.push(self.b.ins().bitcast(types::F32X4, bits(), first));
+            high.push(self.b.ins().bitcast(types::F32X4, bits(), second));
+        }
+        vec![low, high]
+    }
+
+    /// A row of bytes, as numbers.
+    fn bytes(&mut self, at: Value, row: Value) -> Vec<Value> {
+        let at = self.along(at, row, PANEL);
+        let bytes = self.load(types::I8X16, at, 0);
+        let halves = [self.b.ins().swiden_low(bytes), self.b.ins().swiden_high(bytes)];
+        let quads = halves.map(|half| [self.b.ins().swiden_low(half), self.b.ins().swiden_high(half)]);
+        quads.concat().into_iter().map(|quad| self.b.ins().fcvt_from_sint(types::F32X4, quad)).collect()
+    }
+
+    /// Stores so many columns of a panel, or adds to them.
+    fn store(&mut self, sums: &[Value], to: Value, width: usize) {
+        if width == PANEL {
+            for (i, &sum) in sums.iter().enumerate() {
+                let sum = self.added(types::F32X4, sum, to, 16 * i);
+                self.b.ins().store(flags(), sum, to, 16 * i as i32);
+            }
+            return;
+        }
+        for column in 0..width {
+            let sum = self.b.ins().extractlane(sums[column / LANES], (column % LANES) as u8);
+            let sum = self.added(types::F32, sum, to, 4 * column);
+            self.b.ins().store(flags(), sum, to, 4 * column as i32);
+        }
+    }
+
+    fn added(&mut self, ty: Type, sum: Value, to: Value, offset: usize) -> Value {
+        if !self.kind.accumulate {
+            return sum;
+        }
+        let before = self.load(ty, to, offset);
+        self.b.ins().fadd(before, sum)
+    }
+
+    /// Element by element, by a matrix as it lies.
+    fn plain(&mut self) {
+        let [m, n, _] = self.kind.sizes;
+        let [a, b, c] = self.kind.strides;
+        let (a_row, a_step, b_step, b_column) = match self.kind.form {
+            Form::NN => (a, 1, b, 1),
+            Form::NT => (a, 1, 1, b),
+            Form::TN => (1, a, b, 1),
+        };
+        self.each(m, |product, row| {
+            product.each(n, |product, column| {
+                let left = product.along(product.a, row, 4 * a_row);
+                let right = product.along(product.right, column, 4 * b_column);
+                let to = product.along(product.c, row, 4 * c);
+                let to = product.along(to, column, 4);
+                let (from, zero) = (product.number(0), product.b.ins().f32const(0.0));
+                let terms = Counted::begin(product.b, from, product.terms, true, &[zero]);
+                let x = product.along(left, terms.index, 4 * a_step);
+                let y = product.along(right, terms.index, 4 * b_step);
+                let (x, y) = (product.load(types::F32, x, 0), product.load(types::F32, y, 0));
+                let xy = product.b.ins().fmul(x, y);
+                let next = product.b.ins().fadd(terms.carried[0], xy);
+                let sum = terms.end(product.b, 1, product.terms, &[next])[0];
+                let sum = product.added(types::F32, sum, to, 0);
+                product.b.ins().store(flags(), sum, to, 0);
+            });
+        });
+    }
+}
+
+/// `a * b + c`, with one rounding where the machine can.
+fn multiply_add(b: &mut FunctionBuilder<'_>, fma: bool, x: Value, y: Value, sum: Value) -> Value {
+    if fma {
+        return b.ins().fma(x, y, sum);
+    }
+    let product = b.ins().fmul(x, y);
+    b.ins().fadd(sum, product)
+}
+
+fn flags() -> MemFlagsData {
+    MemFlagsData::new().with_notrap()
+}
+
+fn bits() -> MemFlagsData {
+    MemFlagsData::new().with_endianness(Endianness::Little)
+}
