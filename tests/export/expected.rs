@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use lstmc_compiler::graph::Purpose;
+use lstmc_compiler::kernel::Format;
 use lstmc_compiler::model::{BatchKind, Model, Targets};
 use lstmc_compiler::pipeline;
 use lstmc_compiler::target::Target;
@@ -62,6 +63,11 @@ fn model(run: &RunDir) -> Model {
     checked(&source, vocabulary.len()).unwrap_or_else(|errors| panic!("{errors}"))
 }
 
+/// Whether the models of these tests look rows of this parameter up.
+fn is_table(name: &str) -> bool {
+    name == "E" || name.ends_with(".E")
+}
+
 /// The values of each of the parameters in the newest checkpoint of a run.
 pub fn parameters(run: &Path) -> Vec<(String, Vec<f32>)> {
     let run = RunDir::open(run).expect("a run");
@@ -72,6 +78,11 @@ pub fn parameters(run: &Path) -> Vec<(String, Vec<f32>)> {
 
 /// `count` random tokens or windows, which the newest checkpoint of a run reads.
 pub fn row(run: &Path, count: usize, seed: u64) -> Row {
+    row_with(run, count, seed, Format::F32, false)
+}
+
+/// [`row`] with weights in a format; with `tables`, the rows of tables that are looked up too.
+pub fn row_with(run: &Path, count: usize, seed: u64, weights: Format, tables: bool) -> Row {
     let run = RunDir::open(run).expect("a run");
     let mut model = model(&run);
     let batches = &mut model.data.batches;
@@ -82,11 +93,16 @@ pub fn row(run: &Path, count: usize, seed: u64) -> Row {
         (batches.kind, batches.steps) = (BatchKind::Stream, 1);
     }
     let steps = batches.steps;
-    let program = pipeline::program_of(&model, Purpose::Evaluate, &Target::cpu(1));
+    let program = pipeline::program_in(&model, Purpose::Evaluate, weights, &Target::cpu(1));
     let executable = Executable::compile(program).expect("machine code");
     let mut session = Session::new(executable).expect("memory");
     let checkpoint = run.newest(Accept::Verified).expect("a checkpoint");
     checkpoint.restore(&mut session, Take::Parameters).expect("parameters");
+    for param in model.params.iter().filter(|param| tables && is_table(&param.name)) {
+        let mut values = checkpoint.parameter(&param.name).expect("a parameter");
+        values.chunks_exact_mut(param.shape[1]).for_each(|row| weights.round(row));
+        session.fill(&param.name, &mut values.into_iter()).expect("a parameter");
+    }
     let tokens = random_ids(model.vocab, count * steps, seed);
     let mut reader = Reader { tokens: &tokens, steps, found: vec![] };
     assert_eq!(session.run(count as u64, 0, &mut reader).expect("a run"), count as u64);

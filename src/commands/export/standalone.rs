@@ -37,7 +37,7 @@ pub fn write(args: &Export, opened: &Opened, name: &str) -> Result<()> {
     opened.restore(&mut session)?;
     let constants = session.constants()?;
     let mut files = match args.format {
-        Form::C => in_c(&program, constants, &about, &paths)?,
+        Form::C => in_c(&program, (constants, weights), &about, &paths)?,
         _ => compiled(args, &program, constants, &about, &paths)?,
     };
     files.push((paths.beside("md"), page(args.format, &about, &paths).into()));
@@ -80,8 +80,13 @@ impl Paths {
     }
 }
 
-fn in_c(program: &Verified, constants: &[u8], about: &About, paths: &Paths) -> Result<Vec<Written>> {
-    let files = c::files(program, constants, about, &format!("{}.h", paths.stem))
+fn in_c(
+    program: &Verified,
+    (constants, weights): (&[u8], Format),
+    about: &About,
+    paths: &Paths,
+) -> Result<Vec<Written>> {
+    let files = c::files(program, constants, weights, about, &format!("{}.h", paths.stem))
         .map_err(|reason| anyhow!("this cannot be said in C: {reason}"))?;
     Ok(vec![(paths.code.clone(), files.source.into()), (paths.beside("h"), files.header.into())])
 }

@@ -5,7 +5,7 @@ use std::fmt::{Display, Write};
 
 use super::{Unit, scalars};
 use crate::backend::standalone::{Layout, Place, Tables};
-use crate::kernel::{BufferId, Format, Item, PANEL};
+use crate::kernel::{BufferId, Format, Item, PANEL, int8_bits, int8_scale, larger};
 
 /// Numbers of a line.
 const LINE: usize = 12;
@@ -30,6 +30,10 @@ impl Unit<'_> {
                 continue;
             }
             let _ = writeln!(data.text, "/* {} */", buffer.name.replace("*/", ""));
+            if let Some(&width) = self.rounded.get(&id) {
+                data.rows(self.prefix, index, &reals(bytes), width);
+                continue;
+            }
             match packed.get(&id) {
                 Some(&(Format::Int8, k)) => data.int8(self.prefix, index, bytes, k),
                 Some(&(Format::Bf16, _)) => panic!("internal error: bf16 in C"),
@@ -45,6 +49,19 @@ impl Data {
         self.bytes += 4 * values.len();
         let number = |value: f32| scalars::literal(value).unwrap_or_else(|| "0.0f".into());
         self.text += &array(prefix, "float", name, values.into_iter().map(number));
+    }
+
+    /// Rows of so many numbers, each with a scale.
+    fn rows(&mut self, prefix: &str, index: usize, values: &[f32], width: usize) {
+        let (mut scales, mut weights) = (vec![], vec![]);
+        for row in values.chunks_exact(width) {
+            let scale = int8_scale(row.iter().fold(0.0, |most, &x| larger(most, x)));
+            weights.extend(row.iter().map(|&x| int8_bits(x, scale)));
+            scales.push(scale);
+        }
+        self.bytes += weights.len();
+        self.text += &array(prefix, "int8_t", &format!("w{index}"), weights);
+        self.floats(prefix, &format!("s{index}"), scales);
     }
 
     /// Panels of so many rows, whose scales stand before each.

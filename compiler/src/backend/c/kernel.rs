@@ -117,7 +117,10 @@ impl Nest<'_, '_> {
     fn expression(&mut self, expr: &Expr) -> String {
         match expr {
             Expr::Const(value) => self.real(*value as f32),
-            Expr::Load(from) | Expr::LoadId(from) => self.element(from),
+            Expr::Load(from) | Expr::LoadId(from) => match self.row_scale(from) {
+                Some(scale) => format!("(float){} * {scale}", self.element(from)),
+                None => self.element(from),
+            },
             Expr::Map(op, args) => {
                 let args: Vec<String> = args.iter().map(|var| format!("v{}", var.0)).collect();
                 let (text, helper) = scalars::expression(self.unit.prefix, *op, &args);
@@ -135,6 +138,16 @@ impl Nest<'_, '_> {
             self.unit.used.insert(Helper::Bits);
             format!("{}_real({}u)", self.unit.prefix, value.to_bits())
         })
+    }
+
+    /// What a rounded table's element is to be multiplied by.
+    fn row_scale(&self, at: &Address) -> Option<String> {
+        self.unit.rounded.get(&at.buffer)?;
+        let row = at.terms.iter().find_map(|(index, _)| match index {
+            Index::Id(row) => Some(row.0),
+            Index::Axis(_) | Index::Time(_) => None,
+        })?;
+        Some(format!("{}_s{}[v{row}]", self.unit.prefix, at.buffer.0))
     }
 
     fn element(&self, at: &Address) -> String {

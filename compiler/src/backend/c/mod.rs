@@ -10,14 +10,16 @@
 
 mod data;
 mod kernel;
+mod lookups;
 mod product;
 mod scalars;
 mod step;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write;
 
 use crate::backend::standalone::{self, About, Extras, Layout, Tables};
+use crate::kernel::{BufferId, Format};
 use crate::plan::Verified;
 
 /// A model in C.
@@ -27,14 +29,21 @@ pub struct Files {
     pub source: String,
 }
 
-/// A program for one text, with the bytes of its [constants](crate::plan::Program::constants), and the name of the header's file.
+/// A program for one text, with the bytes of its [constants](crate::plan::Program::constants), its weights' format, and the name of
+/// the header's file. With [`Format::Int8`] tables that are looked up row by row are rounded too, each row as a column of a product is.
 ///
 /// # Errors
 /// What C cannot have: see [`standalone::check`] and [`Tables::of`].
 ///
 /// # Panics
 /// If the program is not planned for [`crate::target::Target::standalone`].
-pub fn files(program: &Verified, constants: &[u8], about: &About, include: &str) -> Result<Files, String> {
+pub fn files(
+    program: &Verified,
+    constants: &[u8],
+    weights: Format,
+    about: &About,
+    include: &str,
+) -> Result<Files, String> {
     standalone::check(program)?;
     let layout = Layout::of(program);
     let tables = Tables::of(about, &layout)?;
@@ -43,6 +52,7 @@ pub fn files(program: &Verified, constants: &[u8], about: &About, include: &str)
         layout: &layout,
         prefix: &about.prefix,
         constants,
+        rounded: if weights == Format::Int8 { lookups::tables(&program.module) } else { HashMap::new() },
         used: BTreeSet::new(),
         kernels: String::new(),
         next_kernel: 0,
@@ -76,6 +86,8 @@ struct Unit<'p> {
     layout: &'p Layout,
     prefix: &'p str,
     constants: &'p [u8],
+    /// Tables whose rows are rounded, and the rows' length.
+    rounded: HashMap<BufferId, usize>,
     /// What the kernels call.
     used: BTreeSet<scalars::Helper>,
     kernels: String,
