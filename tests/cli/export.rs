@@ -49,4 +49,47 @@ fn what_does_not_go_together_is_refused() {
     let said = folder.refused(&["export", "noisy", "--format", "onnx"]);
     assert!(said.contains("cannot be said in ONNX: the model draws random numbers"), "{said}");
     assert!(!folder.path("noisy.onnx").exists());
+    for form in ["c", "o"] {
+        let said = folder.refused(&["export", "noisy", "--format", form]);
+        assert!(said.contains("draws random numbers though it does not train"), "{said}");
+        assert!(!folder.path(&format!("noisy.{form}")).exists() && !folder.path("noisy.h").exists());
+    }
+    for (args, expected) in [
+        (&["c", "--weights", "bf16"][..], "C has weights in f32 or int8"),
+        (&["c", "--cpu", "native"], "--cpu goes with --format so, a and o"),
+        (&["c", "--sequence", "2"], "--sequence goes with --format onnx: code reads a token at a time"),
+        (&["onnx", "--weights", "int8"], "--weights goes with --format c, so, a and o"),
+        (&["safetensors", "--cpu", "aarch64"], "--cpu goes with --format so, a and o"),
+    ] {
+        let said = folder.refused(&[&["export", "tiny-run", "--format"], args].concat());
+        assert!(said.contains(expected), "{said}");
+    }
+}
+
+/// Code is called as its file, whatever that is called; nothing of it needs another program but a shared library.
+#[test]
+fn code_is_written_under_any_name() {
+    let folder = Folder::new();
+    folder.train("tiny-run", &["--steps", "2"]);
+    let printed = folder.ok(&["export", "tiny-run", "--format", "c"]);
+    assert!(
+        printed.starts_with("functions   tiny_run_init, tiny_run_step, tiny_run_sample, tiny_run_word"),
+        "{printed}"
+    );
+    for (name, prefix) in
+        [("while", "model_while"), ("2-a", "model_2_a"), ("Größe", "gr__e"), ("..", "model")]
+    {
+        let file = format!("out/{name}.o");
+        folder.ok(&["export", "tiny-run", "--format", "o", "--out", &file]);
+        let header = std::fs::read_to_string(folder.path(&format!("out/{name}.h"))).expect("a header");
+        assert!(header.contains(&format!("void {prefix}_init({prefix} *m);")), "{name}: {header}");
+    }
+    let mut linking = folder.command(&["export", "tiny-run", "--format", "so"]);
+    let done = crate::support::done(linking.env("CC", "no-such-compiler").output().expect("it starts"));
+    assert!(
+        done.code == Some(1) && done.err.contains("write --format a or o, which need none"),
+        "{}",
+        done.err
+    );
+    assert!(!folder.path("libtiny_run.so").exists());
 }

@@ -170,6 +170,23 @@ const CHAIN: &str = "param E: [vocab, 12]
     let b = a -> lstm(12)
     b -> odd(a, 12) -> readout(E)";
 
+/// What the examples of docs/shipping.md are of: `runs/story`, which has learned a sentence.
+fn story() -> Folder {
+    let folder = Folder::new();
+    let sentence =
+        "the quick brown fox jumps over the lazy dog and then the other dog jumps over the brown fox\n";
+    fs::write(folder.path("belling_the_cat.txt"), sentence.repeat(20)).expect("a text");
+    folder.train("runs/story", &small("", "tokens -> embedding(16) -> lstm(48)", ""), "60");
+    folder
+}
+
+/// The block of docs/shipping.md of this kind that begins so.
+fn example(info: &str, start: &str) -> String {
+    let found =
+        blocks("docs/shipping.md").into_iter().find(|(its, text)| its == info && text.starts_with(start));
+    found.unwrap_or_else(|| panic!("no block of {info} begins with {start}")).1.trim().to_owned()
+}
+
 /// The fenced blocks of a document with their info strings.
 fn blocks(document: &str) -> Vec<(String, String)> {
     let text = fs::read_to_string(root().join(document)).expect("the document");

@@ -6,7 +6,7 @@ use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 use serde_json::Value;
 
-use crate::{CHAIN, CLOCK, Folder, ODD, RANDOM, blocks, models, python, random_models, small};
+use crate::{CHAIN, CLOCK, Folder, ODD, RANDOM, example, models, python, random_models, small, story};
 
 impl Folder {
     /// A run as ONNX.
@@ -81,29 +81,19 @@ fn random_models() {
 #[test]
 fn the_documents_example_writes_what_generate_does() {
     let Some(python) = python("onnxruntime, numpy") else { return };
-    let folder = Folder::new();
-    let sentence =
-        "the quick brown fox jumps over the lazy dog and then the other dog jumps over the brown fox\n";
-    fs::write(folder.path("belling_the_cat.txt"), sentence.repeat(20)).expect("a text");
-    let text = small("", "tokens -> embedding(16) -> lstm(48)", "");
-    folder.train("runs/story", &text, "60");
-    let blocks = blocks("docs/shipping.md");
-    let of = |info: &str, start: &str| {
-        let mut found = blocks.iter().filter(|(its, text)| its == info && text.starts_with(start));
-        found.next().unwrap_or_else(|| panic!("no block of {info} begins with {start}")).1.trim().to_owned()
-    };
+    let folder = story();
     let commands = |start: &str| {
-        let line = of("sh", start);
+        let line = example("sh", start);
         let words = line.strip_prefix("lstmc ").expect("the command").replace("\"the quick\"", "the_quick");
         let words: Vec<String> = words.split(' ').map(|word| word.replace('_', " ")).collect();
         folder.lstmc(&words.iter().map(String::as_str).collect::<Vec<_>>())
     };
     // But for how large the file is.
     let lines = |text: &str| text.rsplit_once(": ").map(|(lines, _)| lines.to_owned());
-    assert_eq!(lines(&commands("lstmc export runs/story --format onnx")), lines(&of("text", "input")));
+    assert_eq!(lines(&commands("lstmc export runs/story --format onnx")), lines(&example("text", "input")));
     let safetensors = commands("lstmc export runs/story --format safetensors");
-    assert_eq!(lines(&safetensors), lines(&of("text", "tensor")));
-    let written = folder.command(&python, &["-c", &of("python", "import json")]);
+    assert_eq!(lines(&safetensors), lines(&example("text", "tensor")));
+    let written = folder.command(&python, &["-c", &example("python", "import json")]);
     assert_eq!(written, commands("lstmc generate"));
     assert!(written.starts_with("the quick brown fox"), "{written}");
 }

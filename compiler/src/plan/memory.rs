@@ -275,4 +275,47 @@ mod tests {
         let barriers = program.schedule.iter().filter(|next| matches!(next, Scheduled::Barrier)).count();
         assert_eq!(barriers, 1, "{program}");
     }
+
+    /// A weight that the prologue packs, one that steps read as it is, a state, and what a step writes.
+    #[test]
+    fn constants_lie_apart_where_the_target_wants_it() {
+        let text = "module m {
+  buffer %0: id[1, 1] input \"tokens\" tokens
+  buffer %1: f[9, 8] input \"E\" param parts \"E\" 0 8
+  buffer %2: f[8, 16] input \"W\" param parts \"W\" 0 16
+  buffer %3: f[1, 8] input \"h\" carried start 0.0
+  buffer %4: f[8] temp \"x\"
+  buffer %5: f[1, 16] output \"p\" probabilities
+  kernel \"x\" axes 8 {
+    v0 = load_id %0
+    for a0 {
+      v1 = load %1 + 8*v0 + 1*a0
+      v2 = load %3 + 1*a0
+      v3 = add v1 v2
+      store %4 + 1*a0 = v3
+      store %3 + 1*a0 = v3
+    }
+  }
+  gemm nn 1x16x8: %5 stride 16 = %4 stride 8 @ %2 stride 16
+}
+";
+        let module = parse(text).unwrap_or_else(|error| panic!("{error:?}"));
+        let of = |target: &Target| {
+            let packed = crate::kernel::passes::prepack(module.clone(), crate::kernel::Format::F32, target);
+            plan(packed, target)
+        };
+        let program = of(&Target::standalone());
+        let packed = program.module.buffers.len() - 1;
+        let (step, constants) = (program.constants.start, &program.constants);
+        for (index, offset) in program.offsets.iter().enumerate() {
+            match index {
+                4 | 5 => assert!(*offset < step, "{index} {program}"),
+                1 => assert!(constants.contains(offset), "{index} {program}"),
+                _ if index == packed => assert!(constants.contains(offset), "{index} {program}"),
+                _ => assert!(*offset >= constants.end, "{index} {program}"),
+            }
+        }
+        assert!(constants.len() >= 4 * (9 * 8 + 8 * 16) && program.arena_bytes > constants.end);
+        assert!(of(&Target::cpu(1)).constants.is_empty());
+    }
 }

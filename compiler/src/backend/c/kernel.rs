@@ -3,8 +3,7 @@
 use std::collections::HashSet;
 use std::fmt::Write;
 
-use super::Unit;
-use super::scalars::{self, Helper};
+use super::{Helper, Unit, scalars};
 use crate::backend::standalone::Place;
 use crate::kernel::{Address, Expr, For, Index, Kernel, Reduce, Stmt, Time, Var, each_stmt};
 

@@ -9,6 +9,7 @@
 //! passes, and names nothing outside that does not begin with the prefix. It wants 32-bit IEEE floats without `-ffast-math`.
 
 mod data;
+mod helpers;
 mod kernel;
 mod lookups;
 mod product;
@@ -64,7 +65,7 @@ pub fn files(
     let mut source = String::new();
     let prefix = &about.prefix;
     let _ = writeln!(source, "{}\n#include \"{include}\"\n", standalone::comment(&about.notes));
-    if unit.used.iter().any(|helper| helper.is_of_libm()) {
+    if unit.used.iter().any(|helper| matches!(helper, Helper::Sqrt | Helper::Log | Helper::Pow)) {
         source += "#include <math.h>\n";
     }
     source += "#include <float.h>\n\n";
@@ -80,6 +81,23 @@ pub fn files(
     Ok(Files { header, source })
 }
 
+/// A function that the source has, or asks of libm, where it calls it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Helper {
+    /// An `f32` as its bits, and the other way.
+    Bits,
+    Exp,
+    Tanh,
+    Sigmoid,
+    Sqrt,
+    Log,
+    Pow,
+    /// A product by packed weights, in `f32` or `int8`, and one by a matrix as it lies.
+    Packed,
+    PackedInt8,
+    Plain,
+}
+
 /// The source while it is written.
 struct Unit<'p> {
     program: &'p Verified,
@@ -89,7 +107,7 @@ struct Unit<'p> {
     /// Tables whose rows are rounded, and the rows' length.
     rounded: HashMap<BufferId, usize>,
     /// What the kernels call.
-    used: BTreeSet<scalars::Helper>,
+    used: BTreeSet<Helper>,
     kernels: String,
     next_kernel: usize,
 }

@@ -1,7 +1,6 @@
 //! Matrix products in C.
 
-use super::Unit;
-use super::scalars::Helper;
+use super::{Helper, Unit};
 use crate::backend::standalone::Place;
 use crate::kernel::{Address, Form, Format, Gemm, PANEL, Rounds};
 

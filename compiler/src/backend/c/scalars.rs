@@ -2,68 +2,27 @@
 
 use std::fmt::Write;
 
+use super::Helper;
 use crate::backend::elementary::{self, Binary, Condition, Emit, Unary};
 use crate::scalar::Scalar;
 
-/// A function that the source has where it calls it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Helper {
-    /// An `f32` of these bits, and the other way.
-    Bits,
-    Exp,
-    Tanh,
-    Sigmoid,
-    Sqrt,
-    Log,
-    Pow,
-    /// A product by packed weights in `f32`, or in `int8`.
-    Packed,
-    PackedInt8,
-    /// By a matrix as it lies: NN, NT, TN.
-    Plain,
+/// The function of one variable that is an operation, and what it is called.
+pub(super) fn function(prefix: &str, op: Scalar, name: &str) -> String {
+    let (mut body, x) = Body::new(prefix);
+    let result = elementary::map(&mut body, op, &[x]).map(|value| body.real_of(value)).unwrap_or_default();
+    let text = body.text;
+    format!("static float {prefix}_{name}(float x)\n{{\n{text}    return {result};\n}}\n\n")
 }
 
-impl Helper {
-    pub fn is_of_libm(self) -> bool {
-        matches!(self, Self::Sqrt | Self::Log | Self::Pow)
-    }
-
-    fn scalar(self) -> Option<(Scalar, &'static str)> {
-        match self {
-            Self::Exp => Some((Scalar::Exp, "exp")),
-            Self::Tanh => Some((Scalar::Tanh, "tanh")),
-            Self::Sigmoid => Some((Scalar::Sigmoid, "sigmoid")),
-            Self::Bits | Self::Sqrt | Self::Log | Self::Pow => None,
-            Self::Packed | Self::PackedInt8 | Self::Plain => None,
-        }
-    }
-
-    /// The function's text.
-    pub fn text(self, prefix: &str) -> String {
-        match self {
-            Self::Bits => format!(
-                "union {prefix}_number {{\n    float real;\n    uint32_t bits;\n}};\n\n\
-                 static uint32_t {prefix}_bits(float x)\n{{\n    union {prefix}_number word;\n    word.real = x;\n    return word.bits;\n}}\n\n\
-                 static float {prefix}_real(uint32_t bits)\n{{\n    union {prefix}_number word;\n    word.bits = bits;\n    return word.real;\n}}\n\n"
-            ),
-            Self::Packed => super::product::packed(prefix),
-            Self::PackedInt8 => super::product::packed_int8(prefix),
-            Self::Plain => super::product::plain(prefix),
-            Self::Sqrt | Self::Log | Self::Pow => String::new(),
-            Self::Exp | Self::Tanh | Self::Sigmoid => {
-                let Some((op, name)) = self.scalar() else { return String::new() };
-                let (mut body, x) = Body::new(prefix);
-                let result = elementary::map(&mut body, op, &[x]).map(|value| body.real_of(value));
-                let (text, result) = (body.text, result.unwrap_or_default());
-                format!("static float {prefix}_{name}(float x)\n{{\n{text}    return {result};\n}}\n\n")
-            }
-        }
-    }
-
-    /// What it calls itself.
-    pub fn needs(self) -> Option<Helper> {
-        matches!(self, Self::Exp | Self::Tanh | Self::Sigmoid).then_some(Self::Bits)
-    }
+/// An `f32` as its bits, and the other way.
+pub(super) fn bits(prefix: &str) -> String {
+    format!(
+        "union {prefix}_number {{\n    float real;\n    uint32_t bits;\n}};\n\n\
+         static uint32_t {prefix}_bits(float x)\n{{\n    union {prefix}_number word;\n    word.real = x;\n    \
+         return word.bits;\n}}\n\n\
+         static float {prefix}_real(uint32_t bits)\n{{\n    union {prefix}_number word;\n    word.bits = bits;\n    \
+         return word.real;\n}}\n\n"
+    )
 }
 
 /// An operation on these variables, and what it calls.

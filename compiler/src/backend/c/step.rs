@@ -3,7 +3,6 @@
 use std::fmt::Write;
 
 use super::Unit;
-use super::scalars::Helper;
 use crate::kernel::{Item, Time};
 
 impl Unit<'_> {
@@ -53,12 +52,5 @@ impl Unit<'_> {
             };
             let _ = writeln!(text, "{:indent$}{line}", "");
         }
-    }
-
-    /// What the kernels call, each function before those that call it.
-    pub(super) fn helpers(&self) -> String {
-        let mut all = self.used.clone();
-        all.extend(self.used.iter().filter_map(|helper| Helper::needs(*helper)));
-        all.iter().map(|helper| helper.text(self.prefix)).collect()
     }
 }
