@@ -83,7 +83,13 @@ fn code_is_written_under_any_name() {
         folder.ok(&["export", "tiny-run", "--format", "o", "--out", &file]);
         let header = std::fs::read_to_string(folder.path(&format!("out/{name}.h"))).expect("a header");
         assert!(header.contains(&format!("void {prefix}_init({prefix} *m);")), "{name}: {header}");
+        folder.ok(&["export", "tiny-run", "--format", "c", "--out", &format!("out/{name}.c")]);
+        let source = std::fs::read_to_string(folder.path(&format!("out/{name}.c"))).expect("the source");
+        let defined = source.matches(&format!("void {prefix}_init({prefix} *m)\n")).count();
+        assert!(defined == 1 && source.contains(&format!("#include \"{name}.h\"")), "{name}");
     }
+    let said = folder.refused(&["export", "tiny-run", "--format", "c", "--out", "a\"b.c"]);
+    assert!(said.contains("give another with --out"), "{said}");
     let mut linking = folder.command(&["export", "tiny-run", "--format", "so"]);
     let done = crate::support::done(linking.env("CC", "no-such-compiler").output().expect("it starts"));
     assert!(

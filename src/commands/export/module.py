@@ -1,4 +1,4 @@
-"""{notes}
+r"""{notes}
 
     model = Model()
     for token in [...]:
@@ -9,7 +9,7 @@
 import ctypes
 import pathlib
 
-_library = ctypes.CDLL(str(pathlib.Path(__file__).resolve().parent / "{file}"))
+_library = ctypes.CDLL(str(pathlib.Path(__file__).resolve().parent / {quoted}))
 _pointer, _token = ctypes.c_void_p, ctypes.c_uint32
 
 

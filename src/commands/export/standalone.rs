@@ -31,6 +31,9 @@ pub fn write(args: &Export, opened: &Opened, name: &str) -> Result<()> {
         bail!("C has weights in f32 or int8: leave out --weights, or give --weights int8");
     }
     let paths = Paths::of(args, name);
+    if paths.stem.contains(|c: char| c.is_control() || "\"\\<>".contains(c)) {
+        bail!("a header cannot be included under the name {:?}: give another with --out", paths.stem);
+    }
     let about = about(opened, name, &paths.stem);
     let program = pipeline::standalone_of(&opened.model, weights);
     let mut session = Session::new(Executable::compile(program.clone())?)?;
@@ -175,9 +178,11 @@ fn filled(text: &str, about: &About, paths: &Paths) -> String {
         ("{stem}", visible(&paths.stem).into_owned()),
         ("{module}", paths.module()),
         ("{between}", between(about).to_owned()),
-        ("{notes}", about.notes.join("\n").replace("\"\"\"", "")),
         ("{PREFIX}", about.prefix.to_uppercase()),
         ("{prefix}", about.prefix.clone()),
+        ("{quoted}", serde_json::Value::from(file.as_str()).to_string()),
+        // Last, since they hold words of others.
+        ("{notes}", about.notes.join("\n").replace('"', "'")),
     ];
     values.into_iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, &to))
 }

@@ -1,6 +1,6 @@
 //! The header of a model: its sizes, its block of memory and its functions.
 
-use super::{About, Encoding, Layout, NONE, numbers};
+use super::{About, Encoding, Layout, NONE, named, numbers};
 
 /// What a library has beyond what every form has.
 #[derive(Clone, Copy, Debug, Default)]
@@ -11,7 +11,8 @@ pub struct Extras {
 
 /// Lines as a comment.
 pub fn comment(lines: &[String]) -> String {
-    let lines: Vec<String> = lines.iter().map(|line| line.replace("*/", "* /").replace('\n', " ")).collect();
+    let lines: Vec<String> =
+        lines.iter().map(|line| line.replace("*/", "* /").replace("/*", "/ *").replace('\n', " ")).collect();
     format!("/* {} */", lines.join("\n * "))
 }
 
@@ -34,8 +35,8 @@ pub fn header(about: &About, layout: &Layout, flash: usize, extras: Extras) -> S
     let text =
         [TOP, if extras.allocates { ALLOCATING } else { "" }, FUNCTIONS, encoding(about), BOTTOM].concat();
     let state = layout.state.max(1);
+    let text = named(&text, &about.prefix);
     let values = [
-        ("{notes}", comment(&about.notes)),
         ("{vocabulary}", layout.vocabulary.to_string()),
         ("{window}", layout.window.to_string()),
         ("{none}", format!("{NONE}u")),
@@ -44,9 +45,8 @@ pub fn header(about: &About, layout: &Layout, flash: usize, extras: Extras) -> S
         ("{text_bytes}", (4 * layout.text()).to_string()),
         ("{ram}", (4 * layout.all()).to_string()),
         ("{flash}", flash.to_string()),
-        ("MODEL_", format!("{}_", about.prefix.to_uppercase())),
-        ("model_", format!("{}_", about.prefix)),
-        ("{model}", about.prefix.clone()),
+        // Last, since they hold words of others.
+        ("{notes}", comment(&about.notes)),
     ];
     values.into_iter().fold(text, |text, (from, to)| text.replace(from, &to))
 }
@@ -84,37 +84,37 @@ extern \"C\" {
 
 /* A text that the model reads or writes. It holds no pointer: it can be copied as it is. Several may be used at once, each by one
  * thread at a time. What is in it is for the functions below. */
-typedef struct {model} {
+typedef struct model {
     float state[{state}];
     uint32_t recent[{window}];
     uint32_t seen;
     float scratch[{scratch}];
     uint32_t order[{vocabulary}];
-} {model};
+} model;
 
 ";
 
 const ALLOCATING: &str =
     "/* A model, by malloc, at the beginning of a text; 0 if there is no memory. model_free takes 0 too. */
-{model} *model_new(void);
-void model_free({model} *m);
+model *model_new(void);
+void model_free(model *m);
 
 ";
 
 const FUNCTIONS: &str = "/* Makes some memory a model at the beginning of a text. */
-void model_init({model} *m);
+void model_init(model *m);
 
 /* Begins another text. */
-void model_reset({model} *m);
+void model_reset(model *m);
 
 /* Reads a token. Returns how likely each token is to come next, until the next step; 0 if the token is none, or there
  * are fewer than MODEL_WINDOW yet. */
-const float *model_step({model} *m, uint32_t token);
+const float *model_step(model *m, uint32_t token);
 
 /* Chooses a token by the last distribution. `temperature` below 1 sharpens it, above 1 flattens it, 0 takes the likeliest. Only
  * the `top_k` likeliest are chosen from, or all if it is 0, and of them only the fewest that have `top_p` together, or all if it is 1.
  * The choice depends on its arguments and the distribution alone: count `index` up from 0. */
-uint32_t model_sample({model} *m, double temperature, uint32_t top_k, double top_p, uint64_t seed, uint64_t index);
+uint32_t model_sample(model *m, double temperature, uint32_t top_k, double top_p, uint64_t seed, uint64_t index);
 
 /* A token's word in UTF-8, which is there as long as the program; empty if the token is none. */
 const char *model_word(uint32_t token);

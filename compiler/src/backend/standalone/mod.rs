@@ -173,10 +173,24 @@ pub fn source(about: &About) -> String {
     named(&source_of(about, Extras::default()), &about.prefix)
 }
 
-/// A text in which `model_` and `MODEL_` stand for a prefix.
+/// A text in which `model_`, `MODEL_` and `model` where it is a type stand for a prefix.
 fn named(text: &str, prefix: &str) -> String {
-    let own = text.replace("model *m", &format!("{prefix} *m")).replace("model_", &format!("{prefix}_"));
-    own.replace("MODEL_", &format!("{}_", prefix.to_uppercase()))
+    let mut out = String::new();
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let mut rest = text;
+    while let Some(at) = rest.find(is_word) {
+        let (before, word) = rest.split_at(at);
+        let (word, after) = word.split_at(word.find(|c| !is_word(c)).unwrap_or(word.len()));
+        out += before;
+        match (word, word.strip_prefix("model_"), word.strip_prefix("MODEL_")) {
+            ("model", ..) if [" *", " {", ";"].iter().any(|next| after.starts_with(next)) => out += prefix,
+            (_, Some(own), _) => out += &format!("{prefix}_{own}"),
+            (_, _, Some(own)) => out += &format!("{}_{own}", prefix.to_uppercase()),
+            _ => out += word,
+        }
+        rest = after;
+    }
+    out + rest
 }
 
 /// What the tables hold that the parts in C read.
@@ -246,5 +260,31 @@ fn is_random(item: &crate::kernel::Item) -> bool {
         Item::Kernel(kernel) => kernel.is_random(),
         Item::Loop(inner) => inner.items.iter().any(is_random),
         Item::Gemm(_) | Item::Pack(_) | Item::Scatter(_) | Item::Distinct(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_is_a_name_in_c_and_none_of_its_words() {
+        for (name, expected) in [
+            ("ptb-small", "ptb_small"),
+            ("while", "model_while"),
+            ("2", "model_2"),
+            ("", "model"),
+            ("--", "model"),
+            ("Ünder.Run", "nder_run"),
+        ] {
+            assert_eq!(prefix(name), expected);
+        }
+    }
+
+    #[test]
+    fn only_the_models_names_get_the_prefix() {
+        let text = "model *m = model_new(MODEL_WINDOW, remodel_1, a_MODEL_2); /* of a model */";
+        let expected = "model_x *m = model_x_new(MODEL_X_WINDOW, remodel_1, a_MODEL_2); /* of a model */";
+        assert_eq!(named(text, "model_x"), expected);
     }
 }

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 
 use cranelift_frontend::FunctionBuilder;
 use cranelift_module::{DataDescription, DataId, Linkage, Module, default_libcall_names};
-use cranelift_object::object::SectionKind;
+use cranelift_object::object::{BinaryFormat, SectionKind};
 use cranelift_object::{ObjectBuilder, ObjectModule};
 
 use super::assembly::{Assembly, Wanted};
@@ -60,7 +60,9 @@ pub fn object(program: &Verified, constants: &[u8], about: &About, cpu: Cpu) -> 
         .map_err(|error| error.to_string())?;
     let mut product = module.finish();
     // Linkers take a stack for executable where nothing says that it need not be.
-    product.object.add_section(vec![], b".note.GNU-stack".to_vec(), SectionKind::Other);
+    if product.object.format() == BinaryFormat::Elf {
+        product.object.add_section(vec![], b".note.GNU-stack".to_vec(), SectionKind::Other);
+    }
     let bytes = product.emit().map_err(|error| format!("the object file: {error}"))?;
     let header =
         standalone::header(about, &layout, constants.len() + tables.bytes(), Extras { allocates: true });
