@@ -265,5 +265,9 @@ fn the_documents_examples_with_a_library() {
     }
     // What is written beside a model shows its use too.
     let page = fs::read_to_string(folder.path("story.md")).expect("the page");
-    assert!(page.contains("from story import Model") && page.lines().count() <= 16, "{page}");
+    let shown =
+        page.split("```python\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
+    if let Some(python) = python("ctypes") {
+        assert_eq!(folder.command(&python, &["-c", shown]).split_whitespace().count(), 20, "{page}");
+    }
 }

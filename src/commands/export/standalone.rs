@@ -43,7 +43,8 @@ pub fn write(args: &Export, opened: &Opened, name: &str) -> Result<()> {
         Form::C => in_c(&program, (constants, weights), &about, &paths)?,
         _ => compiled(args, &program, constants, &about, &paths)?,
     };
-    files.push((paths.beside("md"), page(args.format, &about, &paths).into()));
+    let window = opened.model.data.batches.window().unwrap_or(1);
+    files.push((paths.beside("md"), page(args.format, &about, window, &paths).into()));
     let mut lines = described(&about);
     for (path, bytes) in &files {
         export::write(path, bytes)?;
@@ -151,7 +152,7 @@ fn about(opened: &Opened, name: &str, stem: &str) -> About {
             "{} after {}; {}.",
             show::many(parameters as u64, "parameter"),
             show::many(opened.steps(), "update"),
-            show::many(vocabulary.len() as u64, tokens.kind.unit()),
+            show::many(vocabulary.words().count() as u64, tokens.kind.unit()),
         ),
     ];
     About {
@@ -200,8 +201,22 @@ fn python(about: &About, layout: &Layout, paths: &Paths) -> String {
     filled(&text, about, paths)
 }
 
-/// How the files are used.
-fn page(form: Form, about: &About, paths: &Paths) -> String {
+/// How the files are used, by an example that has words of the model.
+fn page(form: Form, about: &About, window: usize, paths: &Paths) -> String {
+    let prompt = prompt(about, window);
+    let (read, using) = match about.encoding {
+        Some(_) => (
+            format!("{{prefix}}_encode(\"{prompt}\", tokens, {{room}})"),
+            format!("print(Model().generate(\"{prompt}\", 20, seed=1))"),
+        ),
+        // What cuts a text is not in the file.
+        None => (
+            "0 /* as many as the run's tokenizer makes of a text */".to_owned(),
+            "model = Model()\nfor token in tokens:  # as the run's tokenizer makes them of a text\n    model.step(token)\n\
+             print(model.word(model.sample(seed=1)))"
+                .to_owned(),
+        ),
+    };
     let text = match form {
         Form::So => include_str!("shared.md"),
         _ => include_str!("code.md"),
@@ -210,5 +225,14 @@ fn page(form: Form, about: &About, paths: &Paths) -> String {
         Form::C => "cc -O2 main.c {file} -o main",
         _ => "cc main.c {file} -lm -o main",
     };
-    filled(&text.replace("{compile}", line), about, paths)
+    let text = text.replace("{compile}", line).replace("{read}", &read).replace("{use}", &using);
+    filled(&text.replace("{room}", &(window + 8).to_string()), about, paths)
+}
+
+/// A text that the model can go on from: of its commonest plain words.
+fn prompt(about: &About, window: usize) -> String {
+    let plain = |word: &&String| word.chars().all(char::is_alphanumeric);
+    let words: Vec<&str> = about.words.iter().filter(plain).map(String::as_str).take(2).collect();
+    let most = window.max(words.len());
+    words.into_iter().cycle().take(most).collect::<Vec<_>>().join(between(about))
 }
