@@ -183,7 +183,7 @@ fn named(text: &str, prefix: &str) -> String {
         let (word, after) = word.split_at(word.find(|c| !is_word(c)).unwrap_or(word.len()));
         out += before;
         match (word, word.strip_prefix("model_"), word.strip_prefix("MODEL_")) {
-            ("model", ..) if [" *", " {", ";"].iter().any(|next| after.starts_with(next)) => out += prefix,
+            ("model", ..) if is_type(after) => out += prefix,
             (_, Some(own), _) => out += &format!("{prefix}_{own}"),
             (_, _, Some(own)) => out += &format!("{}_{own}", prefix.to_uppercase()),
             _ => out += word,
@@ -191,6 +191,11 @@ fn named(text: &str, prefix: &str) -> String {
         rest = after;
     }
     out + rest
+}
+
+/// Whether a word is a type, by what stands after it: not the end of a comment.
+fn is_type(after: &str) -> bool {
+    !after.starts_with(" */") && [" *", " {", ";"].iter().any(|next| after.starts_with(next))
 }
 
 /// What the tables hold that the parts in C read.
