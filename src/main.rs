@@ -10,6 +10,7 @@ mod commands;
 mod compile;
 mod draft;
 mod find;
+mod gain;
 mod gradients;
 mod lines;
 mod next;

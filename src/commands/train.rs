@@ -24,7 +24,7 @@ use crate::progress::{End, Facts, Output, Plan, watch};
 use crate::project::Project;
 use crate::start::Start;
 use crate::transfer::Old;
-use crate::{advice, cause, compile, next, project, show, terminal};
+use crate::{advice, cause, compile, gain, next, project, show, terminal};
 
 pub fn run(args: &Train) -> Result<ExitCode> {
     let mut start = Start::read(args)?;
@@ -108,6 +108,9 @@ pub fn run(args: &Train) -> Result<ExitCode> {
         run.log(&format!("changed: {change}"))?;
     }
     output.start(&facts);
+    if args.on.device == Device::Cpu {
+        gain::of_bf16(&model, built.threads)?.iter().for_each(|line| output.note(line));
+    }
     if args.resume.is_some() && trainer.position().step >= trainer.total_steps() {
         output.note(&beyond_the_end(&trainer, &model, run.path()));
     }

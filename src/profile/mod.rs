@@ -43,10 +43,12 @@ pub struct Profile {
     pub instructions: &'static str,
     /// The widest vectors that there are kernels for, if this machine has narrower ones.
     pub lacks: Option<&'static str>,
-    /// Whether operands in bf16 are multiplied as such.
-    pub multiplies_bf16: bool,
+    /// The instructions for operands in bf16, if they are multiplied as such.
+    pub pairs: Option<&'static str>,
     /// f32 multiply-adds of all threads, in floating-point operations a second.
     pub peak: f64,
+    /// The same of operands in bf16, where there are instructions for them.
+    pub peak_of_pairs: Option<f64>,
     /// Bytes a second that all threads read from memory.
     pub bandwidth: f64,
     /// Seconds that a barrier takes if no thread is late.
@@ -79,6 +81,7 @@ pub fn measure(
 ) -> Result<Profile> {
     let threads = program.target.workers as u32;
     let peak = machine::peak(threads, MACHINE_ROUNDS)?;
+    let peak_of_pairs = machine::peak_of_pairs(threads, MACHINE_ROUNDS)?;
     let bandwidth = Reading::new(machine::MEMORY)?.bandwidth(threads, MACHINE_ROUNDS)?;
     let barrier = machine::barrier(threads, MACHINE_ROUNDS)?;
     let mut plain = Run::new(model, Executable::compile(program.clone())?, ids.clone())?;
@@ -97,14 +100,15 @@ pub fn measure(
     let spent = probed.session.take_spent().map(|spent| per_step(spent, steps));
     let spent = spent.unwrap_or(Spent { leaves: vec![], end: vec![], host: vec![] });
     let distinct = plain.feed.distinct_tokens(steps);
-    let Instructions { name: instructions, lacks, multiplies_bf16 } = gemm::instructions();
+    let Instructions { name: instructions, pairs, lacks } = gemm::instructions();
     Ok(Profile {
         threads: program.target.workers,
         available,
         instructions,
         lacks,
-        multiplies_bf16,
+        pairs,
         peak,
+        peak_of_pairs,
         bandwidth,
         barrier,
         steps,

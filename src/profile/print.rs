@@ -5,7 +5,7 @@ use clap::ValueEnum;
 
 use super::Profile;
 use super::rows::{Kind, Row};
-use crate::show;
+use crate::{gain, show};
 
 /// Columns of the widest line.
 const WIDTH: usize = 100;
@@ -42,10 +42,11 @@ pub fn text(profile: &Profile, order: Order) -> String {
 fn facts(profile: &Profile) -> String {
     let Profile { step, step_with_probes, .. } = *profile;
     let machine = format!(
-        "{}, {}: {:.0} GFLOP/s of f32 at the peak, {:.1} GB/s read from memory",
+        "{}, {}: {:.0} GFLOP/s of f32 at the peak{}, {:.1} GB/s read from memory",
         profile.instructions,
         show::threads(profile.threads),
         1e-9 * profile.peak,
+        pairs_at_the_peak(profile),
         1e-9 * profile.bandwidth
     );
     let steps = format!(
@@ -56,15 +57,19 @@ fn facts(profile: &Profile) -> String {
         show::many(profile.steps, "step")
     );
     let products = profile.rows.iter().filter(|row| row.kind == Kind::Product);
-    let (flop, seconds) =
-        products.fold((0.0, 0.0), |(flop, seconds), row| (flop + row.flop, seconds + row.slowest()));
+    let (mut flop, mut seconds, mut at_the_peak) = (0.0, 0.0, 0.0);
+    for row in products {
+        flop += row.flop;
+        seconds += row.slowest();
+        at_the_peak += row.flop / peak(row, profile);
+    }
     let products = format!(
-        "{} ({}) at {:.0} GFLOP/s, {} of the f32 peak; over the whole step {}",
+        "{} ({}) at {:.0} GFLOP/s, {} of the peak; over the whole step {}",
         milliseconds(seconds),
         percent(seconds / step_with_probes),
         1e-9 * flop / seconds,
-        percent(flop / seconds / profile.peak),
-        percent(flop / step / profile.peak)
+        percent(at_the_peak / seconds),
+        percent(at_the_peak / step),
     );
     let each = profile.waiting.iter().enumerate();
     let each = each.map(|(worker, seconds)| {
@@ -84,6 +89,15 @@ fn facts(profile: &Profile) -> String {
         lines.push(("waiting", waiting));
     }
     lines.iter().map(|(name, value)| format!("{name:<9} {value}\n")).collect()
+}
+
+/// What the machine can do with bf16, where the model asks for it.
+fn pairs_at_the_peak(profile: &Profile) -> String {
+    let wanted = profile.rows.iter().any(|row| row.bf16);
+    match (profile.pairs, profile.peak_of_pairs) {
+        (Some(name), Some(peak)) if wanted => format!(", {:.0} of bf16 ({name})", 1e-9 * peak),
+        _ => String::new(),
+    }
 }
 
 fn table(profile: &Profile, order: Order) -> String {
@@ -123,11 +137,16 @@ fn line(cells: [&str; 8]) -> String {
     show::head(line.trim_end(), WIDTH) + "\n"
 }
 
+/// What the instructions of a row can do.
+fn peak(row: &Row, profile: &Profile) -> f64 {
+    profile.peak_of_pairs.filter(|_| row.bf16).unwrap_or(profile.peak)
+}
+
 /// How fast a row is, and that as a share of what the machine can do.
 fn rate(row: &Row, profile: &Profile) -> (String, String) {
     let (work, limit, unit) = match row.memory_bound {
         true => (row.bytes, profile.bandwidth, "GB/s"),
-        false => (row.flop, profile.peak, "GF/s"),
+        false => (row.flop, peak(row, profile), "GF/s"),
     };
     let rate = work / row.slowest();
     if !rate.is_finite() {
@@ -171,7 +190,8 @@ fn choice(row: &Row) -> Option<(&'static str, String)> {
         (Kind::Kernel, _) => ("kernel", "one element at a time"),
         _ => return None,
     };
-    Some((what, format!("{cut} ({}), {way}", row.reason)))
+    let unit = if row.unit.is_empty() { String::new() } else { format!("on {}, ", row.unit) };
+    Some((what, format!("{unit}{cut} ({}), {way}", row.reason)))
 }
 
 /// A line for each thing that misses the fast path, the most expensive first.
@@ -202,9 +222,8 @@ fn missed(profile: &Profile) -> String {
 fn machine_misses(profile: &Profile) -> Vec<String> {
     let mut found = Vec::new();
     let Profile { instructions, lacks, threads, available, .. } = profile;
-    if profile.rows.iter().any(|row| row.bf16) && !profile.multiplies_bf16 {
-        found.push(format!("products of bf16 run as products of f32: {instructions} has none of its own"));
-    }
+    let wanted = profile.rows.iter().any(|row| row.bf16);
+    found.extend(gain::none(profile.peak, profile.peak_of_pairs).filter(|_| wanted));
     if *instructions == "portable" {
         found.push("products run on portable code: there are no kernels for this processor's vectors".into());
     } else if let Some(lacks) = lacks {
@@ -260,6 +279,7 @@ mod tests {
             reason: "it is so",
             memory_bound: kind != Kind::Product,
             bf16: false,
+            unit: if kind == Kind::Product { "avx512" } else { "" },
             flop: 2e9,
             bytes: 1e6,
             seconds: seconds.into(),
@@ -273,8 +293,9 @@ mod tests {
             available: 2,
             instructions: "avx512",
             lacks: None,
-            multiplies_bf16: false,
+            pairs: None,
             peak: 500e9,
+            peak_of_pairs: None,
             bandwidth: 50e9,
             barrier: 60e-9,
             steps: 10,
@@ -304,7 +325,10 @@ mod tests {
         assert!(out.contains("  18.010   90 %") && out.contains("worker 1 1.000 ms (5.0 %)"), "{out}");
         assert!(out.contains("at 7 barriers of 60 ns"), "{out}");
         assert!(!out.contains("off the fast path"), "{out}");
-        assert!(out.contains("1 product cut by columns (it is so), right side read once"), "{out}");
+        assert!(
+            out.contains("1 product on avx512, cut by columns (it is so), right side read once"),
+            "{out}"
+        );
         let out = text(&profile, Order::Schedule);
         assert!(out.find("kernel").unwrap() < out.find("nn 20x2600x650").unwrap(), "{out}");
     }
@@ -329,7 +353,12 @@ mod tests {
         profile.instructions = "portable";
         assert!(text(&profile, Order::Time).contains("portable code"));
         profile.rows[0].bf16 = true;
-        assert!(text(&profile, Order::Time).contains("run as products of f32"));
+        assert!(text(&profile, Order::Time).contains("rounded and multiplied in f32"));
+        // 200 GFLOP/s of 800.
+        (profile.pairs, profile.peak_of_pairs) = (Some("avx512bf16"), Some(800e9));
+        let out = text(&profile, Order::Time);
+        assert!(!out.contains("multiplied in f32") && out.contains("800 of bf16 (avx512bf16)"), "{out}");
+        assert!(out.contains(" 200 GF/s   25 %"), "{out}");
         profile.available = 8;
         assert!(text(&profile, Order::Time).contains("2 threads of 8"));
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use lstmc_compiler::kernel::{Axis, Buffer, BufferId, BufferKind, InputRole, Kernel, Matrix, Precision};
 use lstmc_compiler::plan::{Leaf, Program, Split, Task};
-use lstmc_runtime::engine::cpu::gemm::{RightSide, right_side};
+use lstmc_runtime::engine::cpu::gemm::{self, Instructions, RightSide, right_side};
 use lstmc_runtime::engine::cpu::probes::Spent;
 use serde::Serialize;
 
@@ -42,6 +42,8 @@ pub struct Row {
     pub memory_bound: bool,
     /// Whether it multiplies numbers that are rounded to bf16.
     pub bf16: bool,
+    /// Of a product, the instructions that it runs on.
+    pub unit: &'static str,
     /// Floating-point operations of products, per step.
     pub flop: f64,
     /// Bytes read and written once each, per step.
@@ -115,6 +117,7 @@ fn row(program: &Program, names: &Names, leaf: &Leaf<'_>, seconds: &[f64], disti
         Task::Loop(..) | Task::Barrier => return None,
     };
     let rounds = leaf.rounds;
+    let bf16 = matches!(leaf.task, Task::Gemm(gemm, _) if gemm.precision == Precision::Bf16);
     let reason = program.reason(leaf);
     Some(Row {
         kind,
@@ -124,12 +127,19 @@ fn row(program: &Program, names: &Names, leaf: &Leaf<'_>, seconds: &[f64], disti
         way,
         reason,
         memory_bound: kind != Kind::Product || matches!(way, "streamed" | "alternating"),
-        bf16: matches!(leaf.task, Task::Gemm(gemm, _) if gemm.precision == Precision::Bf16),
+        bf16,
+        unit: if kind == Kind::Product { unit(bf16) } else { "" },
         flop: rounds as f64 * work::flop(leaf.task, distinct),
         bytes: rounds as f64 * work::bytes(leaf.task, distinct),
         seconds: seconds.to_vec(),
         misses: misses(leaf, workers, reason),
     })
+}
+
+/// What products run on.
+fn unit(bf16: bool) -> &'static str {
+    let Instructions { name, pairs, .. } = gemm::instructions();
+    pairs.filter(|_| bf16).unwrap_or(name)
 }
 
 fn cut(split: Split) -> String {

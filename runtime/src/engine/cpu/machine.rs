@@ -4,6 +4,7 @@ use std::hint::black_box;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use crate::engine::cpu::gemm::{self, CHAINS};
 use crate::engine::cpu::workers::{self, Barrier};
 use crate::error::{Error, Result};
 use crate::memory;
@@ -18,6 +19,20 @@ const ROUND_SECONDS: f64 = 0.005;
 pub fn peak(threads: u32, rounds: usize) -> Result<f64> {
     let seconds = seconds(threads, rounds, &|_| multiply_add())?;
     Ok(f64::from(threads) * PEAK_FLOP as f64 / seconds)
+}
+
+/// [`peak`] of pairs that are rounded to bf16; none if the processor has no instructions for them.
+///
+/// # Errors
+/// As [`seconds`].
+pub fn peak_of_pairs(threads: u32, rounds: usize) -> Result<Option<f64>> {
+    let Some(flop) = gemm::multiply_add_pairs(1).map(|flop| flop * PEAK_ROUNDS as f64) else {
+        return Ok(None);
+    };
+    let seconds = seconds(threads, rounds, &|_| {
+        gemm::multiply_add_pairs(PEAK_ROUNDS);
+    })?;
+    Ok(Some(f64::from(threads) * flop / seconds))
 }
 
 /// Bytes that no cache holds.
@@ -110,8 +125,6 @@ pub fn seconds(threads: u32, rounds: usize, f: &(dyn Fn(u32) + Sync)) -> Result<
 }
 
 const PEAK_ROUNDS: usize = 20_000;
-/// Multiply-adds that do not wait for each other.
-const CHAINS: usize = 12;
 /// The lanes of the widest vectors known here.
 const LANES: usize = if cfg!(target_arch = "x86_64") { 16 } else { 8 };
 const PEAK_FLOP: usize = PEAK_ROUNDS * CHAINS * LANES * 2;

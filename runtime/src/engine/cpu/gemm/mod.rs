@@ -50,6 +50,7 @@ pub use distinct::distinct;
 pub use scatter::scatter;
 pub use scratch::Scratch;
 
+pub use micro::CHAINS;
 use micro::{Isa, Operands};
 use product::{Layout, Left, Panels, Product, Right};
 pub use work_stealing::WorkQueues;
@@ -189,18 +190,29 @@ fn streams_here(gemm: &Gemm, m: usize) -> bool {
 /// What the products of this machine run on.
 #[derive(Clone, Copy, Debug)]
 pub struct Instructions {
+    /// For numbers in f32.
     pub name: &'static str,
+    /// For numbers that are rounded to bf16, if they are multiplied as such and not widened.
+    pub pairs: Option<&'static str>,
     /// The widest vectors that there are kernels for, if this machine has narrower ones.
     pub lacks: Option<&'static str>,
-    /// Whether numbers that are rounded to bf16 are multiplied as such, and not widened.
-    pub multiplies_bf16: bool,
 }
 
 /// The best instruction set of this CPU.
 pub fn instructions() -> Instructions {
     let isa = micro::best();
     let lacks = (isa.lanes < micro::WIDEST.lanes).then_some(micro::WIDEST.name);
-    Instructions { name: isa.name, lacks, multiplies_bf16: isa.pairs.is_some() }
+    Instructions { name: isa.numbers, pairs: isa.pairs.as_ref().map(|pairs| pairs.name), lacks }
+}
+
+/// Has this processor multiply and add pairs of bf16 as fast as it can, and returns the floating-point operations of that; none if it
+/// has no instructions for them.
+pub fn multiply_add_pairs(rounds: usize) -> Option<f64> {
+    let isa = micro::best();
+    let pairs = isa.pairs.as_ref()?;
+    // SAFETY: the instructions are those of an instruction set that the CPU has.
+    unsafe { (pairs.multiply_add)(rounds) };
+    Some((rounds * micro::CHAINS * isa.lanes * 4) as f64)
 }
 
 /// Bytes of scratch that the products of `program` need on each worker.

@@ -12,6 +12,7 @@ use crate::engine::cpu::gemm::{direct, dots, fused_sums};
 
 pub static ISA: Isa = Isa {
     name: "avx2",
+    numbers: "avx2",
     lanes: 8,
     k_block: 384,
     tiles: Tiles { heights: heights![copying: 1 x 6, 2 x 3, 3 x 2, 4 x 1, 5 x 1, 6 x 1], tall: &[] },

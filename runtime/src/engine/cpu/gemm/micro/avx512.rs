@@ -122,6 +122,7 @@ tile_function!("avx512f", _mm512_fmadd_ps);
 
 pub static ISA: Isa = Isa {
     name: "avx512",
+    numbers: "avx512",
     lanes: 16,
     k_block: K_BLOCK,
     tiles: TILES,

@@ -2,19 +2,28 @@
 //! to the lane's sum.
 
 use std::arch::x86_64::*;
+use std::hint::black_box;
 
 use lstmc_compiler::kernel::PANEL;
 
 use super::avx512::{self, all_tiles, tile_function};
 use super::avx512_direct;
-use super::isa::{AHEAD, Isa, Pairs, Tile, thirds};
+use super::isa::{AHEAD, CHAINS, Isa, Pairs, Tile, thirds};
 
 pub static ISA: Isa = Isa {
-    name: "avx512bf16",
+    name: "avx512, avx512bf16",
+    numbers: avx512::ISA.numbers,
     lanes: 16,
     k_block: avx512::K_BLOCK,
     tiles: avx512::TILES,
-    pairs: Some(Pairs { tiles: all_tiles!(plain), interleave, panels, rows }),
+    pairs: Some(Pairs {
+        name: "avx512bf16",
+        tiles: all_tiles!(plain),
+        interleave,
+        panels,
+        rows,
+        multiply_add,
+    }),
     interleave: super::avx2::interleave,
     direct: avx512_direct::direct,
     dots: avx512_direct::dots,
@@ -27,6 +36,19 @@ tile_function!("avx512f,avx512bf16", |row: __m512, columns: __m512, sum| _mm512_
     pairs(row),
     pairs(columns)
 ));
+
+/// See [`Pairs::multiply_add`].
+#[target_feature(enable = "avx512f,avx512bf16")]
+unsafe fn multiply_add(rounds: usize) {
+    let x = pairs(_mm512_set1_ps(black_box(0.5)));
+    let mut sums = [_mm512_set1_ps(0.5); CHAINS];
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            *sum = _mm512_dpbf16_ps(*sum, x, x);
+        }
+    }
+    black_box(sums);
+}
 
 /// The bits of a register as pairs.
 #[inline]

@@ -109,6 +109,8 @@ pub struct Tiles {
 /// Products of numbers that are rounded to `bf16` and lie in pairs, two that follow each other along the contraction in
 /// the place of one `f32`: the lower half is the first.
 pub struct Pairs {
+    /// The instructions for them.
+    pub name: &'static str,
     pub tiles: Tiles,
     /// As [`Isa::interleave`] of `k` numbers in each row, which become `k / 2` pairs, rounded up: of a last one alone the
     /// upper half is zero.
@@ -118,11 +120,18 @@ pub struct Pairs {
     /// Rows of at most 24 pairs one after the other; up to [`crate::engine::cpu::gemm::packing::OVERRUN`] elements after the last are
     /// overwritten.
     pub rows: PairFn,
+    /// Rounds of [`CHAINS`] instructions that each multiply and add the pairs of a register, as fast as the processor can.
+    pub multiply_add: unsafe fn(rounds: usize),
 }
+
+/// Multiply-adds that do not wait for each other: as many as are on their way at once.
+pub const CHAINS: usize = 12;
 
 /// An instruction set's kernels.
 pub struct Isa {
     pub name: &'static str,
+    /// The vectors that numbers are multiplied in.
+    pub numbers: &'static str,
     /// Numbers in a vector.
     pub lanes: usize,
     /// The longest block of the contraction. Fewer blocks load and store C less often, but a panel of B that is as deep

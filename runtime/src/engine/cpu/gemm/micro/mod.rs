@@ -16,7 +16,7 @@ mod portable;
 
 use std::sync::OnceLock;
 
-pub use isa::{AHEAD, InterleaveFn, Isa, Operands, Pairs, Tile, Tiles};
+pub use isa::{AHEAD, CHAINS, InterleaveFn, Isa, Operands, Pairs, Tile, Tiles};
 
 /// The first of the widest instruction sets that there are kernels for on processors of this kind.
 #[cfg(target_arch = "x86_64")]

@@ -11,8 +11,12 @@ use crate::engine::cpu::gemm::{direct, dots, fused_sums};
 /// Whether the baseline multiplies and adds in one instruction; elsewhere `mul_add` is a call.
 const FUSED: bool = cfg!(target_arch = "aarch64");
 
+/// Every 64-bit ARM has NEON, and compilers use it for plain loops.
+const NAME: &str = if cfg!(target_arch = "aarch64") { "neon" } else { "portable" };
+
 pub static ISA: Isa = Isa {
-    name: "portable",
+    name: NAME,
+    numbers: NAME,
     lanes: 4,
     k_block: 384,
     tiles: Tiles {
