@@ -78,6 +78,7 @@ pub enum Command {
         lstmc train models/ptb-small.lstm --data ptb --epochs 3 --out runs/small\n  \
         lstmc train --resume runs/small\n  \
         lstmc train --resume runs/small --checkpoint 2\n  \
+        lstmc train models/ptb-small.lstm --data ptb --tensorboard\n  \
         lstmc train models/tied.lstm --data ptb --from runs/small --set rate=0.1")]
     Train(Train),
     /// Loss, perplexity and accuracy of a trained model on a text.
@@ -226,6 +227,9 @@ pub struct Train {
     /// Go on from a checkpoint without checksums, as earlier versions and other programs write them.
     #[arg(long, requires = "before")]
     pub accept_unverified: bool,
+    /// Write the curves into the run's folder for TensorBoard too; a run that has them goes on with them without this.
+    #[arg(long)]
+    pub tensorboard: bool,
     /// Print one JSON object a line instead of progress for people.
     #[arg(long)]
     pub json: bool,

@@ -7,6 +7,8 @@
 mod checked;
 #[path = "export/expected.rs"]
 mod expected;
+#[path = "support/python.rs"]
+mod python;
 #[allow(dead_code)]
 #[path = "../compiler/tests/support/random_models.rs"]
 mod random_models;
@@ -30,19 +32,6 @@ const RANDOM: usize = 24;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// The interpreter that has these packages.
-fn python(packages: &str) -> Option<String> {
-    let named = std::env::var("LSTMC_PYTHON").ok();
-    let python = named.clone().unwrap_or_else(|| "python3".into());
-    let import = Command::new(&python).args(["-c", &format!("import {packages}")]).output();
-    let found = import.is_ok_and(|output| output.status.success());
-    assert!(found || named.is_none(), "{python}, which LSTMC_PYTHON names, has not all of {packages}");
-    if !found {
-        eprintln!("skipped: {python} has not all of {packages}; LSTMC_PYTHON may name another one");
-    }
-    found.then_some(python)
 }
 
 #[track_caller]
@@ -168,7 +157,7 @@ const CHAIN: &str = "param E: [vocab, 12]
 
 #[test]
 fn shipped_models_and_cells() {
-    let Some(python) = python("onnx, onnxruntime, numpy") else { return };
+    let Some(python) = python::with("onnx, onnxruntime, numpy") else { return };
     let folder = Folder::new();
     let mut cases = vec![];
     for (name, text) in models("models").into_iter().chain(models("models/cells")) {
@@ -181,7 +170,7 @@ fn shipped_models_and_cells() {
 
 #[test]
 fn the_preludes_layers_and_ones_own() {
-    let Some(python) = python("onnx, onnxruntime, numpy") else { return };
+    let Some(python) = python::with("onnx, onnxruntime, numpy") else { return };
     let folder = Folder::new();
     let embedded = "tokens -> embedding(12)";
     let models = [
@@ -208,7 +197,7 @@ fn the_preludes_layers_and_ones_own() {
 /// Cells made up by chance, the same ones each time.
 #[test]
 fn random_models() {
-    let Some(python) = python("onnx, onnxruntime, numpy") else { return };
+    let Some(python) = python::with("onnx, onnxruntime, numpy") else { return };
     let (folder, mut runner) = (Folder::new(), TestRunner::deterministic());
     let mut cases = vec![];
     for number in 0..RANDOM {
@@ -255,7 +244,7 @@ fn an_lstm_has_pytorchs_names() {
         }
         cases.push(folder.expected(name, &file));
     }
-    if let Some(python) = python("numpy") {
+    if let Some(python) = python::with("numpy") {
         println!("{}", folder.compare(&python, "pytorch.py", &cases));
     }
 }
@@ -301,7 +290,7 @@ fn blocks(document: &str) -> Vec<(String, String)> {
 
 #[test]
 fn the_documents_example_writes_what_generate_does() {
-    let Some(python) = python("onnxruntime, numpy") else { return };
+    let Some(python) = python::with("onnxruntime, numpy") else { return };
     let folder = Folder::new();
     let sentence =
         "the quick brown fox jumps over the lazy dog and then the other dog jumps over the brown fox\n";

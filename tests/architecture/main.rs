@@ -12,7 +12,7 @@ const STAGES: [&[&str]; 7] =
     [&["syntax"], &["model"], &["graph"], &["grad", "opt", "onnx"], &["kernel"], &["plan"], &["backend"]];
 
 /// What every stage may import.
-const SHARED: [&str; 3] = ["diag", "scalar", "target"];
+const SHARED: [&str; 4] = ["diag", "protobuf", "scalar", "target"];
 
 /// What back ends see, beside [`SHARED`].
 const SEEN_BY_BACKENDS: [&str; 3] = ["kernel", "plan", "backend"];
