@@ -240,8 +240,7 @@ impl RunDir {
     /// # Errors
     /// [`Error::Write`].
     pub fn log(&self, message: &str) -> Result<()> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        files::append_line(&self.folder, LOG, &format!("{} {}", utc(now), visible(message)))
+        files::append_line(&self.folder, LOG, &format!("{} {}", now(), visible(message)))
     }
 
     /// The lines of the log, each with the time before it; none of a run that has none.
@@ -254,6 +253,11 @@ impl RunDir {
             text => Ok(text?.lines().map(str::to_owned).collect()),
         }
     }
+}
+
+/// The time (UTC), as the log has it: `2026-01-31T12:00:00Z`.
+pub fn now() -> String {
+    utc(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
 }
 
 /// `2026-01-31T12:00:00Z` of seconds since 1970 (Hinnant's civil_from_days).

@@ -18,8 +18,8 @@ use lstmc_runtime::run_dir::{Events, RunDir};
 use lstmc_runtime::text::{Corpus, Role, Unknown};
 use lstmc_runtime::train::{Inputs, Outcome, Recipe, Trainer, initialise};
 
+use crate::about::{self, parameters};
 use crate::args::{Device, Split, Train};
-use crate::commands::check::parameters;
 use crate::compile::Threads;
 use crate::progress::{End, Facts, Output, Plan, watch};
 use crate::project::Project;
@@ -222,7 +222,7 @@ struct Built {
 /// The programs of a training run, with initial parameters.
 fn build(model: &Model, seed: u64, threads: Threads) -> Result<Built> {
     let training = compile::training(model, threads)?;
-    let memory = memory::own() + training.memory();
+    let (memory, _) = about::peak(&training);
     let time = training.time();
     let threads = training.train.threads;
     if let Some(available) = memory::available()
