@@ -11,7 +11,7 @@ use super::series::{Look, Series};
 /// The picture's size and its margins. It is scaled to the width that there is.
 const WIDTH: f64 = 360.0;
 const HEIGHT: f64 = 220.0;
-const LEFT: f64 = 40.0;
+const LEFT: f64 = 44.0;
 const RIGHT: f64 = 12.0;
 const TOP: f64 = 8.0;
 const BOTTOM: f64 = 22.0;
@@ -58,11 +58,8 @@ impl Chart {
                 details {
                     summary { "numbers" }
                     div class="wide" tabindex="0" { (self.table()) }
-                    @for series in self.series.iter().filter(|series| series.points.len() < series.all) {
-                        p class="quiet" {
-                            (series.name) ": " (series.points.len()) " of " (crate::show::count(series.all as u64))
-                            " points; steps.jsonl and metrics.jsonl in the run have all"
-                        }
+                    @for note in self.series.iter().filter_map(Series::note) {
+                        p class="quiet" { (note) ". The run's steps.jsonl and metrics.jsonl have all." }
                     }
                 }
             }
@@ -79,8 +76,8 @@ impl Chart {
         };
         let (left, right) = ends(&mut drawn().map(|(x, _)| x));
         let (low, high) = ends(&mut drawn().map(|(_, y)| y));
-        // A training starts at its beginning, unless there is one moment only.
-        let left = if left < right { left.min(if left < 0.1 * right { 0.0 } else { left }) } else { left };
+        // A training starts at its beginning, unless this is a part of it.
+        let left = if left == right || left < 0.1 * right { left.min(0.0) } else { left };
         let across = Scale::whole(left, right, 5);
         let upwards = match self.axis {
             Axis::Wide(times) if low > 0.0 && high > f64::from(times) * low => Scale::log(low, high),
@@ -113,7 +110,7 @@ impl Chart {
                         }
                     }
                     @for &tick in &across.ticks {
-                        text x=(place(x(tick))) y=(HEIGHT - BOTTOM + 14.0) text-anchor="middle" { (across.label(tick)) }
+                        text x=(place(x(tick))) y=(HEIGHT - BOTTOM + 14.0) text-anchor=(anchor(x(tick))) { (across.label(tick)) }
                     }
                 }
                 @for series in &self.series { (line(series, &x, &y)) }
@@ -174,6 +171,11 @@ impl Chart {
     }
 }
 
+/// How a number below the chart stands to its tick, so that it stays in the picture.
+fn anchor(x: f64) -> &'static str {
+    if x > WIDTH - 1.5 * RIGHT { "end" } else { "middle" }
+}
+
 /// A line with its gaps, and a dot where a point stands alone.
 fn line(series: &Series, x: &dyn Fn(f64) -> f64, y: &dyn Fn(f64) -> f64) -> Markup {
     let mut path = String::new();
@@ -207,7 +209,7 @@ mod tests {
     use super::*;
 
     fn chart(points: Vec<(f64, f64)>, axis: Axis) -> Chart {
-        let series = vec![Series::new("training", 0, Look::Plain, &points)];
+        let series = vec![Series::new("training", 0, Look::Plain, &points, false)];
         Chart { id: "loss".into(), title: "Loss", by: "update", axis, unit: "", series }
     }
 
@@ -218,7 +220,7 @@ mod tests {
     #[test]
     fn a_line_goes_through_its_points() {
         let svg = drawn(&chart(vec![(0.0, 0.0), (50.0, 2.0), (100.0, 4.0)], Axis::Near));
-        assert!(svg.contains("d=\"M40.0 198.0L194.0 103.0L348.0 8.0\""), "{svg}");
+        assert!(svg.contains("d=\"M44.0 198.0L196.0 103.0L348.0 8.0\""), "{svg}");
         assert!(svg.contains("training: from 0 at update 0 to 4.000 at update 100; lowest 0"), "{svg}");
         assert!(svg.contains("<th scope=\"row\" data-x=\"50\">50</th><td>2.000</td>"), "{svg}");
         assert!(!svg.contains("<circle"));
@@ -260,7 +262,7 @@ mod tests {
     #[test]
     fn wide_ranges_are_logarithmic() {
         let wide = chart(vec![(1.0, 1.0), (2.0, 100.0), (3.0, 10_000.0)], Axis::Wide(10));
-        assert!(drawn(&wide).contains("L194.0 103.0L"), "{}", drawn(&wide));
+        assert!(drawn(&wide).contains("L196.0 103.0L"), "{}", drawn(&wide));
         assert!(drawn(&wide).contains("logarithmic"));
         let narrow = chart(vec![(1.0, 1.0), (2.0, 5.0)], Axis::Wide(10));
         assert!(!drawn(&narrow).contains("logarithmic"));

@@ -129,6 +129,7 @@ fn about_model(model: &Model, threads: Threads) -> Result<About> {
         parameters: parameters(model),
         unit: model.data.tokens.kind.unit(),
         length,
+        by_epochs: matches!(model.train.length, Length::Epochs(_)),
         layers: about::layers(model),
         facts,
     })

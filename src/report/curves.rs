@@ -12,8 +12,10 @@ struct Metric {
     title: &'static str,
     axis: Axis,
     unit: &'static str,
-    /// What a number is multiplied by.
-    times: f64,
+    /// What is shown of a number, or of the mean of some.
+    shown: fn(f64) -> f64,
+    /// Whether neighbours are shown as their mean, where there are many, and not the peaks.
+    smooth: bool,
     point: fn(&Point) -> Option<f64>,
     train: fn(&Row) -> Option<f64>,
     valid: fn(&Row) -> Option<f64>,
@@ -21,72 +23,60 @@ struct Metric {
     by_epoch: bool,
 }
 
+const LOSS: Metric = Metric {
+    id: "loss",
+    title: "Loss",
+    axis: Axis::Near,
+    unit: "",
+    shown: |loss| loss,
+    smooth: true,
+    point: |point| point.train_loss,
+    train: |row| row.train_loss,
+    valid: |row| row.valid_loss,
+    by_epoch: true,
+};
+
+const RATE: Metric = Metric {
+    id: "rate",
+    title: "Learning rate",
+    axis: Axis::Wide(50),
+    smooth: false,
+    point: |point| point.learning_rate,
+    train: |row| row.learning_rate,
+    valid: |_| None,
+    by_epoch: false,
+    ..LOSS
+};
+
 const METRICS: [Metric; 6] = [
-    Metric {
-        id: "loss",
-        title: "Loss",
-        axis: Axis::Near,
-        unit: "",
-        times: 1.0,
-        point: |point| point.train_loss,
-        train: |row| row.train_loss,
-        valid: |row| row.valid_loss,
-        by_epoch: true,
-    },
-    Metric {
-        id: "perplexity",
-        title: "Perplexity",
-        axis: Axis::Wide(10),
-        unit: "",
-        times: 1.0,
-        point: |point| point.train_loss.map(f64::exp),
-        train: |row| row.train_perplexity,
-        valid: |row| row.valid_perplexity,
-        by_epoch: true,
-    },
+    LOSS,
+    Metric { id: "perplexity", title: "Perplexity", axis: Axis::Wide(10), shown: f64::exp, ..LOSS },
     Metric {
         id: "accuracy",
         title: "Accuracy",
-        axis: Axis::Near,
         unit: " %",
-        times: 100.0,
+        shown: |share| 100.0 * share,
         point: |point| point.train_accuracy,
         train: |row| row.train_accuracy,
         valid: |row| row.valid_accuracy,
-        by_epoch: true,
+        ..LOSS
     },
-    Metric {
-        id: "rate",
-        title: "Learning rate",
-        axis: Axis::Wide(50),
-        unit: "",
-        times: 1.0,
-        point: |point| point.learning_rate,
-        train: |row| row.learning_rate,
-        valid: |_| None,
-        by_epoch: false,
-    },
+    RATE,
     Metric {
         id: "gradient",
         title: "Gradient norm",
-        axis: Axis::Wide(50),
-        unit: "",
-        times: 1.0,
         point: |point| point.gradient_norm,
         train: |row| row.gradient_norm,
-        valid: |_| None,
-        by_epoch: false,
+        ..RATE
     },
     Metric {
         id: "speed",
         title: "Tokens per second",
         axis: Axis::Zero,
-        unit: "",
-        times: 1.0,
+        smooth: true,
         point: |point| point.words_per_second,
         train: |row| row.words_per_second,
-        valid: |_| None,
-        by_epoch: false,
+        ..RATE
     },
 ];
 
@@ -136,15 +126,12 @@ fn charts<'a>(
         let mut series = Vec::new();
         for (number, run) in runs.iter().enumerate() {
             let (train, valid) = of(metric, run);
-            let scaled = |numbers: Numbers| -> Numbers {
-                numbers.into_iter().map(|(x, y)| (x, metric.times * y)).collect()
-            };
             let mut add = |of: &str, slot, look, numbers: Numbers| {
                 let name = if runs.len() == 1 { of.to_owned() } else { format!("{}, {of}", run.name) };
-                // Speeds are those of the moment, and jump.
-                let make = if metric.axis == Axis::Zero { Series::smooth } else { Series::new };
                 if !numbers.is_empty() {
-                    series.push(make(&name, slot, look, &scaled(numbers)));
+                    let mut one = Series::new(&name, slot, look, &numbers, metric.smooth);
+                    one.points.iter_mut().for_each(|(_, value)| *value = (metric.shown)(*value));
+                    series.push(one);
                 }
             };
             // One run has a colour for each text, several have one each.

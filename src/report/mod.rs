@@ -81,6 +81,8 @@ pub struct About {
     pub unit: &'static str,
     /// How long it is to be trained, in words.
     pub length: String,
+    /// Whether that is counted in epochs.
+    pub by_epochs: bool,
     pub layers: Vec<Layer>,
     /// By name.
     pub facts: Vec<(&'static str, String)>,

@@ -65,8 +65,12 @@ impl Scale {
         if self.log {
             return compact(tick, 0.0);
         }
-        // All of one axis in one unit.
-        let (unit, name) = unit(self.low.abs().max(self.high.abs()));
+        // All of one axis in one unit, and as short as it can be told apart from its neighbours.
+        let largest = self.low.abs().max(self.high.abs());
+        if largest < 0.01 && self.step < 1e-3 && tick != 0.0 {
+            return short(format!("{tick:.1e}"));
+        }
+        let (unit, name) = unit(largest);
         if name.is_empty() || tick == 0.0 {
             return compact(tick, self.step);
         }
@@ -175,6 +179,8 @@ mod tests {
         assert_eq!(labels(&Scale::linear(0.0, 1.4e6, 4)), ["0", "0.5M", "1.0M", "1.5M"]);
         assert_eq!(labels(&Scale::linear(0.0, 12_000.0, 4)), ["0", "5k", "10k", "15k"]);
         assert_eq!(labels(&Scale::linear(0.0, 0.00021, 3)), ["0", "1e-4", "2e-4", "3e-4"]);
+        assert_eq!(labels(&Scale::linear(0.0005, 0.0015, 3)), ["5e-4", "1e-3", "1.5e-3"]);
+        assert_eq!(labels(&Scale::linear(0.0, 0.003, 4)), ["0", "0.001", "0.002", "0.003"]);
         assert_eq!(labels(&Scale::linear(-3.0, 3.0, 3)), ["-4", "-2", "0", "2", "4"]);
     }
 

@@ -55,11 +55,11 @@ fn percent(share: f64) -> String {
 
 /// Where in the training a row stands.
 fn place(run: &Run, row: &Row) -> String {
-    let last = run.rows.last().map_or(0, |row| row.epoch);
+    let (epochs, updates) = run.rows.last().map_or((0, 0), |row| (row.epoch, row.step));
     let by_epochs = run.rows.is_sorted_by(|a, b| a.epoch < b.epoch);
-    match by_epochs {
-        true => format!("epoch {} of {last}", row.epoch),
-        false => format!("update {}", show::count(row.step)),
+    match run.model.as_ref().map_or(by_epochs, |about| about.by_epochs) {
+        true => format!("epoch {} of {epochs}", row.epoch),
+        false => format!("update {} of {}", show::count(row.step), show::count(updates)),
     }
 }
 

@@ -24,19 +24,27 @@ pub struct Series {
     pub look: Look,
     /// From left to right. A number that has no place is a gap.
     pub points: Vec<(f64, f64)>,
-    /// How many there were before some were left out.
+    /// How many there were before.
     pub all: usize,
+    /// Whether points are means of neighbours, where there were more; else those are left out that stand out least.
+    pub smooth: bool,
 }
 
 impl Series {
-    /// Of more points than are drawn those stay that stand out.
-    pub fn new(name: &str, slot: usize, look: Look, points: &[(f64, f64)]) -> Self {
-        Self { name: name.into(), slot, look, points: thin(points, MOST), all: points.len() }
+    /// As many points as are drawn.
+    pub fn new(name: &str, slot: usize, look: Look, points: &[(f64, f64)], smooth: bool) -> Self {
+        let few = if smooth { means(points, MOST) } else { thin(points, MOST) };
+        Self { name: name.into(), slot, look, points: few, all: points.len(), smooth }
     }
 
-    /// Of more points than are drawn the means of neighbours are.
-    pub fn smooth(name: &str, slot: usize, look: Look, points: &[(f64, f64)]) -> Self {
-        Self { points: means(points, MOST), ..Self::new(name, slot, look, points) }
+    /// What became of the points of which there were too many.
+    pub fn note(&self) -> Option<String> {
+        let (all, left) = (crate::show::count(self.all as u64), self.points.len());
+        let each = self.all.div_ceil(MOST);
+        (left < self.all).then(|| match self.smooth {
+            true => format!("{}: each is the mean of {each} of {all} points", self.name),
+            false => format!("{}: {left} of {all} points, peaks among them", self.name),
+        })
     }
 
     /// The points that have a place.
@@ -110,8 +118,9 @@ mod tests {
             for value in [50.0, -50.0] {
                 assert!(kept.iter().any(|&(_, y)| y == value), "{value}");
             }
-            let series = Series { points: kept, ..Series::new("a", 0, Look::Plain, &points) };
+            let series = Series { points: kept, ..Series::new("a", 0, Look::Plain, &points, false) };
             assert_eq!((series.parts().count(), series.all), (2, count));
+            assert!(series.note().is_some_and(|note| note.ends_with(" points, peaks among them")));
         }
     }
 
@@ -122,6 +131,9 @@ mod tests {
         assert_eq!(kept.len(), MOST);
         assert!(kept.iter().all(|&(_, y)| y == 2.0) && kept[0].0 == 4.0 && kept[199].0 == 999.0);
         assert_eq!(means(&points[..3], MOST), &points[..3]);
+        let series = Series::new("a", 0, Look::Plain, &points, true);
+        assert_eq!(series.note().as_deref(), Some("a: each is the mean of 5 of 1,000 points"));
+        assert_eq!(Series::new("a", 0, Look::Plain, &points[..MOST], true).note(), None);
         assert!(means(&[], MOST).is_empty() && means(&[(1.0, f64::NAN)], 1)[0].1.is_nan());
     }
 }

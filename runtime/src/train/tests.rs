@@ -254,6 +254,22 @@ fn the_curves_have_points_between_reports() {
 }
 
 #[test]
+fn a_point_goes_on_where_a_run_was_cut() {
+    // Points of one and of two updates.
+    let kind = BatchKind::Windows { stride: 4, targets: Targets::Last, start: Start::Random, shuffle: false };
+    let bench = Bench::new(kind, Length::Iterations { count: 1500, report_every: 750 });
+    let whole = bench.create("whole");
+    bench.trainer(&whole, Some(10)).run(&mut |_| {}).unwrap();
+    assert!((4..10).contains(&points(&whole).len()), "{:?}", points(&whole));
+    for cut in 1..10 {
+        let run = bench.create(&format!("cut-{cut}"));
+        bench.trainer(&run, Some(cut)).run(&mut |_| {}).unwrap();
+        bench.resumed(&run, Some(10)).run(&mut |_| {}).unwrap();
+        assert_eq!(points(&run), points(&whole), "cut at {cut}");
+    }
+}
+
+#[test]
 fn a_run_cut_at_any_step_ends_with_the_same_bits() {
     let last = BatchKind::Windows { stride: 4, targets: Targets::Last, start: Start::Random, shuffle: false };
     let shuffled =
