@@ -15,6 +15,9 @@ const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "chro
 /// How long an answer may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// How long it may take to end.
+const CLOSING: Duration = Duration::from_secs(10);
+
 pub struct Browser {
     child: Child,
     to: ChildStdin,
@@ -137,8 +140,15 @@ impl Browser {
 }
 
 impl Drop for Browser {
+    /// Its processes are to be gone before the folder is that they write in.
     fn drop(&mut self) {
         // It may be gone already.
+        let _ =
+            self.to.write_all(b"{\"id\":0,\"method\":\"Browser.close\"}\0").and_then(|()| self.to.flush());
+        let begun = Instant::now();
+        while self.child.try_wait().is_ok_and(|ended| ended.is_none()) && begun.elapsed() < CLOSING {
+            thread::sleep(Duration::from_millis(10));
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
