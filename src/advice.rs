@@ -36,6 +36,7 @@ fn missing_text(command: &Command) -> String {
         Command::Train(args) => (args.data.as_deref(), false),
         Command::Eval(args) => (args.trained.data.as_deref(), false),
         Command::Predict(args) => (args.trained.data.as_deref(), false),
+        Command::Report(args) => (args.data.as_deref(), false),
         Command::Check(args) => looked_at(&args.file),
         Command::Emit(args) => looked_at(&args.file),
         Command::Profile(args) => looked_at(&args.file),

@@ -3,6 +3,7 @@
 mod checkpoint;
 mod device;
 mod export;
+mod report;
 mod score;
 mod used;
 
@@ -21,6 +22,7 @@ use crate::set::Setting;
 
 pub use device::Device;
 pub use export::{Baseline, Export, Form, Sequence};
+pub use report::Report;
 pub use score::Score;
 pub use used::{Processor, Used};
 
@@ -78,6 +80,7 @@ pub enum Command {
         lstmc train models/ptb-small.lstm --data ptb --epochs 3 --out runs/small\n  \
         lstmc train --resume runs/small\n  \
         lstmc train --resume runs/small --checkpoint 2\n  \
+        lstmc train models/ptb-small.lstm --data ptb --tensorboard\n  \
         lstmc train models/tied.lstm --data ptb --from runs/small --set rate=0.1")]
     Train(Train),
     /// Loss, perplexity and accuracy of a trained model on a text.
@@ -88,6 +91,12 @@ pub enum Command {
     /// Runs side by side: their best validations, and how their models differ.
     #[command(after_help = "Example:\n  lstmc compare runs/ptb-small runs/tied")]
     Compare(Compare),
+    /// One page to look at: curves, text by epoch, predictions, layers, where a step's time goes.
+    #[command(after_help = "Examples:\n  lstmc report runs/ptb-small\n  \
+        lstmc report runs/ptb-small runs/tied --out both.html --samples 3\n  \
+        lstmc report runs/aesop --prompt \"had a general\" --profile 0\n\n\
+        The page is one file that needs no network. What cannot be found out is left out, and the page says why.")]
+    Report(Report),
     /// Actual words against predicted words, side by side, from a text's beginning.
     #[command(after_help = "Examples:\n  lstmc predict runs/ptb-small --split test --count 20\n  \
         lstmc predict runs/ptb-small --top-k 3\n  \
@@ -148,6 +157,7 @@ impl Command {
             Command::Check(args) => (args.device, args.threads),
             Command::Init(_)
             | Command::Compare(_)
+            | Command::Report(_)
             | Command::Export(_)
             | Command::Emit(_)
             | Command::Profile(_)
@@ -226,6 +236,9 @@ pub struct Train {
     /// Go on from a checkpoint without checksums, as earlier versions and other programs write them.
     #[arg(long, requires = "before")]
     pub accept_unverified: bool,
+    /// Write the curves into the run's folder for TensorBoard too; a run that has them goes on with them without this.
+    #[arg(long)]
+    pub tensorboard: bool,
     /// Print one JSON object a line instead of progress for people.
     #[arg(long)]
     pub json: bool,

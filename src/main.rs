@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 an error in the model, the data or the machine, 2 wrong usage, 130 stopped by Ctrl-C.
 
+mod about;
 mod advice;
 mod args;
 mod cause;
@@ -12,6 +13,7 @@ mod draft;
 mod find;
 mod gain;
 mod gradients;
+mod known;
 mod lines;
 mod next;
 mod on_gpu;
@@ -19,6 +21,7 @@ mod profile;
 mod progress;
 mod project;
 mod pytorch;
+mod report;
 mod set;
 mod show;
 mod start;
@@ -94,6 +97,7 @@ fn run(command: &Command) -> Result<ExitCode> {
         Command::Train(args) => commands::train::run(args),
         Command::Eval(args) => commands::eval::run(args),
         Command::Compare(args) => commands::compare::run(args),
+        Command::Report(args) => commands::report::run(args),
         Command::Predict(args) => commands::predict::run(args),
         Command::Score(args) => commands::score::run(args),
         Command::Generate(args) => commands::generate::run(args),

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use lstmc_compiler::model::Model;
-use lstmc_runtime::text::{Corpus, Tokenizer};
+use lstmc_runtime::continuation::prompt as prompt_of;
+use lstmc_runtime::text::{Corpus, Tokenizer, Vocabulary};
 
 use crate::{project, show};
 
@@ -25,15 +26,27 @@ pub fn command(run: &Path, model: &Model, corpus: &Corpus, tokenizer: &Tokenizer
 
 /// The beginning of the training text, if a shell takes it as it is.
 fn prompt(model: &Model, corpus: &Corpus, tokenizer: &Tokenizer) -> Option<String> {
-    let batches = &model.data.batches;
-    let count = match batches.window() {
+    let text = beginning(model, &corpus.train, tokenizer, &corpus.vocabulary)?;
+    is_plain(&text).then_some(text)
+}
+
+/// As much of a text's beginning as a prompt for the model should have; none of a text that is shorter than that.
+pub fn beginning(
+    model: &Model,
+    ids: &[u32],
+    tokenizer: &Tokenizer,
+    vocabulary: &Vocabulary,
+) -> Option<String> {
+    let count = match model.data.batches.window() {
         Some(window) => window,
         None if project::between(tokenizer).is_empty() => CHARACTERS,
         None => WORDS,
     };
-    let words: Vec<String> =
-        corpus.train.get(..count)?.iter().map(|&id| corpus.vocabulary.token(id)).collect();
-    let text = tokenizer.join(words.iter().map(String::as_str));
+    Some(prompt_of(tokenizer, vocabulary, ids.get(..count)?))
+}
+
+/// Whether a shell takes a text between quotation marks as it is.
+pub fn is_plain(text: &str) -> bool {
     let plain = |c: char| c.is_alphanumeric() || matches!(c, ' ' | ',' | '.' | '\'' | '-' | ':' | ';');
-    (text.chars().all(plain) && text.trim() == text && !text.is_empty()).then_some(text)
+    text.chars().all(plain) && text.trim() == text && !text.is_empty()
 }

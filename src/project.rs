@@ -200,6 +200,12 @@ impl Opened {
         Ok(Self { project, model, vocabulary, checkpoint, settings, named, accept_changes: false, note })
     }
 
+    /// Whether any text is read, as `--accept-changes` says.
+    #[must_use]
+    pub fn accepting_changes(self, accept_changes: bool) -> Self {
+        Self { accept_changes, ..self }
+    }
+
     /// What cuts texts for the model.
     pub fn tokenizer(&self) -> Tokenizer {
         self.project.tokenizer(&self.vocabulary)
@@ -292,8 +298,7 @@ pub fn reading(model: &Model, split: Split, ids: &[u32]) -> Result<Reading> {
 /// # Errors
 /// As [`Opened::read`].
 pub fn open(trained: &Trained) -> Result<Opened> {
-    let opened = open_used(&trained.used, trained.data.as_deref())?;
-    Ok(Opened { accept_changes: trained.accept_changes, ..opened })
+    Ok(open_used(&trained.used, trained.data.as_deref())?.accepting_changes(trained.accept_changes))
 }
 
 /// A run that is used, with the texts in `data` if that is said.

@@ -20,6 +20,16 @@ pub fn count(number: u64) -> String {
     out
 }
 
+/// `0`, `640`, `1.6 k`, `25 M`, `3.1 G`: operations, with two digits at least.
+pub fn operations(number: f64) -> String {
+    let units = [(1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k"), (1.0, "")];
+    let (unit, name) = units.into_iter().find(|&(unit, _)| number >= unit).unwrap_or((1.0, ""));
+    match number / unit {
+        few if few < 9.95 && unit > 1.0 => format!("{few:.1}{name}"),
+        some => format!("{some:.0}{name}"),
+    }
+}
+
 /// `1 row`, `2,000 rows`, `3 batches`, `4 epochs`.
 pub fn many(number: u64, noun: &str) -> String {
     let ending = match noun {
@@ -180,6 +190,12 @@ mod tests {
     #[test]
     fn counts_have_commas() {
         assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
+    }
+
+    #[test]
+    fn operations_have_a_fitting_unit() {
+        let texts = [0.0, 640.0, 1640.0, 25_200_000.0, 3.14e9, 9.99e12].map(operations);
+        assert_eq!(texts, ["0", "640", "1.6 k", "25 M", "3.1 G", "10 T"]);
     }
 
     #[test]

@@ -22,7 +22,7 @@
 //! [`pipeline`] alone holds the order of the stages and passes, and [`target::Target`] what they decide by. The crate does no file or device I/O, and knows no
 //! layer and no optimizer by name: those are source, in `compiler/prelude/*.lstm`.
 //!
-//! Each stage imports only earlier stages, [`diag`], [`scalar`] and [`target`]; `grad` and `opt` do not know each other; back ends
+//! Each stage imports only earlier stages, [`diag`], [`protobuf`], [`scalar`] and [`target`]; `grad` and `opt` do not know each other; back ends
 //! see `kernel` and `plan`. `tests/architecture/main.rs` keeps this true.
 
 // Tests that are shared with those outside the crate name it as they do.
@@ -30,6 +30,8 @@
 extern crate self as lstmc_compiler;
 
 pub mod diag;
+pub mod protobuf;
+
 pub mod scalar;
 
 /// What the stages decide by.

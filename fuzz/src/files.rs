@@ -112,7 +112,7 @@ pub fn run(bytes: &[u8]) {
         let _ = (files.source(), files.vocabulary(), files.settings(), files.metrics());
         let _ = (files.best(), files.chosen(&Choice::Best, Accept::Verified));
         let _ = files.chosen(&Choice::Number(7), Accept::Verified);
-        let _ = files.truncate_metrics(7);
+        let _ = files.forget_after(7);
         if let Ok(checkpoint) = files.newest(Accept::Verified) {
             let _ = checkpoint.restore(&mut run.session, Take::Everything);
         }

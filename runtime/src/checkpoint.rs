@@ -86,6 +86,9 @@ pub struct Position {
     /// The update after which metrics were last written.
     pub reported: u64,
     pub totals: Totals,
+    /// Sums since the last point of the curves, which ends where a report does.
+    #[serde(default, skip_serializing_if = "Totals::is_empty")]
+    pub curve: Totals,
     /// Seconds since the run began, pauses left out.
     pub seconds: f64,
     /// None in a checkpoint of before they were counted.
@@ -135,7 +138,7 @@ pub struct Norms {
 impl Norms {
     pub fn add(&mut self, norm: f64) {
         self.sum += norm;
-        self.updates += 1;
+        self.updates = self.updates.saturating_add(1);
     }
 
     pub fn mean(&self) -> Option<f64> {
@@ -148,12 +151,17 @@ impl Norms {
 }
 
 impl Totals {
+    fn is_empty(&self) -> bool {
+        self.batches == 0
+    }
+
     /// Adds a batch: the sum of its predictions' losses, and how many of them were right.
     pub fn add(&mut self, loss: f64, hits: f64, predictions: u64) {
-        self.batches += 1;
+        // A stranger's checkpoint may say any number.
+        self.batches = self.batches.saturating_add(1);
         self.loss += loss;
         self.hits += hits;
-        self.predictions += predictions;
+        self.predictions = self.predictions.saturating_add(predictions);
     }
 
     /// Mean cross-entropy, in nats.

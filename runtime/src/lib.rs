@@ -47,7 +47,7 @@
 //! checkpoint, run_dir, lock    what a run leaves on the disk, and who may write it
 //! patience                 what its validations have found: the best one, and when to stop
 //! files, folder            how it is written, and that it stays in the run's folder
-//! export                   files for other programs
+//! export, tensorboard      files for other programs
 //! ```
 //!
 //! It does all file I/O. `unsafe` is in `engine` only. In `engine/cpu`: `arena` (typed views of one block), `session` (calling
@@ -76,6 +76,7 @@ pub mod run;
 pub mod run_dir;
 pub mod sample;
 pub mod score;
+mod tensorboard;
 pub mod text;
 pub mod train;
 

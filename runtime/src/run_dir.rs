@@ -4,16 +4,20 @@
 //! model.lstm     the model's source
 //! vocab.json     which word has which id
 //! run.json       where the corpus is, what its texts were, and the seed
-//! metrics.jsonl  one object a line, see [`Row`]
+//! metrics.jsonl  one object a line for each report, see [`Row`]
+//! steps.jsonl    one object a line for each point of the curves between reports, see [`Point`]
 //! checkpoints/   epoch-03.safetensors, step-005000.safetensors; left-epoch-04.safetensors, before which it was taken up again
 //! latest         the name of the newest checkpoint
 //! log.txt        what the command did, and when
+//! events.out.tfevents.*  the same curves for TensorBoard, where they are asked for, see [`Events`]
 //! lock           who writes the run now, see [`crate::lock`]
 //! ```
 //!
 //! A run may come from somebody else: all of this is reached through the folder, and through no link ([`crate::folder`]).
 
 mod checkpoints;
+mod events;
+mod metrics;
 mod place;
 
 use std::path::{Path, PathBuf};
@@ -29,45 +33,18 @@ use crate::lock::Lock;
 use crate::text::{MODEL_BYTES, Record, Vocabulary, decode};
 
 pub use checkpoints::{Choice, Keep};
+pub use events::Events;
+pub use metrics::{Point, Row, best_of};
 pub use place::{Place, in_words};
 
 const MODEL: &str = "model.lstm";
 const VOCABULARY: &str = "vocab.json";
 const SETTINGS: &str = "run.json";
 const METRICS: &str = "metrics.jsonl";
+const POINTS: &str = "steps.jsonl";
 const CHECKPOINTS: &str = "checkpoints";
 const LATEST: &str = "latest";
 const LOG: &str = "log.txt";
-
-/// A line of `metrics.jsonl`. What was not measured is `null`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Row {
-    pub epoch: u64,
-    /// Updates since the run began.
-    pub step: u64,
-    pub train_loss: Option<f64>,
-    pub train_perplexity: Option<f64>,
-    pub train_accuracy: Option<f64>,
-    pub valid_loss: Option<f64>,
-    pub valid_perplexity: Option<f64>,
-    pub valid_accuracy: Option<f64>,
-    pub valid_word_perplexity: Option<f64>,
-    pub valid_bits_per_character: Option<f64>,
-    pub learning_rate: Option<f64>,
-    /// The mean norm of the updates' gradients, before they are clipped; none where the program does not compute it.
-    #[serde(default)]
-    pub gradient_norm: Option<f64>,
-    /// Predicted words in a second of training alone.
-    pub words_per_second: Option<f64>,
-    /// Since the run began, pauses left out.
-    pub seconds: Option<f64>,
-}
-
-/// The row of the lowest validation loss, the first of equals, if there is a finite one.
-pub fn best_of(rows: &[Row]) -> Option<&Row> {
-    let losses = rows.iter().filter_map(|row| Some((row, row.valid_loss.filter(|loss| loss.is_finite())?)));
-    losses.min_by(|(_, a), (_, b)| a.total_cmp(b)).map(|(row, _)| row)
-}
 
 /// What a run needs to be found again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,7 +77,7 @@ impl RunDir {
                 return Err(Error::RunExists { path: path.to_owned() });
             }
             run.remove_start()?;
-            files::remove(&run.folder, METRICS)?;
+            run.forget()?;
         }
         run.begin(source, vocabulary, settings)?;
         Ok(run)
@@ -258,52 +235,29 @@ impl RunDir {
         self.folder.folder(CHECKPOINTS).map_err(failed)
     }
 
-    /// Adds a row of metrics.
-    ///
-    /// # Errors
-    /// [`Error::Write`].
-    pub fn append(&self, row: &Row) -> Result<()> {
-        let line = serde_json::to_string(row);
-        let line = line.map_err(|error| Error::write(&self.folder.join(METRICS), error.into()))?;
-        files::append_line(&self.folder, METRICS, &line)
-    }
-
-    /// Keeps only the rows up to update `step`, as a run that goes on from there will write the others again. A line
-    /// that a crash cut short goes too.
-    ///
-    /// # Errors
-    /// [`Error::Read`], [`Error::Write`].
-    pub fn truncate_metrics(&self, step: u64) -> Result<()> {
-        let text = match self.text(METRICS, "the run's metrics") {
-            Err(Error::MissingFile { .. }) => return Ok(()),
-            other => other?,
-        };
-        let keep = |line: &&str| serde_json::from_str::<Row>(line).is_ok_and(|row| row.step <= step);
-        let kept: String = text.lines().take_while(keep).map(|line| format!("{line}\n")).collect();
-        if kept == text { Ok(()) } else { files::replace(&self.folder, METRICS, kept.as_bytes()) }
-    }
-
-    /// All rows; none of a run that has written none.
-    ///
-    /// # Errors
-    /// [`Error::Read`], [`Error::BadFile`].
-    pub fn metrics(&self) -> Result<Vec<Row>> {
-        let text = match self.text(METRICS, "the run's metrics") {
-            Err(Error::MissingFile { .. }) => return Ok(Vec::new()),
-            other => other?,
-        };
-        let parse = |line| serde_json::from_str(line).map_err(|error| self.bad(METRICS, error.to_string()));
-        text.lines().map(parse).collect()
-    }
-
     /// Adds a line with the time (UTC) to the log, with escapes for what a terminal would obey.
     ///
     /// # Errors
     /// [`Error::Write`].
     pub fn log(&self, message: &str) -> Result<()> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        files::append_line(&self.folder, LOG, &format!("{} {}", utc(now), visible(message)))
+        files::append_line(&self.folder, LOG, &format!("{} {}", now(), visible(message)))
     }
+
+    /// The lines of the log, each with the time before it; none of a run that has none.
+    ///
+    /// # Errors
+    /// [`Error::Read`].
+    pub fn logged(&self) -> Result<Vec<String>> {
+        match self.text(LOG, "the run's log") {
+            Err(Error::MissingFile { .. }) => Ok(Vec::new()),
+            text => Ok(text?.lines().map(str::to_owned).collect()),
+        }
+    }
+}
+
+/// The time (UTC), as the log has it: `2026-01-31T12:00:00Z`.
+pub fn now() -> String {
+    utc(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
 }
 
 /// `2026-01-31T12:00:00Z` of seconds since 1970 (Hinnant's civil_from_days).

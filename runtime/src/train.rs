@@ -1,8 +1,10 @@
 //! The training run: epochs or iterations, validation, metrics, checkpoints; stopped and taken up at any step.
 
+mod curve;
 mod failure;
 mod mean;
 mod recipe;
+mod step;
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -11,18 +13,20 @@ use lstmc_compiler::model::{Course, Length, Model};
 
 use crate::batches::Batcher;
 use crate::checkpoint::{Checkpoint, Meta, Position, Take, Totals};
-use crate::engine::{Control, Driver, Engine, StepInputs, StepOutputs, Trainee};
+use crate::engine::{Engine, Trainee};
 use crate::error::{Error, Result};
-use crate::evaluate::{evaluate, load, loss_at, predict_at};
+use crate::evaluate::{evaluate, loss_at, predict_at};
 use crate::init::initial;
 use crate::monitor::Monitor;
 use crate::patience::{Best, Validations};
 use crate::reading::Reading;
-use crate::run_dir::{Keep, Place, Row, RunDir};
+use crate::run_dir::{Events, Keep, Place, Row, RunDir};
 use crate::text::Extent;
 
-pub use failure::Before;
-pub use recipe::{Moment, Recipe};
+use self::curve::{Curve, Sink};
+pub use self::failure::Before;
+pub use self::recipe::{Moment, Recipe};
+use self::step::Training;
 
 /// Sets every parameter of `model` to its initial value.
 ///
@@ -58,7 +62,7 @@ pub struct Inputs<'a> {
 #[derive(Clone, Debug)]
 pub struct Report {
     pub row: Row,
-    /// For models that count iterations.
+    /// For models that count iterations, and for TensorBoard.
     pub sample: Option<Sample>,
     pub checkpoint: PathBuf,
     /// Whether no validation before had a loss as low.
@@ -102,6 +106,10 @@ pub struct Trainer<'a> {
     position: Position,
     /// The larger one of the last report's perplexities, if there was one.
     last_perplexity: Option<f64>,
+    /// Whether points of the curves are written down.
+    records: bool,
+    /// Where they are written for TensorBoard too, if they are.
+    events: Option<&'a Events>,
 }
 
 impl<'a> Trainer<'a> {
@@ -122,6 +130,8 @@ impl<'a> Trainer<'a> {
             valid,
             position: Position::default(),
             last_perplexity: None,
+            records: true,
+            events: None,
         })
     }
 
@@ -145,7 +155,7 @@ impl<'a> Trainer<'a> {
             }
             left = run.leave_behind(step, self.batches.per_epoch())?;
         }
-        run.truncate_metrics(step)?;
+        run.forget_after(step)?;
         self.find_best()?;
         run.prune(&own.unwrap_or_else(|| Place::Step(step).name()), &self.keep())?;
         Ok(left)
@@ -172,6 +182,11 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
+    /// Writes what is written down for TensorBoard too, from here on.
+    pub fn write_events(&mut self, events: &'a Events) {
+        self.events = Some(events);
+    }
+
     pub fn position(&self) -> &Position {
         &self.position
     }
@@ -188,10 +203,7 @@ impl<'a> Trainer<'a> {
 
     /// Updates between two reports.
     pub fn interval(&self) -> u64 {
-        match self.recipe.length {
-            Length::Epochs(_) => self.batches.per_epoch(),
-            Length::Iterations { report_every, .. } => (report_every as u64).max(1),
-        }
+        self.recipe.interval(self.batches.per_epoch())
     }
 
     pub fn seed(&self) -> u64 {
@@ -242,9 +254,16 @@ impl<'a> Trainer<'a> {
         let started = Instant::now();
         let first = self.position.step;
         self.inputs.monitor.begin(false, first % interval, interval.min(until - first / interval * interval));
-        let mut driver = Training::new(&self.recipe, self.inputs, &mut self.batches, &self.position);
-        let done = self.programs.train().run(until - first, self.recipe.seed, &mut driver)?;
+        let sink = self.records.then_some(Sink { run: self.inputs.run, events: self.events });
+        let curve = Curve::new(&self.recipe, self.batches.per_epoch(), &self.position, sink);
+        let mut driver = Training::new(&self.recipe, self.inputs, &mut self.batches, &self.position, curve);
+        let done = self.programs.train().run(until - first, self.recipe.seed, &mut driver);
+        // What led to a failure is part of the curves.
+        let written = driver.curve.write();
+        let done = done?;
+        written?;
         self.position.totals = driver.totals;
+        self.position.curve = driver.curve.sums;
         self.position.averaged = driver.averaged;
         self.position.step = first + done;
         self.position.epoch = self.position.step.saturating_sub(1) / self.batches.per_epoch() + 1;
@@ -256,7 +275,7 @@ impl<'a> Trainer<'a> {
     fn report(&mut self) -> Result<Option<Report>> {
         let started = Instant::now();
         let boundary = self.position.step.is_multiple_of(self.interval());
-        let iterations = matches!(self.recipe.length, Length::Iterations { .. });
+        let samples = matches!(self.recipe.length, Length::Iterations { .. }) || self.events.is_some();
         let valid = match (&self.valid, self.inputs.valid) {
             (Some(reading), Some(ids)) if boundary => {
                 let (monitor, programs) = (self.inputs.monitor, &mut *self.programs);
@@ -272,11 +291,12 @@ impl<'a> Trainer<'a> {
             }
             _ => None,
         };
-        let sample = if iterations { self.sample()? } else { None };
+        let sample = if samples { self.sample()? } else { None };
         self.position.seconds += started.elapsed().as_secs_f64();
         let row = self.row(valid);
         self.last_perplexity = row.train_perplexity.into_iter().chain(row.valid_perplexity).reduce(f64::max);
         self.inputs.run.append(&row)?;
+        self.events.map_or(Ok(()), |events| events.row(&row))?;
         self.position.reported = self.position.step;
         if boundary {
             self.position.totals = Totals::default();
@@ -411,85 +431,6 @@ impl<'a> Trainer<'a> {
         let place = self.place(best.epoch, best.step);
         let checkpoint = self.inputs.run.has_place(place)?.then(|| self.inputs.run.checkpoint(&place.name()));
         Ok(row.map(|row| Summary { row, checkpoint }))
-    }
-}
-
-/// The host's part of a training step.
-struct Training<'a> {
-    recipe: &'a Recipe,
-    inputs: Inputs<'a>,
-    batches: &'a mut Batcher,
-    /// Updates made before this call of compiled code.
-    first: u64,
-    totals: Totals,
-    started: Instant,
-    /// Training seconds of the interval before this call.
-    before: f64,
-    /// How often a plateau has cut the rate.
-    cuts: u64,
-    /// Of how many updates the mean of the parameters is.
-    averaged: u64,
-}
-
-impl<'a> Training<'a> {
-    /// From a place in the training on.
-    fn new(recipe: &'a Recipe, inputs: Inputs<'a>, batches: &'a mut Batcher, position: &Position) -> Self {
-        Self {
-            recipe,
-            inputs,
-            batches,
-            first: position.step,
-            totals: position.totals,
-            started: Instant::now(),
-            before: position.totals.seconds,
-            cuts: position.validations.cuts,
-            averaged: position.averaged,
-        }
-    }
-
-    /// The epoch of a step, and its place in the epoch, both from 0.
-    fn at(&self, step: u64) -> (u64, u64) {
-        self.batches.place(self.first + step)
-    }
-}
-
-impl Driver for Training<'_> {
-    fn begin(&mut self, step: u64, inputs: &mut dyn StepInputs) -> Result<Control> {
-        if self.inputs.monitor.stopped() {
-            return Ok(Control::Stop);
-        }
-        let (epoch, place) = self.at(step);
-        load(self.batches, self.inputs.train, epoch, place, inputs)?;
-        let (recipe, batch) = (self.recipe, self.first + step + 1);
-        let moment = recipe.moment(epoch + 1, batch, self.batches.per_epoch(), self.cuts);
-        inputs.set_rate_and_step(recipe.rate(moment) as f32, moment.update);
-        let last = recipe.completes_update(batch);
-        let mut weight = 0.0;
-        if last && recipe.averages_in(epoch + 1) {
-            // A stranger's checkpoint may say any number.
-            self.averaged = self.averaged.saturating_add(1);
-            weight = 1.0 / self.averaged as f64;
-        }
-        inputs.set_last_and_weight(last, weight as f32);
-        Ok(Control::Step(batch))
-    }
-
-    fn end(&mut self, step: u64, outputs: &dyn StepOutputs) -> Result<()> {
-        let loss = f64::from(outputs.loss()?);
-        let (epoch, _) = self.at(step);
-        let update = self.first + step + 1;
-        if !loss.is_finite() {
-            return Err(Error::Diverged { loss, epoch: epoch + 1, step: update, clips: self.recipe.clips });
-        }
-        let predictions = self.batches.predictions();
-        self.totals.add(loss * predictions as f64, f64::from(outputs.hits()?), predictions);
-        if let Some(norm) = outputs.gradient_norm()?.filter(|_| self.recipe.completes_update(update)) {
-            self.totals.norms.add(f64::from(norm));
-        }
-        self.totals.seconds = self.before + self.started.elapsed().as_secs_f64();
-        self.inputs.monitor.publish(update, &self.totals);
-        self.inputs.monitor.advance();
-        Ok(())
     }
 }
 

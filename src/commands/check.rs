@@ -4,11 +4,12 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use lstmc_compiler::model::{BatchKind, Model};
+use lstmc_compiler::model::Model;
 use lstmc_runtime::batches::Batcher;
 use lstmc_runtime::error::bytes;
 use lstmc_runtime::memory;
 
+use crate::about::{self, Layer};
 use crate::args::{Check, Device};
 use crate::{advice, compile, on_gpu, project, show, terminal};
 
@@ -28,27 +29,12 @@ pub fn run(args: &Check) -> Result<ExitCode> {
     }
     let threads = project::threads(args.threads);
     let training = compile::training(&model, threads)?;
-    let own = memory::own();
-    let needed = own + training.memory();
-    let mut out = String::new();
-    write!(out, "{}", layers(&model))?;
-    writeln!(out)?;
-    let kind = match shape.kind {
-        BatchKind::Stream => "contiguous stream",
-        BatchKind::Windows { .. } => "windows",
-    };
-    writeln!(out, "vocabulary  {}", show::many(model.vocab as u64, "id"))?;
-    let (rows, steps) = (show::many(shape.rows as u64, "row"), show::many(shape.steps as u64, "step"));
-    writeln!(out, "batches     {rows} of {steps}, {kind}")?;
-    writeln!(out, "parameters  {}", show::count(parameters(&model)))?;
-    let mut parts = vec![format!("{} training", bytes(training.train.memory))];
-    parts.push(match training.evaluation_memory() {
-        0 => "evaluation in the same memory".to_owned(),
-        own => format!("{} evaluation", bytes(own)),
-    });
-    parts.push(format!("{} lstmc itself", bytes(own)));
-    writeln!(out, "memory      {} at the peak", bytes(needed))?;
-    writeln!(out, "            {}", parts.join(", "))?;
+    let (needed, parts) = about::peak(&training);
+    let mut out = format!("{}\n", layers(&model));
+    let memory = format!("{} at the peak\n{:12}{parts}", bytes(needed), "");
+    for (name, value) in about::facts(&model).into_iter().chain([("memory", memory)]) {
+        writeln!(out, "{name:<11} {value}")?;
+    }
     let time = show::duration(training.time().as_secs_f64());
     writeln!(out, "compiled    in {time} for {}", show::threads(training.train.threads))?;
     terminal::print(&out)?;
@@ -58,37 +44,14 @@ pub fn run(args: &Check) -> Result<ExitCode> {
     }
 }
 
-/// Elements of all parameters.
-pub fn parameters(model: &Model) -> u64 {
-    model.params.iter().map(|param| param.shape.iter().product::<usize>() as u64).sum()
-}
-
-/// A row for each layer, with the parameters that bear its name; then those that several layers share.
+/// A row for each layer.
 fn layers(model: &Model) -> String {
-    let batches = &model.data.batches;
-    let owned = |layer: &str| {
-        let prefix = format!("{layer}.");
-        model.params.iter().filter(move |param| param.name.starts_with(&prefix)).collect::<Vec<_>>()
+    let row = |layer: &Layer| {
+        let states: Vec<String> =
+            layer.states.iter().map(|(name, width)| format!("{name} [{width}]")).collect();
+        let (shape, parameters) = (show::shape(&layer.shape), show::count(layer.parameters));
+        vec![layer.name.clone(), shape, parameters, show::operations(layer.flop), states.join(", ")]
     };
-    let size = |shape: &[usize]| shape.iter().product::<usize>() as u64;
-    let mut rows =
-        vec![vec!["tokens".into(), show::shape(&[batches.steps, batches.rows]), "0".into(), String::new()]];
-    for layer in &model.layers {
-        let shape = match layer.every_step {
-            true => vec![batches.steps, batches.rows, layer.width],
-            false => vec![batches.rows, layer.width],
-        };
-        let params = owned(&layer.name);
-        let count: u64 = params.iter().map(|param| size(&param.shape)).sum();
-        let state: Vec<String> =
-            layer.states.iter().map(|state| format!("{} [{}]", state.name, state.width)).collect();
-        rows.push(vec![layer.name.clone(), show::shape(&shape), show::count(count), state.join(", ")]);
-    }
-    for param in &model.params {
-        if !model.layers.iter().any(|layer| param.name.starts_with(&format!("{}.", layer.name))) {
-            let name = format!("param {}", param.name);
-            rows.push(vec![name, show::shape(&param.shape), show::count(size(&param.shape)), String::new()]);
-        }
-    }
-    show::table(&["layer", "result", "parameters", "state"], &rows)
+    let rows: Vec<Vec<String>> = about::layers(model).iter().map(row).collect();
+    show::table(&["layer", "result", "parameters", "flop/token", "state"], &rows)
 }

@@ -10,5 +10,6 @@ pub mod gradcheck;
 pub mod init;
 pub mod predict;
 pub mod profile;
+pub mod report;
 pub mod score;
 pub mod train;

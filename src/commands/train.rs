@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use lstmc_compiler::diag::visible;
 use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::kernel::Format;
 use lstmc_compiler::model::{Length, Model};
@@ -13,12 +14,12 @@ use lstmc_runtime::batches::Batcher;
 use lstmc_runtime::engine::Trainee;
 use lstmc_runtime::engine::cuda;
 use lstmc_runtime::memory;
-use lstmc_runtime::run_dir::RunDir;
+use lstmc_runtime::run_dir::{Events, RunDir};
 use lstmc_runtime::text::{Corpus, Role, Unknown};
 use lstmc_runtime::train::{Inputs, Outcome, Recipe, Trainer, initialise};
 
+use crate::about::{self, parameters};
 use crate::args::{Device, Split, Train};
-use crate::commands::check::parameters;
 use crate::compile::Threads;
 use crate::progress::{End, Facts, Output, Plan, watch};
 use crate::project::Project;
@@ -71,6 +72,7 @@ pub fn run(args: &Train) -> Result<ExitCode> {
         vocabulary: &vocabulary,
         monitor: &monitor,
     };
+    let events;
     let mut trainer = Trainer::new(recipe, inputs, built.programs)?;
     let mut left = Vec::new();
     if args.resume.is_some() {
@@ -79,10 +81,12 @@ pub fn run(args: &Train) -> Result<ExitCode> {
                 let checkpoint = run.chosen(which, project::accept(args.accept_unverified))?;
                 left = trainer.resume(&checkpoint)?;
             }
-            None => run.truncate_metrics(0)?,
+            None => run.forget_after(0)?,
         }
         start.remember(&run)?;
     }
+    events = begin_events(args, &run, trainer.position().step, project)?;
+    events.iter().for_each(|events| trainer.write_events(events));
 
     let output = Output::new(args.json, Plan::of(&model, &trainer), project, &corpus.vocabulary);
     let facts = Facts {
@@ -114,7 +118,7 @@ pub fn run(args: &Train) -> Result<ExitCode> {
     if args.resume.is_some() && trainer.position().step >= trainer.total_steps() {
         output.note(&beyond_the_end(&trainer, &model, run.path()));
     }
-    let outcome = watch(&output, &monitor, &run, |report| trainer.run(report));
+    let outcome = watch(&output, &monitor, (&run, events.as_ref()), |report| trainer.run(report));
     let summary = trainer.summary();
     let outcome = outcome.map_err(|error| explained(error, &output, &mut trainer, &model, project));
     let end = End {
@@ -150,6 +154,16 @@ fn explained(
             error
         }
     }
+}
+
+/// Where the run's figures are written for TensorBoard, if that is asked for, or was when the run was begun.
+fn begin_events(args: &Train, run: &RunDir, step: u64, project: &Project) -> Result<Option<Events>> {
+    if !args.tensorboard && !run.has_events()? {
+        return Ok(None);
+    }
+    let events = run.begin_events(step)?;
+    events.text(step, "model", &visible(&project.text))?;
+    Ok(Some(events))
 }
 
 /// How a run goes on that has done all that it is asked for.
@@ -211,7 +225,7 @@ struct Built {
 /// The programs of a training run, with initial parameters.
 fn build(model: &Model, seed: u64, threads: Threads) -> Result<Built> {
     let training = compile::training(model, threads)?;
-    let memory = memory::own() + training.memory();
+    let (memory, _) = about::peak(&training);
     let time = training.time();
     let threads = training.train.threads;
     if let Some(available) = memory::available()

@@ -18,11 +18,11 @@ use lstmc_runtime::engine::cpu::gemm::{self, Instructions};
 use lstmc_runtime::engine::cpu::machine::{self, Reading};
 use lstmc_runtime::engine::cpu::probes::Spent;
 use lstmc_runtime::engine::cpu::{Executable, Session};
-use lstmc_runtime::feed::Feed;
+use lstmc_runtime::feed::{Feed, random_ids};
 use lstmc_runtime::train::initialise;
 use serde::Serialize;
 
-pub use print::{Order, json, text};
+pub use print::{Line, Order, chosen, facts, json, lines, missed, text};
 use rows::Row;
 
 const SEED: u64 = 0;
@@ -66,6 +66,15 @@ pub struct Profile {
     pub waiting: Vec<f64>,
     /// From the end of one schedule to the start of the next: the batch, and what is read of the results.
     pub host: Vec<f64>,
+}
+
+/// Random tokens, where there is no text.
+const TOKENS: usize = 1_000_000;
+
+/// Tokens for [`measure`], where there is no text.
+pub fn random_tokens(model: &Model) -> Vec<u32> {
+    let batches = &model.data.batches;
+    random_ids(model.vocab, TOKENS.max(20 * batches.rows * (batches.steps + 1)), SEED)
 }
 
 /// Runs `steps` steps of the program as it is and with probes, or as many as take [`SECONDS`].

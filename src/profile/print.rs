@@ -32,14 +32,21 @@ pub fn json(profile: &Profile) -> Result<String> {
 
 /// Tables and lines of at most [`WIDTH`] columns.
 pub fn text(profile: &Profile, order: Order) -> String {
-    [facts(profile), table(profile, order), chosen(profile), missed(profile)]
+    let facts = facts(profile).iter().map(|(name, value)| format!("{name:<9} {value}\n")).collect();
+    let list = |title: &str, lines: Vec<String>| match lines.as_slice() {
+        [] => String::new(),
+        lines => format!("{title}:\n") + &lines.iter().map(|line| wrap(line)).collect::<String>(),
+    };
+    let (chosen, missed) = (list("chosen", chosen(profile)), list("off the fast path", missed(profile)));
+    [facts, table(profile, order), chosen, missed]
         .into_iter()
         .filter(|part| !part.is_empty())
         .collect::<Vec<_>>()
         .join("\n")
 }
 
-fn facts(profile: &Profile) -> String {
+/// The machine and the step as a whole, by name.
+pub fn facts(profile: &Profile) -> Vec<(&'static str, String)> {
     let Profile { step, step_with_probes, .. } = *profile;
     let machine = format!(
         "{}, {}: {:.0} GFLOP/s of f32 at the peak{}, {:.1} GB/s read from memory",
@@ -88,7 +95,7 @@ fn facts(profile: &Profile) -> String {
     if profile.threads > 1 {
         lines.push(("waiting", waiting));
     }
-    lines.iter().map(|(name, value)| format!("{name:<9} {value}\n")).collect()
+    lines
 }
 
 /// What the machine can do with bf16, where the model asks for it.
@@ -100,7 +107,45 @@ fn pairs_at_the_peak(profile: &Profile) -> String {
     }
 }
 
-fn table(profile: &Profile, order: Order) -> String {
+/// A line of the table: what takes how long.
+pub struct Line {
+    /// Of the step, from 0 to 1.
+    pub part: f64,
+    pub ms: String,
+    pub share: String,
+    pub rate: String,
+    /// The rate as a share of what the machine can do.
+    pub of_peak: String,
+    pub cut: String,
+    pub way: &'static str,
+    pub times: String,
+    pub what: String,
+}
+
+impl Line {
+    /// What is no single item.
+    fn plain(seconds: f64, whole: f64, what: &str) -> Self {
+        let (ms, share) = time(seconds, whole);
+        let (rate, of_peak, cut, way, times) = Default::default();
+        Self { part: seconds / whole, ms, share, rate, of_peak, cut, way, times, what: what.into() }
+    }
+
+    fn of(row: &Row, profile: &Profile) -> Self {
+        let (rate, of_peak) = rate(row, profile);
+        let (cut, way, times) = (row.cut.clone(), row.way, row.rounds.to_string());
+        Self {
+            rate,
+            of_peak,
+            cut,
+            way,
+            times,
+            ..Self::plain(row.first(), profile.step_with_probes, &row.name)
+        }
+    }
+}
+
+/// The lines of the table; the last is their sum.
+pub fn lines(profile: &Profile, order: Order) -> Vec<Line> {
     let mut rows: Vec<&Row> = profile.rows.iter().collect();
     if order == Order::Time {
         rows.sort_by(|a, b| b.first().total_cmp(&a.first()));
@@ -108,27 +153,27 @@ fn table(profile: &Profile, order: Order) -> String {
     let whole = profile.step_with_probes;
     let (shown, small): (Vec<&Row>, Vec<&Row>) =
         rows.into_iter().partition(|row| row.first() >= SMALL_ROW * whole);
-    let mut out = line(["ms", "share", "rate", "peak", "cut", "way", "times", "what"]);
-    for row in &shown {
-        let (rate, of_peak) = rate(row, profile);
-        let times = row.rounds.to_string();
-        let (ms, share) = time(row.first(), whole);
-        out += &line([&ms, &share, &rate, &of_peak, &row.cut, row.way, &times, &row.name]);
-    }
-    let mut rest = |seconds: f64, what: &str| {
-        let (ms, share) = time(seconds, whole);
-        out += &line([&ms, &share, "", "", "", "", "", what]);
-    };
+    let mut lines: Vec<Line> = shown.iter().map(|row| Line::of(row, profile)).collect();
     if !small.is_empty() {
         let seconds = small.iter().map(|row| row.first()).sum();
-        rest(seconds, &format!("{} more of less than {} each", small.len(), percent(SMALL_ROW)));
+        let what = format!("{} more of less than {} each", small.len(), percent(SMALL_ROW));
+        lines.push(Line::plain(seconds, whole, &what));
     }
     let first = |of: &[f64]| of.first().copied().unwrap_or(0.0);
     let (waiting, host) = (first(&profile.waiting), first(&profile.host));
-    rest(waiting, "waiting at barriers");
-    rest(host, "the batch, and starting a step");
-    rest(profile.rows.iter().map(Row::first).sum::<f64>() + waiting + host, "all of worker 0's time");
-    out
+    lines.push(Line::plain(waiting, whole, "waiting at barriers"));
+    lines.push(Line::plain(host, whole, "the batch, and starting a step"));
+    let all = profile.rows.iter().map(Row::first).sum::<f64>() + waiting + host;
+    lines.push(Line::plain(all, whole, "all of worker 0's time"));
+    lines
+}
+
+fn table(profile: &Profile, order: Order) -> String {
+    let header = line(["ms", "share", "rate", "peak", "cut", "way", "times", "what"]);
+    let text = |one: &Line| {
+        line([&one.ms, &one.share, &one.rate, &one.of_peak, &one.cut, one.way, &one.times, &one.what])
+    };
+    header + &lines(profile, order).iter().map(text).collect::<String>()
 }
 
 fn line(cells: [&str; 8]) -> String {
@@ -156,7 +201,7 @@ fn rate(row: &Row, profile: &Profile) -> (String, String) {
 }
 
 /// What was chosen for products and kernels, and why: a line for all that have a choice and its reason in common.
-fn chosen(profile: &Profile) -> String {
+pub fn chosen(profile: &Profile) -> Vec<String> {
     let mut groups: Vec<((&str, String), usize, f64)> = Vec::new();
     for row in &profile.rows {
         let Some(choice) = choice(row) else { continue };
@@ -167,9 +212,9 @@ fn chosen(profile: &Profile) -> String {
     }
     groups.sort_by(|a, b| b.2.total_cmp(&a.2));
     let line = |((what, choice), count, seconds): &((&str, String), usize, f64)| {
-        wrap(&format!("{} {choice}: {}", show::many(*count as u64, what), milliseconds(*seconds)))
+        format!("{} {choice}: {}", show::many(*count as u64, what), milliseconds(*seconds))
     };
-    "chosen:\n".to_owned() + &groups.iter().map(line).collect::<String>()
+    groups.iter().map(line).collect()
 }
 
 /// What a row is, and what was chosen for it.
@@ -195,7 +240,7 @@ fn choice(row: &Row) -> Option<(&'static str, String)> {
 }
 
 /// A line for each thing that misses the fast path, the most expensive first.
-fn missed(profile: &Profile) -> String {
+pub fn missed(profile: &Profile) -> Vec<String> {
     let mut lines: Vec<String> = machine_misses(profile);
     let mut rows: Vec<&Row> = profile.rows.iter().filter(|row| !row.misses.is_empty()).collect();
     rows.sort_by(|a, b| b.slowest().total_cmp(&a.slowest()));
@@ -212,10 +257,7 @@ fn missed(profile: &Profile) -> String {
         let what = format!("{} {more} of less than {} of the step each", small.len(), percent(SMALL_MISS));
         lines.push(format!("{what}: {} together; --json lists them", milliseconds(seconds)));
     }
-    if lines.is_empty() {
-        return String::new();
-    }
-    "off the fast path:\n".to_owned() + &lines.iter().map(|line| wrap(line)).collect::<String>()
+    lines
 }
 
 /// What the machine itself lacks, or is not used of it.

@@ -15,7 +15,7 @@ use anyhow::{Context, Result};
 use lstmc_compiler::diag::{visible, visible_json};
 use lstmc_runtime::error::{bytes, unwritable};
 use lstmc_runtime::monitor::{Monitor, Snapshot};
-use lstmc_runtime::run_dir::{Place, RunDir, in_words};
+use lstmc_runtime::run_dir::{Events, Place, RunDir, in_words};
 use lstmc_runtime::text::{Tokenizer, Vocabulary};
 use lstmc_runtime::train::{Outcome, Report, Sample};
 use serde_json::{Value, json};
@@ -62,7 +62,8 @@ impl Facts<'_> {
     pub fn line(&self) -> String {
         let begun = self.resumed.map_or("started".into(), |step| format!("resumed at step {step}"));
         format!(
-            "{begun}: {}, {} of memory, compiled in {}, {}",
+            "{begun} by lstmc {}: {}, {} of memory, compiled in {}, {}",
+            env!("CARGO_PKG_VERSION"),
             show::many(self.parameters, "parameter"),
             bytes(self.memory),
             show::duration(self.compile.as_secs_f64()),
@@ -134,14 +135,18 @@ impl<'a> Output<'a> {
     }
 
     /// The end of an epoch or of a report interval.
-    fn report(&self, report: &Report, run: &RunDir) -> Result<()> {
+    fn report(&self, report: &Report, (run, events): (&RunDir, Option<&Events>)) -> Result<()> {
         let lines = self.plan.summary(&report.row);
         run.log(&lines.join("; "))?;
+        if let (Some(events), Some(sample)) = (events, &report.sample) {
+            events.text(report.row.step, "prediction", visible(&self.sample(sample)).trim())?;
+        }
         if let Mode::Json = self.mode {
             self.line(&self.report_event(report).to_string());
             return Ok(());
         }
-        let sample = report.sample.as_ref().map(|sample| self.sample(sample));
+        let sample = report.sample.as_ref().filter(|_| self.plan.iterations());
+        let sample = sample.map(|sample| self.sample(sample));
         self.line(&lines.into_iter().chain(sample).collect::<Vec<_>>().join("\n"));
         Ok(())
     }
@@ -177,7 +182,7 @@ impl<'a> Output<'a> {
             (event.as_object_mut(), serde_json::to_value(&report.row))
         {
             event.extend(row);
-            if let Some(sample) = &report.sample {
+            if let Some(sample) = report.sample.as_ref().filter(|_| self.plan.iterations()) {
                 let words: Vec<String> = sample.context.iter().map(|&id| self.vocabulary.show(id)).collect();
                 event.insert("context".into(), json!(words));
                 event.insert("actual".into(), json!(self.vocabulary.show(sample.actual)));
@@ -274,21 +279,22 @@ fn progress_event(look: &Snapshot) -> Value {
     })
 }
 
-/// Runs `train` on this thread and shows where it is from another.
+/// Runs `train` on this thread and shows where it is from another. What it reports is written into the run's log, and what it shows of
+/// predictions for TensorBoard.
 ///
 /// # Errors
 /// What `train` returns; a log that cannot be written, for which training is stopped and saved. No thread to show from.
 pub fn watch(
     output: &Output<'_>,
     monitor: &Monitor,
-    run: &RunDir,
+    files: (&RunDir, Option<&Events>),
     train: impl FnOnce(&mut dyn FnMut(&Report)) -> lstmc_runtime::Result<Outcome>,
 ) -> Result<Outcome> {
     let (mut tenth, mut unseen) = (None, None);
     let look = || output.tick(&monitor.look(), &mut tenth);
     let outcome = watcher::beside(TICK, look, || {
         train(&mut |report| {
-            if let Err(error) = output.report(report, run) {
+            if let Err(error) = output.report(report, files) {
                 unseen.get_or_insert(error);
                 monitor.stop();
             }

@@ -15,8 +15,8 @@ fn check_shows_shapes_parameters_and_memory() {
         let line = out.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{out}"));
         line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect::<Vec<_>>()
     };
-    assert_eq!(row("embedding_1"), ["embedding_1", "[5, 2, 8]", "64"]);
-    assert_eq!(row("lstm_1"), ["lstm_1", "[5, 2, 16]", "1,600", "h [16], c [16]"]);
+    assert_eq!(row("embedding_1"), ["embedding_1", "[5, 2, 8]", "64", "0"]);
+    assert_eq!(row("lstm_1"), ["lstm_1", "[5, 2, 16]", "1,600", "3.1 k", "h [16], c [16]"]);
     assert_eq!(row("parameters"), ["parameters", "1,800"]);
     assert!(row("memory")[1].contains("at the peak"), "{out}");
     assert_eq!(folder.names(), ["text.txt", "tiny.lstm"], "check writes nothing");
@@ -133,7 +133,9 @@ fn every_help_has_an_example() {
     let folder = Folder::new();
     let help = folder.ok(&["--help"]);
     assert!(help.contains("Example"), "{help}");
-    for name in ["train", "eval", "predict", "score", "generate", "check", "emit", "profile", "gradcheck"] {
+    for name in
+        ["train", "eval", "report", "predict", "score", "generate", "check", "emit", "profile", "gradcheck"]
+    {
         assert!(help.contains(&format!("\n  {name} ")), "{help}");
         let help = folder.ok(&[name, "--help"]);
         assert!(help.contains("Example") && help.contains(&format!("  lstmc {name} ")), "{help}");

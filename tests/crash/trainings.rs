@@ -164,8 +164,9 @@ impl Training {
     }
 
     fn metrics(&self) -> Vec<Map<String, Value>> {
-        let text = read(&self.run().join("metrics.jsonl")).unwrap_or_default();
-        let text = String::from_utf8(text).expect("metrics are text");
+        let files =
+            ["metrics.jsonl", "steps.jsonl"].map(|name| read(&self.run().join(name)).unwrap_or_default());
+        let text = String::from_utf8(files.concat()).expect("metrics are text");
         let row = |line| {
             let mut row: Map<String, Value> =
                 serde_json::from_str(line).expect("a line of metrics is an object");
@@ -178,7 +179,7 @@ impl Training {
 
     /// The files that say what the run is, and its newest checkpoint.
     pub fn contents(&self) -> Vec<Option<Vec<u8>>> {
-        let files = ["model.lstm", "vocab.json", "run.json", "metrics.jsonl", "latest"];
+        let files = ["model.lstm", "vocab.json", "run.json", "metrics.jsonl", "steps.jsonl", "latest"];
         files.iter().map(|name| read(&self.run().join(name))).chain([self.newest()]).collect()
     }
 

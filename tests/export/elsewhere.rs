@@ -40,7 +40,7 @@ fn a_library_needs_the_c_library_and_shows_its_functions_alone() {
 #[test]
 fn python_uses_a_shared_library() {
     let folder = story();
-    let (Some(_), Some(python)) = (tool("cc"), python("ctypes")) else { return };
+    let (Some(_), Some(python)) = (tool("cc"), python::with("ctypes")) else { return };
     folder.lstmc(&["export", "runs/story", "--format", "so"]);
     let script = "
 from story import Model, VOCABULARY
@@ -252,7 +252,7 @@ fn the_documents_examples_with_a_library() {
             "functions   story_init, story_step, story_sample, story_word, story_encode\nwrote       libstory.so"
         ))
     );
-    if let Some(python) = python("ctypes") {
+    if let Some(python) = python::with("ctypes") {
         let found = folder.command(&python, &["-c", &example("python", "from story import Model")]);
         let mut lines = found.lines();
         assert_eq!(format!("the quick {}\n", lines.next().unwrap_or_default()), promised(&folder));
@@ -267,7 +267,7 @@ fn the_documents_examples_with_a_library() {
     let page = fs::read_to_string(folder.path("story.md")).expect("the page");
     let shown =
         page.split("```python\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
-    if let Some(python) = python("ctypes") {
+    if let Some(python) = python::with("ctypes") {
         assert_eq!(folder.command(&python, &["-c", shown]).split_whitespace().count(), 20, "{page}");
     }
 }

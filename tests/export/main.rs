@@ -10,6 +10,8 @@ mod code;
 mod elsewhere;
 mod expected;
 mod onnx;
+#[path = "../support/python.rs"]
+mod python;
 #[allow(dead_code)]
 #[path = "../../compiler/tests/support/random_models.rs"]
 mod random_models;
@@ -34,19 +36,6 @@ const RANDOM: usize = 24;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// The interpreter that has these packages.
-fn python(packages: &str) -> Option<String> {
-    let named = std::env::var("LSTMC_PYTHON").ok();
-    let python = named.clone().unwrap_or_else(|| "python3".into());
-    let import = Command::new(&python).args(["-c", &format!("import {packages}")]).output();
-    let found = import.is_ok_and(|output| output.status.success());
-    assert!(found || named.is_none(), "{python}, which LSTMC_PYTHON names, has not all of {packages}");
-    if !found {
-        eprintln!("skipped: {python} has not all of {packages}; LSTMC_PYTHON may name another one");
-    }
-    found.then_some(python)
 }
 
 #[track_caller]

@@ -21,7 +21,7 @@ impl Folder {
 
 #[test]
 fn shipped_models_and_cells() {
-    let Some(python) = python("onnx, onnxruntime, numpy") else { return };
+    let Some(python) = python::with("onnx, onnxruntime, numpy") else { return };
     let folder = Folder::new();
     let mut cases = vec![];
     for (name, text) in models("models").into_iter().chain(models("models/cells")) {
@@ -34,7 +34,7 @@ fn shipped_models_and_cells() {
 
 #[test]
 fn the_preludes_layers_and_ones_own() {
-    let Some(python) = python("onnx, onnxruntime, numpy") else { return };
+    let Some(python) = python::with("onnx, onnxruntime, numpy") else { return };
     let folder = Folder::new();
     let embedded = "tokens -> embedding(12)";
     let models = [
@@ -61,7 +61,7 @@ fn the_preludes_layers_and_ones_own() {
 /// Cells made up by chance, the same ones each time.
 #[test]
 fn random_models() {
-    let Some(python) = python("onnx, onnxruntime, numpy") else { return };
+    let Some(python) = python::with("onnx, onnxruntime, numpy") else { return };
     let (folder, mut runner) = (Folder::new(), TestRunner::deterministic());
     let mut cases = vec![];
     for number in 0..RANDOM {
@@ -80,7 +80,7 @@ fn random_models() {
 
 #[test]
 fn the_documents_example_writes_what_generate_does() {
-    let Some(python) = python("onnxruntime, numpy") else { return };
+    let Some(python) = python::with("onnxruntime, numpy") else { return };
     let folder = story();
     let commands = |start: &str| {
         let line = example("sh", start);

@@ -34,7 +34,7 @@ fn an_lstm_has_pytorchs_names() {
         }
         cases.push(folder.expected(name, &file));
     }
-    if let Some(python) = python("numpy") {
+    if let Some(python) = python::with("numpy") {
         println!("{}", folder.compare(&python, "pytorch.py", &cases));
     }
 }

@@ -1,9 +1,8 @@
 //! An ONNX model as ONNX's `onnx.proto` has it, as far as it is needed, and its bytes.
-//!
-//! Protocol Buffers are fields in any order, each with its number: a whole number in 7 bits a byte, or bytes with their length
-//! before them. A few messages are all that a model takes, so they are written here.
 
 use std::collections::HashSet;
+
+use crate::protobuf::Message;
 
 /// The version of the operators, and of the file format that came with it.
 pub const OPSET: u64 = 17;
@@ -94,39 +93,6 @@ pub enum Elem {
     Bool = 9,
 }
 
-/// A message that is being written.
-#[derive(Default)]
-struct Message(Vec<u8>);
-
-impl Message {
-    fn varint(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.0.push(value as u8 | 0x80);
-            value >>= 7;
-        }
-        self.0.push(value as u8);
-    }
-
-    fn number(&mut self, field: u64, value: u64) {
-        self.varint(field << 3);
-        self.varint(value);
-    }
-
-    fn bytes(&mut self, field: u64, bytes: &[u8]) {
-        self.varint(field << 3 | 2);
-        self.varint(bytes.len() as u64);
-        self.0.extend_from_slice(bytes);
-    }
-
-    fn text(&mut self, field: u64, text: &str) {
-        self.bytes(field, text.as_bytes());
-    }
-
-    fn message(&mut self, field: u64, message: &Self) {
-        self.bytes(field, &message.0);
-    }
-}
-
 impl Model {
     pub fn encode(&self) -> Vec<u8> {
         let mut model = Message::default();
@@ -144,7 +110,7 @@ impl Model {
             entry.text(2, value);
             model.message(14, &entry);
         }
-        model.0
+        model.into_bytes()
     }
 }
 

@@ -127,7 +127,7 @@ impl RunDir {
     ///
     /// # Errors
     /// [`Error::Read`].
-    pub(crate) fn places(&self) -> Result<Vec<Place>> {
+    pub fn places(&self) -> Result<Vec<Place>> {
         Ok(self.checkpoints()?.iter().filter_map(|name| Place::of(name)).collect())
     }
 

@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 use std::fs;
+use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 
@@ -156,12 +157,56 @@ fn rows_have_exactly_the_documented_fields() {
 fn resuming_drops_rows_after_the_checkpoint_and_half_lines() {
     let dir = tempfile::tempdir().unwrap();
     let run = run(&dir);
-    run.truncate_metrics(0).unwrap();
+    run.forget_after(0).unwrap();
+    let point = |step| Point { step, ..Point::default() };
+    run.append_points(&[]).unwrap();
+    assert!(!run.path().join(POINTS).exists());
     (1..=4).for_each(|n| run.append(&row(n * 10)).unwrap());
-    files::append_line(&run.folder, METRICS, "{\"epoch\":1,\"st").unwrap();
-    run.truncate_metrics(30).unwrap();
+    (1..=4).for_each(|n| run.append_points(&[point(n * 10 - 5), point(n * 10)]).unwrap());
+    for name in [METRICS, POINTS] {
+        let mut file = fs::OpenOptions::new().append(true).open(run.path().join(name)).unwrap();
+        file.write_all(b"{\"epoch\":1,\"st").unwrap();
+    }
+    // A line that is being written is not there yet.
+    assert_eq!((run.metrics().unwrap().len(), run.points().unwrap().len()), (4, 8));
+    run.forget_after(30).unwrap();
     let steps: Vec<u64> = run.metrics().unwrap().iter().map(|row| row.step).collect();
     assert_eq!(steps, [10, 20, 30]);
+    let steps: Vec<u64> = run.points().unwrap().iter().map(|point| point.step).collect();
+    assert_eq!(steps, [5, 10, 15, 20, 25, 30]);
+    let text = fs::read_to_string(run.path().join(METRICS)).unwrap();
+    fs::write(run.path().join(METRICS), format!("x{text}")).unwrap();
+    assert!(matches!(run.metrics(), Err(Error::BadFile { .. })));
+}
+
+#[test]
+fn event_files_go_on_in_the_order_of_their_names_and_are_cut_where_the_run_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = run(&dir);
+    assert!(!run.has_events().unwrap());
+    let others = ["events.out.tfevents.1.elsewhere", "events.out.tfevents.x.lstmc"];
+    others.iter().for_each(|name| fs::write(run.path().join(name), "others").unwrap());
+    let names = || {
+        let names = run.folder.names().unwrap().into_iter();
+        names.filter(|name| name.contains("tfevents") && !others.contains(&name.as_str())).collect::<Vec<_>>()
+    };
+    let sizes =
+        || names().iter().map(|name| fs::metadata(run.path().join(name)).unwrap().len()).collect::<Vec<_>>();
+    let first = run.begin_events(0).unwrap();
+    first.row(&row(10)).unwrap();
+    let at_ten = sizes();
+    first.points(&[Point { step: 15, train_loss: Some(1.0), ..Point::default() }]).unwrap();
+    let second = run.begin_events(15).unwrap();
+    let third = run.begin_events(15).unwrap();
+    second.text(20, "model", "a\nb").unwrap();
+    assert!(names().is_sorted() && names().len() == 3 && run.has_events().unwrap());
+    run.forget_after(10).unwrap();
+    let version = 12 + 9 + 15 + 4;
+    assert_eq!(sizes(), [at_ten[0], version, version]);
+    drop((first, second, third));
+    run.forget().unwrap();
+    assert!(names().is_empty());
+    assert!(others.iter().all(|name| fs::read(run.path().join(name)).unwrap() == b"others"));
 }
 
 #[test]

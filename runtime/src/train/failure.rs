@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use super::curve::Curve;
 use super::{Trainer, Training};
 use crate::checkpoint::{Accept, Checkpoint, Take};
 use crate::engine::{Control, Driver, StepInputs, TensorKind};
@@ -45,6 +46,8 @@ impl Trainer<'_> {
     fn back_to(&mut self, checkpoint: &Checkpoint) -> Result<()> {
         checkpoint.restore(self.programs.train(), Take::Everything)?;
         self.position = checkpoint.meta.position;
+        // What is made again is written down already.
+        self.records = false;
         Ok(())
     }
 
@@ -71,7 +74,8 @@ impl Trainer<'_> {
         let [steps, rows] = self.programs.trained().batch_shape()?;
         let predictions = self.batches.predictions() as usize;
         let mut inputs = Batch { tokens: vec![0; steps * rows], targets: vec![0; predictions], fresh: false };
-        let mut driver = Training::new(&self.recipe, self.inputs, &mut self.batches, &self.position);
+        let curve = Curve::new(&self.recipe, self.batches.per_epoch(), &self.position, None);
+        let mut driver = Training::new(&self.recipe, self.inputs, &mut self.batches, &self.position, curve);
         let Control::Step(update) = driver.begin(0, &mut inputs)? else { return Ok(None) };
         let engine = self.programs.trained();
         let mut tensors = HashMap::new();

@@ -91,6 +91,14 @@ impl Recipe {
         }
     }
 
+    /// How many batches there are from one report to the next.
+    pub fn interval(&self, per_epoch: u64) -> u64 {
+        match self.length {
+            Length::Epochs(_) => per_epoch.max(1),
+            Length::Iterations { report_every, .. } => (report_every as u64).max(1),
+        }
+    }
+
     /// When the update is made that a batch, counted from 1, is part of.
     pub fn moment(&self, epoch: u64, batch: u64, per_epoch: u64, cuts: u64) -> Moment {
         let (update, updates) = (batch.div_ceil(self.accumulate), self.whole(per_epoch) / self.accumulate);

@@ -12,7 +12,7 @@ use lstmc_compiler::model::{BatchKind, Batches, Course, Schedule, Start, Targets
 use super::*;
 use crate::checkpoint::Accept;
 use crate::engine::cpu::{Pair, Session, library};
-use crate::run_dir::Settings;
+use crate::run_dir::{Point, Settings};
 use crate::testing::{buffer, outer_loop, program};
 use crate::text::Vocabulary;
 
@@ -178,6 +178,13 @@ fn timeless(run: &RunDir) -> Vec<Row> {
     rows.into_iter().map(|row| Row { words_per_second: None, seconds: None, ..row }).collect()
 }
 
+/// The points of the curves likewise.
+fn points(run: &RunDir) -> Vec<Point> {
+    let points = run.points().unwrap();
+    assert!(points.iter().all(|point| point.words_per_second.is_some()));
+    points.into_iter().map(|point| Point { words_per_second: None, ..point }).collect()
+}
+
 #[test]
 fn each_epoch_has_a_row_and_a_checkpoint() {
     let bench = Bench::stream(3);
@@ -216,6 +223,53 @@ fn accuracy_and_loss_are_means_over_the_epoch() {
 }
 
 #[test]
+fn the_curves_have_points_between_reports() {
+    // 1,500 batches in two reports: points of one or two updates.
+    let kind = BatchKind::Windows { stride: 4, targets: Targets::Last, start: Start::Random, shuffle: false };
+    let mut bench = Bench::new(kind, Length::Iterations { count: 1500, report_every: 750 });
+    // It falls by about 0.05 in each update, and the loss is its distance from zero.
+    bench.start = 55.0;
+    let run = bench.create("a");
+    bench.trainer(&run, None).run(&mut |_| {}).unwrap();
+    let (points, rows) = (points(&run), run.metrics().unwrap());
+    assert_eq!((points.len(), points.last().unwrap().step), (1000, 1500));
+    let mut before = 0;
+    for row in rows {
+        let own: Vec<&Point> =
+            points.iter().filter(|point| (before + 1..=row.step).contains(&point.step)).collect();
+        let (mut loss, mut hits) = (0.0, 0.0);
+        let mut from = before;
+        for point in own {
+            let updates = (point.step - from) as f64;
+            loss += updates * point.train_loss.unwrap();
+            hits += updates * point.train_accuracy.unwrap();
+            from = point.step;
+            assert_eq!(point.learning_rate, Some(0.1 * 0.5f64.powf(point.epoch as f64 - 1.0)));
+        }
+        let updates = (row.step - before) as f64;
+        assert!((loss / updates - row.train_loss.unwrap()).abs() < 1e-9, "sums in another order");
+        assert!((hits / updates - row.train_accuracy.unwrap()).abs() < 1e-9);
+        before = row.step;
+    }
+}
+
+#[test]
+fn a_point_goes_on_where_a_run_was_cut() {
+    // Points of one and of two updates.
+    let kind = BatchKind::Windows { stride: 4, targets: Targets::Last, start: Start::Random, shuffle: false };
+    let bench = Bench::new(kind, Length::Iterations { count: 1500, report_every: 750 });
+    let whole = bench.create("whole");
+    bench.trainer(&whole, Some(10)).run(&mut |_| {}).unwrap();
+    assert!((4..10).contains(&points(&whole).len()), "{:?}", points(&whole));
+    for cut in 1..10 {
+        let run = bench.create(&format!("cut-{cut}"));
+        bench.trainer(&run, Some(cut)).run(&mut |_| {}).unwrap();
+        bench.resumed(&run, Some(10)).run(&mut |_| {}).unwrap();
+        assert_eq!(points(&run), points(&whole), "cut at {cut}");
+    }
+}
+
+#[test]
 fn a_run_cut_at_any_step_ends_with_the_same_bits() {
     let last = BatchKind::Windows { stride: 4, targets: Targets::Last, start: Start::Random, shuffle: false };
     let shuffled =
@@ -240,6 +294,7 @@ fn a_run_cut_at_any_step_ends_with_the_same_bits() {
             // A run that is told to end at a step has a row there.
             rows.retain(|row| row.step % interval == 0 || row.step == whole.total_steps());
             assert_eq!(rows, timeless(&whole_run), "cut at {cut}");
+            assert_eq!(points(&run), points(&whole_run), "cut at {cut}");
         }
     }
 }
