@@ -117,9 +117,13 @@ def describe(setup: Setup) -> str:
     names = {line.partition(":")[2].strip() for line in info if line.startswith("model name")}
     flags = next((line for line in info if line.startswith("flags")), "").split()
     vectors = next((name for name in ("avx512f", "avx2") if name in flags), "neither AVX2 nor AVX-512")
+    more = [name for name in ("avx512_bf16", "amx_bf16", "amx_int8") if name in flags]
+    # Names say little: a generation is told by these two numbers.
+    number = lambda key: next((line.partition(":")[2].strip() for line in info if line.split(":")[0].strip() == key), "?")
+    family = f"family {number('cpu family')} model {number('model')}"
     pins = (HERE / "requirements.txt").read_text().split()
     commands = [[str(setup.lstmc), "--version"], ["git", "rev-parse", "--short", "HEAD"], ["rustc", "--version"]]
     outputs = [subprocess.run(each, stdout=subprocess.PIPE, text=True, cwd=ROOT).stdout for each in commands]
     versions = [each.strip() for each in outputs]
-    machine = f"{' / '.join(sorted(names)) or os.uname().machine} ({vectors}), {len(setup.cores)} cores"
+    machine = f"{' / '.join(sorted(names)) or os.uname().machine} ({family}; {', '.join([vectors, *more])}), {len(setup.cores)} cores"
     return f"{machine}; {', '.join(filter(None, versions))}; {', '.join(pins)}; Python {sys.version.split()[0]}"
