@@ -3,6 +3,7 @@
 mod checkpoint;
 mod device;
 mod export;
+mod import;
 mod score;
 mod used;
 
@@ -21,6 +22,7 @@ use crate::set::Setting;
 
 pub use device::Device;
 pub use export::{Export, Form, Sequence};
+pub use import::Import;
 pub use score::Score;
 pub use used::{Processor, Used};
 
@@ -117,6 +119,14 @@ pub enum Command {
         lstmc export runs/ptb-small --format onnx --sequence dynamic --out small.onnx\n  \
         lstmc export runs/ptb-small --format safetensors --checkpoint best")]
     Export(Export),
+    /// Begin a run with the weights of another program.
+    #[command(after_help = "Examples:\n  lstmc import story.lstm weights.pt\n  \
+        lstmc import story.lstm weights.safetensors --vocabulary words.txt --out runs/imported\n  \
+        lstmc import story.lstm weights.pt --print-map\n  \
+        lstmc import story.lstm weights.pt --map story.map\n\n\
+        The weights are a safetensors file or a PyTorch checkpoint, of which nothing is run. docs/shipping.md says what is found \
+        without a mapping file, and what can stand in one.")]
+    Import(Import),
     /// Shapes, parameters and peak memory of a model, without training it.
     #[command(after_help = "Examples:\n  lstmc check models/aesop.lstm\n  \
         lstmc check models/ptb-large.lstm --vocab 10000")]
@@ -149,6 +159,7 @@ impl Command {
             Command::Init(_)
             | Command::Compare(_)
             | Command::Export(_)
+            | Command::Import(_)
             | Command::Emit(_)
             | Command::Profile(_)
             | Command::Gradcheck(_) => (Device::Cpu, None),

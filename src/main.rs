@@ -11,6 +11,7 @@ mod compile;
 mod draft;
 mod find;
 mod gradients;
+mod import;
 mod lines;
 mod next;
 mod on_gpu;
@@ -90,6 +91,7 @@ fn told(words: &clap::Error) -> ExitCode {
 fn run(command: &Command) -> Result<ExitCode> {
     match command {
         Command::Init(args) => commands::init::run(args),
+        Command::Import(args) => commands::import::run(args),
         Command::Train(args) => commands::train::run(args),
         Command::Eval(args) => commands::eval::run(args),
         Command::Compare(args) => commands::compare::run(args),

@@ -78,6 +78,7 @@ pub mod sample;
 pub mod score;
 pub mod text;
 pub mod train;
+pub mod weights;
 
 #[cfg(test)]
 mod testing;

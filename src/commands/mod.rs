@@ -7,6 +7,7 @@ pub mod eval;
 pub mod export;
 pub mod generate;
 pub mod gradcheck;
+pub mod import;
 pub mod init;
 pub mod predict;
 pub mod profile;

@@ -9,6 +9,7 @@ mod documents;
 mod evaluation;
 mod export;
 mod gradients;
+mod import;
 mod interruption;
 mod limits;
 mod output;
