@@ -49,6 +49,7 @@ fn missing_text(command: &Command) -> String {
         | Command::Score(_)
         | Command::Generate(_)
         | Command::Export(_)
+        | Command::Fmt(_)
         | Command::Gradcheck(_) => (None, false),
     };
     match (data, size) {

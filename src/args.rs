@@ -3,6 +3,7 @@
 mod checkpoint;
 mod device;
 mod export;
+mod fmt;
 mod import;
 mod score;
 mod used;
@@ -22,6 +23,7 @@ use crate::set::Setting;
 
 pub use device::Device;
 pub use export::{Export, Form, Sequence};
+pub use fmt::Fmt;
 pub use import::Import;
 pub use score::Score;
 pub use used::{Processor, Used};
@@ -127,6 +129,13 @@ pub enum Command {
         The weights are a safetensors file or a PyTorch checkpoint, of which nothing is run. docs/shipping.md says what is found \
         without a mapping file, and what can stand in one.")]
     Import(Import),
+    /// Put model files into the layout of the language's own examples.
+    #[command(
+        after_help = "Examples:\n  lstmc fmt story.lstm\n  lstmc fmt models --check\n  lstmc fmt -\n\n\
+        Only white space is changed. Where a statement goes on in the next line it still does; in a block of several lines each \
+        statement has its own. A file with errors is left as it is."
+    )]
+    Fmt(Fmt),
     /// Shapes, parameters and peak memory of a model, without training it.
     #[command(after_help = "Examples:\n  lstmc check models/aesop.lstm\n  \
         lstmc check models/ptb-large.lstm --vocab 10000")]
@@ -159,6 +168,7 @@ impl Command {
             Command::Init(_)
             | Command::Compare(_)
             | Command::Export(_)
+            | Command::Fmt(_)
             | Command::Import(_)
             | Command::Emit(_)
             | Command::Profile(_)

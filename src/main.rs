@@ -49,8 +49,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             match error.downcast_ref::<Refused>() {
-                // Escaped where it was rendered: it may have colours. There is nowhere left to say that this failed.
-                Some(refused) => drop(writeln!(std::io::stderr(), "{refused}")),
+                Some(refused) => terminal::say_rendered(refused),
                 None => {
                     let advice =
                         advice::of(&error, &command).map(|advice| format!("; {advice}")).unwrap_or_default();
@@ -90,6 +89,7 @@ fn told(words: &clap::Error) -> ExitCode {
 
 fn run(command: &Command) -> Result<ExitCode> {
     match command {
+        Command::Fmt(args) => commands::fmt::run(args),
         Command::Init(args) => commands::init::run(args),
         Command::Import(args) => commands::import::run(args),
         Command::Train(args) => commands::train::run(args),

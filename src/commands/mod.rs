@@ -5,6 +5,7 @@ pub mod compare;
 pub mod emit;
 pub mod eval;
 pub mod export;
+pub mod fmt;
 pub mod generate;
 pub mod gradcheck;
 pub mod import;

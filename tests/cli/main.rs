@@ -8,6 +8,7 @@ mod divergence;
 mod documents;
 mod evaluation;
 mod export;
+mod fmt;
 mod gradients;
 mod import;
 mod interruption;
