@@ -50,7 +50,9 @@ fn missing_text(command: &Command) -> String {
         | Command::Generate(_)
         | Command::Export(_)
         | Command::Fmt(_)
-        | Command::Gradcheck(_) => (None, false),
+        | Command::Gradcheck(_)
+        | Command::Completions(_)
+        | Command::Man(_) => (None, false),
     };
     match (data, size) {
         (Some(_), _) => "put it there".into(),

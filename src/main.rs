@@ -103,5 +103,7 @@ fn run(command: &Command) -> Result<ExitCode> {
         Command::Emit(args) => commands::emit::run(args),
         Command::Profile(args) => commands::profile::run(args),
         Command::Gradcheck(args) => commands::gradcheck::run(args),
+        Command::Completions(args) => commands::completions::run(args),
+        Command::Man(args) => commands::man::run(args),
     }
 }

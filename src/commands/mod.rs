@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod compare;
+pub mod completions;
 pub mod emit;
 pub mod eval;
 pub mod export;
@@ -10,6 +11,7 @@ pub mod generate;
 pub mod gradcheck;
 pub mod import;
 pub mod init;
+pub mod man;
 pub mod predict;
 pub mod profile;
 pub mod score;

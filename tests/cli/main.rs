@@ -18,6 +18,7 @@ mod profile;
 mod prompts;
 mod runs;
 mod scoring;
+mod shell;
 mod stages;
 mod strangers;
 mod support;
