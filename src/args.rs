@@ -129,19 +129,10 @@ pub enum Command {
         lstmc export runs/ptb-small --format safetensors --checkpoint best")]
     Export(Export),
     /// Begin a run with the weights of another program.
-    #[command(after_help = "Examples:\n  lstmc import story.lstm weights.pt\n  \
-        lstmc import story.lstm weights.safetensors --vocabulary words.txt --out runs/imported\n  \
-        lstmc import story.lstm weights.pt --print-map\n  \
-        lstmc import story.lstm weights.pt --map story.map\n\n\
-        The weights are a safetensors file or a PyTorch checkpoint, of which nothing is run. docs/shipping.md says what is found \
-        without a mapping file, and what can stand in one.")]
+    #[command(after_help = import::EXAMPLES)]
     Import(Import),
     /// Put model files into the layout of the language's own examples.
-    #[command(
-        after_help = "Examples:\n  lstmc fmt story.lstm\n  lstmc fmt models --check\n  lstmc fmt -\n\n\
-        Only white space is changed. Where a statement goes on in the next line it still does; in a block of several lines each \
-        statement has its own. A file with errors is left as it is."
-    )]
+    #[command(after_help = fmt::EXAMPLES)]
     Fmt(Fmt),
     /// Shapes, parameters and peak memory of a model, without training it.
     #[command(after_help = "Examples:\n  lstmc check models/aesop.lstm\n  \

@@ -4,6 +4,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+/// What the help ends with.
+pub(super) const EXAMPLES: &str = "Examples:\n  lstmc import story.lstm weights.pt\n  \
+    lstmc import story.lstm weights.safetensors --vocabulary words.txt --out runs/imported\n  \
+    lstmc import story.lstm weights.pt --print-map\n  \
+    lstmc import story.lstm weights.pt --map story.map\n\n\
+    The weights are a safetensors file or a PyTorch checkpoint, of which nothing is run. docs/shipping.md says what is found \
+    without a mapping file, and what can stand in one.";
+
 #[derive(Debug, Args)]
 pub struct Import {
     /// The model file that the weights are for.

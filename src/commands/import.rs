@@ -186,7 +186,13 @@ fn plan(
             layers.join(", ")
         ),
         Outcome::None(rows) => {
-            let error = anyhow!("{file} does not fit the model:\n{}{by_hand}", check::table(&rows));
+            let backwards = weights.tensors.keys().any(|name| name.ends_with("_reverse"));
+            let why = if backwards {
+                "what reads backwards too sees the token that it is to predict, and is in no model here"
+            } else {
+                by_hand
+            };
+            let error = anyhow!("{file} does not fit the model:\n{}{why}", check::table(&rows));
             Err(with_size(error, project, model, weights))
         }
     }

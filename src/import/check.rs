@@ -117,18 +117,19 @@ fn place(name: &str, base: &str) -> String {
 /// Parameters without a value or with one of another shape, lines for what there is not, tensors that are no numbers with
 /// fractions, and tensors that are left over.
 pub fn check(plan: &Plan, map: Option<&Map>, weights: &Weights, left: &Left) -> Result<()> {
+    let file = map.map_or("", |map| map.name.as_str());
     let mut lines: Vec<String> = vec![];
     let mut rows: Vec<[String; 2]> = vec![];
     for made in &plan.made {
         match (fault(made, weights), made.line) {
             (None, _) => {}
-            (Some(fault), Some(line)) => lines.push(format!("line {line}: {fault}")),
+            (Some(fault), Some(line)) => lines.push(format!("{file}:{line}: {fault}")),
             (Some(fault), None) => rows.push([format!("{} {:?}", made.param, made.shape), fault]),
         }
     }
     for (name, _, line) in map.map_or(&[][..], |map| &map.lines) {
         if !plan.made.iter().any(|made| made.param == *name) {
-            lines.push(format!("line {line}: the model has no parameter {name}"));
+            lines.push(format!("{file}:{line}: the model has no parameter {}", show::word(name)));
         }
     }
     rows.extend(left.inside.iter().map(|name| ["nothing".to_owned(), there(name, weights)]));

@@ -27,6 +27,8 @@ const DEPTH: usize = 48;
 /// A mapping file.
 #[derive(Debug, Default, PartialEq)]
 pub struct Map {
+    /// The file, as it is shown.
+    pub name: String,
     /// The parameters with their values and their lines.
     pub lines: Vec<(String, Value, usize)>,
     ignored: Vec<Ignored>,
@@ -44,9 +46,10 @@ impl Map {
     /// A file that cannot be read, or is none; with the line.
     pub fn read(path: &Path) -> Result<Self> {
         let text = read_text(path, "the mapping file")?;
+        let name = show::path(path);
         match Self::parse(&text) {
-            Ok(map) => Ok(map),
-            Err((line, what)) => bail!("{}:{line}: {what}", show::path(path)),
+            Ok(map) => Ok(Self { name, ..map }),
+            Err((line, what)) => bail!("{name}:{line}: {what}"),
         }
     }
 

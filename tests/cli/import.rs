@@ -123,7 +123,11 @@ fn weights_of_pytorch_give_what_they_give_there() {
         assert!(out.contains(said), "{file}: {out}");
         assert!(out.ends_with("run         run: use it with  lstmc eval run\n"), "{out}");
         agrees(&folder, "run", expected);
+        // One of them asks for a command to be run by who reads it.
+        assert!(!folder.path("was-run").exists());
     }
+    let nested = fs::read(weights().join("lstm-nested.pt")).expect("the file");
+    assert!(nested.windows(7).any(|bytes| bytes == b"was-run"), "it asks for none");
 }
 
 /// A tensor of a file: its name, shape and values.
@@ -176,6 +180,10 @@ fn what_does_not_fit_is_listed_with_both_sides() {
     assert!(said.contains("dense_1 (nn.Linear) weight [9, 8]   decoder.weight [11, 8]\n"), "{said}");
     let said = refused("tokens -> embedding(6) -> lstm(8) -> dense(vocab)", &whole, &[]);
     assert!(said.contains("nothing ") && said.contains("rnn.weight_hh_l1 [32, 8]\n"), "{said}");
+    let backwards = ("rnn.weight_ih_l0_reverse".to_owned(), vec![32, 6], vec![0.0; 192]);
+    let said = refused(LSTM, &[whole.clone(), vec![backwards]].concat(), &[]);
+    assert!(said.contains("nothing ") && said.contains("rnn.weight_ih_l0_reverse [32, 6]\n"), "{said}");
+    assert!(said.contains("what reads backwards too sees the token"), "{said}");
     // Of the model's own names.
     let own = [("embedding_1.E".to_owned(), vec![11, 6], vec![0.0; 66]), ("else".into(), vec![1], vec![0.0])];
     let said = refused("tokens -> embedding(6) -> rnn(8) -> dense(vocab)", &own, &[]);

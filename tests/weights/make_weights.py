@@ -9,6 +9,7 @@ lstmc has them. The tests need no Python: the files are in the repository.
 """
 
 import json
+import os
 from pathlib import Path
 
 import numpy
@@ -71,6 +72,13 @@ class Cells(nn.Module):
         return torch.stack(out)
 
 
+class Hostile:
+    """What a reader that runs what it reads would do."""
+
+    def __reduce__(self):
+        return os.system, ("touch was-run",)
+
+
 def started(module):
     """With numbers that leave no gate at its middle."""
     for parameter in module.parameters():
@@ -106,7 +114,8 @@ def main():
     lstm(torch.tensor(ids[:READ])).sum().backward()
     state = {f"module.{name}": tensor.detach().clone() for name, tensor in lstm.state_dict().items()}
     optimizer.step()
-    put("lstm-nested", {"epoch": 3, "best": 0.5, "model": state, "optimizer": optimizer.state_dict()})
+    nested = {"epoch": 3, "models": [{"weights": state}], "hook": Hostile(), "optimizer": optimizer.state_dict()}
+    put("lstm-nested", nested)
     put("lstm-module", made("lstm-module", Net(nn.LSTM(6, 8, 2), 6, 8)))
 
     put("gru", made("gru", Net(nn.GRU(6, 8), 6, 8), torch.float16).half().state_dict())

@@ -52,7 +52,8 @@ impl Reader {
         let found = unpacked_is_no_longer(path, length).and_then(|()| {
             PytorchReader::new(path).map(PytorchReader::into_tensors).map_err(|error| error.to_string())
         });
-        let tensors = found.map_err(|error| format!("its tensors cannot be read: {error}{SAVE}"))?;
+        let tensors = found
+            .map_err(|error| format!("its tensors cannot be read: {}{SAVE}", error.trim_end_matches('.')))?;
         let stored = tensors.iter().map(|(name, tensor)| (name.clone(), stored(name, tensor))).collect();
         Ok((Self { tensors, length }, stored))
     }

@@ -116,8 +116,8 @@ fn errors_of_a_mapping_file_name_its_lines() {
     let said = folder.refused(&args);
     for message in [
         "lstm.pt does not fit the model:\n",
-        "line 3: lstm_1.W_i is [6, 8] in the model, and this is [8, 6]\n",
-        "line 4: rnn.weight_ih_l0[1 of 5]: 1 of 5: 32 cannot be cut so\n",
+        "a.map:3: lstm_1.W_i is [6, 8] in the model, and this is [8, 6]\n",
+        "a.map:4: rnn.weight_ih_l0[1 of 5]: 1 of 5: 32 cannot be cut so\n",
         "the file has no tensor decoder.bais\n",
         "the model has no parameter lstm_3.b_f\n",
         "lstm_2.b_f [8]  nothing\n",
