@@ -15,6 +15,8 @@ def put(target, name, text):
 
 for path in [*root.glob("models/**/*.lstm"), *root.glob("compiler/tests/front/*.lstm")]:
     put("model", path.stem, path.read_bytes())
+for path in [*root.glob("tests/weights/*.pt"), *root.glob("tests/weights/*.safetensors")]:
+    put("weights", path.name, path.read_bytes())
 for path in root.glob("compiler/tests/*/**/*.txt"):
     for place, part in enumerate(path.read_text().split("----\n")):
         part = "\n".join(line for line in part.splitlines() if not line.startswith("//")) + "\n"

@@ -7,7 +7,7 @@ use lstmc_compiler::model::Model;
 use lstmc_runtime::Error;
 use lstmc_runtime::error::fewer;
 
-use crate::args::{Command, ModelFile, Train};
+use crate::args::{Command, Import, ModelFile, Train};
 
 /// What a command that failed could do instead.
 pub fn of(error: &anyhow::Error, command: &Command) -> Option<String> {
@@ -20,7 +20,11 @@ pub fn of(error: &anyhow::Error, command: &Command) -> Option<String> {
                 ErrorKind::NotADirectory,
                 ErrorKind::NotFound,
             ];
-            let Command::Train(Train { out, resume: None, .. }) = command else { return None };
+            let (Command::Train(Train { out, resume: None, .. }) | Command::Import(Import { out, .. })) =
+                command
+            else {
+                return None;
+            };
             let advice = match out {
                 Some(_) => "name a folder that you may write to",
                 None => "choose a folder that you may write to with --out",
@@ -34,6 +38,7 @@ pub fn of(error: &anyhow::Error, command: &Command) -> Option<String> {
 fn missing_text(command: &Command) -> String {
     let (data, size) = match command {
         Command::Train(args) => (args.data.as_deref(), false),
+        Command::Import(args) => (args.data.as_deref(), false),
         Command::Eval(args) => (args.trained.data.as_deref(), false),
         Command::Predict(args) => (args.trained.data.as_deref(), false),
         Command::Report(args) => (args.data.as_deref(), false),
@@ -45,7 +50,10 @@ fn missing_text(command: &Command) -> String {
         | Command::Score(_)
         | Command::Generate(_)
         | Command::Export(_)
-        | Command::Gradcheck(_) => (None, false),
+        | Command::Fmt(_)
+        | Command::Gradcheck(_)
+        | Command::Completions(_)
+        | Command::Man(_) => (None, false),
     };
     match (data, size) {
         (Some(_), _) => "put it there".into(),

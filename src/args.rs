@@ -1,8 +1,12 @@
 //! The command line.
 
 mod checkpoint;
+mod completions;
 mod device;
 mod export;
+mod fmt;
+mod import;
+mod man;
 mod report;
 mod score;
 mod used;
@@ -20,16 +24,23 @@ use lstmc_runtime::text::Role;
 use crate::profile::Order;
 use crate::set::Setting;
 
+pub use completions::Completions;
 pub use device::Device;
 pub use export::{Baseline, Export, Form, Sequence};
+pub use fmt::Fmt;
+pub use import::Import;
+pub use man::Man;
 pub use report::Report;
 pub use score::Score;
 pub use used::{Processor, Used};
 
+/// What the command is called.
+pub const NAME: &str = "lstmc";
+
 /// A compiler for recurrent language models: from a .lstm file to a native training loop.
 #[derive(Debug, Parser)]
 #[command(
-    name = "lstmc",
+    name = NAME,
     version,
     arg_required_else_help = true,
     after_help = "Example:\n  lstmc train models/aesop.lstm\n  lstmc generate runs/aesop --prompt \"had a general\""
@@ -60,8 +71,8 @@ where
     }
 }
 
-/// A number below zero is a wrong value, and not an unknown option.
-fn command() -> clap::Command {
+/// The command line; a number below zero is a wrong value, and not an unknown option.
+pub fn command() -> clap::Command {
     let values = |argument: Arg| match argument.get_action().takes_values() {
         true => argument.allow_negative_numbers(true),
         false => argument,
@@ -126,6 +137,12 @@ pub enum Command {
         lstmc export runs/ptb-small --format onnx --sequence dynamic --out small.onnx\n  \
         lstmc export runs/ptb-small --format safetensors --checkpoint best")]
     Export(Export),
+    /// Begin a run with the weights of another program.
+    #[command(after_help = import::EXAMPLES)]
+    Import(Import),
+    /// Put model files into the layout of the language's own examples.
+    #[command(after_help = fmt::EXAMPLES)]
+    Fmt(Fmt),
     /// Shapes, parameters and peak memory of a model, without training it.
     #[command(after_help = "Examples:\n  lstmc check models/aesop.lstm\n  \
         lstmc check models/ptb-large.lstm --vocab 10000")]
@@ -142,6 +159,12 @@ pub enum Command {
     /// Compare every parameter's gradient with central differences in f64.
     #[command(after_help = "Example:\n  lstmc gradcheck models/first-lstm.lstm")]
     Gradcheck(Gradcheck),
+    /// What a shell completes command lines with.
+    #[command(after_help = "Examples:\n  lstmc completions bash\n  lstmc completions fish")]
+    Completions(Completions),
+    /// Manual pages.
+    #[command(after_help = "Example:\n  lstmc man ~/.local/share/man/man1")]
+    Man(Man),
 }
 
 impl Command {
@@ -159,9 +182,13 @@ impl Command {
             | Command::Compare(_)
             | Command::Report(_)
             | Command::Export(_)
+            | Command::Fmt(_)
+            | Command::Import(_)
             | Command::Emit(_)
             | Command::Profile(_)
-            | Command::Gradcheck(_) => (Device::Cpu, None),
+            | Command::Gradcheck(_)
+            | Command::Completions(_)
+            | Command::Man(_) => (Device::Cpu, None),
         }
     }
 }

@@ -100,7 +100,8 @@ impl Source {
 /// How many errors are shown: a file that is not a model has one in every line.
 const ERRORS: usize = 20;
 
-fn refused(map: &SourceMap, errors: &Diagnostics, colour: bool) -> anyhow::Error {
+/// Errors as they are shown.
+pub fn refused(map: &SourceMap, errors: &Diagnostics, colour: bool) -> anyhow::Error {
     let (shown, others) = errors.0.split_at(errors.0.len().min(ERRORS));
     let mut text = map.render(&Diagnostics(shown.to_vec()), colour);
     if !others.is_empty() {

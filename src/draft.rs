@@ -267,6 +267,8 @@ pub fn about(survey: &Survey) -> String {
 
 #[cfg(test)]
 mod tests {
+    use lstmc_compiler::diag::SourceMap;
+    use lstmc_compiler::syntax;
     use lstmc_runtime::batches::Batcher;
 
     use super::*;
@@ -288,6 +290,9 @@ mod tests {
         let count = if draft.like == Like::Char { survey.characters } else { survey.words };
         Batcher::new(&model.data.batches, count * 8 / 10, 0)
             .unwrap_or_else(|error| panic!("{count}: {error}"));
+        let mut map = SourceMap::default();
+        let id = map.add("draft.lstm", &file);
+        assert_eq!(syntax::format(&map, id).ok(), Some(file), "it is in the layout of `lstmc fmt`");
         draft
     }
 

@@ -74,7 +74,8 @@ fn runs_in(folder: &Path) -> Vec<PathBuf> {
     entries(folder, RunDir::holds_run)
 }
 
-fn models_in(folder: &Path) -> Vec<PathBuf> {
+/// The model files in a folder, by name.
+pub fn models_in(folder: &Path) -> Vec<PathBuf> {
     entries(folder, |path| path.extension().is_some_and(|extension| extension == "lstm"))
 }
 

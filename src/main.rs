@@ -13,6 +13,7 @@ mod draft;
 mod find;
 mod gain;
 mod gradients;
+mod import;
 mod known;
 mod lines;
 mod next;
@@ -52,8 +53,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             match error.downcast_ref::<Refused>() {
-                // Escaped where it was rendered: it may have colours. There is nowhere left to say that this failed.
-                Some(refused) => drop(writeln!(std::io::stderr(), "{refused}")),
+                Some(refused) => terminal::say_rendered(refused),
                 None => {
                     let advice =
                         advice::of(&error, &command).map(|advice| format!("; {advice}")).unwrap_or_default();
@@ -93,7 +93,9 @@ fn told(words: &clap::Error) -> ExitCode {
 
 fn run(command: &Command) -> Result<ExitCode> {
     match command {
+        Command::Fmt(args) => commands::fmt::run(args),
         Command::Init(args) => commands::init::run(args),
+        Command::Import(args) => commands::import::run(args),
         Command::Train(args) => commands::train::run(args),
         Command::Eval(args) => commands::eval::run(args),
         Command::Compare(args) => commands::compare::run(args),
@@ -106,5 +108,7 @@ fn run(command: &Command) -> Result<ExitCode> {
         Command::Emit(args) => commands::emit::run(args),
         Command::Profile(args) => commands::profile::run(args),
         Command::Gradcheck(args) => commands::gradcheck::run(args),
+        Command::Completions(args) => commands::completions::run(args),
+        Command::Man(args) => commands::man::run(args),
     }
 }

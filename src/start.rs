@@ -55,7 +55,14 @@ impl Start {
         let vocabulary = run.vocabulary()?;
         let which = args.checkpoint.clone().unwrap_or_default();
         let checkpoint = match run.chosen(&which, project::accept(args.accept_unverified)) {
-            Err(Error::NoCheckpoint { .. }) if which == Choice::Newest => None,
+            Err(Error::NoCheckpoint { .. }) if which == Choice::Newest => match &settings.imported {
+                Some(weights) => bail!(
+                    "the import of {} into {} did not end: import it again, and remove the folder before",
+                    show::path(weights),
+                    show::path(folder)
+                ),
+                None => None,
+            },
             read => Some(read?),
         };
         let (mut changes, mut batches) = (Vec::new(), None);
@@ -97,7 +104,7 @@ impl Start {
     /// As [`RunDir::create`].
     pub fn create(&self, args: &Train) -> Result<RunDir> {
         let data = std::path::absolute(&self.project.folder).context("cannot tell where the texts are")?;
-        let settings = Settings { data, seed: self.seed, texts: self.corpus.records.clone() };
+        let settings = Settings { data, seed: self.seed, texts: self.corpus.records.clone(), imported: None };
         let (source, vocabulary) = (&self.project.text, &self.corpus.vocabulary);
         if let Some(path) = &args.out {
             return Ok(RunDir::create(path, source, vocabulary, &settings)?);

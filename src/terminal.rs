@@ -1,6 +1,7 @@
 //! What the terminal can show, what is written to it, and Ctrl-C.
 
 use std::borrow::Cow;
+use std::fmt::Display;
 use std::io::{ErrorKind, IsTerminal, Write, stderr, stdout};
 use std::process::exit;
 use std::sync::Arc;
@@ -61,6 +62,12 @@ pub fn unwritable(error: std::io::Error) -> Result<()> {
 pub fn say(text: &str) {
     // There is nowhere left to say that this failed.
     let _ = writeln!(stderr(), "{}", status(&visible(text), colour()));
+}
+
+/// Says what was rendered with its escapes, and may have colours.
+pub fn say_rendered(text: &impl Display) {
+    // There is nowhere left to say that this failed.
+    let _ = writeln!(stderr(), "{text}");
 }
 
 /// Words that say at the beginning of a line how something stands.

@@ -67,6 +67,11 @@ fn checkpoints() {
 }
 
 #[test]
+fn weights() {
+    replay("weights", files::weights);
+}
+
+#[test]
 fn runs() {
     replay("run", files::run);
 }

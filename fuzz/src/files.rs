@@ -1,4 +1,4 @@
-//! Files of a run: checkpoints, vocabularies, and whole folders.
+//! Files of a run: checkpoints, vocabularies, and whole folders; and the weights that one begins with.
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,6 +11,7 @@ use lstmc_runtime::checkpoint::{Accept, Meta, Position, Take};
 use lstmc_runtime::engine::cpu::{Executable, Session};
 use lstmc_runtime::run_dir::{Choice, RunDir, Settings};
 use lstmc_runtime::text::Vocabulary;
+use lstmc_runtime::weights::Weights;
 use tempfile::TempDir;
 
 use crate::checked::checked;
@@ -36,7 +37,7 @@ impl Run {
         let program = pipeline::program_of(&model, Purpose::Train, &Target::cpu(1));
         let executable = Executable::compile(program).expect("memory for a small program");
         let run = Self { folder, session: Session::new(executable).expect("memory for a small program") };
-        let settings = Settings { data: PathBuf::new(), seed: 1, texts: vec![] };
+        let settings = Settings { data: PathBuf::new(), seed: 1, texts: vec![], imported: None };
         let vocabulary = vocabulary_of_model();
         let files = RunDir::create(&run.path(), MODEL, &vocabulary, &settings).expect("a new run");
         let meta = Meta::new(MODEL.into(), vocabulary.fingerprint(), 1, Position::default());
@@ -94,6 +95,20 @@ pub fn vocabulary(bytes: &[u8]) {
         vocabulary.show(id);
         if let Some(word) = vocabulary.word(id) {
             assert!(vocabulary.id(word).is_some());
+        }
+    }
+}
+
+/// Weights of another program: refused, or all of them read.
+pub fn weights(bytes: &[u8]) {
+    let folder = tempfile::tempdir().expect("a folder for temporary files");
+    let path = folder.path().join("weights");
+    fs::write(&path, bytes).expect("room for a file");
+    let Ok(mut weights) = Weights::open(&path) else { return };
+    weights.under("model");
+    for name in weights.tensors.keys() {
+        if let Ok(values) = weights.values(name) {
+            assert!(values.iter().all(|value| value.is_finite()));
         }
     }
 }

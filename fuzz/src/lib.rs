@@ -6,5 +6,5 @@ mod checked;
 mod files;
 mod texts;
 
-pub use files::{checkpoint, example_checkpoint, run, vocabulary};
+pub use files::{checkpoint, example_checkpoint, run, vocabulary, weights};
 pub use texts::{graph, kernels, model, tokens};

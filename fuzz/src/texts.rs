@@ -1,10 +1,12 @@
 //! Texts: model files through to the plan, graphs and kernels as they are printed, and what models read.
 
+use lstmc_compiler::diag::SourceMap;
 use lstmc_compiler::graph::{self, Purpose};
 use lstmc_compiler::kernel;
 use lstmc_compiler::model::{TokenKind, Tokens};
 use lstmc_compiler::pipeline;
 use lstmc_compiler::plan::{Verified, plan};
+use lstmc_compiler::syntax::{Unformatted, format};
 use lstmc_compiler::target::{Nvidia, Target};
 use lstmc_runtime::text::{Tokenizer, Vocabulary, encode};
 
@@ -13,14 +15,28 @@ use crate::checked::checked;
 /// Of the vocabulary that models are checked with.
 pub const WORDS: usize = 12;
 
-/// A model file: refused in words, or compiled for each purpose and target up to the plan, which is verified.
+/// A model file: refused in words, or compiled for each purpose and target up to the plan, which is verified; and formatted.
 pub fn model(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else { return };
+    if let Some(formatted) = formatted(text) {
+        assert_eq!(self::formatted(&formatted).as_ref(), Some(&formatted));
+    }
     let Ok(model) = checked(text, WORDS) else { return };
     for target in [Target::cpu(2), Target::nvidia(Nvidia::SM_80)] {
         for purpose in [Purpose::Train, Purpose::Evaluate, Purpose::Generate { tokens: 3 }] {
             pipeline::program_of(&model, purpose, &target);
         }
+    }
+}
+
+/// The layout of a source, which is one of the same source; none of a text that is none.
+fn formatted(text: &str) -> Option<String> {
+    let mut map = SourceMap::default();
+    let id = map.add("model.lstm", text);
+    match format(&map, id) {
+        Ok(formatted) => Some(formatted),
+        Err(Unformatted::Wrong(_)) => None,
+        Err(Unformatted::Changed) => panic!("it became another source:\n{text}"),
     }
 }
 

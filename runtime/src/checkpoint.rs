@@ -24,8 +24,12 @@ use crate::patience::Validations;
 pub(crate) use write::save;
 
 const FORMAT: u32 = 2;
-const ENTRY: &str = "lstmc";
+/// The entry of the metadata that a checkpoint is told by.
+pub(crate) const ENTRY: &str = "lstmc";
 const CHECKSUMS: &str = "crc32";
+/// What the names of tensors begin with that are no parameters.
+pub(crate) const OPTIMIZER: &str = "optimizer/";
+pub(crate) const CARRIED: &str = "carried/";
 
 /// What a checkpoint says about itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -219,7 +223,7 @@ impl Checkpoint {
         Self::of(folder.join(name), files::read(folder, name, "the checkpoint")?, accept)
     }
 
-    fn of(path: PathBuf, bytes: Vec<u8>, accept: Accept) -> Result<Self> {
+    pub(crate) fn of(path: PathBuf, bytes: Vec<u8>, accept: Accept) -> Result<Self> {
         let broken = |reason: String| Error::BrokenCheckpoint { path: path.clone(), reason };
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| broken(error.to_string()))?;
         let text = entry(&header, ENTRY).ok_or_else(|| broken("it was not written by lstmc".into()))?;
@@ -250,7 +254,7 @@ impl Checkpoint {
     }
 
     /// The tensor that a parameter is used by: the mean, if there is one, in place of what the last update left.
-    fn used(&self, param: &str) -> String {
+    pub(crate) fn used(&self, param: &str) -> String {
         if self.meta.position.averaged > 0 { mean_of(param) } else { param.to_owned() }
     }
 
@@ -263,6 +267,10 @@ impl Checkpoint {
         let view = stored.tensor(&used).map_err(|error| self.broken(error))?;
         self.check_finite(&used, &view)?;
         Ok(values(&view).collect())
+    }
+
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
     }
 
     fn stored(&self) -> Result<SafeTensors<'_>> {
@@ -319,7 +327,7 @@ impl Checkpoint {
 
 /// The tensor that has the mean of a parameter.
 pub(crate) fn mean_of(param: &str) -> String {
-    format!("optimizer/{param}/{PARAM_MEAN}")
+    format!("{OPTIMIZER}{param}/{PARAM_MEAN}")
 }
 
 fn entry<'h>(header: &'h Metadata, name: &str) -> Option<&'h str> {
@@ -344,8 +352,7 @@ fn differences(stored: &SafeTensors<'_>, wanted: &[Tensor], sources: &[Tensor], 
     }
     let mut extra: Vec<&str> = stored.names();
     extra.retain(|name| {
-        let ours =
-            take == Take::Everything || !(name.starts_with("optimizer/") || name.starts_with("carried/"));
+        let ours = take == Take::Everything || !(name.starts_with(OPTIMIZER) || name.starts_with(CARRIED));
         ours && !wanted.iter().any(|tensor| tensor.name == **name)
     });
     extra.sort_unstable();

@@ -8,6 +8,9 @@ use safetensors::tensor::{Dtype, TensorView, serialize};
 use crate::error::{Error, Result};
 use crate::files;
 
+/// The entry of the metadata that has the vocabulary.
+pub const VOCABULARY: &str = "vocabulary";
+
 /// The bytes of a safetensors file of tensors in `f32`: the name, the shape and the values of each, row by row.
 ///
 /// # Errors

@@ -79,6 +79,7 @@ pub mod score;
 mod tensorboard;
 pub mod text;
 pub mod train;
+pub mod weights;
 
 #[cfg(test)]
 mod testing;

@@ -55,6 +55,9 @@ pub struct Settings {
     /// The texts as they were when they were last trained on; none in a run of version 0.1.
     #[serde(default)]
     pub texts: Vec<Record>,
+    /// The file that its first parameters are from, if they were imported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imported: Option<PathBuf>,
 }
 
 /// A run's folder, locked if it was made or taken up again to be written.
@@ -73,7 +76,7 @@ impl RunDir {
     pub fn create(path: &Path, source: &str, vocabulary: &Vocabulary, settings: &Settings) -> Result<Self> {
         let run = Self::claim(path)?;
         if run.has(MODEL)? {
-            if run.has_learned()? {
+            if run.has_learned()? || run.has_imported()? {
                 return Err(Error::RunExists { path: path.to_owned() });
             }
             run.remove_start()?;

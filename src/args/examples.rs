@@ -25,6 +25,8 @@ fn documents() -> Vec<(String, String)> {
 /// The arguments of a command line as a shell splits them; `None` if it starts something else.
 fn arguments(line: &str) -> Option<Vec<String>> {
     let line = STARTS.iter().find_map(|start| line.trim().strip_prefix(start))?;
+    // What follows is for the shell.
+    let line = line.split(" > ").next()?;
     let mut words = vec!["lstmc".to_owned()];
     for (at, part) in line.split('"').enumerate() {
         match at % 2 {

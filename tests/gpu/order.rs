@@ -156,7 +156,7 @@ fn trainer<'a>(inputs: Inputs<'a>, limit: Option<u64>) -> Trainer<'a> {
 }
 
 fn run_dir(folder: &Path) -> RunDir {
-    let settings = Settings { data: "".into(), seed: 4, texts: vec![] };
+    let settings = Settings { data: "".into(), seed: 4, texts: vec![], imported: None };
     RunDir::create(folder, "model {}", &Vocabulary::build(["a"], 0), &settings).unwrap()
 }
 

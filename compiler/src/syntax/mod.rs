@@ -8,6 +8,7 @@ mod blocks;
 mod display;
 mod expressions;
 mod foreign;
+mod format;
 mod lexer;
 mod parser;
 mod print;
@@ -17,6 +18,7 @@ mod tests;
 mod token;
 
 pub(crate) use display::number;
+pub use format::{Unformatted, format};
 pub use print::{print, print_tokens};
 
 use self::parser::Parser;

@@ -149,6 +149,15 @@ impl RunDir {
         Ok(named || self.checkpoints()?.iter().any(|name| *name != start))
     }
 
+    /// Whether its first parameters are those of another program.
+    ///
+    /// # Errors
+    /// [`Error::Read`].
+    pub(super) fn has_imported(&self) -> Result<bool> {
+        let imported = self.settings().is_ok_and(|settings| settings.imported.is_some());
+        Ok(imported && !self.checkpoints()?.is_empty())
+    }
+
     /// Removes what training starts from, so that it can start from something else.
     ///
     /// # Errors

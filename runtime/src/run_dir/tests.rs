@@ -16,7 +16,7 @@ fn vocabulary() -> Vocabulary {
 
 fn settings() -> Settings {
     let text = Record::new(Role::Train, "a.txt".into(), b"a b", 2);
-    Settings { data: "somewhere".into(), seed: 3, texts: vec![text] }
+    Settings { data: "somewhere".into(), seed: 3, texts: vec![text], imported: None }
 }
 
 fn run(dir: &tempfile::TempDir) -> RunDir {

@@ -18,6 +18,7 @@ pub(crate) use corpus::MODEL_BYTES;
 pub use corpus::{Corpus, Encoded, encode, encode_prompt, encode_text, read_model, read_text, write_model};
 pub use extent::Extent;
 pub use record::{Expected, Record, Role};
+pub(crate) use source::only_a_file;
 pub use subwords::Subwords;
 pub use texts::Texts;
 pub use tokenizer::{Token, Tokenizer};

@@ -1,6 +1,6 @@
 //! Texts and model files as they lie on the disk, wherever that is. (What belongs to a run is read through its folder.)
 
-use std::fs::{self, FileType};
+use std::fs::{self, FileType, Metadata};
 use std::path::Path;
 
 use crate::error::{Error, Result};
@@ -18,17 +18,26 @@ pub fn read(path: &Path, what: &'static str) -> Result<Vec<u8>> {
 /// # Errors
 /// As [`read`]; [`Error::BadFile`] of a longer one.
 pub fn read_up_to(most: u64, path: &Path, what: &'static str) -> Result<Vec<u8>> {
-    let failed = |source| Error::read(path, what, source);
-    // Before it is opened: that alone can take for ever.
-    let found = fs::metadata(path).map_err(failed)?;
-    if let Some(kind) = endless(found.file_type()) {
-        let reason = format!("it is {kind}; {what} has to be a file");
-        return Err(Error::BadFile { path: path.to_owned(), reason });
-    }
+    let found = only_a_file(path, what)?;
     if found.is_file() && found.len() > most {
         return Err(Error::too_long(path, what, found.len(), most));
     }
-    fs::read(path).map_err(failed)
+    fs::read(path).map_err(|source| Error::read(path, what, source))
+}
+
+/// Refuses what may have no end, before it is opened: that alone can take for ever.
+///
+/// # Errors
+/// As [`read`].
+pub fn only_a_file(path: &Path, what: &'static str) -> Result<Metadata> {
+    let found = fs::metadata(path).map_err(|source| Error::read(path, what, source))?;
+    match endless(found.file_type()) {
+        Some(kind) => {
+            let reason = format!("it is {kind}; {what} has to be a file");
+            Err(Error::BadFile { path: path.to_owned(), reason })
+        }
+        None => Ok(found),
+    }
 }
 
 /// What a thing is called that may have no end.

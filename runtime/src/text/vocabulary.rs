@@ -123,6 +123,14 @@ impl Vocabulary {
         Self::of(Stored { reserve, words, unknown: selection.unknown.clone(), tokenizer: None })
     }
 
+    /// Words with ids from `reserve` on, and which of them counts for those that are not there.
+    ///
+    /// # Errors
+    /// A word that is there twice, more than there can be ids, an unknown word that is not there, in words.
+    pub fn of_words(words: Vec<String>, reserve: usize, unknown: Option<String>) -> Result<Self, String> {
+        Self::try_from(Stored { reserve, words, unknown, tokenizer: None })
+    }
+
     /// The tokens of a tokenizer, with its ids.
     pub fn of_subwords(subwords: Subwords) -> Self {
         let words = subwords.pieces().to_vec();

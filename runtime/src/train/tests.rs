@@ -135,7 +135,7 @@ impl Bench {
     }
 
     fn create(&self, name: &str) -> RunDir {
-        let settings = Settings { data: "".into(), seed: 4, texts: vec![] };
+        let settings = Settings { data: "".into(), seed: 4, texts: vec![], imported: None };
         let vocabulary = Vocabulary::build(["a"], 0);
         RunDir::create(&self.dir.path().join(name), "model {}", &vocabulary, &settings).unwrap()
     }

@@ -134,7 +134,7 @@ fn safetensors(opened: &Opened, tensors: &[Tensor], name: &str) -> Result<Vec<u8
 fn metadata(opened: &Opened, name: &str) -> Result<Vec<(String, String)>> {
     let entries = [
         ("name", name.to_owned()),
-        ("vocabulary", serde_json::to_string(&opened.vocabulary)?),
+        (export::VOCABULARY, serde_json::to_string(&opened.vocabulary)?),
         ("tokens", tokens(&opened.model.data.tokens).to_string()),
         ("updates", opened.steps().to_string()),
         ("source", opened.project.text.clone()),
