@@ -57,7 +57,7 @@ impl Start {
         let checkpoint = match run.chosen(&which, project::accept(args.accept_unverified)) {
             Err(Error::NoCheckpoint { .. }) if which == Choice::Newest => match &settings.imported {
                 Some(weights) => bail!(
-                    "the import of {} into {} did not end: import it again, and remove the folder before",
+                    "the import of {} into {} did not end: import it again",
                     show::path(weights),
                     show::path(folder)
                 ),

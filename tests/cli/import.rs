@@ -332,6 +332,16 @@ fn the_result_is_a_run() {
     }
     folder.ok(&["train", "--resume", "run", "--threads", "1"]);
     assert_eq!(run.metrics().len(), 2);
+    // One that was ended before its weights were written would go on with other ones.
+    folder.ok(&["import", "net.lstm", "lstm.pt", "--vocabulary", "words.txt", "--out", "ended"]);
+    fs::remove_file(folder.trained("ended").latest()).expect("the checkpoint");
+    fs::remove_file(folder.path("ended/latest")).expect("its name");
+    let said = folder.refused(&["train", "--resume", "ended"]);
+    assert!(
+        said.contains("the import of ") && said.contains(" into ended did not end: import it again"),
+        "{said}"
+    );
+    folder.ok(&["import", "net.lstm", "lstm.pt", "--vocabulary", "words.txt", "--out", "ended"]);
 }
 
 #[test]
