@@ -98,4 +98,12 @@ fn code_is_written_under_any_name() {
         done.err
     );
     assert!(!folder.path("libtiny_run.so").exists());
+    // What is computed of parameters alone is a number of the file, and C has none for infinity.
+    let endless =
+        "layer endless(x: [in]) { param z: [in] = zeros\n param W: [in, in]\n return x + (1 / z) @ W }\n";
+    let model = Model { model: "tokens -> embedding(8) -> endless -> dense(vocab)", ..TINY };
+    folder.write("tiny.lstm", format!("{endless}{}", model.text()));
+    folder.train("endless", &["--steps", "0"]);
+    let said = folder.refused(&["export", "endless", "--format", "c"]);
+    assert!(said.contains("holds numbers that are not finite"), "{said}");
 }

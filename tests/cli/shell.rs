@@ -79,7 +79,7 @@ fn bash_completes_a_line() {
     let Some(found) = completed("lstmc com", 1) else { return };
     assert_eq!(found, "compare completions");
     assert_eq!(completed("lstmc export --form", 2).as_deref(), Some("--format"));
-    assert_eq!(completed("lstmc export --format s", 3).as_deref(), Some("safetensors"));
+    assert_eq!(completed("lstmc export --format sa", 3).as_deref(), Some("safetensors"));
 }
 
 #[test]

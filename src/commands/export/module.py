@@ -60,7 +60,12 @@ class Model:
             raise ValueError(f"{token} is no token: they are below {VOCABULARY}")
         found = _step(self._model, token)
         self._known = bool(found)
-        return ctypes.cast(found, ctypes.POINTER(ctypes.c_float * VOCABULARY)).contents if found else None
+        if not found:
+            return None
+        probabilities = ctypes.cast(found, ctypes.POINTER(ctypes.c_float * VOCABULARY)).contents
+        # They lie in the model.
+        probabilities.model = self
+        return probabilities
 
     def sample(self, temperature=1.0, top_k=0, top_p=1.0, seed=0, index=None):
         """Chooses a token by the last distribution. The index counts up by itself unless it is given."""

@@ -6,6 +6,7 @@ use std::fmt::{Display, Write};
 use super::{Unit, scalars};
 use crate::backend::standalone::{Layout, Place, Tables};
 use crate::kernel::{BufferId, Format, Item, PANEL, int8_bits, int8_scale, larger};
+use crate::plan::Program;
 
 /// Numbers of a line.
 const LINE: usize = 12;
@@ -14,6 +15,39 @@ const LINE: usize = 12;
 pub(super) struct Data {
     pub text: String,
     pub bytes: usize,
+}
+
+/// Whether C has numbers for all constants, or which it has none for.
+pub(super) fn check(
+    program: &Program,
+    layout: &Layout,
+    constants: &[u8],
+    tables: &Tables,
+) -> Result<(), String> {
+    let mut packed = HashMap::new();
+    formats(&program.module.items, &mut packed);
+    for (index, buffer) in program.module.buffers.iter().enumerate() {
+        let id = BufferId(index as u32);
+        let Place::Constant(at) = layout.place(id) else { continue };
+        let mut bytes = &constants[at * 4..][..buffer.len() * 4];
+        let mut finite = true;
+        if let Some(&(Format::Int8, k)) = packed.get(&id) {
+            // Only the scales before each panel are numbers with a fraction.
+            while !bytes.is_empty() {
+                finite &= reals(&bytes[..4 * PANEL]).iter().all(|scale| scale.is_finite());
+                bytes = &bytes[4 * Format::Int8.panel_len(k)..];
+            }
+        } else {
+            finite = reals(bytes).iter().all(|value| value.is_finite());
+        }
+        if !finite {
+            return Err(format!("{} holds numbers that are not finite", buffer.name));
+        }
+    }
+    match tables.state_starts.iter().find(|start| !start.is_finite()) {
+        Some(start) => Err(format!("a state begins at {start}")),
+        None => Ok(()),
+    }
 }
 
 impl Unit<'_> {
@@ -47,7 +81,6 @@ impl Unit<'_> {
 impl Data {
     fn floats(&mut self, prefix: &str, name: &str, values: Vec<f32>) {
         self.bytes += 4 * values.len();
-        let number = |value: f32| scalars::literal(value).unwrap_or_else(|| "0.0f".into());
         self.text += &array(prefix, "float", name, values.into_iter().map(number));
     }
 
@@ -79,6 +112,11 @@ impl Data {
     }
 }
 
+/// A number that [`check`] has seen.
+fn number(value: f32) -> String {
+    scalars::literal(value).unwrap_or_else(|| panic!("internal error: {value} in C"))
+}
+
 fn reals(bytes: &[u8]) -> Vec<f32> {
     bytes.chunks_exact(4).map(|bytes| f32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])).collect()
 }
@@ -108,7 +146,6 @@ fn array<T: Display>(prefix: &str, ty: &str, name: &str, values: impl IntoIterat
 
 pub(super) fn tables(prefix: &str, tables: &Tables) -> String {
     let Tables { text, starts, sorted, state_ends, state_starts } = tables;
-    let real = |value: &f32| scalars::literal(*value).unwrap_or_else(|| "0.0f".into());
     [
         "/* The words, one after the other; where each begins; and their order by bytes. */\n".to_owned(),
         // A string literal of this length is none that every compiler takes.
@@ -117,7 +154,7 @@ pub(super) fn tables(prefix: &str, tables: &Tables) -> String {
         array(prefix, "uint32_t", "sorted", if sorted.is_empty() { &[0][..] } else { sorted }),
         "/* Where the parts of the state end, and what their elements are at first. */\n".to_owned(),
         array(prefix, "uint32_t", "state_ends", state_ends),
-        array(prefix, "float", "state_starts", state_starts.iter().map(real)),
+        array(prefix, "float", "state_starts", state_starts.iter().copied().map(number)),
     ]
     .concat()
 }

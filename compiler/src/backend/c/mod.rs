@@ -34,7 +34,7 @@ pub struct Files {
 /// the header's file. With [`Format::Int8`] tables that are looked up row by row are rounded too, each row as a column of a product is.
 ///
 /// # Errors
-/// What C cannot have: see [`standalone::check`] and [`Tables::of`].
+/// What C cannot have: see [`standalone::check`] and [`Tables::of`]; constants that are not finite, for which C has no numbers.
 ///
 /// # Panics
 /// If the program is not planned for [`crate::target::Target::standalone`].
@@ -48,6 +48,7 @@ pub fn files(
     standalone::check(program)?;
     let layout = Layout::of(program);
     let tables = Tables::of(about, &layout)?;
+    data::check(program, &layout, constants, &tables)?;
     let mut unit = Unit {
         program,
         layout: &layout,
