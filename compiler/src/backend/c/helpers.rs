@@ -25,8 +25,8 @@ fn text(helper: Helper, prefix: &str) -> String {
         Helper::Sigmoid => scalars::function(prefix, Scalar::Sigmoid, "sigmoid"),
         // Of libm.
         Helper::Sqrt | Helper::Log | Helper::Pow => String::new(),
-        Helper::Packed => product::packed(prefix),
-        Helper::PackedInt8 => product::packed_int8(prefix),
+        Helper::Packed => product::packed(prefix, false),
+        Helper::PackedInt8 => product::packed(prefix, true),
         Helper::Plain => product::plain(prefix),
     }
 }

@@ -4,15 +4,27 @@ use super::{Helper, Unit};
 use crate::backend::standalone::Place;
 use crate::kernel::{Address, Form, Format, Gemm, PANEL, Rounds};
 
-/// By packed weights: `c[m][n] = a[m][k] * b`, or added to.
-pub(super) fn packed(prefix: &str) -> String {
+/// By packed weights; of `int8` the columns' scales are apart.
+pub(super) fn packed(prefix: &str, int8: bool) -> String {
+    let [times, suffix, ty, parameter, weight, sum] = if int8 {
+        [
+            ", times each column's scale",
+            "_int8",
+            "int8_t",
+            ", const float *scale",
+            "(float)row[j]",
+            "sum[j] * scale[column + j]",
+        ]
+    } else {
+        ["", "", "float", "", "row[j]", "sum[j]"]
+    };
     format!(
-        "/* c[m][n] = a[m][k] * b, or added to c; b in panels of {PANEL} columns, row after row of each. */
-static void {prefix}_product(const float *a, size_t a_row, const float *b, float *c, size_t c_row, size_t m, size_t n, size_t k, int add)
+        "/* c[m][n] = a[m][k] * b, or added to c; b in panels of {PANEL} columns, row after row of each{times}. */
+static void {prefix}_product{suffix}(const float *a, size_t a_row, const {ty} *b{parameter}, float *c, size_t c_row, size_t m, size_t n, size_t k, int add)
 {{
     size_t i, j, p, column;
     for (i = 0; i < m; i++) {{
-        const float *row = b;
+        const {ty} *row = b;
         for (column = 0; column < n; column += {PANEL}) {{
             const size_t width = n - column < {PANEL} ? n - column : {PANEL};
             float sum[{PANEL}];
@@ -22,44 +34,11 @@ static void {prefix}_product(const float *a, size_t a_row, const float *b, float
             for (p = 0; p < k; p++, row += {PANEL}) {{
                 const float x = a[i * a_row + p];
                 for (j = 0; j < {PANEL}; j++) {{
-                    sum[j] += x * row[j];
+                    sum[j] += x * {weight};
                 }}
             }}
             for (j = 0; j < width; j++) {{
-                float *to = c + i * c_row + column + j;
-                *to = add ? *to + sum[j] : sum[j];
-            }}
-        }}
-    }}
-}}
-
-"
-    )
-}
-
-/// By packed weights of `int8`, whose scales are apart.
-pub(super) fn packed_int8(prefix: &str) -> String {
-    format!(
-        "/* c[m][n] = a[m][k] * b, or added to c; b in panels of {PANEL} columns, row after row of each, times each column's scale. */
-static void {prefix}_product_int8(const float *a, size_t a_row, const int8_t *b, const float *scale, float *c, size_t c_row, size_t m, size_t n, size_t k, int add)
-{{
-    size_t i, j, p, column;
-    for (i = 0; i < m; i++) {{
-        const int8_t *row = b;
-        for (column = 0; column < n; column += {PANEL}) {{
-            const size_t width = n - column < {PANEL} ? n - column : {PANEL};
-            float sum[{PANEL}];
-            for (j = 0; j < {PANEL}; j++) {{
-                sum[j] = 0.0f;
-            }}
-            for (p = 0; p < k; p++, row += {PANEL}) {{
-                const float x = a[i * a_row + p];
-                for (j = 0; j < {PANEL}; j++) {{
-                    sum[j] += x * (float)row[j];
-                }}
-            }}
-            for (j = 0; j < width; j++) {{
-                const float value = sum[j] * scale[column + j];
+                const float value = {sum};
                 float *to = c + i * c_row + column + j;
                 *to = add ? *to + value : value;
             }}

@@ -14,18 +14,33 @@ use cranelift_module::Module;
 
 use super::assembly::{Assembly, Import, WideLoop};
 use super::builder::{Bounds, KernelBuilder, LANES, Values, Variable, Vectors};
-use super::calls::KernelCall;
+use super::calls::{self, KernelCall};
 use super::counted::Counted;
 use super::facts::{computes, constants, cost, readonly, streams};
 use super::homes::Homes;
 use super::math::Functions;
+use super::target::Error;
 use crate::kernel::{For, Stmt};
 use crate::plan::{Program, Split};
 use crate::scalar::Scalar;
 use crate::target::COLUMN_GRAIN;
 
+/// Defines a kernel's function, and those of its wide loops.
+pub(super) fn define<M: Module>(
+    assembly: &mut Assembly<'_, M>,
+    program: &Program,
+    homes: &Homes,
+    call: &KernelCall<'_>,
+) -> Result<(), Error> {
+    let signature = calls::kernel_signature(assembly, call.times.len());
+    let loops = assembly.define(&call.kernel.name, call.id, signature, |assembly, context, builder| {
+        build(assembly, program, homes, call, context, builder)
+    })?;
+    loops.iter().try_for_each(|wide| assembly.define_loop(wide))
+}
+
 /// Generates a kernel's function; returns the loops that it calls.
-pub(super) fn build<M: Module>(
+fn build<M: Module>(
     assembly: &mut Assembly<'_, M>,
     program: &Program,
     homes: &Homes,

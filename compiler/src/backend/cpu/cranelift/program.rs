@@ -36,15 +36,6 @@ pub(super) fn emit<M: Module>(
         }
     }
     let homes = Homes::of(program);
-    for call in &calls.kernels {
-        let signature = calls::kernel_signature(&assembly, call.times.len());
-        let loops =
-            assembly.define(&call.kernel.name, call.id, signature, |assembly, context, builder| {
-                kernel::build(assembly, program, &homes, call, context, builder)
-            })?;
-        for wide in &loops {
-            assembly.define_loop(wide)?;
-        }
-    }
+    calls.kernels.iter().try_for_each(|call| kernel::define(&mut assembly, program, &homes, call))?;
     Ok((id, assembly.finish()))
 }

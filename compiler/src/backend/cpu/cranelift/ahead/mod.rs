@@ -15,7 +15,6 @@ use cranelift_object::object::{BinaryFormat, SectionKind};
 use cranelift_object::{ObjectBuilder, ObjectModule};
 
 use super::assembly::{Assembly, Wanted};
-use super::calls;
 use super::homes::{Homes, Origin};
 use super::kernel;
 use super::target::{self, Error};
@@ -123,16 +122,7 @@ fn compute<M: Module>(
     let called = assembly.define("compute", *id, signature, |assembly, context, builder| {
         step::build(assembly, program, &homes, context, builder)
     })?;
-    for call in &called.kernels {
-        let signature = calls::kernel_signature(assembly, call.times.len());
-        let loops =
-            assembly.define(&call.kernel.name, call.id, signature, |assembly, context, builder| {
-                kernel::build(assembly, program, &homes, call, context, builder)
-            })?;
-        for wide in &loops {
-            assembly.define_loop(wide)?;
-        }
-    }
+    called.kernels.iter().try_for_each(|call| kernel::define(assembly, program, &homes, call))?;
     let mut products: Vec<_> = called.products.into_iter().collect();
     products.sort_by_key(|(_, (id, _))| *id);
     for (kind, (id, name)) in products {
