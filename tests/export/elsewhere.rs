@@ -130,9 +130,15 @@ fn for_the_levels_of_x86_64() {
         levels.push("x86-64-v4");
     }
     for level in levels {
-        folder.lstmc(&["export", "runs/story", "--format", "a", "--cpu", level]);
-        folder.command(&compiler, &["main.c", "libstory.a", "-o", "main"]);
-        assert_eq!(folder.command("./main", &[]).trim_end(), written(&folder), "{level}");
+        for weights in ["f32", "bf16", "int8"] {
+            folder.lstmc(&["export", "runs/story", "--format", "a", "--cpu", level, "--weights", weights]);
+            folder.command(&compiler, &["main.c", "libstory.a", "-o", "main"]);
+            let found = folder.command("./main", &[]);
+            let how = ["--length", "20", "--seed", "5", "--weights", weights];
+            let expected =
+                folder.lstmc(&[&["generate", "runs/story", "--prompt", "the quick"][..], &how].concat());
+            assert_eq!(format!("the quick {found}"), expected, "{level} {weights}");
+        }
     }
 }
 

@@ -19,6 +19,12 @@ pub struct Loop {
 }
 
 impl Loop {
+    /// Of a function that has none behind it but the bytes that fill up its last line.
+    pub(super) fn without_constants(code: Vec<u8>) -> Self {
+        let end = code.len();
+        Self { code, end, constants: end }
+    }
+
     /// The function's instructions and constants.
     pub fn text(&self) -> String {
         disassembly::text(&self.code[..self.end], &self.code[self.constants..], self.constants)

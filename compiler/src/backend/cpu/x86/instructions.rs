@@ -91,6 +91,8 @@ impl Code {
     pub const MUL_ADD_213: Self = Self(2, 1, 0xa8);
     /// `a = b * c + a`
     pub const MUL_ADD_231: Self = Self(2, 1, 0xb8);
+    /// Whole numbers of 8 bits with a sign, of a quarter of a vector.
+    pub const WIDEN_BYTES: Self = Self(2, 1, 0x21);
     pub const TO_REAL: Self = Self(1, 0, 0x5b);
     pub const WHOLE_ADD: Self = Self(1, 1, 0xfe);
     pub const WHOLE_SUB: Self = Self(1, 1, 0xfa);

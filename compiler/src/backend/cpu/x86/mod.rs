@@ -16,6 +16,7 @@ mod disassembly;
 mod emit;
 mod frame;
 mod instructions;
+pub mod product;
 mod registers;
 
 #[cfg(test)]

@@ -127,13 +127,14 @@ fn compute<M: Module>(
     products.sort_by_key(|(_, (id, _))| *id);
     for (kind, (id, name)) in products {
         let signature = assembly.signature(&product::PARAMETERS, None);
-        let fma = assembly.fma;
-        assembly.define(&name, id, signature, |assembly, context, builder| {
+        let wide = assembly.define(&name, id, signature, |assembly, context, builder| {
             let mut b = FunctionBuilder::new(&mut context.func, builder);
-            product::build(kind, fma, &mut b);
+            let wide = product::build(assembly, &name, kind, &mut b);
             b.seal_all_blocks();
             b.finalize(assembly.module.target_config());
+            wide
         })?;
+        wide.iter().try_for_each(|wide| assembly.define_loop(wide))?;
     }
     Ok(())
 }

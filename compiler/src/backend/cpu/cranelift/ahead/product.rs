@@ -1,12 +1,19 @@
 //! Products of a program that is compiled ahead of time: a function for each kind, which a step calls.
 //!
-//! By packed weights two panels are read side by side, so that as many sums are on their way as hide the latency of one. A sum's
-//! order is that of the contraction. Of `int8` the weights' scales come last.
+//! By packed weights some panels are read side by side, so that as many sums are on their way as hide the latency of one: in vectors as
+//! wide as an x86-64 processor has them, or in Cranelift's. A sum's order is that of the contraction. Of `int8` the weights' scales come last.
 
-use cranelift_codegen::ir::{Endianness, InstBuilder, MemFlagsData, Type, Value, types};
+use cranelift_codegen::ir::{
+    AbiParam, Endianness, InstBuilder, MemFlagsData, Signature, StackSlotData, StackSlotKind, Type, Value,
+    types,
+};
+use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::FunctionBuilder;
+use cranelift_module::{Linkage, Module};
 
+use super::super::assembly::{Assembly, WideLoop, declare};
 use super::super::counted::Counted;
+use crate::backend::cpu::x86::{Width, product as wide};
 use crate::kernel::{Form, Format, Gemm, PANEL};
 
 /// Elements of a vector, and vectors of a panel.
@@ -39,24 +46,52 @@ impl Kind {
 /// The parameters of a product's function: where A, B and C begin, and how much of the contraction there is: all or nothing.
 pub(super) const PARAMETERS: [Type; 4] = [types::I64; 4];
 
-/// Generates the body of a product's function.
-pub(super) fn build(kind: Kind, fma: bool, b: &mut FunctionBuilder<'_>) {
+/// Panels side by side, in Cranelift's vectors.
+const FEW: usize = 2;
+
+/// Generates the body of a product's function, called `name`; returns the functions that it calls.
+pub(super) fn build<M: Module>(
+    assembly: &mut Assembly<'_, M>,
+    name: &str,
+    kind: Kind,
+    b: &mut FunctionBuilder<'_>,
+) -> Vec<WideLoop> {
     let start = b.create_block();
     b.append_block_params_for_function_params(start);
     b.switch_to_block(start);
     let params = b.block_params(start).to_vec();
     let [a, right, c, terms] = [params[0], params[1], params[2], params[3]];
-    let mut product = Product { b, fma, kind, a, right, c, terms };
+    let (fma, width) = (assembly.fma, assembly.width);
+    let mut product = Product {
+        module: &mut *assembly.module,
+        name,
+        fma,
+        width,
+        b,
+        kind,
+        a,
+        right,
+        c,
+        terms,
+        wide: vec![],
+    };
     match kind.packed {
         Some(format) => product.by_panels(format),
         None => product.plain(),
     }
+    let Product { b, wide, .. } = product;
     b.ins().return_(&[]);
+    wide
 }
 
 struct Product<'p, 'f> {
+    module: &'p mut dyn Module,
+    name: &'p str,
     b: &'p mut FunctionBuilder<'f>,
     fma: bool,
+    width: Option<Width>,
+    /// The functions that sum wide vectors, one for each number of panels.
+    wide: Vec<WideLoop>,
     kind: Kind,
     a: Value,
     right: Value,
@@ -95,19 +130,18 @@ impl Product<'_, '_> {
             product.a = product.along(a, row, 4 * a_row);
             product.c = product.along(c, row, 4 * c_row);
             let (whole, rest) = (n / PANEL, n % PANEL);
-            product.each(whole / 2, |product, pair| {
-                let first = product.b.ins().imul_imm_s(pair, 2);
-                product.panels(format, first, bytes, &[PANEL, PANEL]);
+            let many = if product.width.is_some() { wide::MOST } else { FEW };
+            product.each(whole / many, |product, group| {
+                let first = product.b.ins().imul_imm_s(group, many as i64);
+                product.panels(format, first, bytes, &vec![PANEL; many]);
             });
-            let widths: &[usize] = match (whole % 2, rest) {
-                (0, 0) => &[],
-                (0, rest) => &[rest],
-                (_, 0) => &[PANEL],
-                (_, rest) => &[PANEL, rest],
-            };
-            if !widths.is_empty() {
-                let first = product.number(whole / 2 * 2);
-                product.panels(format, first, bytes, widths);
+            let mut left = vec![PANEL; whole % many];
+            left.extend((rest > 0).then_some(rest));
+            let mut first = whole / many * many;
+            for widths in left.chunks(many) {
+                let at = product.number(first);
+                product.panels(format, at, bytes, widths);
+                first += widths.len();
             }
         });
     }
@@ -119,16 +153,9 @@ impl Product<'_, '_> {
             (0..widths.len()).map(|panel| self.b.ins().iadd_imm_s(from, (panel * bytes) as i64)).collect();
         let scales = if format == Format::Int8 { 4 * PANEL as i64 } else { 0 };
         let rows: Vec<Value> = starts.iter().map(|&start| self.b.ins().iadd_imm_s(start, scales)).collect();
-        let zero = self.b.ins().f32const(0.0);
-        let zero = self.b.ins().splat(types::F32X4, zero);
-        let sums = vec![zero; VECTORS * widths.len()];
-        let mut sums = match format {
-            Format::Bf16 => self.sums(&rows, sums, 2, |product, at, row| product.pairs(at, row)),
-            Format::F32 => self.sums(&rows, sums, 1, |product, at, row| {
-                let at = product.along(at, row, 4 * PANEL);
-                vec![(0..VECTORS).map(|i| product.load(types::F32X4, at, 16 * i)).collect()]
-            }),
-            Format::Int8 => self.sums(&rows, sums, 1, |product, at, row| vec![product.bytes(at, row)]),
+        let mut sums = match self.width {
+            Some(width) => self.wide_sums(width, format, rows[0], widths.len(), bytes),
+            None => self.narrow_sums(format, &rows),
         };
         if format == Format::Int8 {
             for (place, sum) in sums.iter_mut().enumerate() {
@@ -140,6 +167,48 @@ impl Product<'_, '_> {
         for (panel, &width) in widths.iter().enumerate() {
             let to = self.b.ins().iadd_imm_s(to, (4 * PANEL * panel) as i64);
             self.store(&sums[VECTORS * panel..][..VECTORS], to, width);
+        }
+    }
+
+    /// The sums of some panels' columns in wide vectors, whose rows lie from here on.
+    fn wide_sums(
+        &mut self,
+        width: Width,
+        format: Format,
+        rows: Value,
+        panels: usize,
+        apart: usize,
+    ) -> Vec<Value> {
+        let name = format!("{}.{panels}", self.name);
+        let known = self.wide.iter().find(|wide| wide.name == name).map(|wide| wide.id);
+        let id = known.unwrap_or_else(|| {
+            let mut signature = Signature::new(CallConv::SystemV);
+            signature.params.extend([AbiParam::new(types::I64); 4]);
+            let id = declare(&mut self.module, &name, Linkage::Local, &signature);
+            let compiled = wide::sums(format, panels, apart, width);
+            self.wide.push(WideLoop { id, name, compiled });
+            id
+        });
+        let size = (4 * PANEL * panels) as u32;
+        let slot = self.b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, size, 6));
+        let to = self.b.ins().stack_addr(types::I64, slot, 0);
+        let function = self.module.declare_func_in_func(id, self.b.func);
+        self.b.ins().call(function, &[self.a, rows, self.terms, to]);
+        (0..VECTORS * panels).map(|i| self.load(types::F32X4, to, 16 * i)).collect()
+    }
+
+    /// The same in Cranelift's vectors.
+    fn narrow_sums(&mut self, format: Format, rows: &[Value]) -> Vec<Value> {
+        let zero = self.b.ins().f32const(0.0);
+        let zero = self.b.ins().splat(types::F32X4, zero);
+        let sums = vec![zero; VECTORS * rows.len()];
+        match format {
+            Format::Bf16 => self.sums(rows, sums, 2, |product, at, row| product.pairs(at, row)),
+            Format::F32 => self.sums(rows, sums, 1, |product, at, row| {
+                let at = product.along(at, row, 4 * PANEL);
+                vec![(0..VECTORS).map(|i| product.load(types::F32X4, at, 16 * i)).collect()]
+            }),
+            Format::Int8 => self.sums(rows, sums, 1, |product, at, row| vec![product.bytes(at, row)]),
         }
     }
 
