@@ -6,7 +6,6 @@ use std::fmt::{Display, Write};
 use super::{Unit, scalars};
 use crate::backend::standalone::{Layout, Place, Tables};
 use crate::kernel::{BufferId, Format, Item, PANEL, int8_bits, int8_scale, larger};
-use crate::plan::Program;
 
 /// Numbers of a line.
 const LINE: usize = 12;
@@ -17,42 +16,12 @@ pub(super) struct Data {
     pub bytes: usize,
 }
 
-/// Whether C has numbers for all constants, or which it has none for.
-pub(super) fn check(
-    program: &Program,
-    layout: &Layout,
-    constants: &[u8],
-    tables: &Tables,
-) -> Result<(), String> {
-    let mut packed = HashMap::new();
-    formats(&program.module.items, &mut packed);
-    for (index, buffer) in program.module.buffers.iter().enumerate() {
-        let id = BufferId(index as u32);
-        let Place::Constant(at) = layout.place(id) else { continue };
-        let mut bytes = &constants[at * 4..][..buffer.len() * 4];
-        let mut finite = true;
-        if let Some(&(Format::Int8, k)) = packed.get(&id) {
-            // Only the scales before each panel are numbers with a fraction.
-            while !bytes.is_empty() {
-                finite &= reals(&bytes[..4 * PANEL]).iter().all(|scale| scale.is_finite());
-                bytes = &bytes[4 * Format::Int8.panel_len(k)..];
-            }
-        } else {
-            finite = reals(bytes).iter().all(|value| value.is_finite());
-        }
-        if !finite {
-            return Err(format!("{} holds numbers that are not finite", buffer.name));
-        }
-    }
-    match tables.state_starts.iter().find(|start| !start.is_finite()) {
-        Some(start) => Err(format!("a state begins at {start}")),
-        None => Ok(()),
-    }
-}
-
 impl Unit<'_> {
     /// The constants that steps read.
-    pub(super) fn data(&self) -> Data {
+    ///
+    /// # Errors
+    /// One that is not finite: C has no numbers for it.
+    pub(super) fn data(&self) -> Result<Data, String> {
         let mut packed = HashMap::new();
         formats(&self.program.module.items, &mut packed);
         let mut data = Data { text: String::new(), bytes: 0 };
@@ -64,41 +33,47 @@ impl Unit<'_> {
                 continue;
             }
             let _ = writeln!(data.text, "/* {} */", buffer.name.replace("*/", ""));
-            if let Some(&width) = self.rounded.get(&id) {
-                data.rows(self.prefix, index, &reals(bytes), width);
-                continue;
-            }
-            match packed.get(&id) {
-                Some(&(Format::Int8, k)) => data.int8(self.prefix, index, bytes, k),
-                Some(&(Format::Bf16, _)) => panic!("internal error: bf16 in C"),
-                Some((Format::F32, _)) | None => data.floats(self.prefix, &format!("w{index}"), reals(bytes)),
-            }
+            let written = match (self.rounded.get(&id), packed.get(&id)) {
+                (Some(&width), _) => data.rows(self.prefix, index, &reals(bytes), width),
+                (None, Some(&(Format::Int8, k))) => data.panels(self.prefix, index, bytes, k),
+                (None, Some(&(Format::Bf16, _))) => panic!("internal error: bf16 in C"),
+                (None, Some((Format::F32, _)) | None) => {
+                    data.floats(self.prefix, &format!("w{index}"), reals(bytes))
+                }
+            };
+            written.ok_or_else(|| format!("{} holds numbers that are not finite", buffer.name))?;
         }
-        data
+        Ok(data)
     }
 }
 
+/// `None` of numbers that are not finite.
 impl Data {
-    fn floats(&mut self, prefix: &str, name: &str, values: Vec<f32>) {
+    fn floats(&mut self, prefix: &str, name: &str, values: Vec<f32>) -> Option<()> {
         self.bytes += 4 * values.len();
-        self.text += &array(prefix, "float", name, values.into_iter().map(number));
+        self.text += &floats(prefix, name, &values)?;
+        Some(())
+    }
+
+    fn int8(&mut self, prefix: &str, index: usize, weights: Vec<i8>, scales: Vec<f32>) -> Option<()> {
+        self.bytes += weights.len();
+        self.text += &array(prefix, "int8_t", &format!("w{index}"), weights);
+        self.floats(prefix, &format!("s{index}"), scales)
     }
 
     /// Rows of so many numbers, each with a scale.
-    fn rows(&mut self, prefix: &str, index: usize, values: &[f32], width: usize) {
+    fn rows(&mut self, prefix: &str, index: usize, values: &[f32], width: usize) -> Option<()> {
         let (mut scales, mut weights) = (vec![], vec![]);
         for row in values.chunks_exact(width) {
             let scale = int8_scale(row.iter().fold(0.0, |most, &x| larger(most, x)));
             weights.extend(row.iter().map(|&x| int8_bits(x, scale)));
             scales.push(scale);
         }
-        self.bytes += weights.len();
-        self.text += &array(prefix, "int8_t", &format!("w{index}"), weights);
-        self.floats(prefix, &format!("s{index}"), scales);
+        self.int8(prefix, index, weights, scales)
     }
 
     /// Panels of so many rows, whose scales stand before each.
-    fn int8(&mut self, prefix: &str, index: usize, bytes: &[u8], k: usize) {
+    fn panels(&mut self, prefix: &str, index: usize, bytes: &[u8], k: usize) -> Option<()> {
         let panel = Format::Int8.panel_len(k) * 4;
         let (mut scales, mut weights) = (vec![], vec![]);
         for panel in bytes.chunks_exact(panel) {
@@ -106,15 +81,14 @@ impl Data {
             scales.extend(reals(own));
             weights.extend(rows.iter().map(|&byte| byte as i8));
         }
-        self.bytes += weights.len();
-        self.text += &array(prefix, "int8_t", &format!("w{index}"), weights);
-        self.floats(prefix, &format!("s{index}"), scales);
+        self.int8(prefix, index, weights, scales)
     }
 }
 
-/// A number that [`check`] has seen.
-fn number(value: f32) -> String {
-    scalars::literal(value).unwrap_or_else(|| panic!("internal error: {value} in C"))
+/// An array of numbers; `None` if one is not finite.
+fn floats(prefix: &str, name: &str, values: &[f32]) -> Option<String> {
+    let numbers: Vec<String> = values.iter().copied().map(scalars::literal).collect::<Option<_>>()?;
+    Some(array(prefix, "float", name, numbers))
 }
 
 fn reals(bytes: &[u8]) -> Vec<f32> {
@@ -144,9 +118,13 @@ fn array<T: Display>(prefix: &str, ty: &str, name: &str, values: impl IntoIterat
     format!("static const {ty} {prefix}_{name}[{count}] = {{{text}\n}};\n\n")
 }
 
-pub(super) fn tables(prefix: &str, tables: &Tables) -> String {
+/// # Errors
+/// A state that begins at a number that is not finite.
+pub(super) fn tables(prefix: &str, tables: &Tables) -> Result<String, String> {
     let Tables { text, starts, sorted, state_ends, state_starts } = tables;
-    [
+    let state_starts = floats(prefix, "state_starts", state_starts)
+        .ok_or("a state begins at a number that is not finite")?;
+    let parts = [
         "/* The words, one after the other; where each begins; and their order by bytes. */\n".to_owned(),
         // A string literal of this length is none that every compiler takes.
         array(prefix, "unsigned char", "text", text),
@@ -154,9 +132,9 @@ pub(super) fn tables(prefix: &str, tables: &Tables) -> String {
         array(prefix, "uint32_t", "sorted", if sorted.is_empty() { &[0][..] } else { sorted }),
         "/* Where the parts of the state end, and what their elements are at first. */\n".to_owned(),
         array(prefix, "uint32_t", "state_ends", state_ends),
-        array(prefix, "float", "state_starts", state_starts.iter().copied().map(number)),
-    ]
-    .concat()
+        state_starts,
+    ];
+    Ok(parts.concat())
 }
 
 /// Functions that say where the parts of a model's block are.

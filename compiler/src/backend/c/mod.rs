@@ -48,7 +48,6 @@ pub fn files(
     standalone::check(program)?;
     let layout = Layout::of(program);
     let tables = Tables::of(about, &layout)?;
-    data::check(program, &layout, constants, &tables)?;
     let mut unit = Unit {
         program,
         layout: &layout,
@@ -60,7 +59,7 @@ pub fn files(
         next_kernel: 0,
     };
     let step = unit.step();
-    let data = unit.data();
+    let data = unit.data()?;
     let flash = data.bytes + tables.bytes();
     let header = standalone::header(about, &layout, flash, Extras::default());
     let mut source = String::new();
@@ -73,7 +72,7 @@ pub fn files(
     source += "#if FLT_EVAL_METHOD != 0 || defined(__FAST_MATH__)\n#error \"the functions here are of floats as IEEE 754 has them\"\n#endif\n\n";
     source += &standalone::macros(about, &layout);
     source += &data.text;
-    source += &data::tables(prefix, &tables);
+    source += &data::tables(prefix, &tables)?;
     source += &unit.helpers();
     source += &unit.kernels;
     source += &step;
