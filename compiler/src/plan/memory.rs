@@ -93,6 +93,7 @@ pub(super) struct Places {
     pub constants: Range<usize>,
 }
 
+/// Gives each buffer a place.
 pub(super) fn place(module: &Module, beside: &Beside, memory: &Memory) -> Places {
     let mut ranges = live_ranges(module);
     let owner = reuse(module, &mut ranges);
@@ -116,18 +117,19 @@ pub(super) fn place(module: &Module, beside: &Beside, memory: &Memory) -> Places
     let positions = order.iter().map(|(_, range)| range.last + 1).max().unwrap_or(0);
     let regions =
         if memory.constants_apart { regions(module, &owner) } else { vec![Region::Step; owner.len()] };
-    let mut ends = [beside.bytes; 3];
+    // Where a region begins, and where it ends; what is there already is in the first one.
+    let (mut start, mut end) = (0, beside.bytes);
+    let mut ends = [0; 3];
     for (number, region) in [Region::Step, Region::Constants, Region::Host].into_iter().enumerate() {
-        let start = if number == 0 { 0 } else { ends[number - 1] };
-        let mut total = if number == 0 { beside.bytes } else { start };
         let mut space = Space::new(positions, std::mem::take(&mut taken));
         for &(index, range) in order.iter().filter(|(index, _)| regions[*index] == region) {
             let offset = space.lowest(range.first, range.last, bytes(index));
             space.take(range.first, range.last, offset, offset + bytes(index));
             offsets[index] = start + offset;
-            total = total.max(start + offset + bytes(index));
+            end = end.max(start + offset + bytes(index));
         }
-        ends[number] = total;
+        ends[number] = end;
+        start = end;
     }
     for index in 0..offsets.len() {
         offsets[index] = offsets[root(&owner, index)];

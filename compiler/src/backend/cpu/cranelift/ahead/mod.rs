@@ -30,8 +30,6 @@ pub use target::Cpu;
 pub struct Object {
     pub bytes: Vec<u8>,
     pub header: String,
-    /// The functions that others see.
-    pub functions: Vec<String>,
     /// Whether it calls functions of libm.
     pub needs_libm: bool,
     pub layout: Layout,
@@ -65,14 +63,7 @@ pub fn object(program: &Verified, constants: &[u8], about: &About, cpu: Cpu) -> 
     let bytes = product.emit().map_err(|error| format!("the object file: {error}"))?;
     let header =
         standalone::header(about, &layout, constants.len() + tables.bytes(), Extras { allocates: true });
-    let functions = functions.iter().filter(|function| function.public).map(|function| function.name.clone());
-    let functions = functions.map(|name| public(&name, about)).collect();
-    Ok(Object { bytes, header, functions, needs_libm, layout })
-}
-
-/// The name that a function is seen under.
-fn public(name: &str, about: &About) -> String {
-    name.replacen("model", &about.prefix, 1)
+    Ok(Object { bytes, header, needs_libm, layout })
 }
 
 /// Defines all that the model is. Says whether it needs libm.
@@ -141,32 +132,26 @@ fn compute<M: Module>(
 
 /// Declares the functions of the parts in C, the step's and those of the C library.
 fn declare<M: Module>(module: &mut M, about: &About, functions: &[Function], names: &mut Names) {
-    let pointer = |of: Type| Type::Pointer(Box::new(of));
-    let outside = |result: Type, name: &str, param: Type| Function {
-        public: true,
-        result,
-        name: name.into(),
-        params: vec![(param, "x".into())],
-        body: vec![],
+    let mut add = |seen_as: &str, linkage, function: Function| {
+        let signature = functions::signature(&function, module);
+        let id = super::assembly::declare(module, seen_as, linkage, &signature);
+        names.functions.insert(function.name.clone(), (id, function));
     };
-    let compute = Function { public: false, ..outside(Type::Void, "model_compute", pointer(Type::Model)) };
-    let library = [
-        outside(pointer(Type::Void), "malloc", Type::Long),
-        outside(Type::Void, "free", pointer(Type::Model)),
-    ];
-    let own = functions.iter().chain([&compute]);
-    let all = own
-        .map(|function| (function, function.public))
-        .chain(library.iter().map(|function| (function, false)));
-    for (function, seen) in all {
-        let (name, linkage) = match (function.body.is_empty() && function.public, seen) {
-            (true, _) => (function.name.clone(), Linkage::Import),
-            (false, true) => (public(&function.name, about), Linkage::Export),
-            (false, false) => (function.name.clone(), Linkage::Local),
-        };
-        let signature = functions::signature(function, module);
-        let id = super::assembly::declare(module, &name, linkage, &signature);
-        names.functions.insert(function.name.clone(), (id, function.clone()));
+    for function in functions {
+        if function.public {
+            add(&function.name.replacen("model", &about.prefix, 1), Linkage::Export, function.clone());
+        } else {
+            add(&function.name, Linkage::Local, function.clone());
+        }
+    }
+    let pointer = |of: Type| Type::Pointer(Box::new(of));
+    for (result, name, param, linkage) in [
+        (Type::Void, "model_compute", pointer(Type::Model), Linkage::Local),
+        (pointer(Type::Void), "malloc", Type::Long, Linkage::Import),
+        (Type::Void, "free", pointer(Type::Model), Linkage::Import),
+    ] {
+        let (name, params) = (name.to_owned(), vec![(param, "x".into())]);
+        add(&name.clone(), linkage, Function { public: false, result, name, params, body: vec![] });
     }
 }
 
