@@ -11,7 +11,7 @@ mod work;
 use std::time::Instant;
 
 use anyhow::Result;
-use lstmc_compiler::model::Model;
+use lstmc_compiler::model::{Model, Precision};
 use lstmc_compiler::plan::Verified;
 use lstmc_runtime::engine::Engine;
 use lstmc_runtime::engine::cpu::gemm::{self, Instructions};
@@ -47,7 +47,7 @@ pub struct Profile {
     pub pairs: Option<&'static str>,
     /// f32 multiply-adds of all threads, in floating-point operations a second.
     pub peak: f64,
-    /// The same of operands in bf16, where there are instructions for them.
+    /// The same of operands in bf16, where the model asks for them and there are instructions.
     pub peak_of_pairs: Option<f64>,
     /// Bytes a second that all threads read from memory.
     pub bandwidth: f64,
@@ -90,7 +90,10 @@ pub fn measure(
 ) -> Result<Profile> {
     let threads = program.target.workers as u32;
     let peak = machine::peak(threads, MACHINE_ROUNDS)?;
-    let peak_of_pairs = machine::peak_of_pairs(threads, MACHINE_ROUNDS)?;
+    let peak_of_pairs = match model.train.precision {
+        Some(Precision::Bf16) => machine::peak_of_pairs(threads, MACHINE_ROUNDS)?,
+        _ => None,
+    };
     let bandwidth = Reading::new(machine::MEMORY)?.bandwidth(threads, MACHINE_ROUNDS)?;
     let barrier = machine::barrier(threads, MACHINE_ROUNDS)?;
     let mut plain = Run::new(model, Executable::compile(program.clone())?, ids.clone())?;

@@ -277,6 +277,17 @@ impl Gemm {
         self.cpu.alternating && time % 2 == usize::from(self.form == Form::NN)
     }
 
+    /// How far it is from one element to the next as A and B lie: in A from row to row and along the contraction, in B along the
+    /// contraction and from column to column.
+    pub fn steps(&self) -> [usize; 4] {
+        let (a, b) = (self.a.stride, self.b.stride);
+        match self.form {
+            Form::NN => [a, 1, b, 1],
+            Form::NT => [a, 1, 1, b],
+            Form::TN => [1, a, b, 1],
+        }
+    }
+
     /// What it writes beside C.
     pub fn fused_sums(&self) -> impl Iterator<Item = &Address> {
         self.cpu.right_sums.iter().chain(&self.cpu.squares)

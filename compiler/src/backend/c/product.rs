@@ -1,8 +1,8 @@
 //! Matrix products in C.
 
 use super::{Helper, Unit};
-use crate::backend::standalone::Place;
-use crate::kernel::{Address, Form, Format, Gemm, PANEL, Rounds};
+use crate::backend::standalone::{self, Place};
+use crate::kernel::{Address, Format, Gemm, PANEL, Rounds};
 
 /// By packed weights; of `int8` the columns' scales are apart.
 pub(super) fn packed(prefix: &str, int8: bool) -> String {
@@ -75,11 +75,8 @@ static void {prefix}_product_plain(const float *a, size_t a_row, size_t a_step, 
 impl Unit<'_> {
     /// The statement of a product. `round` is the number of rounds of the loop around that have been done, and how many it has.
     pub(super) fn product(&mut self, gemm: &Gemm, round: Option<(&str, usize)>) -> String {
-        let Gemm { m, n, k, parts, ref prefix, ref cpu, .. } = *gemm;
-        assert!(
-            parts == 1 && prefix.is_none() && cpu.right_sums.is_none() && cpu.squares.is_none(),
-            "internal error: a product of another target"
-        );
+        standalone::check_product(gemm);
+        let Gemm { m, n, k, ref cpu, .. } = *gemm;
         let terms = match (gemm.rounds, round) {
             (Rounds::AfterFirst, Some((round, _))) => format!("{round} == 0 ? 0 : {k}"),
             _ => k.to_string(),
@@ -102,12 +99,7 @@ impl Unit<'_> {
             }
             None => {
                 self.used.insert(Helper::Plain);
-                let (b, stride) = (self.pointer(&gemm.b.at), gemm.b.stride);
-                let (a_row, a_step, b_step, b_column) = match gemm.form {
-                    Form::NN => (a_row, 1, stride, 1),
-                    Form::NT => (a_row, 1, 1, stride),
-                    Form::TN => (1, a_row, stride, 1),
-                };
+                let (b, [a_row, a_step, b_step, b_column]) = (self.pointer(&gemm.b.at), gemm.steps());
                 format!(
                     "{own}_product_plain({a}, {a_row}, {a_step}, {b}, {b_step}, {b_column}, {c}, {c_row}, {m}, {n}, {terms}, {add});"
                 )

@@ -19,15 +19,13 @@ pub fn comment(lines: &[String]) -> String {
 /// The numbers that the parts in C are written with and the header does not say.
 pub fn macros(about: &About, layout: &Layout) -> String {
     const PUBLIC: [&str; 3] = ["MODEL_NONE", "MODEL_VOCABULARY", "MODEL_WINDOW"];
-    let upper = about.prefix.to_uppercase();
     let own = |(name, value): (&str, u64)| {
-        let name = name.replace("MODEL_", &format!("{upper}_"));
         let suffix = if u32::try_from(value).is_ok() { "u" } else { "ull" };
         format!("#define {name} {value}{suffix}\n")
     };
     let text: String =
         numbers(about, layout).into_iter().filter(|(name, _)| !PUBLIC.contains(name)).map(own).collect();
-    text + "\n"
+    named(&text, &about.prefix) + "\n"
 }
 
 /// The header's text. `flash` is what the model has of read-only data, in bytes.

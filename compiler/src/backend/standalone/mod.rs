@@ -21,6 +21,7 @@ pub mod syntax;
 pub use header::{Extras, comment, header, macros};
 pub use layout::{Carried, Layout, Place};
 
+use crate::kernel::{Gemm, Item};
 use crate::plan::Program;
 
 /// How a text is cut into tokens.
@@ -259,8 +260,18 @@ pub fn check(program: &Program) -> Result<(), String> {
     Ok(())
 }
 
-fn is_random(item: &crate::kernel::Item) -> bool {
-    use crate::kernel::Item;
+/// A product has nothing that [`crate::target::Target::standalone`] does without.
+///
+/// # Panics
+/// If it has.
+pub fn check_product(gemm: &Gemm) {
+    assert!(
+        gemm.parts == 1 && gemm.prefix.is_none() && !gemm.has_fused_sums(),
+        "internal error: a product of another target"
+    );
+}
+
+fn is_random(item: &Item) -> bool {
     match item {
         Item::Kernel(kernel) => kernel.is_random(),
         Item::Loop(inner) => inner.items.iter().any(is_random),

@@ -4,8 +4,7 @@
 //! wide as an x86-64 processor has them, or in Cranelift's. A sum's order is that of the contraction. Of `int8` the weights' scales come last.
 
 use cranelift_codegen::ir::{
-    AbiParam, Endianness, InstBuilder, MemFlagsData, Signature, StackSlotData, StackSlotKind, Type, Value,
-    types,
+    AbiParam, InstBuilder, MemFlagsData, Signature, StackSlotData, StackSlotKind, Type, Value, types,
 };
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::FunctionBuilder;
@@ -13,8 +12,11 @@ use cranelift_module::{Linkage, Module};
 
 use super::super::assembly::{Assembly, WideLoop, declare};
 use super::super::counted::Counted;
+use super::super::math::{Functions, Math};
 use crate::backend::cpu::x86::{Width, product as wide};
-use crate::kernel::{Form, Format, Gemm, PANEL};
+use crate::backend::elementary::{Emit as _, Unary};
+use crate::backend::standalone;
+use crate::kernel::{Format, Gemm, PANEL};
 
 /// Elements of a vector, and vectors of a panel.
 const LANES: usize = 4;
@@ -25,21 +27,18 @@ const VECTORS: usize = PANEL / LANES;
 pub(super) struct Kind {
     /// Of a packed B; else as it lies.
     packed: Option<Format>,
-    form: Form,
     sizes: [usize; 3],
-    strides: [usize; 3],
+    /// As [`Gemm::steps`] says.
+    steps: [usize; 4],
+    c_row: usize,
     accumulate: bool,
 }
 
 impl Kind {
     pub fn of(gemm: &Gemm) -> Self {
-        let Gemm { form, m, n, k, parts, ref prefix, ref cpu, accumulate, .. } = *gemm;
-        assert!(
-            parts == 1 && prefix.is_none() && cpu.right_sums.is_none() && cpu.squares.is_none(),
-            "internal error: a product of another target"
-        );
-        let strides = [gemm.a.stride, gemm.b.stride, gemm.c.stride];
-        Self { packed: cpu.packed, form, sizes: [m, n, k], strides, accumulate }
+        standalone::check_product(gemm);
+        let Gemm { m, n, k, ref c, ref cpu, accumulate, .. } = *gemm;
+        Self { packed: cpu.packed, sizes: [m, n, k], steps: gemm.steps(), c_row: c.stride, accumulate }
     }
 }
 
@@ -99,9 +98,13 @@ struct Product<'p, 'f> {
     terms: Value,
 }
 
-impl Product<'_, '_> {
+impl<'f> Product<'_, 'f> {
     fn number(&mut self, value: usize) -> Value {
         self.b.ins().iconst(types::I64, value as i64)
+    }
+
+    fn math(&mut self) -> Math<'_, 'f> {
+        Math { b: self.b, fma: self.fma, functions: Functions { log: None, pow: None } }
     }
 
     /// `base` and `index` times so many bytes.
@@ -125,7 +128,7 @@ impl Product<'_, '_> {
         let [m, n, k] = self.kind.sizes;
         let bytes = 4 * format.panel_len(k);
         let (a, c) = (self.a, self.c);
-        let [a_row, _, c_row] = self.kind.strides;
+        let ([a_row, ..], c_row) = (self.kind.steps, self.kind.c_row);
         self.each(m, |product, row| {
             product.a = product.along(a, row, 4 * a_row);
             product.c = product.along(c, row, 4 * c_row);
@@ -199,8 +202,7 @@ impl Product<'_, '_> {
 
     /// The same in Cranelift's vectors.
     fn narrow_sums(&mut self, format: Format, rows: &[Value]) -> Vec<Value> {
-        let zero = self.b.ins().f32const(0.0);
-        let zero = self.b.ins().splat(types::F32X4, zero);
+        let zero = self.math().splat(0.0);
         let sums = vec![zero; VECTORS * rows.len()];
         match format {
             Format::Bf16 => self.sums(rows, sums, 2, |product, at, row| product.pairs(at, row)),
@@ -254,7 +256,7 @@ impl Product<'_, '_> {
             for (factor, row) in factors.iter().zip(rows) {
                 for (i, weight) in row.into_iter().enumerate() {
                     let sum = &mut sums[panel * VECTORS + i];
-                    *sum = multiply_add(self.b, self.fma, *factor, weight, *sum);
+                    *sum = self.math().mul_add(*factor, weight, *sum);
                 }
             }
         }
@@ -271,11 +273,11 @@ impl Product<'_, '_> {
         let (mut low, mut high) = (vec![], vec![]);
         for i in 0..VECTORS {
             let pair = self.load(types::I32X4, at, 16 * i);
-            let first = self.b.ins().ishl_imm_u(pair, 16);
-            let second = self.b.ins().ushr_imm_u(pair, 16);
-            let second = self.b.ins().ishl_imm_u(second, 16);
-            low.push(self.b.ins().bitcast(types::F32X4, bits(), first));
-            high.push(self.b.ins().bitcast(types::F32X4, bits(), second));
+            let mut math = self.math();
+            let pair = math.as_real(pair);
+            let upper = math.unary(Unary::ShiftRight(16), pair);
+            low.push(math.unary(Unary::ShiftLeft(16), pair));
+            high.push(math.unary(Unary::ShiftLeft(16), upper));
         }
         vec![low, high]
     }
@@ -316,17 +318,12 @@ impl Product<'_, '_> {
     /// Element by element, by a matrix as it lies.
     fn plain(&mut self) {
         let [m, n, _] = self.kind.sizes;
-        let [a, b, c] = self.kind.strides;
-        let (a_row, a_step, b_step, b_column) = match self.kind.form {
-            Form::NN => (a, 1, b, 1),
-            Form::NT => (a, 1, 1, b),
-            Form::TN => (1, a, b, 1),
-        };
+        let ([a_row, a_step, b_step, b_column], c_row) = (self.kind.steps, self.kind.c_row);
         self.each(m, |product, row| {
             product.each(n, |product, column| {
                 let left = product.along(product.a, row, 4 * a_row);
                 let right = product.along(product.right, column, 4 * b_column);
-                let to = product.along(product.c, row, 4 * c);
+                let to = product.along(product.c, row, 4 * c_row);
                 let to = product.along(to, column, 4);
                 let (from, zero) = (product.number(0), product.b.ins().f32const(0.0));
                 let terms = Counted::begin(product.b, from, product.terms, true, &[zero]);
@@ -343,19 +340,6 @@ impl Product<'_, '_> {
     }
 }
 
-/// `a * b + c`, with one rounding where the machine can.
-fn multiply_add(b: &mut FunctionBuilder<'_>, fma: bool, x: Value, y: Value, sum: Value) -> Value {
-    if fma {
-        return b.ins().fma(x, y, sum);
-    }
-    let product = b.ins().fmul(x, y);
-    b.ins().fadd(sum, product)
-}
-
 fn flags() -> MemFlagsData {
     MemFlagsData::new().with_notrap()
-}
-
-fn bits() -> MemFlagsData {
-    MemFlagsData::new().with_endianness(Endianness::Little)
 }
