@@ -130,6 +130,7 @@ fn the_preludes_layers_and_ones_own() {
         ("clock", small(CLOCK, "tokens -> scalar -> clock", "")),
         ("mean", small("", &format!("{embedded} -> lstm(17) -> lstm(33)"), "weights: average(after: 1)")),
         ("odd", small(ODD, CHAIN, "").replace(" -> dense(vocab) }", " }")),
+        ("widths", small("", &format!("{embedded} -> lstm(18) -> lstm(35)"), "")),
         ("none", small("", embedded, "")),
     ];
     for (name, text) in &models {
@@ -138,9 +139,11 @@ fn the_preludes_layers_and_ones_own() {
             program.add(name, form);
         }
     }
-    // Products by rounded weights of an odd number of rows, and more columns than a whole number of panels.
-    program.add("mean", OBJECT_BF16);
-    program.add("mean", OBJECT_INT8);
+    // Products by rounded weights of every remainder of rows by four, and more columns than a whole number of panels.
+    for name in ["mean", "widths"] {
+        program.add(name, OBJECT_BF16);
+        program.add(name, OBJECT_INT8);
+    }
     program.check(&compiler, true);
 }
 
