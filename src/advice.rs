@@ -6,6 +6,7 @@ use std::path::Path;
 use lstmc_compiler::model::Model;
 use lstmc_runtime::Error;
 use lstmc_runtime::error::fewer;
+use lstmc_runtime::memory;
 
 use crate::args::{Command, Import, ModelFile, Train};
 
@@ -68,8 +69,18 @@ fn looked_at(file: &ModelFile) -> (Option<&Path>, bool) {
     (file.data.as_deref(), true)
 }
 
-/// The error of a training that the machine has too little memory for.
-pub fn too_large(needed: u64, available: u64, model: &Model) -> anyhow::Error {
+/// Whether the machine has so many bytes for a training.
+///
+/// # Errors
+/// It has less, as far as that is known; says what to make smaller.
+pub fn has_room(needed: u64, model: &Model) -> anyhow::Result<()> {
+    match memory::available() {
+        Some(available) if needed > available => Err(too_large(needed, available, model)),
+        _ => Ok(()),
+    }
+}
+
+fn too_large(needed: u64, available: u64, model: &Model) -> anyhow::Error {
     let error = Error::Memory { program: "train".into(), needed, available };
     let batches = &model.data.batches;
     match fewer(batches.rows, batches.steps) {

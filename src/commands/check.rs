@@ -7,7 +7,6 @@ use anyhow::Result;
 use lstmc_compiler::model::Model;
 use lstmc_runtime::batches::Batcher;
 use lstmc_runtime::error::bytes;
-use lstmc_runtime::memory;
 
 use crate::about::{self, Layer};
 use crate::args::{Check, Device};
@@ -38,10 +37,8 @@ pub fn run(args: &Check) -> Result<ExitCode> {
     let time = show::duration(training.time().as_secs_f64());
     writeln!(out, "compiled    in {time} for {}", show::threads(training.train.threads))?;
     terminal::print(&out)?;
-    match memory::available() {
-        Some(available) if needed > available => Err(advice::too_large(needed, available, &model)),
-        _ => Ok(ExitCode::SUCCESS),
-    }
+    advice::has_room(needed, &model)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// A row for each layer.

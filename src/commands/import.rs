@@ -258,12 +258,7 @@ const SIZES: usize = 16;
 /// A program that trains the model, with the parameters.
 fn filled(model: &Model, plan: &Plan, weights: &Weights) -> Result<Box<dyn Engine>> {
     let compiled = compile::compile(model, Purpose::Train, Format::F32, Threads::Exactly(1))?;
-    let needed = memory::own() + compiled.memory;
-    if let Some(available) = memory::available()
-        && needed > available
-    {
-        return Err(advice::too_large(needed, available, model));
-    }
+    advice::has_room(memory::own() + compiled.memory, model)?;
     let mut engine: Box<dyn Engine> = Box::new(compiled.session()?);
     initialise(model, SEED, engine.as_mut())?;
     let mut maker = Maker::new(weights);

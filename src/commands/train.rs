@@ -13,7 +13,6 @@ use lstmc_runtime::Error;
 use lstmc_runtime::batches::Batcher;
 use lstmc_runtime::engine::Trainee;
 use lstmc_runtime::engine::cuda;
-use lstmc_runtime::memory;
 use lstmc_runtime::run_dir::{Events, RunDir};
 use lstmc_runtime::text::{Corpus, Role, Unknown};
 use lstmc_runtime::train::{Inputs, Outcome, Recipe, Trainer, initialise};
@@ -228,11 +227,7 @@ fn build(model: &Model, seed: u64, threads: Threads) -> Result<Built> {
     let (memory, _) = about::peak(&training);
     let time = training.time();
     let threads = training.train.threads;
-    if let Some(available) = memory::available()
-        && memory > available
-    {
-        return Err(advice::too_large(memory, available, model));
-    }
+    advice::has_room(memory, model)?;
     let mut programs = training.programs()?;
     initialise(model, seed, programs.train())?;
     Ok(Built { programs: Box::new(programs), memory, threads, time })
