@@ -16,6 +16,7 @@ use lstmc_runtime::engine::Engine;
 use lstmc_runtime::export;
 use serde_json::{Value, json};
 
+use crate::about::parameters;
 use crate::args::{Device, Export, Form, Sequence};
 use crate::compile::{self, Threads};
 use crate::project::{self, Opened};
@@ -23,7 +24,7 @@ use crate::pytorch::{self, Tensor};
 use crate::{show, terminal};
 
 /// Of four bytes each in a file of less than 2 GiB, with what else is in it.
-const MOST_VALUES: usize = (1 << 29) - (1 << 24);
+const MOST_VALUES: u64 = (1 << 29) - (1 << 24);
 
 pub fn run(args: &Export) -> Result<ExitCode> {
     check(args)?;
@@ -103,11 +104,11 @@ fn steps(opened: &Opened, sequence: Option<Sequence>) -> Result<Steps> {
 }
 
 fn onnx(opened: &Opened, exchange: Exchange, name: &str) -> Result<Vec<u8>> {
-    let values: usize = opened.model.params.iter().map(|param| param.shape.iter().product::<usize>()).sum();
+    let values = parameters(&opened.model);
     if values >= MOST_VALUES {
         bail!(
             "a file of this format has less than 2 GiB, and the model has {} parameters",
-            show::count(values as u64)
+            show::count(values)
         );
     }
     let state = |State { input, output, width, start }: &State| json!({ "input": input, "output": output, "width": width, "start": start });

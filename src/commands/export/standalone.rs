@@ -17,6 +17,7 @@ use lstmc_runtime::random::Random;
 use lstmc_runtime::sample;
 
 use super::link;
+use crate::about::parameters;
 use crate::args::{Baseline, Export, Form};
 use crate::project::Opened;
 use crate::{show, terminal};
@@ -144,13 +145,11 @@ fn about(opened: &Opened, name: &str, stem: &str) -> About {
     };
     let tokenizer = opened.tokenizer();
     let newline = tokenizer.newline().and_then(|token| vocabulary.known(token));
-    let parameters: usize =
-        opened.model.params.iter().map(|param| param.shape.iter().product::<usize>()).sum();
     let notes = vec![
         format!("The model {}, compiled by lstmc {}.", visible(name), env!("CARGO_PKG_VERSION")),
         format!(
             "{} after {}; {}.",
-            show::many(parameters as u64, "parameter"),
+            show::many(parameters(&opened.model), "parameter"),
             show::many(opened.steps(), "update"),
             show::many(vocabulary.words().count() as u64, tokens.kind.unit()),
         ),
