@@ -52,7 +52,7 @@ pub fn report(cases: &[&Case]) -> Result<()> {
     let memory = Reading::new(machine::MEMORY)?;
     for case in cases {
         let model = compile::front_end(&compile::source(case.model)?, case.vocabulary)?;
-        for format in Format::ALL {
+        for format in Format::OF_WEIGHTS {
             let program = pipeline::program_in(&model, WRITING, format, &Target::cpu(1));
             let weights = Work::of(&program).weight_bytes;
             print(case, format, weights, &measure(&model, format, weights, &memory)?);

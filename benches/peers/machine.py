@@ -111,13 +111,19 @@ def refuses(setup: Setup, model: Path) -> str | None:
     return None if done.returncode == 0 else (done.stderr.splitlines() or ["(nothing)"])[0]
 
 
+def flags() -> list[str]:
+    """What the processor can do, as Linux names it."""
+    info = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((line for line in info if line.startswith("flags")), "").split()
+
+
 def describe(setup: Setup) -> str:
     """The machine and the versions, in a line."""
     info = Path("/proc/cpuinfo").read_text().splitlines()
     names = {line.partition(":")[2].strip() for line in info if line.startswith("model name")}
-    flags = next((line for line in info if line.startswith("flags")), "").split()
-    vectors = next((name for name in ("avx512f", "avx2") if name in flags), "neither AVX2 nor AVX-512")
-    more = [name for name in ("avx512_bf16", "amx_bf16", "amx_int8") if name in flags]
+    extensions = flags()
+    vectors = next((name for name in ("avx512f", "avx2") if name in extensions), "neither AVX2 nor AVX-512")
+    more = [name for name in ("avx512_bf16", "amx_bf16", "amx_int8") if name in extensions]
     # Names say little: a generation is told by these two numbers.
     number = lambda key: next((line.partition(":")[2].strip() for line in info if line.split(":")[0].strip() == key), "?")
     family = f"family {number('cpu family')} model {number('model')}"

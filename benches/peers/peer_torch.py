@@ -1,4 +1,4 @@
-"""PyTorch: `peer_torch.py MODEL IDS VOCAB eager|compile`; see `recipes` for what it answers."""
+"""PyTorch: `peer_torch.py MODEL IDS VOCAB eager|compile|autocast`; see `recipes` for what it answers."""
 
 import os
 import sys
@@ -90,7 +90,9 @@ def main(name: str, ids: str, vocab: str, how: str) -> None:
             tokens, targets, afresh = next(feed)
             if afresh:
                 state = (zeros, zeros)
-            loss, after = model(torch.from_numpy(tokens), torch.from_numpy(targets), state)
+            # What it multiplies is rounded to bf16, and the loss is f32; backward does as forward did.
+            with torch.autocast("cpu", torch.bfloat16, enabled=how == "autocast"):
+                loss, after = model(torch.from_numpy(tokens), torch.from_numpy(targets), state)
             state = (after[0].detach(), after[1].detach())
             optimizer.zero_grad(set_to_none=True)
             (loss * recipe.steps if recipe.sum_steps else loss).backward()

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contest import Contestant, Measured, measure, measure_scaling, peak_memory, running
-from machine import Setup, describe, physical_cores, prepare, refuses
+from machine import Setup, describe, flags, physical_cores, prepare, refuses
 
 HERE = Path(__file__).resolve().parent
 MODELS = HERE.parent.parent / "models"
@@ -161,21 +161,32 @@ class Bench:
             )  # fmt: skip
 
     def bf16(self, model: str) -> None:
-        """The model with `precision: bf16` beside itself in f32."""
+        """The model in `bf16` and `bf16x3` beside itself in f32, and beside PyTorch's autocast to bf16."""
         text = (MODELS / f"{model}.lstm").read_text()
-        path = self.folder / f"{model}.lstm"
-        path.write_text(text.replace("train {", "train {\n    precision: bf16", 1))
-        if message := refuses(self.setup, path):
-            say(f"bf16/{model}: left out, this lstmc does not compile `precision: bf16`: {message}")
-            return
         threads = len(self.setup.cores)
-        commands = {"lstmc bf16": self.own(path, threads), "lstmc f32": self.own(model, threads)}
+        commands = {"lstmc f32": self.own(model, threads), "PyTorch autocast": self.torch(model, "autocast")}
+        for precision in ("bf16", "bf16x3"):
+            (self.folder / precision).mkdir(exist_ok=True)
+            path = self.folder / precision / f"{model}.lstm"
+            path.write_text(text.replace("train {", f"train {{\n    precision: {precision}", 1))
+            if message := refuses(self.setup, path):
+                say(f"bf16/{model}: left out, this lstmc does not compile `precision: {precision}`: {message}")
+            else:
+                commands[f"lstmc {precision}"] = self.own(path, threads)
         found = self.compare(f"bf16/{model}", commands, FIRST_STEPS[model])
-        own, other, figure = found["lstmc bf16"], found["lstmc f32"], words_per_second(model)
-        self.add(
-            f"bf16/{model}", figure(own.median()), f"lstmc f32: {figure(other.median())}",
-            own.times_faster_than(other), 1.5,
-        )  # fmt: skip
+        figure, has_tiles = words_per_second(model), "amx_bf16" in flags()
+        # By precision and opponent; elsewhere bf16x3 is f32.
+        wanted = {
+            ("bf16", "lstmc f32"): 2.5 if has_tiles else 1.5, ("bf16", "PyTorch autocast"): 2,
+            ("bf16x3", "lstmc f32"): 1.8 if has_tiles else None,
+        }  # fmt: skip
+        for (precision, opponent), ratio in wanted.items():
+            if own := found.get(f"lstmc {precision}"):
+                other = found[opponent]
+                self.add(
+                    f"bf16/{model}, {precision}", figure(own.median()), f"{opponent}: {figure(other.median())}",
+                    own.times_faster_than(other), ratio,
+                )  # fmt: skip
 
     def memory(self, model: str) -> None:
         """The most resident memory of `lstmc train` and of PyTorch's process, after as many steps."""
@@ -253,7 +264,7 @@ def main() -> None:
         rows: list[tuple[Callable[[str], None], tuple[str, ...]]] = [
             (bench.train, PTB + FABLE),
             (bench.generate, WRITERS),
-            (bench.bf16, ("ptb-medium",)),
+            (bench.bf16, ("ptb-medium", "ptb-large")),
             (bench.memory, PTB + FABLE),
             (bench.compile, ("ptb-large",)),
         ]

@@ -112,7 +112,7 @@ pub fn run(args: &Train) -> Result<ExitCode> {
     }
     output.start(&facts);
     if args.on.device == Device::Cpu {
-        gain::of_bf16(&model, built.threads)?.iter().for_each(|line| output.note(line));
+        gain::of_precision(&model, built.threads)?.iter().for_each(|line| output.note(line));
     }
     if args.resume.is_some() && trainer.position().step >= trainer.total_steps() {
         output.note(&beyond_the_end(&trainer, &model, run.path()));

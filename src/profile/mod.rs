@@ -49,6 +49,9 @@ pub struct Profile {
     pub peak: f64,
     /// The same of operands in bf16, where the model asks for them and there are instructions.
     pub peak_of_pairs: Option<f64>,
+    /// What the model says of products.
+    #[serde(skip)]
+    pub precision: Option<Precision>,
     /// Bytes a second that all threads read from memory.
     pub bandwidth: f64,
     /// Seconds that a barrier takes if no thread is late.
@@ -91,7 +94,7 @@ pub fn measure(
     let threads = program.target.workers as u32;
     let peak = machine::peak(threads, MACHINE_ROUNDS)?;
     let peak_of_pairs = match model.train.precision {
-        Some(Precision::Bf16) => machine::peak_of_pairs(threads, MACHINE_ROUNDS)?,
+        Some(Precision::Bf16 | Precision::Bf16x3) => machine::peak_of_pairs(threads, MACHINE_ROUNDS)?,
         _ => None,
     };
     let bandwidth = Reading::new(machine::MEMORY)?.bandwidth(threads, MACHINE_ROUNDS)?;
@@ -121,6 +124,7 @@ pub fn measure(
         pairs,
         peak,
         peak_of_pairs,
+        precision: model.train.precision,
         bandwidth,
         barrier,
         steps,

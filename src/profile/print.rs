@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use clap::ValueEnum;
+use lstmc_compiler::model::Precision;
 
 use super::Profile;
 use super::rows::{Kind, Row};
@@ -100,7 +101,7 @@ pub fn facts(profile: &Profile) -> Vec<(&'static str, String)> {
 
 /// What the machine can do with bf16, where the model asks for it.
 fn pairs_at_the_peak(profile: &Profile) -> String {
-    let wanted = profile.rows.iter().any(|row| row.bf16);
+    let wanted = profile.rows.iter().any(|row| row.precision != Precision::F32);
     match (profile.pairs, profile.peak_of_pairs) {
         (Some(name), Some(peak)) if wanted => format!(", {:.0} of bf16 ({name})", 1e-9 * peak),
         _ => String::new(),
@@ -184,7 +185,13 @@ fn line(cells: [&str; 8]) -> String {
 
 /// What the instructions of a row can do.
 fn peak(row: &Row, profile: &Profile) -> f64 {
-    profile.peak_of_pairs.filter(|_| row.bf16).unwrap_or(profile.peak)
+    let pairs = profile.peak_of_pairs.unwrap_or(profile.peak);
+    match row.precision {
+        Precision::F32 | Precision::Tf32 => profile.peak,
+        Precision::Bf16 => pairs,
+        // Three products for one.
+        Precision::Bf16x3 => pairs / 3.0,
+    }
 }
 
 /// How fast a row is, and that as a share of what the machine can do.
@@ -264,8 +271,9 @@ pub fn missed(profile: &Profile) -> Vec<String> {
 fn machine_misses(profile: &Profile) -> Vec<String> {
     let mut found = Vec::new();
     let Profile { instructions, lacks, threads, available, .. } = profile;
-    let wanted = profile.rows.iter().any(|row| row.bf16);
-    found.extend(gain::none(profile.peak, profile.peak_of_pairs).filter(|_| wanted));
+    found.extend(
+        profile.precision.and_then(|precision| gain::none(precision, profile.peak, profile.peak_of_pairs)),
+    );
     if *instructions == "portable" {
         found.push("products run on portable code: there are no kernels for this processor's vectors".into());
     } else if let Some(lacks) = lacks {
@@ -320,7 +328,7 @@ mod tests {
             way: "streamed",
             reason: "it is so",
             memory_bound: kind != Kind::Product,
-            bf16: false,
+            precision: Precision::F32,
             unit: if kind == Kind::Product { "avx512" } else { "" },
             flop: 2e9,
             bytes: 1e6,
@@ -338,6 +346,7 @@ mod tests {
             pairs: None,
             peak: 500e9,
             peak_of_pairs: None,
+            precision: None,
             bandwidth: 50e9,
             barrier: 60e-9,
             steps: 10,
@@ -394,7 +403,8 @@ mod tests {
         assert!(text(&profile, Order::Time).contains("run on avx2: this processor has no avx512"));
         profile.instructions = "portable";
         assert!(text(&profile, Order::Time).contains("portable code"));
-        profile.rows[0].bf16 = true;
+        profile.precision = Some(Precision::Bf16);
+        profile.rows[0].precision = Precision::Bf16;
         assert!(text(&profile, Order::Time).contains("rounded and multiplied in f32"));
         // 200 GFLOP/s of 800.
         (profile.pairs, profile.peak_of_pairs) = (Some("avx512bf16"), Some(800e9));

@@ -40,8 +40,9 @@ pub struct Row {
     pub reason: &'static str,
     /// Whether memory bounds it, and not arithmetic.
     pub memory_bound: bool,
-    /// Whether it multiplies numbers that are rounded to bf16.
-    pub bf16: bool,
+    /// What a product rounds its operands to; else [`Precision::F32`].
+    #[serde(serialize_with = "precision_name")]
+    pub precision: Precision,
     /// Of a product, the instructions that it runs on.
     pub unit: &'static str,
     /// Floating-point operations of products, per step.
@@ -117,7 +118,10 @@ fn row(program: &Program, names: &Names, leaf: &Leaf<'_>, seconds: &[f64], disti
         Task::Loop(..) | Task::Barrier => return None,
     };
     let rounds = leaf.rounds;
-    let bf16 = matches!(leaf.task, Task::Gemm(gemm, _) if gemm.precision == Precision::Bf16);
+    let precision = match leaf.task {
+        Task::Gemm(gemm, _) => gemm.precision,
+        _ => Precision::F32,
+    };
     let reason = program.reason(leaf);
     Some(Row {
         kind,
@@ -127,8 +131,8 @@ fn row(program: &Program, names: &Names, leaf: &Leaf<'_>, seconds: &[f64], disti
         way,
         reason,
         memory_bound: kind != Kind::Product || matches!(way, "streamed" | "alternating"),
-        bf16,
-        unit: if kind == Kind::Product { unit(bf16) } else { "" },
+        precision,
+        unit: if kind == Kind::Product { unit(precision) } else { "" },
         flop: rounds as f64 * work::flop(leaf.task, distinct),
         bytes: rounds as f64 * work::bytes(leaf.task, distinct),
         seconds: seconds.to_vec(),
@@ -136,10 +140,14 @@ fn row(program: &Program, names: &Names, leaf: &Leaf<'_>, seconds: &[f64], disti
     })
 }
 
+fn precision_name<S: serde::Serializer>(precision: &Precision, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(precision.name())
+}
+
 /// What products run on.
-fn unit(bf16: bool) -> &'static str {
+fn unit(precision: Precision) -> &'static str {
     let Instructions { name, pairs, .. } = gemm::instructions();
-    pairs.filter(|_| bf16).unwrap_or(name)
+    pairs.filter(|_| precision != Precision::F32).unwrap_or(name)
 }
 
 fn cut(split: Split) -> String {

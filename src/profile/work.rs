@@ -50,7 +50,10 @@ pub fn shape(gemm: &Gemm, distinct: f64) -> String {
         Form::NT => "nt",
         Form::TN => "tn",
     };
-    let precision = if gemm.precision == Precision::Bf16 { " bf16" } else { "" };
+    let precision = match gemm.precision {
+        Precision::F32 => String::new(),
+        other => format!(" {}", other.name()),
+    };
     let extent = |some: f64, all: usize| match some < all as f64 {
         true => format!("{some:.0}/{all}"),
         false => all.to_string(),

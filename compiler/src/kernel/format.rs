@@ -14,27 +14,33 @@ pub enum Format {
     F32,
     /// The upper half of an `f32`, rounded to nearest, ties to even; subnormal numbers are zero.
     Bf16,
+    /// Two of [`Format::Bf16`]: the number rounded, and what that leaves rounded.
+    Bf16x2,
     /// A whole number from -127 to 127 times its column's scale: the column's largest magnitude over 127.
     Int8,
 }
 
 impl Format {
-    pub const ALL: [Format; 3] = [Format::F32, Format::Bf16, Format::Int8];
+    /// Those that weights which no step changes can be kept in.
+    pub const OF_WEIGHTS: [Format; 3] = [Format::F32, Format::Bf16, Format::Int8];
 
     pub fn name(self) -> &'static str {
         match self {
             Format::F32 => "f32",
             Format::Bf16 => "bf16",
+            Format::Bf16x2 => "bf16x2",
             Format::Int8 => "int8",
         }
     }
 
     /// Elements of 4 bytes of one panel of `k` rows. A panel of [`Format::Bf16`] has its rows in pairs: an element's lower
-    /// half is of the first row, its upper half of the second. A panel of [`Format::Int8`] begins with its columns' scales.
+    /// half is of the first row, its upper half of the second. A panel of [`Format::Bf16x2`] is one of the rounded numbers and then
+    /// one of what they leave. A panel of [`Format::Int8`] begins with its columns' scales.
     pub fn panel_len(self, k: usize) -> usize {
         match self {
             Format::F32 => PANEL * k,
             Format::Bf16 => PANEL * k.div_ceil(2),
+            Format::Bf16x2 => 2 * PANEL * k.div_ceil(2),
             Format::Int8 => PANEL + PANEL / 4 * k,
         }
     }
@@ -50,6 +56,9 @@ impl Format {
         match self {
             Format::F32 => {}
             Format::Bf16 => column.iter_mut().for_each(|x| *x = bf16_value(bf16_bits(*x))),
+            Format::Bf16x2 => {
+                column.iter_mut().for_each(|x| *x = bf16x2(*x).iter().map(|&bits| bf16_value(bits)).sum())
+            }
             Format::Int8 => {
                 let scale = int8_scale(column.iter().fold(0.0, |most, &x| larger(most, x)));
                 column.iter_mut().for_each(|x| *x = int8_value(int8_bits(*x, scale), scale));
@@ -80,6 +89,7 @@ impl From<Precision> for Format {
         match precision {
             Precision::F32 | Precision::Tf32 => Format::F32,
             Precision::Bf16 => Format::Bf16,
+            Precision::Bf16x3 => Format::Bf16x2,
         }
     }
 }
@@ -88,7 +98,8 @@ impl std::str::FromStr for Format {
     type Err = ();
 
     fn from_str(name: &str) -> Result<Self, ()> {
-        Format::ALL.into_iter().find(|format| format.name() == name).ok_or(())
+        let mut formats = Format::OF_WEIGHTS.into_iter().chain([Format::Bf16x2]);
+        formats.find(|format| format.name() == name).ok_or(())
     }
 }
 
@@ -107,6 +118,13 @@ pub fn bf16_bits(x: f32) -> u16 {
     let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
     let kept = if x.is_nan() { bits | 1 << 22 } else { rounded };
     (kept >> 16) as u16
+}
+
+/// [`Format::Bf16x2`] of a number. What is not finite in `bf16` is its own first part.
+pub fn bf16x2(x: f32) -> [u16; 2] {
+    let first = bf16_bits(x);
+    let value = bf16_value(first);
+    [first, if value.is_finite() { bf16_bits(x - value) } else { 0 }]
 }
 
 #[inline(always)]
@@ -193,7 +211,7 @@ mod tests {
         assert_eq!(Format::F32.packed_len(3, 17), 2 * 16 * 3);
         assert_eq!(4 * Format::Bf16.packed_len(3, 17), 2 * (2 * 16 * 4));
         assert_eq!(4 * Format::Int8.packed_len(3, 17), 2 * (4 * 16 + 16 * 3));
-        for format in Format::ALL {
+        for format in Format::OF_WEIGHTS {
             assert_eq!(format.name().parse(), Ok(format));
         }
     }

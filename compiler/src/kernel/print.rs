@@ -39,8 +39,8 @@ use std::fmt::{self, Display, Formatter};
 
 use super::{
     Address, Axis, Buffer, BufferId, BufferKind, CpuGemm, Distinct, Elem, Expr, For, Form, Format, Gather,
-    Gemm, Index, InputRole, Item, Kernel, Matrix, Module, OutputRole, Pack, Reduce, Rounds, Scatter, Stmt,
-    Time, Var,
+    Gemm, Index, InputRole, Item, Kernel, Matrix, Module, OutputRole, Pack, Precision, Reduce, Rounds,
+    Scatter, Stmt, Time, Var,
 };
 
 impl Display for BufferId {
@@ -213,7 +213,11 @@ impl Display for Gemm {
         let CpuGemm { packed, right_sums, squares, alternating } = cpu;
         let assign = if *accumulate { "+=" } else { "=" };
         let packed = packed.map_or(String::new(), |format| format!("packed{} ", suffix(format)));
-        let (form, precision) = (form_name(*form), suffix((*precision).into()));
+        let form = form_name(*form);
+        let precision = match precision {
+            Precision::F32 => String::new(),
+            other => format!(" {}", other.name()),
+        };
         let parts = if *parts == 1 { String::new() } else { format!(" parts {parts}") };
         write!(f, "gemm {form} {m}x{n}x{k}{precision}{parts}: {c} {assign} {a} @ {packed}{b}")?;
         let named = [("prefix", prefix), ("sums", right_sums), ("squares", squares)];

@@ -36,7 +36,9 @@ impl Unit<'_> {
             let written = match (self.rounded.get(&id), packed.get(&id)) {
                 (Some(&width), _) => data.rows(self.prefix, index, &reals(bytes), width),
                 (None, Some(&(Format::Int8, k))) => data.panels(self.prefix, index, bytes, k),
-                (None, Some(&(Format::Bf16, _))) => panic!("internal error: bf16 in C"),
+                (None, Some(&(format @ (Format::Bf16 | Format::Bf16x2), _))) => {
+                    panic!("internal error: {format} in C")
+                }
                 (None, Some((Format::F32, _)) | None) => {
                     data.floats(self.prefix, &format!("w{index}"), reals(bytes))
                 }

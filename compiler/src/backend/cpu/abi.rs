@@ -88,6 +88,7 @@ word!(Form { NN, NT, TN });
 pub enum Precision {
     F32,
     Bf16,
+    Bf16x3,
 }
 
 impl From<kernel::Precision> for Precision {
@@ -96,6 +97,7 @@ impl From<kernel::Precision> for Precision {
         match precision {
             kernel::Precision::F32 | kernel::Precision::Tf32 => Precision::F32,
             kernel::Precision::Bf16 => Precision::Bf16,
+            kernel::Precision::Bf16x3 => Precision::Bf16x3,
         }
     }
 }
@@ -105,10 +107,11 @@ impl From<Precision> for kernel::Precision {
         match word {
             Precision::F32 => kernel::Precision::F32,
             Precision::Bf16 => kernel::Precision::Bf16,
+            Precision::Bf16x3 => kernel::Precision::Bf16x3,
         }
     }
 }
-word!(Format { F32, Bf16, Int8 });
+word!(Format { F32, Bf16, Bf16x2, Int8 });
 word!(Gather { Table, Add, Combine });
 
 /// How a library call's work is cut among the workers.
@@ -149,6 +152,7 @@ pub enum Packed {
     No,
     F32,
     Bf16,
+    Bf16x2,
     Int8,
 }
 
@@ -159,6 +163,7 @@ impl Packed {
             Packed::No => None,
             Packed::F32 => Some(kernel::Format::F32),
             Packed::Bf16 => Some(kernel::Format::Bf16),
+            Packed::Bf16x2 => Some(kernel::Format::Bf16x2),
             Packed::Int8 => Some(kernel::Format::Int8),
         }
     }
@@ -170,6 +175,7 @@ impl From<Option<kernel::Format>> for Packed {
             None => Packed::No,
             Some(kernel::Format::F32) => Packed::F32,
             Some(kernel::Format::Bf16) => Packed::Bf16,
+            Some(kernel::Format::Bf16x2) => Packed::Bf16x2,
             Some(kernel::Format::Int8) => Packed::Int8,
         }
     }

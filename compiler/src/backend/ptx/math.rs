@@ -17,7 +17,8 @@ pub(super) enum Math {
 impl Math {
     pub fn of(precision: Precision) -> Self {
         match precision {
-            Precision::F32 => Math::F32,
+            // Passes leave it to processors that gain from it.
+            Precision::F32 | Precision::Bf16x3 => Math::F32,
             Precision::Tf32 => Math::Tf32,
             Precision::Bf16 => Math::Bf16,
         }

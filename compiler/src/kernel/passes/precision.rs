@@ -3,10 +3,12 @@
 use crate::kernel::{Item, Module, Precision};
 use crate::target::Target;
 
-/// The module with the products that gain from it in this precision. A target without tf32 multiplies in f32.
+/// The module with the products that gain from it in this precision. A target that gains nothing from it multiplies
+/// in f32.
 pub fn precision(mut module: Module, precision: Precision, target: &Target) -> Module {
     let precision = match precision {
         Precision::Tf32 if !target.tf32 => Precision::F32,
+        Precision::Bf16x3 if !target.bf16x3 => Precision::F32,
         other => other,
     };
     each(&mut module.prologue, precision, target.few_rows);

@@ -133,7 +133,8 @@ impl<'m> Verifier<'m> {
         let b = (&gemm.b, b_rows, b_columns);
         let c = (&gemm.c, gemm.parts * m, n);
         self.read(a)?;
-        if gemm.precision == Precision::Bf16 && gemm.cpu.packed.is_some_and(|format| format != Format::Bf16) {
+        let rounded = !matches!(gemm.precision, Precision::F32 | Precision::Tf32);
+        if rounded && gemm.cpu.packed.is_some_and(|format| format != gemm.precision.into()) {
             return Err("the packed operand has another precision than the product".into());
         }
         match gemm.cpu.packed {

@@ -18,6 +18,13 @@ pub mod probes;
 mod session;
 pub mod workers;
 
+use lstmc_compiler::target::Target;
+
 pub use arena::Arena;
 pub use pair::Pair;
 pub use session::{Executable, Session, library};
+
+/// This processor with so many workers.
+pub fn target(workers: usize) -> Target {
+    Target { bf16x3: gemm::has_matrix_unit(), ..Target::cpu(workers) }
+}

@@ -193,7 +193,9 @@ impl Description {
         let math = match product.precision {
             Precision::Tf32 => CUBLAS_COMPUTE_32F_FAST_TF32,
             Precision::Bf16 => CUBLAS_COMPUTE_32F_FAST_16BF,
-            Precision::F32 => return Err(CublasError(sys::cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED)),
+            Precision::F32 | Precision::Bf16x3 => {
+                return Err(CublasError(sys::cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED));
+            }
         };
         let what = Self(result::create_matmul_desc(math, sys::cudaDataType::CUDA_R_32F)?);
         // The library's first operand is B.

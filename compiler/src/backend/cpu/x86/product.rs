@@ -80,6 +80,7 @@ impl Sums {
         match self.format {
             Format::F32 => (0..terms).for_each(|term| self.row(term)),
             Format::Int8 => (0..terms).for_each(|term| self.row_of_bytes(term)),
+            Format::Bf16x2 => panic!("internal error: a library in bf16x2"),
             Format::Bf16 => (0..terms).step_by(2).for_each(|term| self.pair(term, terms > 1)),
         }
         self.a.address(DONE, DONE, terms as i32);
@@ -93,9 +94,8 @@ impl Sums {
     /// Words of 4 bytes of so many rows of a panel.
     fn words(&self, rows: usize) -> usize {
         match self.format {
-            Format::F32 => PANEL * rows,
-            Format::Bf16 => PANEL * rows.div_ceil(2),
             Format::Int8 => PANEL / 4 * rows,
+            format => format.panel_len(rows),
         }
     }
 

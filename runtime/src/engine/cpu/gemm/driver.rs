@@ -103,7 +103,10 @@ pub fn scratch(
 }
 
 /// C = 0 where nothing is to be added, and no sums.
-unsafe fn clear(p: &Product) {
+///
+/// # Safety
+/// As [`product`].
+pub unsafe fn clear(p: &Product) {
     if !p.sums.is_null() {
         // SAFETY: there is one for each column.
         unsafe { std::slice::from_raw_parts_mut(p.sums, p.n).fill(0.0) };

@@ -20,6 +20,9 @@
 //! words; the pair's products are added to a sum in an order and with a treatment of subnormal numbers of its own. Every
 //! other one has them packed as rounded `f32`. Results are the same bits for any cut on one instruction set, and not
 //! across them.
+//!
+//! A matrix unit ([`micro::matrix`]) computes products in `bf16` and in parts, and those by weights in `bf16` and `int8` of more than
+//! a few rows, in an order of sums of its own, which depends on `k` alone too: [`matrix`].
 
 mod cache;
 mod direct;
@@ -27,6 +30,7 @@ mod distinct;
 mod dots;
 mod driver;
 mod fused_sums;
+mod matrix;
 mod micro;
 mod packing;
 mod product;
@@ -50,6 +54,7 @@ pub use distinct::distinct;
 pub use scatter::scatter;
 pub use scratch::Scratch;
 
+use matrix::Parts;
 pub use micro::CHAINS;
 use micro::{Isa, Operands};
 use product::{Layout, Left, Panels, Product, Right};
@@ -137,6 +142,13 @@ unsafe fn first_rows(shape: &GemmShape, count: u32, c: *mut f32, worker: u32, wo
     GemmShape { m, ..*shape }
 }
 
+/// Which parts are multiplied in a product of so many rows, if a matrix unit computes it.
+fn parts(isa: &Isa, precision: Precision, packed: Option<Format>, m: usize) -> Option<Parts> {
+    // By all rows, as below.
+    let few = precision == Precision::F32 && m <= stream::MAX_ROWS;
+    isa.matrix.filter(|_| !few).and_then(|_| Parts::of(precision, packed))
+}
+
 /// The format whose panels tiles of these operands read as they lie.
 fn words_of(operands: Operands) -> Format {
     if matches!(operands, Operands::Pairs(_)) { Format::Bf16 } else { Format::F32 }
@@ -153,7 +165,7 @@ fn streams(
 ) -> bool {
     match packed {
         // Sums come with tiles, of however few rows.
-        _ if precision == Precision::Bf16 || fused_sums => false,
+        _ if precision != Precision::F32 || fused_sums => false,
         Some(_) => m <= stream::MAX_ROWS,
         // By all rows, not the worker's: the order of the sums must not depend on the cut.
         None if nt => all <= dots::MAX_ROWS,
@@ -176,10 +188,15 @@ pub enum RightSide {
 pub fn right_side(gemm: &Gemm, split: Split, workers: usize) -> RightSide {
     let m = if split == Split::Rows { gemm.m.div_ceil(workers) } else { gemm.m };
     match gemm.cpu.packed {
-        _ if streams_here(gemm, m) => RightSide::Streamed,
+        _ if parts_here(gemm).is_none() && streams_here(gemm, m) => RightSide::Streamed,
         Some(_) => RightSide::Packed,
         None => RightSide::Blocks,
     }
+}
+
+/// [`parts`] of a product in the kernel form, on this CPU.
+fn parts_here(gemm: &Gemm) -> Option<Parts> {
+    parts(micro::best(), gemm.precision, gemm.cpu.packed, gemm.m)
 }
 
 /// [`streams`] of a product in the kernel form, of which a worker has `m` rows.
@@ -202,13 +219,23 @@ pub struct Instructions {
 pub fn instructions() -> Instructions {
     let isa = micro::best();
     let lacks = (isa.lanes < micro::WIDEST.lanes).then_some(micro::WIDEST.name);
-    Instructions { name: isa.numbers, pairs: isa.pairs.as_ref().map(|pairs| pairs.name), lacks }
+    let pairs = isa.matrix.map(|unit| unit.name).or(isa.pairs.as_ref().map(|pairs| pairs.name));
+    Instructions { name: isa.numbers, pairs, lacks }
+}
+
+/// Whether products in parts are computed on a unit that multiplies `bf16` much faster than `f32`.
+pub fn has_matrix_unit() -> bool {
+    micro::best().matrix.is_some()
 }
 
 /// Has this processor multiply and add pairs of bf16 as fast as it can, and returns the floating-point operations of that; none if it
 /// has no instructions for them.
 pub fn multiply_add_pairs(rounds: usize) -> Option<f64> {
     let isa = micro::best();
+    if let Some(unit) = isa.matrix {
+        // SAFETY: the CPU has the unit, and this process may use it.
+        return Some(unsafe { (unit.multiply_add)(rounds) });
+    }
     let pairs = isa.pairs.as_ref()?;
     // SAFETY: the instructions are those of an instruction set that the CPU has.
     unsafe { (pairs.multiply_add)(rounds) };
@@ -225,6 +252,10 @@ pub fn scratch_bytes(program: &Program) -> u64 {
         } else {
             gemm.n
         };
+        if let Some(parts) = parts_here(gemm) {
+            let lies = gemm.cpu.packed.is_some() && gemm.cpu.packed == parts.lying();
+            return matrix::scratch(parts, (m, gemm.k), lies);
+        }
         let left_step = if gemm.form == Form::TN { gemm.a.stride } else { 1 };
         let operands = Operands::of(isa, gemm.precision);
         let right = match gemm.cpu.packed {
@@ -309,6 +340,7 @@ unsafe fn gemm_on(
     let (k, first) = (shape.k as usize, columns.start);
     let precision = Precision::from(shape.precision);
     let operands = Operands::of(isa, precision);
+    let parts = parts(isa, precision, shape.packed.format(), shape.m as usize);
     let (a_stride, c_stride) = (shape.a_stride as usize, shape.c_stride as usize);
     let (row, step) = if shape.form == abi::Form::TN { (1, a_stride) } else { (a_stride, 1) };
     // SAFETY: all offsets stay inside the matrices, since the ranges stay inside their extents; a range of columns
@@ -320,7 +352,7 @@ unsafe fn gemm_on(
             k,
             k_block: driver::k_block(isa, operands.words(k)),
             a: Left { at: a.wrapping_add(rows.start * row), row, step },
-            b: right(shape, operands, b, first),
+            b: right(shape, parts.map_or(Some(words_of(operands)), Parts::lying), b, first),
             c: c.add(rows.start * c_stride + first),
             c_row: c_stride,
             add: shape.accumulate.is_on(),
@@ -334,6 +366,9 @@ unsafe fn gemm_on(
         k > 0 && streams(precision, shape.packed.format(), shape.form == abi::Form::NT, fused_sums, rows);
     // SAFETY: the product's pointers are valid for its extents by the caller's promise.
     unsafe {
+        if let (Some(parts), Some(unit)) = (parts, isa.matrix) {
+            return matrix::product(isa, unit, parts, &product);
+        }
         match product.b {
             Right::Columns { at, apart } if streams => (isa.dots)(&product, at, apart),
             Right::Rows { at, apart } if streams => (isa.direct)(&product, at, apart),
@@ -349,14 +384,14 @@ unsafe fn gemm_on(
     }
 }
 
-/// B from column `first` on, as it lies at `b`.
-fn right(shape: &GemmShape, operands: Operands, b: *const f32, first: usize) -> Right {
+/// B from column `first` on, as it lies at `b`; `words`: the format of panels that are read as they lie.
+fn right(shape: &GemmShape, words: Option<Format>, b: *const f32, first: usize) -> Right {
     let stride = shape.b_stride as usize;
     match (shape.packed.format(), shape.form) {
         (Some(format), _) => {
             let apart = format.panel_len(shape.k as usize);
             let at = b.wrapping_add(first / PANEL * apart);
-            match format == words_of(operands) {
+            match words == Some(format) {
                 true => Right::Panels { at, apart },
                 false => Right::Reduced(Panels { at, apart, format }),
             }

@@ -2,10 +2,11 @@
 
 use std::ops::Range;
 
-use lstmc_compiler::kernel::{Format, PANEL, bf16_bits, bf16_value, int8_bits, int8_scale, larger};
+use lstmc_compiler::kernel::{Format, PANEL, bf16_bits, bf16_value, bf16x2, int8_bits, int8_scale, larger};
 
 use super::cache::prefetch;
-use super::micro::{AHEAD, InterleaveFn, Isa, Operands, Pairs};
+use super::micro::matrix::MatrixUnit;
+use super::micro::{AHEAD, InterleaveFn, Isa, Operands, PairFn};
 use super::product::{Left, Panels, Right};
 use super::{scratch, stream};
 
@@ -27,7 +28,7 @@ pub unsafe fn panels(isa: &Isa, operands: Operands, source: Right, n: usize, k: 
                 panels_of_numbers(isa, source, n, k, to);
                 round_all(to, len);
             }
-            Operands::Pairs(pairs) => panels_of_pairs(pairs, source, n, k, to),
+            Operands::Pairs(of) => pairs((of.panels, of.interleave), source, n, k, to),
         }
     }
 }
@@ -40,21 +41,44 @@ unsafe fn round_all(at: *mut f32, len: usize) {
     }
 }
 
-unsafe fn panels_of_pairs(pairs: &Pairs, source: Right, n: usize, k: Range<usize>, to: *mut f32) {
+/// [`panels`] of pairs of `bf16`, by the functions for a B in rows, and in columns.
+///
+/// # Safety
+/// As [`panels`], and the CPU must have what the functions use.
+pub unsafe fn pairs(
+    (panels, interleave): (PairFn, InterleaveFn),
+    source: Right,
+    n: usize,
+    k: Range<usize>,
+    to: *mut f32,
+) {
     match source {
         Right::Rows { at, apart } => {
             // SAFETY: as the caller promised.
-            unsafe { (pairs.panels)(at.wrapping_add(k.start * apart), apart, n, k.len(), to) }
+            unsafe { panels(at.wrapping_add(k.start * apart), apart, n, k.len(), to) }
         }
         Right::Columns { at, apart } => {
             for column in (0..n).step_by(PANEL) {
                 let from = at.wrapping_add(column * apart + k.start);
                 let to = to.wrapping_add(column * k.len().div_ceil(2));
                 // SAFETY: there are as many columns as asked for; with PANEL elements a row nothing is overrun.
-                unsafe { (pairs.interleave)(from, apart, PANEL.min(n - column), k.len(), to, PANEL) };
+                unsafe { interleave(from, apart, PANEL.min(n - column), k.len(), to, PANEL) };
             }
         }
-        Right::Reduced(_) | Right::Panels { .. } => unreachable!("packed pairs are read as they lie"),
+        Right::Reduced(weights) => {
+            let words = k.len().div_ceil(2);
+            for panel in 0..n.div_ceil(PANEL) {
+                // SAFETY: the panel has the rows, and there is room for their words.
+                unsafe {
+                    whole_numbers(
+                        weights.panel(panel).rows.cast(),
+                        &k,
+                        to.wrapping_add(panel * PANEL * words),
+                    )
+                };
+            }
+        }
+        Right::Panels { .. } => unreachable!("packed pairs are read as they lie"),
     }
 }
 
@@ -83,6 +107,23 @@ unsafe fn panels_of_numbers(isa: &Isa, source: Right, n: usize, k: Range<usize>,
     }
 }
 
+/// Rows `k` of a panel of whole numbers, without their scale, as pairs of `bf16`.
+///
+/// # Safety
+/// The panel has these rows, and `to` room for their words.
+unsafe fn whole_numbers(rows: *const [i8; PANEL], k: &Range<usize>, to: *mut f32) {
+    // Eight bits hold them exactly.
+    let bits = |x: i8| f32::from(x).to_bits() >> 16;
+    for (word, p) in k.clone().step_by(2).enumerate() {
+        // SAFETY: as the caller promised.
+        let (first, second) =
+            unsafe { (*rows.add(p), if p + 1 < k.end { *rows.add(p + 1) } else { [0; PANEL] }) };
+        let words: [u32; PANEL] = std::array::from_fn(|j| bits(first[j]) | bits(second[j]) << 16);
+        // SAFETY: as the caller promised.
+        unsafe { *to.cast::<[u32; PANEL]>().add(word) = words };
+    }
+}
+
 /// Rows `k` of a panel as `f32`.
 unsafe fn widened(panels: Panels, panel: usize, k: Range<usize>, to: *mut [f32; PANEL]) {
     let panel_at = panels.panel(panel);
@@ -93,6 +134,7 @@ unsafe fn widened(panels: Panels, panel: usize, k: Range<usize>, to: *mut [f32; 
                 Format::F32 => stream::row(Format::F32, panel_at, p),
                 Format::Bf16 => stream::row(Format::Bf16, panel_at, p),
                 Format::Int8 => stream::row(Format::Int8, panel_at, p),
+                Format::Bf16x2 => unreachable!("only products in parts read panels in parts"),
             }
         };
     }
@@ -108,7 +150,12 @@ pub fn scratch(isa: &Isa, format: Format, k: usize) -> usize {
 
 /// Whether panels of a format are made in one go.
 fn lies_packed(isa: &Isa, format: Format) -> bool {
-    format == Format::F32 || format == Format::Bf16 && isa.pairs.is_some()
+    match format {
+        Format::F32 => true,
+        Format::Bf16 => isa.pairs.is_some(),
+        Format::Bf16x2 => isa.matrix.is_some(),
+        Format::Int8 => false,
+    }
 }
 
 /// [`panels`] of all `k` rows, in any format.
@@ -116,11 +163,15 @@ fn lies_packed(isa: &Isa, format: Format) -> bool {
 /// # Safety
 /// As [`panels`], with room for [`Format::packed_len`] elements; `to` is aligned as an `f32`.
 pub unsafe fn packed(isa: &Isa, source: Right, n: usize, k: usize, format: Format, to: *mut f32) {
-    match (format, &isa.pairs) {
+    match (format, &isa.pairs, isa.matrix) {
         // SAFETY: as the caller promised.
-        (Format::F32, _) => return unsafe { panels_of_numbers(isa, source, n, 0..k, to) },
+        (Format::F32, ..) => return unsafe { panels_of_numbers(isa, source, n, 0..k, to) },
+        (Format::Bf16, Some(of), _) => {
+            // SAFETY: as the caller promised.
+            return unsafe { pairs((of.panels, of.interleave), source, n, 0..k, to) };
+        }
         // SAFETY: as the caller promised.
-        (Format::Bf16, Some(pairs)) => return unsafe { panels_of_pairs(pairs, source, n, 0..k, to) },
+        (Format::Bf16x2, _, Some(unit)) => return unsafe { in_parts(unit, source, n, k, to) },
         _ => {}
     }
     scratch::with(scratch(isa, format, k), |wide| {
@@ -141,6 +192,21 @@ pub unsafe fn packed(isa: &Isa, source: Right, n: usize, k: usize, format: Forma
     });
 }
 
+/// [`packed`] in [`Format::Bf16x2`] by a matrix unit's functions.
+unsafe fn in_parts(unit: &MatrixUnit, source: Right, n: usize, k: usize, to: *mut f32) {
+    let format = Format::Bf16x2;
+    for column in (0..n).step_by(PANEL) {
+        let panel = to.wrapping_add(column / PANEL * format.panel_len(k));
+        let width = PANEL.min(n - column);
+        for part in 0..2 {
+            let to = panel.wrapping_add(part * format.panel_len(k) / 2);
+            let pack = (unit.panels[part], unit.interleave[part]);
+            // SAFETY: as the caller promised.
+            unsafe { pairs(pack, source.at_column(column), width, 0..k, to) };
+        }
+    }
+}
+
 /// A panel's weights, rounded, as bytes.
 fn round(format: Format, rows: &[[f32; PANEL]], to: &mut [u8]) {
     match format {
@@ -153,6 +219,7 @@ fn round(format: Format, rows: &[[f32; PANEL]], to: &mut [u8]) {
                 to.copy_from_slice(&(half(0) | half(1) << 16).to_ne_bytes());
             }
         }),
+        Format::Bf16x2 => rounded_in_two(rows, to),
         Format::Int8 => {
             let mut most = [0.0f32; PANEL];
             for row in rows {
@@ -167,6 +234,20 @@ fn round(format: Format, rows: &[[f32; PANEL]], to: &mut [u8]) {
                 for j in 0..PANEL {
                     to[j] = int8_bits(row[j], scales[j]) as u8;
                 }
+            }
+        }
+    }
+}
+
+/// [`Format::Bf16x2`] of a panel: a half for each part.
+fn rounded_in_two(rows: &[[f32; PANEL]], to: &mut [u8]) {
+    let half = to.len() / 2;
+    let (first, second) = to.split_at_mut(half);
+    for (part, to) in [first, second].into_iter().enumerate() {
+        for (to, rows) in to.chunks_exact_mut(4 * PANEL).zip(rows.chunks(2)) {
+            for (j, to) in to.chunks_exact_mut(4).enumerate() {
+                let bits = |i: usize| rows.get(i).map_or(0, |row| u32::from(bf16x2(row[j])[part]));
+                to.copy_from_slice(&(bits(0) | bits(1) << 16).to_ne_bytes());
             }
         }
     }

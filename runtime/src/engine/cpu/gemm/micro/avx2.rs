@@ -17,6 +17,7 @@ pub static ISA: Isa = Isa {
     k_block: 384,
     tiles: Tiles { heights: heights![copying: 1 x 6, 2 x 3, 3 x 2, 4 x 1, 5 x 1, 6 x 1], tall: &[] },
     pairs: None,
+    matrix: None,
     interleave,
     direct,
     dots,

@@ -127,6 +127,7 @@ pub static ISA: Isa = Isa {
     k_block: K_BLOCK,
     tiles: TILES,
     pairs: None,
+    matrix: None,
     interleave: super::avx2::interleave,
     direct: avx512_direct::direct,
     dots: avx512_direct::dots,

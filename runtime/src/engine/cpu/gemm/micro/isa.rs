@@ -5,6 +5,8 @@ use std::ops::Range;
 
 use lstmc_compiler::kernel::Precision;
 
+use super::matrix::MatrixUnit;
+
 use crate::engine::cpu::gemm::product::{Panels, Product};
 
 /// What a register tile works on: `C[..rows, ..columns]` becomes, or grows by, `k` products of A and B. Elements of A and B
@@ -140,6 +142,8 @@ pub struct Isa {
     pub tiles: Tiles,
     /// If there are instructions for it; otherwise rounded numbers are multiplied as `f32`.
     pub pairs: Option<Pairs>,
+    /// If there is one, for products in `bf16` and by weights in fewer bits; see [`crate::engine::cpu::gemm::matrix`].
+    pub matrix: Option<&'static MatrixUnit>,
     pub interleave: InterleaveFn,
     pub direct: DirectFn,
     pub dots: DirectFn,
@@ -193,7 +197,8 @@ impl Operands {
     /// Of products in this precision.
     pub fn of(isa: &'static Isa, precision: Precision) -> Self {
         match (precision, &isa.pairs) {
-            (Precision::F32 | Precision::Tf32, _) => Operands::Numbers,
+            // A machine without a unit for parts is asked for none.
+            (Precision::F32 | Precision::Tf32 | Precision::Bf16x3, _) => Operands::Numbers,
             (Precision::Bf16, Some(pairs)) => Operands::Pairs(pairs),
             (Precision::Bf16, None) => Operands::Rounded,
         }

@@ -10,13 +10,16 @@ mod avx512_bf16;
 #[cfg(target_arch = "x86_64")]
 mod avx512_direct;
 #[cfg(target_arch = "x86_64")]
+mod avx512_parts;
+#[cfg(target_arch = "x86_64")]
 mod avx512_stream;
 pub mod isa;
+pub mod matrix;
 mod portable;
 
 use std::sync::OnceLock;
 
-pub use isa::{AHEAD, CHAINS, InterleaveFn, Isa, Operands, Pairs, Tile, Tiles};
+pub use isa::{AHEAD, CHAINS, InterleaveFn, Isa, Operands, PairFn, Tile, Tiles};
 
 /// The first of the widest instruction sets that there are kernels for on processors of this kind.
 #[cfg(target_arch = "x86_64")]
@@ -30,6 +33,7 @@ pub fn available() -> Vec<&'static Isa> {
     #[cfg(target_arch = "x86_64")]
     {
         if is_x86_feature_detected!("avx512f") {
+            found.extend(matrix::amx::isa());
             if is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("avx512bw") {
                 found.push(&avx512_bf16::ISA);
             }
@@ -40,6 +44,8 @@ pub fn available() -> Vec<&'static Isa> {
         }
     }
     found.push(&portable::ISA);
+    #[cfg(test)]
+    found.push(&portable::WITH_MODEL);
     found
 }
 

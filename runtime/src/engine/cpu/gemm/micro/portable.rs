@@ -3,6 +3,7 @@
 use lstmc_compiler::kernel::PANEL;
 
 use super::isa::{Isa, Tile, Tiles, heights};
+use super::matrix::MatrixUnit;
 use crate::engine::cpu::gemm::product::Panels;
 use crate::engine::cpu::gemm::product::Product;
 use crate::engine::cpu::gemm::stream;
@@ -14,26 +15,35 @@ const FUSED: bool = cfg!(target_arch = "aarch64");
 /// Every 64-bit ARM has NEON, and compilers use it for plain loops.
 const NAME: &str = if cfg!(target_arch = "aarch64") { "neon" } else { "portable" };
 
-pub static ISA: Isa = Isa {
-    name: NAME,
-    numbers: NAME,
-    lanes: 4,
-    k_block: 384,
-    tiles: Tiles {
-        // Sixteen registers of four lanes hold two rows of a panel, thirty-two six.
-        #[cfg(not(target_arch = "aarch64"))]
-        heights: heights![copying: 1 x 2, 2 x 1],
-        #[cfg(target_arch = "aarch64")]
-        heights: heights![copying: 1 x 4, 2 x 2, 3 x 2, 4 x 1, 5 x 1, 6 x 1],
-        tall: &[],
-    },
-    pairs: None,
-    interleave,
-    direct,
-    dots,
-    stream,
-    squares,
-};
+pub static ISA: Isa = isa(NAME, None);
+
+/// What tests run everywhere in the place of a processor with a matrix unit.
+#[cfg(test)]
+pub static WITH_MODEL: Isa = isa(super::matrix::model::UNIT.name, Some(&super::matrix::model::UNIT));
+
+const fn isa(name: &'static str, matrix: Option<&'static MatrixUnit>) -> Isa {
+    Isa {
+        name,
+        numbers: NAME,
+        lanes: 4,
+        k_block: 384,
+        tiles: Tiles {
+            // Sixteen registers of four lanes hold two rows of a panel, thirty-two six.
+            #[cfg(not(target_arch = "aarch64"))]
+            heights: heights![copying: 1 x 2, 2 x 1],
+            #[cfg(target_arch = "aarch64")]
+            heights: heights![copying: 1 x 4, 2 x 2, 3 x 2, 4 x 1, 5 x 1, 6 x 1],
+            tall: &[],
+        },
+        pairs: None,
+        matrix,
+        interleave,
+        direct,
+        dots,
+        stream,
+        squares,
+    }
+}
 
 unsafe fn tile<
     const ROWS: usize,
