@@ -9,9 +9,8 @@ use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::model::Model;
 use lstmc_compiler::pipeline;
 use lstmc_compiler::plan::Verified;
-use lstmc_compiler::target::Target;
 use lstmc_runtime::engine::Engine;
-use lstmc_runtime::engine::cpu::{Executable, Session};
+use lstmc_runtime::engine::cpu::{self, Executable, Session};
 use lstmc_runtime::feed::{Feed, random_ids};
 use lstmc_runtime::train::initialise;
 
@@ -28,7 +27,7 @@ fn model(batches: &str, chain: &str, more: &str, vocabulary: usize) -> Model {
 }
 
 fn program(model: &Model, workers: usize) -> Verified {
-    pipeline::program_of(model, Purpose::Train, &Target::cpu(workers))
+    pipeline::program_of(model, Purpose::Train, &cpu::target(workers))
 }
 
 /// Every tensor after some updates, and the sum of their losses.
@@ -59,7 +58,9 @@ fn of_few_rows() {
 
 #[test]
 fn of_products_in_bf16() {
-    same_on_any_number(&model("stream(rows: 6, steps: 5)", CHAIN, "precision: bf16", 9));
+    for precision in ["precision: bf16", "precision: bf16x3"] {
+        same_on_any_number(&model("stream(rows: 6, steps: 5)", CHAIN, precision, 9));
+    }
 }
 
 /// Each distinct word's row is multiplied once.

@@ -301,26 +301,37 @@ fn products_of_few_rows_alternate() {
     }
 }
 
-/// With `precision: bf16` every product of some rows is in bf16 and what a loop multiplies by is packed in it; evaluation
-/// is in f32.
+/// With `precision: bf16` every product of some rows is in bf16 and what a loop multiplies by is packed in it, and so in bf16x3
+/// on a processor that gains from it; elsewhere that is f32. Evaluation is in f32.
 #[test]
 fn products_are_in_the_precision_of_training() {
-    let text = one_layer("", "lstm(48)").replace("epochs: 1", "epochs: 1; precision: bf16");
-    let model = checked(&text, 100).unwrap_or_else(|errors| panic!("{errors}"));
-    for (purpose, bf16) in [(Purpose::Train, true), (Purpose::Evaluate, false)] {
-        let program = pipeline::program_of(&model, purpose, &Target::cpu(2));
-        let mut found = vec![];
-        products(program.step_schedule(), &mut found);
-        assert!(
-            found.iter().any(|gemm| gemm.cpu.packed.is_some())
-                && found.iter().any(|gemm| gemm.cpu.packed.is_none())
-        );
-        for gemm in found {
-            assert_eq!(gemm.precision == Precision::Bf16, bf16 && gemm.m > 1, "{gemm}");
-            assert!(gemm.cpu.packed.is_none_or(|format| format == gemm.precision.into()), "{gemm}");
+    let text = |precision: &str| {
+        one_layer("", "lstm(48)").replace("epochs: 1", &format!("epochs: 1; precision: {precision}"))
+    };
+    let plain = Target::cpu(2);
+    let with_tiles = Target { bf16x3: true, ..plain.clone() };
+    for (name, target, wanted) in [
+        ("bf16", &plain, Precision::Bf16),
+        ("bf16x3", &with_tiles, Precision::Bf16x3),
+        ("bf16x3", &plain, Precision::F32),
+        ("f32", &with_tiles, Precision::F32),
+    ] {
+        let model = checked(&text(name), 100).unwrap_or_else(|errors| panic!("{errors}"));
+        for (purpose, wanted) in [(Purpose::Train, wanted), (Purpose::Evaluate, Precision::F32)] {
+            let program = pipeline::program_of(&model, purpose, target);
+            let mut found = vec![];
+            products(program.step_schedule(), &mut found);
+            assert!(
+                found.iter().any(|gemm| gemm.cpu.packed.is_some())
+                    && found.iter().any(|gemm| gemm.cpu.packed.is_none())
+            );
+            for gemm in found {
+                assert_eq!(gemm.precision, if gemm.m > 1 { wanted } else { Precision::F32 }, "{gemm}");
+                assert!(gemm.cpu.packed.is_none_or(|format| format == gemm.precision.into()), "{gemm}");
+            }
         }
     }
-    let few = text.replace("rows: 20", "rows: 4");
+    let few = text("bf16").replace("rows: 20", "rows: 4");
     let few = pipeline::program_of(
         &checked(&few, 100).unwrap_or_else(|errors| panic!("{errors}")),
         Purpose::Train,

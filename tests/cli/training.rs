@@ -273,6 +273,30 @@ fn products_in_bf16_learn_as_well() {
     }
 }
 
+/// Products in three parts learn as those in f32 do, and are those in f32 where the processor has no tiles for them, which is said.
+#[test]
+fn products_in_parts_learn_as_those_in_f32() {
+    let folder = Folder::new();
+    let model = Model { batches: "stream(rows: 6, steps: 5)", length: "epochs: 20", ..TINY };
+    folder.write("tiny.lstm", model.text());
+    folder.train("f32", &[]);
+    folder.write("tiny.lstm", Model { more: "precision: bf16x3", ..model }.text());
+    let train = |threads: &str| {
+        let out = folder.ok(&["train", "tiny.lstm", "--threads", threads, "--out", threads]);
+        (folder.trained(threads), out.contains("precision: bf16x3 is f32 here"))
+    };
+    let (one, is_f32) = train("1");
+    let wide = folder.trained("f32");
+    let last = wide.metrics().len() - 1;
+    let loss = |run: &Run| number(&run.metrics()[last], "valid_loss");
+    // Operands are off by up to 2^-16.
+    assert!((loss(&one) / loss(&wide) - 1.0).abs() < 0.01, "{} {}", loss(&one), loss(&wide));
+    assert_eq!(one.tensors() == wide.tensors(), is_f32);
+    assert_eq!(train("3").0.tensors(), one.tensors(), "3 threads");
+    let profile = folder.ok(&["profile", "tiny.lstm", "--steps", "3"]);
+    assert_eq!(profile.contains("bf16x3 is f32 here"), is_f32, "{profile}");
+}
+
 #[test]
 fn the_seed_decides() {
     let folder = Folder::new();

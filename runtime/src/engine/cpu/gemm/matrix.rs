@@ -239,7 +239,7 @@ impl RightBlock {
 #[repr(align(64))]
 struct Tail([[f32; TILE]; 4]);
 
-/// Sums of a group of rows and a pair of panels before they are scaled.
+/// A group of rows by a pair of panels.
 #[repr(align(64))]
 struct Sums([f32; GROUP * 2 * PANEL]);
 
@@ -255,7 +255,8 @@ pub unsafe fn product(isa: &Isa, unit: &MatrixUnit, parts: Parts, p: &Product) {
     }
     let plan = Plan::new(parts, (p.m, p.k), lies_in_tiles(&p.b));
     let steps = p.k.div_ceil(STEP);
-    let mut work = Work { unit, parts, p, inner: plan.inner, configured: [0; 2] };
+    let mut work =
+        Work { unit, parts, p, inner: plan.inner, configured: [0; 2], sums: Sums([0.0; GROUP * 2 * PANEL]) };
     scratch::with(plan.left_len + plan.right_len, |memory| {
         for rows in pieces(0..p.m, plan.rows) {
             for span in pieces(0..steps, plan.span) {
@@ -290,6 +291,8 @@ struct Work<'a> {
     inner: usize,
     /// The rows of the unit's tiles.
     configured: [usize; 2],
+    /// Of a group of rows and a pair of panels before they are scaled.
+    sums: Sums,
 }
 
 impl Work<'_> {
@@ -331,7 +334,6 @@ impl Work<'_> {
         panels: &PairOfPanels,
     ) {
         let (p, rows) = (self.p, heights(group));
-        let mut sums = Sums([0.0; GROUP * 2 * PANEL]);
         let c = p.c.wrapping_add(group.start * p.c_row + panels.columns.start);
         let square = Square {
             a: std::array::from_fn(|i| {
@@ -344,7 +346,7 @@ impl Work<'_> {
             steps: inner.len(),
             tail: panels.tail,
             products: self.parts.products,
-            c: if self.parts.scaled { sums.0.as_mut_ptr() } else { c },
+            c: if self.parts.scaled { self.sums.0.as_mut_ptr() } else { c },
             c_row: if self.parts.scaled { 2 * PANEL } else { p.c_row },
             columns: panels.columns.len(),
             add: !self.parts.scaled && (p.add || left.span.start + inner.start > 0),
@@ -363,7 +365,7 @@ impl Work<'_> {
             let first = panels.columns.start / PANEL;
             let scales =
                 |column: usize| weights.panel(first + column / PANEL).scales.wrapping_add(column % PANEL);
-            for (row, sums) in sums.0.chunks_exact(2 * PANEL).enumerate().take(group.len()) {
+            for (row, sums) in self.sums.0.chunks_exact(2 * PANEL).enumerate().take(group.len()) {
                 for (column, &sum) in sums.iter().enumerate().take(panels.columns.len()) {
                     // SAFETY: C has these rows and columns, and each column a scale.
                     unsafe {

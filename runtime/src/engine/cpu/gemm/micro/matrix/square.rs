@@ -52,24 +52,63 @@ macro_rules! each_tile {
         $body
     }};
 }
+/// Where the rows of a tile of C lie: the first one, and the bytes from one to the next.
+type Place = (*mut u8, usize);
+
 /// See [`super::MatrixUnit::squares`].
 ///
 /// # Safety
 /// The pointers are valid for what [`Square`] says, the processor has the unit, and this thread has configured it for these rows.
 pub unsafe fn run<U: Unit, const ROWS: usize, const PANELS: usize>(s: &Square) {
-    let narrow = s.columns < PANELS * SIDE;
-    let mut edge = Edge([[0.0; TILE]; 2]);
-    let width = s.columns - (PANELS - 1) * SIDE;
-    if narrow && s.add {
-        // SAFETY: C has these rows and columns.
-        unsafe { edge.copy_in::<ROWS>(s, PANELS - 1, width) };
-    }
-    let edges = edge.0.each_mut().map(|tile| tile.as_mut_ptr());
-    let place = |i: usize, j: usize| match narrow && j == PANELS - 1 {
-        true => (edges[i].cast::<u8>(), SIDE * size_of::<f32>()),
-        false => (s.c.wrapping_add(i * s.rows[0] * s.c_row + j * SIDE).cast(), s.c_row * size_of::<f32>()),
+    let in_c = |i: usize, j: usize| -> Place {
+        (s.c.wrapping_add(i * s.rows[0] * s.c_row + j * SIDE).cast(), s.c_row * size_of::<f32>())
     };
-    // SAFETY: a tile of C is in C or at its edge, and A and B hold their tiles.
+    if s.columns == PANELS * SIDE {
+        // SAFETY: C has whole tiles; the rest is the caller's promise.
+        return unsafe { sum::<U, ROWS, PANELS>(s, in_c) };
+    }
+    let width = s.columns - (PANELS - 1) * SIDE;
+    let mut edge = Edge([[0.0; TILE]; 2]);
+    let tiles = edge.0.each_mut().map(|tile| tile.as_mut_ptr());
+    let place = |i: usize, j: usize| match j == PANELS - 1 {
+        true => (tiles[i].cast(), SIDE * size_of::<f32>()),
+        false => in_c(i, j),
+    };
+    // SAFETY: C has whole tiles but in the last panel, and there these rows and columns.
+    unsafe {
+        if s.add {
+            each_row::<ROWS>(s, PANELS - 1, &tiles, |edge, c| std::ptr::copy_nonoverlapping(c, edge, width));
+        }
+        sum::<U, ROWS, PANELS>(s, place);
+        each_row::<ROWS>(s, PANELS - 1, &tiles, |edge, c| std::ptr::copy_nonoverlapping(edge, c, width));
+    }
+}
+
+/// Calls `copy` with each row of the tiles at C's edge, and of C in their panel.
+fn each_row<const ROWS: usize>(
+    s: &Square,
+    panel: usize,
+    tiles: &[*mut f32; 2],
+    copy: impl Fn(*mut f32, *mut f32),
+) {
+    for (i, tile) in tiles.iter().enumerate().take(ROWS) {
+        for row in 0..s.rows[i] {
+            let c = s.c.wrapping_add((i * s.rows[0] + row) * s.c_row + panel * SIDE);
+            copy(tile.wrapping_add(row * SIDE), c);
+        }
+    }
+}
+
+/// The products, added up in tiles of C that lie at their places.
+///
+/// # Safety
+/// As [`run`], and each tile's rows are at its place.
+#[inline(always)]
+unsafe fn sum<U: Unit, const ROWS: usize, const PANELS: usize>(
+    s: &Square,
+    place: impl Fn(usize, usize) -> Place,
+) {
+    // SAFETY: as the caller promised; A and B hold their tiles.
     unsafe {
         if s.add {
             each_tile!(ROWS, PANELS, |TILE_OF_C, i, j| {
@@ -88,10 +127,6 @@ pub unsafe fn run<U: Unit, const ROWS: usize, const PANELS: usize>(s: &Square) {
             let (at, apart) = place(i, j);
             U::store::<TILE_OF_C>(at, apart)
         });
-    }
-    if narrow {
-        // SAFETY: C has these rows and columns.
-        unsafe { edge.copy_out::<ROWS>(s, PANELS - 1, width) };
     }
 }
 
@@ -123,35 +158,6 @@ unsafe fn multiply_add<U: Unit, const ROWS: usize, const PANELS: usize>(
             U::multiply_add::<2, { A[1] }, { B[0] }>();
             if PANELS == 2 {
                 U::multiply_add::<3, { A[1] }, { B[1] }>();
-            }
-        }
-    }
-}
-
-impl Edge {
-    /// # Safety
-    /// C has `width` columns in the panel, in all rows.
-    unsafe fn copy_in<const ROWS: usize>(&mut self, s: &Square, panel: usize, width: usize) {
-        self.each_row::<ROWS>(s, panel, |edge, c| {
-            // SAFETY: as the caller promised.
-            unsafe { std::ptr::copy_nonoverlapping(c, edge, width) }
-        });
-    }
-
-    /// # Safety
-    /// As [`Edge::copy_in`].
-    unsafe fn copy_out<const ROWS: usize>(&mut self, s: &Square, panel: usize, width: usize) {
-        self.each_row::<ROWS>(s, panel, |edge, c| {
-            // SAFETY: as the caller promised.
-            unsafe { std::ptr::copy_nonoverlapping(edge, c, width) }
-        });
-    }
-
-    fn each_row<const ROWS: usize>(&mut self, s: &Square, panel: usize, copy: impl Fn(*mut f32, *mut f32)) {
-        for i in 0..ROWS {
-            for row in 0..s.rows[i] {
-                let c = s.c.wrapping_add((i * s.rows[0] + row) * s.c_row + panel * SIDE);
-                copy(self.0[i][row * SIDE..].as_mut_ptr(), c);
             }
         }
     }
