@@ -6,10 +6,12 @@
 //! arena        a program's buffers by name and role, in one block (pages)
 //! workers      the threads that run it, and their barrier
 //! gemm         the products that compiled code calls
+//! caches       how large the processor's caches are
 //! machine      what the processor can do; probes: what the parts of a step take
 //! ```
 
 mod arena;
+pub mod caches;
 pub mod gemm;
 pub mod machine;
 mod pages;
