@@ -134,7 +134,7 @@ impl Threads {
     /// This machine with so many of them.
     fn target(self) -> Target {
         match self {
-            Threads::Exactly(workers) | Threads::UpTo(workers) => Target::cpu(workers),
+            Threads::Exactly(workers) | Threads::UpTo(workers) => cpu::target(workers),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::target::{Nvidia, Target};
+use lstmc_runtime::engine::cpu;
 
 use crate::args::{Emit, Stage, Use};
 use crate::compile::{self, Request};
@@ -23,7 +24,7 @@ pub fn run(args: &Emit) -> Result<ExitCode> {
         (None, Stage::Ptx) => Some(Nvidia::SM_90),
         (target, _) => target.map(Nvidia::from),
     };
-    let target = gpu.map_or_else(|| Target::cpu(workers), Target::nvidia);
+    let target = gpu.map_or_else(|| cpu::target(workers), Target::nvidia);
     let request = Request { stage: args.stage, purpose, dump_after, weights, target: &target };
     request.check()?;
     // The first stages need no vocabulary, so no text.

@@ -20,6 +20,13 @@ pub mod probes;
 mod session;
 pub mod workers;
 
+use lstmc_compiler::target::Target;
+
 pub use arena::Arena;
 pub use pair::Pair;
 pub use session::{Executable, Session, library};
+
+/// This machine as the compiler's stages see it, with so many workers.
+pub fn target(workers: usize) -> Target {
+    Target::cpu(workers).with_shared_weight(gemm::cached_weight())
+}

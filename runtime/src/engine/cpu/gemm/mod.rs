@@ -169,6 +169,11 @@ fn streams(
     }
 }
 
+/// Bytes of a weight that stays in this machine's caches beside the rest.
+pub fn cached_weight() -> usize {
+    Limits::here().cached_weight
+}
+
 /// What a product does with its right side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RightSide {
