@@ -9,7 +9,9 @@
 //! **What fixes bits.** Results must not depend on the number of workers, so nothing that decides in which order a sum is
 //! taken may: [`SplitK`] is made for as many workers as gain most from it, and is the same for any number. Of the
 //! other fields [`Target::few_rows`], [`Target::split_k`], [`Target::fused_sums`], [`Target::column_sums`],
-//! [`Target::library`] and [`Target::fusion`] decide such an order too: another target may give other bits.
+//! [`Target::alternate`], [`Target::library`] and [`Target::fusion`] decide such an order too: another target may give other
+//! bits. So none of these follows from the caches of a machine, even where caches are what it is about; what does is
+//! [`Ranges::shared_weight`], by which a plan is cut one way or the other.
 
 use crate::scalar::Precision;
 
@@ -339,6 +341,14 @@ impl Target {
             memory: Memory { alignment: ALIGNMENT, small: 0, rest: 0, constants_apart: true },
             ..Self::cpu(1)
         }
+    }
+
+    /// The same where the caches hold a weight of so many bytes beside the rest.
+    pub fn with_shared_weight(mut self, bytes: usize) -> Self {
+        if let Partition::Ranges(ranges) = &mut self.partition {
+            ranges.shared_weight = bytes;
+        }
+        self
     }
 
     /// The same with another number of workers.

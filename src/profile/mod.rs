@@ -14,6 +14,7 @@ use anyhow::Result;
 use lstmc_compiler::model::{Model, Precision};
 use lstmc_compiler::plan::Verified;
 use lstmc_runtime::engine::Engine;
+use lstmc_runtime::engine::cpu::caches::Caches;
 use lstmc_runtime::engine::cpu::gemm::{self, Instructions};
 use lstmc_runtime::engine::cpu::machine::{self, Reading};
 use lstmc_runtime::engine::cpu::probes::Spent;
@@ -45,6 +46,7 @@ pub struct Profile {
     pub lacks: Option<&'static str>,
     /// The instructions for operands in bf16, if they are multiplied as such.
     pub pairs: Option<&'static str>,
+    pub caches: Caches,
     /// f32 multiply-adds of all threads, in floating-point operations a second.
     pub peak: f64,
     /// The same of operands in bf16, where the model asks for them and there are instructions.
@@ -122,6 +124,7 @@ pub fn measure(
         instructions,
         lacks,
         pairs,
+        caches: *Caches::here(),
         peak,
         peak_of_pairs,
         precision: model.train.precision,

@@ -89,7 +89,7 @@ pub fn facts(profile: &Profile) -> Vec<(&'static str, String)> {
         show::many(profile.barriers as u64, "barrier"),
         1e9 * profile.barrier
     );
-    let mut lines = vec![("machine", machine), ("step", steps)];
+    let mut lines = vec![("machine", machine), ("caches", profile.caches.to_string()), ("step", steps)];
     if flop > 0.0 {
         lines.push(("products", products));
     }
@@ -317,6 +317,8 @@ fn percent(share: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use lstmc_runtime::engine::cpu::caches::Caches;
+
     use super::*;
 
     fn row(name: &str, kind: Kind, seconds: [f64; 2]) -> Row {
@@ -344,6 +346,7 @@ mod tests {
             instructions: "avx512",
             lacks: None,
             pairs: None,
+            caches: Caches::USUAL,
             peak: 500e9,
             peak_of_pairs: None,
             precision: None,

@@ -60,7 +60,17 @@ fn the_parts_are_within_the_step() {
 fn the_table_is_readable_and_nothing_is_written() {
     let folder = Folder::new();
     let out = folder.ok(&["profile", "tiny.lstm", "--steps", "2", "--threads", "2"]);
-    for word in ["machine", "step", "products", "waiting", "share", "all of worker 0's time", "chosen:"] {
+    for word in [
+        "machine",
+        "caches",
+        "L1d",
+        "step",
+        "products",
+        "waiting",
+        "share",
+        "all of worker 0's time",
+        "chosen:",
+    ] {
         assert!(out.contains(word), "{word}: {out}");
     }
     assert!(out.lines().all(|line| line.chars().count() <= 100), "{out}");

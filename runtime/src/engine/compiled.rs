@@ -16,6 +16,6 @@ use crate::error::Result;
 /// The machine cannot run compiled code, or does not have enough memory.
 pub fn compiled(model: &Model, purpose: Purpose, threads: Option<usize>) -> Result<Box<dyn Engine>> {
     let most = threads.map_or_else(workers::default_workers, |count| count.min(workers::most_workers()));
-    let program = pipeline::program_up_to(model, purpose, Format::F32, &cpu::target(most.max(1)));
+    let program = pipeline::program_up_to(model, purpose, Format::F32, &cpu::target(most));
     Ok(Box::new(Session::new(Executable::compile(program)?)?))
 }

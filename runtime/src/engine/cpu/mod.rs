@@ -6,10 +6,12 @@
 //! arena        a program's buffers by name and role, in one block (pages)
 //! workers      the threads that run it, and their barrier
 //! gemm         the products that compiled code calls
+//! caches       how large the processor's caches are
 //! machine      what the processor can do; probes: what the parts of a step take
 //! ```
 
 mod arena;
+pub mod caches;
 pub mod gemm;
 pub mod machine;
 mod pages;
@@ -24,7 +26,8 @@ pub use arena::Arena;
 pub use pair::Pair;
 pub use session::{Executable, Session, library};
 
-/// This processor with so many workers.
+/// This machine as the compiler's stages see it, with so many workers.
 pub fn target(workers: usize) -> Target {
-    Target { bf16x3: gemm::has_matrix_unit(), ..Target::cpu(workers) }
+    let plain = Target { bf16x3: gemm::has_matrix_unit(), ..Target::cpu(workers) };
+    plain.with_shared_weight(gemm::cached_weight())
 }

@@ -4,32 +4,29 @@ use std::ops::Range;
 
 use lstmc_compiler::kernel::PANEL;
 
+use super::limits::Limits;
 use super::micro::{Isa, Operands, Tile};
 use super::product::{Layout, Left, Product, pieces};
 use super::right_block::RightBlock;
+use super::ways::Way;
 use super::work_stealing::Taking;
 use super::{fused_sums, packing, scratch};
 
-/// Rows of A that are kept in the second-level cache at a time: up to 470 KB with the longest block.
-const ROW_BLOCK: usize = 168;
-/// Columns of B that are packed at a time.
-const COLUMN_BLOCK: usize = 256;
-/// The same where B's columns lie one element after the other: then C is narrow as a rule, and A, which is long, is read
-/// once for all of them.
-const COLUMN_BLOCK_NT: usize = 1024;
-/// A packed B of more bytes than this is read from memory each time.
-const CACHED_WEIGHT: usize = 8 << 20;
+/// Rows of C whose squares are summed at a time, where their last row was computed. This fixes bits, so it depends on no cache.
+const SUMMED_ROWS: usize = 168;
 /// Up to so many rows C is computed one group of panels after the other.
 pub const NARROW: usize = 64;
 /// Where columns of A lie a multiple of so many elements apart (1 KB), rows of a tile from many of them would share few
-/// places of the caches: A is packed.
+/// places of the first-level cache, which on every processor are those of one page of memory: A seems better packed.
 const CROWDED: usize = 256;
-/// Elements of A that are packed at a time; they live in the last-level cache.
-const PACKED_LEFT: usize = 1 << 20;
-
-/// Whether tiles of f32 read A as it lies; see [`Left::step`].
+/// Whether tiles of f32 seem to read A best as it lies; see [`Left::step`].
 pub fn reads_as_it_lies(left_step: usize) -> bool {
     !left_step.is_multiple_of(CROWDED)
+}
+
+/// Whether all of an A of numbers is packed at once, if it is packed: then a worker's columns need nothing else beforehand.
+pub fn packs_at_once(limits: &Limits, m: usize, k: usize) -> bool {
+    m * k <= 2 * limits.packed_left
 }
 
 /// `len` in equal parts of at most `max`, each a multiple of `unit` but the last.
@@ -55,19 +52,31 @@ pub fn tiles(rows: Range<usize>, max: usize) -> impl Iterator<Item = Range<usize
     })
 }
 
-/// Computes `p`; if there is something to take, the columns that it gives.
+/// Computes `p`, or if there is something to take, the columns that it gives, in one of the ways; returns how many columns.
 ///
 /// # Safety
 /// The pointers of `p` must be valid for its extents, C must overlap neither A nor B, and the CPU must have `isa`. No
 /// other worker may meanwhile write the columns that this worker takes, or any if it takes none.
-pub unsafe fn product(isa: &Isa, operands: Operands, p: &Product, taking: Option<&Taking>) {
+pub unsafe fn product(
+    isa: &Isa,
+    limits: &Limits,
+    operands: Operands,
+    p: &Product,
+    taking: Option<&Taking>,
+    mut way: Way,
+) -> usize {
     if p.k == 0 {
         // SAFETY: as the caller promised.
         unsafe { clear(p) };
-        return;
+        return p.n;
     }
+    if taking.is_some() && !packs_at_once(limits, p.m, p.k) {
+        way.packs_left = false;
+    }
+    let lies = Lies { left_step: p.a.step, right: p.b.layout() };
     let words = operands.words(p.k);
-    let plan = Plan::new(isa, operands, (p.m, p.n, words), p.a.step, p.b.layout());
+    let plan = Plan::new(isa, limits, operands, (p.m, p.n, words), lies, way);
+    let mut done = 0;
     scratch::with(plan.left_len + plan.right_len, |memory| {
         for rows in pieces(0..p.m, plan.rows) {
             for span in pieces(0..words, plan.span) {
@@ -79,27 +88,48 @@ pub unsafe fn product(isa: &Isa, operands: Operands, p: &Product, taking: Option
                     height: plan.height,
                 };
                 // SAFETY: the scratch holds these lengths; the rest is the caller's promise.
-                unsafe {
-                    if plan.pack_left {
-                        left.pack(isa, operands, p, &plan);
-                    }
-                    sweep(isa, operands, p, &plan, &left, memory.add(plan.left_len), taking);
-                }
+                done = unsafe { sweep(isa, operands, p, &plan, &left, memory.add(plan.left_len), taking) };
             }
         }
     });
+    done
 }
 
-/// Elements of scratch that a worker needs for a product; see [`Plan::new`].
+/// The ways of a product of `m`, `n` and `k` that differ in anything, the one that seems best beforehand first.
+pub fn ways(
+    isa: &Isa,
+    limits: &Limits,
+    operands: Operands,
+    (m, n, k): (usize, usize, usize),
+    lies: Lies,
+) -> impl Iterator<Item = Way> {
+    let words = operands.words(k);
+    let weight = words * n * size_of::<f32>();
+    let tall = lies.right == Layout::Panels && weight > limits.cached_weight;
+    let first = Way { packs_left: !reads_as_it_lies(lies.left_step), tall, wide: false };
+    let mut plans: Vec<Plan> = Vec::new();
+    [first].into_iter().chain(Way::all()).filter(move |&way| {
+        let plan = Plan::new(isa, limits, operands, (m, n, words), lies, way);
+        let is_new = !plans.contains(&plan);
+        plans.extend(is_new.then_some(plan));
+        is_new
+    })
+}
+
+/// Elements of scratch that a worker needs for a product in any of its ways, or in the first; see [`ways`].
 pub fn scratch(
     isa: &Isa,
     operands: Operands,
     (m, n, k): (usize, usize, usize),
-    left_step: usize,
-    right: Layout,
+    lies: Lies,
+    any_way: bool,
 ) -> usize {
-    let plan = Plan::new(isa, operands, (m, n, operands.words(k)), left_step, right);
-    plan.left_len + plan.right_len
+    let limits = Limits::here();
+    let each = ways(isa, limits, operands, (m, n, k), lies).map(|way| {
+        let plan = Plan::new(isa, limits, operands, (m, n, operands.words(k)), lies, way);
+        plan.left_len + plan.right_len
+    });
+    each.take(if any_way { usize::MAX } else { 1 }).max().unwrap_or(0)
 }
 
 /// C = 0 where nothing is to be added, and no sums.
@@ -123,7 +153,16 @@ pub unsafe fn clear(p: &Product) {
     }
 }
 
+/// How the operands of a product lie.
+#[derive(Clone, Copy)]
+pub struct Lies {
+    /// [`Left::step`]
+    pub left_step: usize,
+    pub right: Layout,
+}
+
 /// The sizes of blocks for one product; lengths along the contraction are in words.
+#[derive(PartialEq)]
 struct Plan {
     /// The highest tile.
     height: usize,
@@ -131,7 +170,7 @@ struct Plan {
     pack_left: bool,
     /// Rows of C for which A is packed.
     rows: usize,
-    /// Length of the contraction for which A is packed, a multiple of `k_block`.
+    /// Length of the contraction for which A is packed, all of it or a multiple of `k_block`.
     span: usize,
     row_block: usize,
     column_block: usize,
@@ -140,35 +179,39 @@ struct Plan {
 }
 
 impl Plan {
-    /// For `m`, `n` and the words of `k` of a product; `left_step`: [`Left::step`]; `right`: how B lies.
+    /// For `m`, `n` and the words of `k` of a product that is gone about in a way, as far as it can be.
     fn new(
         isa: &Isa,
+        limits: &Limits,
         operands: Operands,
         (m, n, k): (usize, usize, usize),
-        left_step: usize,
-        right: Layout,
+        lies: Lies,
+        way: Way,
     ) -> Plan {
-        let packed = right == Layout::Panels;
+        let packed = lies.right == Layout::Panels;
         let set = operands.tiles(isa);
         let k_block = k_block(isa, k);
         // Tiles of one panel that hold all rows read a B that comes from memory once.
-        let tall = m > set.rows() && m <= set.rows() + set.tall.len();
-        let streams = tall && packed && k * n * size_of::<f32>() > CACHED_WEIGHT;
-        let as_it_lies = matches!(operands, Operands::Numbers) && reads_as_it_lies(left_step);
-        let pack_left = !as_it_lies || streams;
-        let height = if streams { m } else { set.rows() };
-        let rows = if pack_left { part(m, PACKED_LEFT / isa.k_block, set.rows()) } else { m };
-        let span = if pack_left { (PACKED_LEFT / rows / k_block).max(1) * k_block } else { k };
+        let tall = way.tall && packed && m > set.rows() && m <= set.rows() + set.tall.len();
+        let pack_left = way.packs_left || tall || !matches!(operands, Operands::Numbers);
+        let height = if tall { m } else { set.rows() };
+        let (rows, span) = match pack_left {
+            true if !packs_at_once(limits, m, k) => {
+                let rows = part(m, limits.packed_left / isa.k_block, set.rows());
+                (rows, (limits.packed_left / rows / k_block).max(1) * k_block)
+            }
+            _ => (m, k),
+        };
         let column_block = match m {
             ..=NARROW if packed => usize::MAX,
             ..=NARROW => set.panels(m) * PANEL,
-            _ if right == Layout::Columns => part(n, COLUMN_BLOCK_NT, PANEL),
-            _ => COLUMN_BLOCK,
+            _ if way.wide || lies.right == Layout::Columns => part(n, limits.many_columns(isa), PANEL),
+            _ => limits.columns(isa),
         };
         let left_len =
             if pack_left { (rows * span.min(k) + packing::OVERRUN).next_multiple_of(16) } else { 0 };
         let right_len = if packed { 0 } else { column_block * k_block };
-        let row_block = part(rows, ROW_BLOCK, set.rows());
+        let row_block = part(rows, limits.rows(isa), set.rows());
         Plan { height, k_block, pack_left, rows, span, row_block, column_block, left_len, right_len }
     }
 }
@@ -210,7 +253,8 @@ impl Blocks {
     }
 }
 
-/// All columns of C or those taken, for the rows and the part of the contraction in `left`.
+/// All columns of C or those taken, for the rows and the part of the contraction in `left`, which is packed if it is to be;
+/// returns how many.
 unsafe fn sweep(
     isa: &Isa,
     operands: Operands,
@@ -219,14 +263,23 @@ unsafe fn sweep(
     left: &Blocks,
     memory: *mut f32,
     taking: Option<&Taking>,
-) {
-    debug_assert!(taking.is_none() || !plan.pack_left, "columns can be taken in one pass only");
+) -> usize {
+    debug_assert!(
+        taking.is_none() || plan.rows >= p.m && plan.span >= operands.words(p.k),
+        "columns can be taken in one pass only"
+    );
     let mut all = pieces(0..p.n, plan.column_block);
     let mut next = || match taking {
         Some(taking) => taking.next(plan.column_block),
         None => all.next(),
     };
+    let mut done = 0;
     while let Some(columns) = next() {
+        if done == 0 && left.packed {
+            // SAFETY: there is room for A's rows and words.
+            unsafe { left.pack(isa, operands, p, plan) };
+        }
+        done += columns.len();
         for k in pieces(left.k.clone(), plan.k_block) {
             let next = if k.end < left.k.end { (k.end, columns.start) } else { (left.k.start, columns.end) };
             // SAFETY: the scratch has room for the block; B holds its elements.
@@ -238,6 +291,7 @@ unsafe fn sweep(
             }
         }
     }
+    done
 }
 
 /// One block of C by one block of the contraction: all register tiles of a group of panels, then the next group.
@@ -301,9 +355,14 @@ unsafe fn block(
         }
         if !p.squares.is_null() && k.end == operands.words(p.k) {
             let at = columns.start + column;
-            let (c, to) = (p.c.wrapping_add(rows.start * p.c_row + at), p.squares.wrapping_add(at));
-            // SAFETY: these rows of C are finished, and there is a sum for each column.
-            unsafe { (isa.squares)(c, p.c_row, rows.len(), width, to, rows.start > 0) };
+            for group in pieces(0..p.m, part(p.m, SUMMED_ROWS, set.rows())) {
+                if rows.contains(&(group.end - 1)) {
+                    let c = p.c.wrapping_add(group.start * p.c_row + at);
+                    let (len, to) = (group.len(), p.squares.wrapping_add(at));
+                    // SAFETY: these rows of C are finished, and there is a sum for each column.
+                    unsafe { (isa.squares)(c, p.c_row, len, width, to, group.start > 0) };
+                }
+            }
         }
         column += width;
     }

@@ -9,6 +9,7 @@ use std::ptr::null;
 
 use lstmc_compiler::kernel::{Format, PANEL, Precision};
 
+use super::limits::Limits;
 use super::micro::Isa;
 use super::micro::matrix::{MatrixUnit, SIDE, Square, TILE};
 use super::product::{Left, Product, Right, pieces};
@@ -16,16 +17,12 @@ use super::{driver, packing, scratch};
 
 /// Numbers in a step of the contraction.
 const STEP: usize = 2 * SIDE;
-/// Words of A that are laid out at a time: 1 MB, half of the second-level cache of a processor with AMX.
-const LEFT_WORDS: usize = 1 << 18;
-/// The most rows of A that are laid out at a time.
+/// The most rows of A that are laid out at a time. It fixes in which order squares of C are summed, so it depends on no cache.
 const ROWS: usize = 768;
 /// Rows of two tiles.
 const GROUP: usize = 2 * SIDE;
 /// Panels of B that are laid out at a time: so many cache lines are read of each of its rows.
 const PANELS: usize = 4;
-/// Bytes of a pair of panels that the first-level cache keeps while rows of A go by.
-const PAIR_BYTES: usize = 32 << 10;
 
 /// Which parts of A and B are multiplied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,23 +79,26 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(parts: Parts, (m, k): (usize, usize), packed: bool) -> Self {
+    fn new(limits: &Limits, parts: Parts, (m, k): (usize, usize), packed: bool) -> Self {
+        // A takes half of the second-level cache, and a pair of panels two thirds of the first while rows of A go by.
+        let words = |bytes: usize| bytes / size_of::<f32>();
+        let (left, pair) = (words(limits.second / 2), words(limits.first * 2 / 3));
         let steps = k.div_ceil(STEP);
         let tile_row = parts.a * SIDE;
         let rows = match parts.scaled {
             // All of the contraction is added up before the sums are scaled.
-            true => (LEFT_WORDS / (steps * tile_row) / GROUP * GROUP).max(GROUP),
+            true => (left / (steps * tile_row) / GROUP * GROUP).max(GROUP),
             false => ROWS,
         };
         let rows = m.div_ceil(m.div_ceil(rows)).next_multiple_of(GROUP).min(m);
         let span = match parts.scaled {
             true => steps,
-            false => (LEFT_WORDS / (rows * tile_row)).clamp(1, steps),
+            false => (left / (rows * tile_row)).clamp(1, steps),
         };
         let inner = match rows <= GROUP || parts.scaled {
             // A pair is read once, or in one go.
             true => span,
-            false => (PAIR_BYTES / (2 * parts.b * TILE * size_of::<f32>())).max(1),
+            false => (pair / (2 * parts.b * TILE)).max(1),
         };
         let right_len = if packed { 0 } else { parts.b * PANELS * span * TILE };
         Plan { rows, span, inner, left_len: rows * span * tile_row, right_len }
@@ -110,7 +110,7 @@ pub fn scratch(parts: Parts, (m, k): (usize, usize), in_tiles: bool) -> usize {
     if m == 0 || k == 0 {
         return 0;
     }
-    let plan = Plan::new(parts, (m, k), in_tiles);
+    let plan = Plan::new(Limits::here(), parts, (m, k), in_tiles);
     plan.left_len + plan.right_len
 }
 
@@ -253,7 +253,7 @@ pub unsafe fn product(isa: &Isa, unit: &MatrixUnit, parts: Parts, p: &Product) {
         // SAFETY: as the caller promised.
         return unsafe { driver::clear(p) };
     }
-    let plan = Plan::new(parts, (p.m, p.k), lies_in_tiles(&p.b));
+    let plan = Plan::new(Limits::here(), parts, (p.m, p.k), lies_in_tiles(&p.b));
     let steps = p.k.div_ceil(STEP);
     let mut work =
         Work { unit, parts, p, inner: plan.inner, configured: [0; 2], sums: Sums([0.0; GROUP * 2 * PANEL]) };

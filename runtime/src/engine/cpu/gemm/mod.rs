@@ -9,9 +9,12 @@
 //! second. `driver` does the blocking, `micro` holds the register tiles of each instruction set, `packing` the
 //! layouts, and `direct`, `dots` and `stream` the products of so few rows that B is better streamed, as it lies or packed.
 //!
+//! How large blocks are follows from the caches of the machine (`limits`). What does not, whether A is packed above all, is
+//! found out by trying in the first calls of each large product (`ways`).
+//!
 //! **Determinism.** An element of C is computed by the same operations in the same order whatever the number of workers,
 //! the split and the element's place in a tile: the contraction is divided into blocks that depend on `k` alone
-//! (`driver::k_block`); within a block the products are added in order of `k`, starting from zero; the blocks' sums are
+//! and the instruction set (`driver::k_block`), and not on caches or on the way that is gone; within a block the products are added in order of `k`, starting from zero; the blocks' sums are
 //! added in order. An NN that reads B from its end goes through all this backwards. Nor does packing B change a bit,
 //! except in the form NT of up to [`dots::MAX_ROWS`] rows, whose sums by an unpacked B are in partial sums.
 //!
@@ -30,6 +33,7 @@ mod distinct;
 mod dots;
 mod driver;
 mod fused_sums;
+mod limits;
 mod matrix;
 mod micro;
 mod packing;
@@ -40,6 +44,7 @@ mod scratch;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod ways;
 mod work_stealing;
 
 use std::ops::Range;
@@ -54,10 +59,13 @@ pub use distinct::distinct;
 pub use scatter::scatter;
 pub use scratch::Scratch;
 
+use driver::Lies;
+use limits::Limits;
 use matrix::Parts;
 pub use micro::CHAINS;
 use micro::{Isa, Operands};
 use product::{Layout, Left, Panels, Product, Right};
+use ways::{LEAST_WORK, Way, work};
 pub use work_stealing::WorkQueues;
 
 // Ranges of columns are whole panels, which only one worker writes.
@@ -173,6 +181,11 @@ fn streams(
     }
 }
 
+/// Bytes of a weight that stays in this machine's caches beside the rest.
+pub fn cached_weight() -> usize {
+    Limits::here().cached_weight
+}
+
 /// What a product does with its right side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RightSide {
@@ -265,7 +278,11 @@ pub fn scratch_bytes(program: &Program) -> u64 {
         };
         match gemm.form != Form::TN && streams_here(gemm, m) {
             true => 0,
-            false => driver::scratch(isa, operands, (m, n, gemm.k), left_step, right),
+            false => {
+                let sizes = [gemm.m, gemm.n, gemm.k].map(|size| size as u32);
+                let any_way = ways::are_tried(sizes);
+                driver::scratch(isa, operands, (m, n, gemm.k), Lies { left_step, right }, any_way)
+            }
         }
     };
     // Fewer rows may be in fewer and larger blocks.
@@ -293,36 +310,55 @@ pub fn scratch_bytes(program: &Program) -> u64 {
     scratch::taken(most) as u64
 }
 
-/// Multiplications and additions from which workers take a product's columns from each other: a tenth of a millisecond of
-/// one worker.
-const LEAST_WORK: u64 = 1 << 24;
 /// Whether workers take columns of such a product from each other; the same for all of them.
 fn steals(shape: &GemmShape, workers: u32) -> bool {
-    let work = (u64::from(shape.m) * u64::from(shape.n)).saturating_mul(u64::from(shape.k));
-    // Everything has to be done in one pass over the columns, and nothing beforehand that all of a worker's columns need:
-    // packing A, or reading a long one once for B's transposed columns.
+    // Everything has to be done in one pass over the columns, and nothing beforehand that all of a worker's columns need but
+    // packing A once: not reading a long one once for B's transposed columns.
     let one_pass = shape.packed == abi::Packed::No
         && shape.precision == abi::Precision::F32
         && match shape.form {
             abi::Form::NT => false,
-            abi::Form::TN => driver::reads_as_it_lies(shape.a_stride as usize),
+            abi::Form::TN => {
+                driver::reads_as_it_lies(shape.a_stride as usize)
+                    || driver::packs_at_once(Limits::here(), shape.m as usize, shape.k as usize)
+            }
             abi::Form::NN => true,
         };
     let panels = (shape.n as usize).div_ceil(PANEL);
     // Fewer rows are streamed or go over narrow blocks.
     let rows = shape.m as usize > driver::NARROW;
-    let large = work >= LEAST_WORK && panels <= usize::from(u16::MAX);
+    // Smaller ones are done before anyone is late.
+    let large = work([shape.m, shape.n, shape.k]) >= LEAST_WORK && panels <= usize::from(u16::MAX);
     shape.cut == Cut::AnyColumns && workers > 1 && one_pass && rows && large
+}
+
+/// How blocks of a product are chosen: this decides times and no bit.
+#[derive(Clone, Copy, Debug)]
+struct Blocking<'a> {
+    limits: &'a Limits,
+    /// None: the fastest, as far as is known.
+    way: Option<Way>,
 }
 
 /// [`gemm`] on the given instruction set.
 ///
 /// # Safety
 /// As [`gemm`], and the CPU must have `isa`.
-unsafe fn gemm_on(
+unsafe fn gemm_on(isa: &'static Isa, shape: &GemmShape, places: &GemmPlaces, worker: u32, workers: u32) {
+    let blocking = Blocking { limits: Limits::here(), way: None };
+    // SAFETY: as the caller promised.
+    unsafe { gemm_in(isa, blocking, shape, places, worker, workers) };
+}
+
+/// [`gemm_on`] in given blocks.
+///
+/// # Safety
+/// As [`gemm_on`].
+unsafe fn gemm_in(
     isa: &'static Isa,
+    blocking: Blocking<'_>,
     shape: &GemmShape,
-    &GemmPlaces { a, b, c, right_sums, squares, queues, .. }: &GemmPlaces,
+    &GemmPlaces { a, b, c, right_sums, squares, queues, prefix }: &GemmPlaces,
     worker: u32,
     workers: u32,
 ) {
@@ -378,7 +414,19 @@ unsafe fn gemm_on(
             Right::Reduced(panels) if streams => (isa.stream)(&product, panels),
             _ => {
                 let taking = queues.map(|queues| queues.enter(worker as usize, product.n));
-                driver::product(isa, operands, &product, taking.as_ref());
+                let Blocking { limits, way } = blocking;
+                let go = |way| driver::product(isa, limits, operands, &product, taking.as_ref(), way);
+                let lies = Lies { left_step: step, right: product.b.layout() };
+                let sizes = (product.m, product.n, k);
+                match way {
+                    Some(way) => _ = go(way),
+                    None => ways::go(
+                        shape,
+                        !prefix.is_null(),
+                        || driver::ways(isa, limits, operands, sizes, lies),
+                        go,
+                    ),
+                }
             }
         }
     }

@@ -2,6 +2,7 @@
 
 mod from_end;
 mod parts;
+mod ways;
 mod work_stealing;
 
 use lstmc_compiler::backend::cpu::abi::{

@@ -22,8 +22,13 @@ struct Results {
 /// Of odd widths, and of several blocks of the contraction and of rows.
 fn cases() -> Vec<Case> {
     let case = |form, m, n, k, accumulate| Case { form, m, n, k, gap: 3, accumulate, precision: F32 };
-    let cases =
-        vec![case(NN, 70, 1003, 300, false), case(TN, 200, 1100, 90, true), case(TN, 180, 301, 730, false)];
+    let cases = vec![
+        case(NN, 70, 1003, 300, false),
+        case(TN, 200, 1100, 90, true),
+        case(TN, 180, 301, 730, false),
+        // An A that each worker packs for itself.
+        Case { gap: 76, ..case(TN, 180, 1100, 90, true) },
+    ];
     assert!(cases.iter().all(|case| steals(&case.shape(None, AnyColumns), 2)));
     assert!(!cases.iter().any(|case| steals(&case.shape(None, Columns), 2)));
     cases
@@ -138,7 +143,7 @@ fn products_of_the_first_rows_share_columns_too() {
     }
 }
 
-/// Those whose columns do not stand alone: with an A that is packed, or, in turn, with a B that is transposed or packed, in
+/// Those whose columns do not stand alone: with an A that is packed in several passes, or, in turn, with a B that is transposed or packed, in
 /// bf16, cut by rows, small, of few rows, of more columns than can be counted.
 #[test]
 fn other_products_are_cut_once_and_for_all() {
@@ -146,7 +151,9 @@ fn other_products_are_cut_once_and_for_all() {
     let shape = case.shape(None, AnyColumns);
     assert!(steals(&shape, 2) && !steals(&shape, 1));
     let crowded = GemmShape { a_stride: 512, ..shape };
-    assert!(!steals(&crowded, 2) && steals(&GemmShape { form: NN, ..crowded }, 2));
+    assert!(steals(&crowded, 2) && steals(&GemmShape { form: NN, ..crowded }, 2));
+    let large = GemmShape { m: 20_000, k: 700, ..crowded };
+    assert!(!steals(&large, 2) && steals(&GemmShape { a_stride: 20_001, ..large }, 2));
     for other in [
         GemmShape { form: NT, ..shape },
         GemmShape { packed: Packed::F32, ..shape },
