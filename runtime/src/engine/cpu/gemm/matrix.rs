@@ -221,10 +221,10 @@ impl RightBlock {
         for part in 0..parts {
             for j in 0..count {
                 let from = self.tile(panel + j, self.words / SIDE).wrapping_add(part * self.part);
-                let to = &mut to.0[2 * part + j];
+                // What follows is zero from the start: all panels of a block end alike.
+                let to = to.0[2 * part + j].as_mut_ptr();
                 // SAFETY: the panel has so many words after its last whole tile.
-                unsafe { std::ptr::copy_nonoverlapping(from, to.as_mut_ptr(), rest) };
-                to[rest..].fill(0.0);
+                unsafe { std::ptr::copy_nonoverlapping(from, to, rest) };
             }
         }
         true
