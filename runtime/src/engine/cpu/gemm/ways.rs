@@ -2,11 +2,11 @@
 //!
 //! Whether A is better packed or read as it lies depends on what cannot be asked of a processor: how it prefetches, how far its
 //! caches are, what else is in them. So in its first calls of a large product each worker goes about it in each way in turn, and
-//! then stays with the fastest. The shortest of several times counts, since other work on the machine only adds to a time. Ways
-//! differ in times and in no bit. Each worker decides for itself: there is nothing to wait for.
+//! then stays with the fastest. The shortest of several times counts, since other work on the machine only adds to a time, and
+//! time in which the worker has no core does not count. Ways differ in times and in no bit. Each worker decides for itself:
+//! there is nothing to wait for.
 
 use std::cell::RefCell;
-use std::time::Instant;
 
 use lstmc_compiler::backend::cpu::abi::GemmShape;
 
@@ -39,6 +39,22 @@ pub const LEAST_WORK: u64 = 1 << 24;
 /// Whether ways of such a product are tried: in less time there is nothing to gain, and too little to measure.
 pub fn are_tried(sizes: [u32; 3]) -> bool {
     work(sizes) >= LEAST_WORK
+}
+
+/// Seconds that this thread has had of a core.
+#[cfg(any(target_os = "linux", target_os = "macos"))]
+fn clock() -> f64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.tv_sec as f64 + 1e-9 * time.tv_nsec as f64
+}
+
+/// Seconds, where it cannot be known whether the thread has a core.
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
+fn clock() -> f64 {
+    use std::sync::OnceLock;
+    use std::time::Instant;
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed().as_secs_f64()
 }
 
 /// How often each way is tried.
@@ -88,12 +104,12 @@ impl Trial {
             go(way);
             return;
         }
-        let started = Instant::now();
+        let started = clock();
         let columns = go(way);
         // Who took which columns, and how many rows there were, must not distort it. Of no columns there is no time.
         let done = work([m, columns as u32, k]);
         if done > 0 {
-            self.took(number, started.elapsed().as_secs_f64() / done as f64);
+            self.took(number, (clock() - started) / done as f64);
         }
     }
 
