@@ -121,7 +121,7 @@ pub fn bf16_bits(x: f32) -> u16 {
 }
 
 /// [`Format::Bf16x2`] of a number. What is not finite in `bf16` is its own first part.
-pub fn bf16x2(x: f32) -> [u16; 2] {
+fn bf16x2(x: f32) -> [u16; 2] {
     let first = bf16_bits(x);
     let value = bf16_value(first);
     [first, if value.is_finite() { bf16_bits(x - value) } else { 0 }]

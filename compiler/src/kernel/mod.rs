@@ -25,7 +25,7 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
-pub use format::{Format, Numbers, bf16_bits, bf16_value, bf16x2, int8_bits, int8_scale, int8_value, larger};
+pub use format::{Format, Numbers, bf16_bits, bf16_value, int8_bits, int8_scale, int8_value, larger};
 pub use ids::id_limits;
 pub use interp::{Machine, run};
 pub use lower::lower;

@@ -95,7 +95,14 @@ pub unsafe fn product(
     done
 }
 
-/// The ways of a product of `m`, `n` and `k` that differ in anything, the one that seems best beforehand first.
+/// The way of a product of `n` columns and the words of its contraction that seems best beforehand.
+pub fn likely(limits: &Limits, (n, words): (usize, usize), lies: Lies) -> Way {
+    let weight = words * n * size_of::<f32>();
+    let tall = lies.right == Layout::Panels && weight > limits.cached_weight;
+    Way { packs_left: !reads_as_it_lies(lies.left_step), tall, wide: false }
+}
+
+/// The ways of a product of `m`, `n` and `k` that differ in anything, the [`likely`] one first.
 pub fn ways(
     isa: &Isa,
     limits: &Limits,
@@ -104,9 +111,7 @@ pub fn ways(
     lies: Lies,
 ) -> impl Iterator<Item = Way> {
     let words = operands.words(k);
-    let weight = words * n * size_of::<f32>();
-    let tall = lies.right == Layout::Panels && weight > limits.cached_weight;
-    let first = Way { packs_left: !reads_as_it_lies(lies.left_step), tall, wide: false };
+    let first = likely(limits, (n, words), lies);
     let mut plans: Vec<Plan> = Vec::new();
     [first].into_iter().chain(Way::all()).filter(move |&way| {
         let plan = Plan::new(isa, limits, operands, (m, n, words), lies, way);

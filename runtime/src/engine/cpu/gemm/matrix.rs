@@ -54,9 +54,7 @@ impl Parts {
             (Precision::F32 | Precision::Tf32, None | Some(Format::F32 | Format::Bf16x2)) => None,
         }
     }
-}
 
-impl Parts {
     /// The format of a packed B whose panels are tiles as they lie; none if they have to be widened.
     pub fn lying(self) -> Option<Format> {
         match self {

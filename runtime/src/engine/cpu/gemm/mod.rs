@@ -420,6 +420,9 @@ unsafe fn gemm_in(
                 let sizes = (product.m, product.n, k);
                 match way {
                     Some(way) => _ = go(way),
+                    None if !ways::are_tried([shape.m, shape.n, shape.k]) => {
+                        go(driver::likely(limits, (product.n, operands.words(k)), lies));
+                    }
                     None => ways::go(
                         shape,
                         !prefix.is_null(),

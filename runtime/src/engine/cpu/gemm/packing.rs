@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use lstmc_compiler::kernel::{Format, PANEL, bf16_bits, bf16_value, bf16x2, int8_bits, int8_scale, larger};
+use lstmc_compiler::kernel::{Format, PANEL, bf16_bits, bf16_value, int8_bits, int8_scale, larger};
 
 use super::cache::prefetch;
 use super::micro::matrix::MatrixUnit;
@@ -219,7 +219,7 @@ fn round(format: Format, rows: &[[f32; PANEL]], to: &mut [u8]) {
                 to.copy_from_slice(&(half(0) | half(1) << 16).to_ne_bytes());
             }
         }),
-        Format::Bf16x2 => rounded_in_two(rows, to),
+        Format::Bf16x2 => unreachable!("only a matrix unit packs panels in parts"),
         Format::Int8 => {
             let mut most = [0.0f32; PANEL];
             for row in rows {
@@ -234,20 +234,6 @@ fn round(format: Format, rows: &[[f32; PANEL]], to: &mut [u8]) {
                 for j in 0..PANEL {
                     to[j] = int8_bits(row[j], scales[j]) as u8;
                 }
-            }
-        }
-    }
-}
-
-/// [`Format::Bf16x2`] of a panel: a half for each part.
-fn rounded_in_two(rows: &[[f32; PANEL]], to: &mut [u8]) {
-    let half = to.len() / 2;
-    let (first, second) = to.split_at_mut(half);
-    for (part, to) in [first, second].into_iter().enumerate() {
-        for (to, rows) in to.chunks_exact_mut(4 * PANEL).zip(rows.chunks(2)) {
-            for (j, to) in to.chunks_exact_mut(4).enumerate() {
-                let bits = |i: usize| rows.get(i).map_or(0, |row| u32::from(bf16x2(row[j])[part]));
-                to.copy_from_slice(&(bits(0) | bits(1) << 16).to_ne_bytes());
             }
         }
     }

@@ -126,8 +126,8 @@ thread_local! {
     static TRIALS: RefCell<Vec<(GemmShape, Trial)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Calls `go`, which returns how many columns it has computed, with the way to go for products of this shape: the first one of
-/// `ways` if nothing is known yet. `varies`: the rows of A differ from call to call.
+/// Calls `go`, which returns how many columns it has computed, with the way to go for products of this shape, of which ways
+/// [`are_tried`]: the first one of `ways` if nothing is known yet. `varies`: the rows of A differ from call to call.
 pub fn go<Ways: Iterator<Item = Way>>(
     shape: &GemmShape,
     varies: bool,
@@ -139,8 +139,8 @@ pub fn go<Ways: Iterator<Item = Way>>(
     let key = GemmShape { m: about(shape.m), k: about(shape.k), ..*shape };
     TRIALS.with_borrow_mut(|trials| {
         let at = trials.iter().position(|(of, _)| *of == key).unwrap_or_else(|| {
-            let tried = are_tried([shape.m, shape.n, shape.k]) && trials.len() < MOST;
-            trials.push((key, Trial::new(ways().take(if tried { usize::MAX } else { 1 }))));
+            let most = if trials.len() < MOST { usize::MAX } else { 1 };
+            trials.push((key, Trial::new(ways().take(most))));
             trials.len() - 1
         });
         trials[at].1.go([shape.m, shape.k], go);
