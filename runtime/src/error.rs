@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::exchange::Cause;
 use crate::text::Unknown;
 
 pub type Result<T> = std::result::Result<T, Error>;
@@ -74,6 +75,9 @@ pub enum Error {
          memory (`ulimit -v`)", number_of(*.workers, "worker thread")
     )]
     Threads { workers: usize, cause: io::Error },
+
+    #[error("rank {rank} {cause}{}", rank_advice(cause))]
+    Rank { rank: usize, cause: Cause },
 
     #[error("the program has no {0}: it was not compiled for this use")]
     MissingBuffer(String),
@@ -203,6 +207,16 @@ fn unknown_advice(in_run: bool) -> String {
     let advice = "write `unknown: \"<unk>\"` into the data block, which is what they count as then, and `min_count: 2`, so \
                   that it is trained";
     if in_run { format!("to train a model that takes them, {advice}") } else { advice.into() }
+}
+
+/// What to do about a rank that is lost.
+fn rank_advice(cause: &Cause) -> &'static str {
+    match cause {
+        Cause::OutOfStep => "",
+        Cause::Silent(_) | Cause::Ended => {
+            "; look what it says itself, and go on from the last checkpoint with --resume, with fewer ranks if need be"
+        }
+    }
 }
 
 /// What keeps a training from diverging that is not done already.

@@ -43,6 +43,7 @@
 //! train, evaluate, score, generate, sample, monitor    the loops: what is fed to each step, and what is read from it
 //! continuation             what is written, as text
 //! run                      all of it for a trained model
+//! exchange                 how several processes train one model together
 //! memory, feed             what the machine has left, steps for measuring
 //! checkpoint, run_dir, lock    what a run leaves on the disk, and who may write it
 //! patience                 what its validations have found: the best one, and when to stop
@@ -50,7 +51,7 @@
 //! export, tensorboard      files for other programs
 //! ```
 //!
-//! It does all file I/O. `unsafe` is in `engine` only. In `engine/cpu`: `arena` (typed views of one block), `session` (calling
+//! It does all file I/O. `unsafe` is in `engine` and `exchange` only. In `exchange`: `shared` (a program's memory), and `mpi`. In `engine/cpu`: `arena` (typed views of one block), `session` (calling
 //! compiled code, and its callbacks), `gemm`, `machine` (its arithmetic), and `workers` (the processor's floating-point mode). In
 //! `engine/cuda`: `driver` and `cublaslt` (what NVIDIA has written).
 
@@ -60,6 +61,7 @@ pub mod continuation;
 pub mod engine;
 pub mod error;
 pub mod evaluate;
+pub mod exchange;
 pub mod export;
 pub mod feed;
 mod files;
