@@ -37,6 +37,7 @@ pub fn layers(model: &Model) -> Vec<Layer> {
     let kept = 1
         + model.optimizer.states.len() as u64
         + u64::from(model.train.accumulate > 1)
+        + u64::from(model.train.shards > 1)
         + u64::from(model.train.average.is_some());
     let row = |name: String, shape: Vec<usize>, parameters: u64| {
         let memory = 4 * kept * parameters;

@@ -7,6 +7,7 @@ mod export;
 mod fmt;
 mod import;
 mod man;
+mod ranks;
 mod report;
 mod score;
 mod used;
@@ -30,6 +31,7 @@ pub use export::{Baseline, Export, Form, Sequence};
 pub use fmt::Fmt;
 pub use import::Import;
 pub use man::Man;
+pub use ranks::Ranks;
 pub use report::Report;
 pub use score::Score;
 pub use used::{Processor, Used};
@@ -243,6 +245,8 @@ pub struct Train {
     pub seed: Option<u64>,
     #[command(flatten)]
     pub on: Processor,
+    #[command(flatten)]
+    pub ranks: Ranks,
     /// Go on with this run from its newest checkpoint, or from the beginning if it has none.
     #[arg(long, value_name = "RUN")]
     pub resume: Option<PathBuf>,

@@ -22,6 +22,7 @@ mod profile;
 mod progress;
 mod project;
 mod pytorch;
+mod ranks;
 mod report;
 mod set;
 mod show;
@@ -32,7 +33,7 @@ mod transfer;
 use std::io::{Write, stdout};
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Error, Result};
 use lstmc_compiler::diag::is_command;
 
 use crate::args::Command;
@@ -51,19 +52,21 @@ fn main() -> ExitCode {
     };
     match run(&command) {
         Ok(code) => code,
-        Err(error) => {
-            match error.downcast_ref::<Refused>() {
-                Some(refused) => terminal::say_rendered(refused),
-                None => {
-                    let advice =
-                        advice::of(&error, &command).map(|advice| format!("; {advice}")).unwrap_or_default();
-                    terminal::say(&format!("error: {error:#}{advice}"));
-                }
-            }
-            // A device that cannot be used is a wrong option.
-            if error.is::<Unusable>() { ExitCode::from(2) } else { ExitCode::FAILURE }
+        Err(error) => failed(&error, &command),
+    }
+}
+
+/// Says why a command has failed.
+fn failed(error: &Error, command: &Command) -> ExitCode {
+    match error.downcast_ref::<Refused>() {
+        Some(refused) => terminal::say_rendered(refused),
+        None => {
+            let advice = advice::of(error, command).map(|advice| format!("; {advice}")).unwrap_or_default();
+            terminal::say(&format!("error: {error:#}{advice}"));
         }
     }
+    // A device that cannot be used is a wrong option.
+    if error.is::<Unusable>() { ExitCode::from(2) } else { ExitCode::FAILURE }
 }
 
 /// A write beyond the size that files may have (`ulimit -f`) is an error then, as on a full disk; the signal that comes
@@ -96,7 +99,7 @@ fn run(command: &Command) -> Result<ExitCode> {
         Command::Fmt(args) => commands::fmt::run(args),
         Command::Init(args) => commands::init::run(args),
         Command::Import(args) => commands::import::run(args),
-        Command::Train(args) => commands::train::run(args),
+        Command::Train(args) => commands::train::run(args, &|error| failed(error, command)),
         Command::Eval(args) => commands::eval::run(args),
         Command::Compare(args) => commands::compare::run(args),
         Command::Report(args) => commands::report::run(args),

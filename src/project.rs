@@ -20,12 +20,14 @@ use lstmc_runtime::text::{
 use crate::args::{Device, ModelFile, Split, Trained, Used};
 use crate::compile::{self, Source, Threads};
 use crate::set::Setting;
-use crate::{changes, find, show, terminal};
+use crate::{changes, find, ranks, show, terminal};
 
 /// The number of worker threads: as asked for, or as many as help. More than can run at once would only wait for each
 /// other's turn.
 pub fn threads(asked: Option<u16>) -> Threads {
-    let Some(asked) = asked.map(usize::from) else { return Threads::UpTo(workers::default_workers()) };
+    let Some(asked) = asked.map(usize::from) else {
+        return Threads::UpTo(ranks::share(workers::default_workers()));
+    };
     let most = workers::most_workers();
     if asked > most {
         let most = show::many(most as u64, "processor");

@@ -34,7 +34,7 @@ pub fn operations(number: f64) -> String {
 pub fn many(number: u64, noun: &str) -> String {
     let ending = match noun {
         _ if number == 1 => "",
-        _ if noun.ends_with("ch") && !noun.ends_with("epoch") => "es",
+        _ if noun.ends_with("ch") && !noun.ends_with("epoch") || noun.ends_with("ss") => "es",
         _ => "s",
     };
     format!("{} {noun}{ending}", count(number))

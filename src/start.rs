@@ -19,33 +19,36 @@ pub struct Start {
     pub project: Project,
     pub corpus: Corpus,
     pub seed: u64,
-    /// The run that is taken up again, locked.
+    /// The run that is taken up again.
     pub run: Option<RunDir>,
     /// The checkpoint that it goes on from. A run that ended before its first one starts from the beginning.
     pub checkpoint: Option<Choice>,
+    /// How many updates that has seen.
+    pub step: Option<u64>,
     /// What of it is not as it was, in words.
     pub changes: Vec<String>,
 }
 
 impl Start {
-    /// The run or the model file that is named, with its texts.
+    /// The run or the model file that is named, with its texts. A run that this process `writes` is locked.
     ///
     /// # Errors
     /// No run there, or one that another process writes; what was changed since and cannot be gone on with, or not
     /// without `--accept-changes`. As [`Project::read`] and [`Project::corpus`].
-    pub fn read(args: &Train) -> Result<Self> {
+    pub fn read(args: &Train, writes: bool) -> Result<Self> {
         if let Some(folder) = &args.resume {
-            return Self::again(folder, args);
+            return Self::again(folder, args, writes);
         }
         let path = args.model.as_deref().context("name a model file")?;
         let project = Project::read(path, args.data.as_deref())?.with(path, &args.set)?;
         let corpus = project.corpus()?;
         let seed = args.seed.unwrap_or(0);
-        Ok(Self { project, corpus, seed, run: None, checkpoint: None, changes: Vec::new() })
+        Ok(Self { project, corpus, seed, run: None, checkpoint: None, step: None, changes: Vec::new() })
     }
 
-    fn again(folder: &Path, args: &Train) -> Result<Self> {
-        let run = RunDir::take_up(folder).map_err(find::run)?;
+    fn again(folder: &Path, args: &Train, writes: bool) -> Result<Self> {
+        let run = if writes { RunDir::take_up(folder) } else { RunDir::open(folder) };
+        let run = run.map_err(find::run)?;
         let settings = run.settings()?;
         let data = args.data.as_deref().unwrap_or(&settings.data);
         let project = Project::of_run(&run, &run.model_path(), Some(data))?;
@@ -94,8 +97,9 @@ impl Start {
         let batches = batches.as_ref().unwrap_or(&project.data.batches);
         changes.extend(epochs(batches, &project, &settings, &corpus));
         // It is read again when there is a program to take it.
+        let step = checkpoint.as_ref().map(|checkpoint| checkpoint.meta.position.step);
         let checkpoint = checkpoint.map(|_| which);
-        Ok(Self { project, corpus, seed: settings.seed, run: Some(run), checkpoint, changes })
+        Ok(Self { project, corpus, seed: settings.seed, run: Some(run), checkpoint, step, changes })
     }
 
     /// The folder of a new run.

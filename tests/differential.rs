@@ -18,7 +18,7 @@ use lstmc_compiler::target::Target;
 use lstmc_compiler::{grad, opt, pipeline};
 use lstmc_runtime::Result as RunResult;
 use lstmc_runtime::engine::cpu::{Executable, Session};
-use lstmc_runtime::engine::{Control, Driver, Engine, StepInputs, StepOutputs};
+use lstmc_runtime::engine::{Control, Driver, Engine, StepInputs, StepOutputs, Store};
 use ndarray::{ArrayD, IxDyn};
 use proptest::prelude::*;
 use support::checked::checked;

@@ -24,6 +24,7 @@ use lstmc_compiler::model::{Model, Precision};
 use lstmc_compiler::pipeline;
 use lstmc_compiler::target::Target;
 use lstmc_runtime::Result as RunResult;
+use lstmc_runtime::engine::Store;
 use lstmc_runtime::engine::cpu::{Executable, Session};
 use lstmc_runtime::engine::cuda;
 use lstmc_runtime::engine::{Control, Driver, Engine, StepInputs, StepOutputs, Trainee};

@@ -23,6 +23,7 @@ use lstmc_compiler::pipeline;
 use lstmc_compiler::plan::Program;
 use lstmc_compiler::target::{LibraryProducts, Nvidia, Target};
 use lstmc_runtime::engine::Engine;
+use lstmc_runtime::engine::Store;
 use lstmc_runtime::engine::cpu::{Executable, Session, workers};
 use lstmc_runtime::engine::cuda::{self, Device, DeviceError, Gpu};
 use lstmc_runtime::feed::{Feed, random_ids};

@@ -10,6 +10,7 @@ use lstmc_compiler::model::Model;
 use lstmc_compiler::pipeline;
 use lstmc_compiler::plan::Verified;
 use lstmc_runtime::engine::Engine;
+use lstmc_runtime::engine::Store;
 use lstmc_runtime::engine::cpu::{self, Executable, Session};
 use lstmc_runtime::feed::{Feed, random_ids};
 use lstmc_runtime::train::initialise;

@@ -7,7 +7,7 @@
 //!
 //! fuse                                                             kernels, whatever the target
 //! precision column_sums collapse preamble split_k
-//! fused_sums prepack alternate vectorise                           for a CPU only
+//! fused_sums prepack alternate vectorise exchanges                 for a CPU only
 //! round_weights                                                    for a GPU, where weights are rounded
 //! plan                                                             then a back end, which the caller chooses
 //! ```
@@ -43,7 +43,7 @@ pub const PASSES: [&str; 13] = [
 ];
 
 /// Every pass after which [`kernels_of`] may show the kernels, in order.
-pub const KERNEL_PASSES: [&str; 10] = [
+pub const KERNEL_PASSES: [&str; 11] = [
     "fuse",
     "precision",
     "column_sums",
@@ -54,6 +54,7 @@ pub const KERNEL_PASSES: [&str; 10] = [
     "prepack",
     "alternate",
     "vectorise",
+    "exchanges",
 ];
 
 /// How many of the [`KERNEL_PASSES`], from the first on, there are for every target.
@@ -196,6 +197,7 @@ impl Kernels<'_> {
         self.pass("prepack", |module| passes::prepack(module, numbers.weights, target));
         self.pass("alternate", |module| passes::alternate(module, target));
         self.pass("vectorise", |module| passes::vectorise(module, target));
+        self.pass("exchanges", |module| passes::exchanges(module, target));
     }
 
     fn pass(&mut self, name: &str, run: impl FnOnce(Module) -> Module) {

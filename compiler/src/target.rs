@@ -99,6 +99,9 @@ pub struct Target {
     pub library: Option<LibraryProducts>,
     pub prepack: Option<Prepack>,
     pub alternate: Option<Alternate>,
+    /// Where sums over shards are made beside other work: so many bytes are worth an exchange of their own. With none there are no
+    /// shards.
+    pub exchange: Option<usize>,
     pub memory: Memory,
     pub partition: Partition,
 }
@@ -287,6 +290,7 @@ impl Target {
             library: None,
             prepack: Some(Prepack { many_rows: 64 }),
             alternate: Some(Alternate { largest: 4 << 20 }),
+            exchange: Some(1 << 20),
             memory: Memory { alignment: ALIGNMENT, small: 256 << 10, rest: 4, constants_apart: false },
             partition: Partition::Ranges(Ranges {
                 many_each: 4,
@@ -323,6 +327,7 @@ impl Target {
             library: LibraryProducts::of(nvidia),
             prepack: None,
             alternate: None,
+            exchange: None,
             memory: Memory { alignment: 256, small: 0, rest: 0, constants_apart: false },
             partition: Partition::Grid(Grid { partial_sums: 128 << 10 }),
         }

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use lstmc_compiler::grad::gradients;
 use lstmc_compiler::graph::{
-    Builder, Form, Graph, InputRole, Op, OutputRole, Reduce, Sliced, Type, Value, parse,
+    Builder, Form, Graph, InputRole, Op, OutputRole, Reduce, Sharded, Sliced, Type, Value, parse,
 };
 use lstmc_compiler::scalar::Scalar;
 use support::differences::{check, objective};
@@ -176,7 +176,12 @@ operations! {
     ],
     Op::Number => [smooth(Op::Number, &[id(&[2, 3])])],
     Op::Positions { .. } => [smooth(Op::Positions { len: 3 }, &[])],
-    Op::Random { .. } => [smooth(Op::Random { stream: 3, shape: vec![2, 3] }, &[])],
+    Op::Random { .. } => [
+        smooth(Op::Random { stream: 3, shape: vec![2, 3], part: None }, &[]),
+        smooth(Op::Random { stream: 3, shape: vec![2, 3], part: Some(Sharded { axis: 1, count: 4 }) }, &[]),
+    ],
+    // Not in loops: `what_is_summed_over_shards_has_the_sum_of_their_gradients`.
+    Op::SumShards => [],
     Op::Split { .. } => [
         smooth(split(0, &[2, 1]), &[f(&[3])]),
         smooth(split(1, &[1, 2, 1]), &[f(&[2, 4])]),
@@ -275,7 +280,7 @@ fn check_case(case: &Case, graph: &Graph) -> Result<(), String> {
 #[test]
 fn every_operation() {
     let mut faults = vec![];
-    let without = ["Op::Stop", "Op::Distinct { .. }", "Op::Loop(_)"];
+    let without = ["Op::Stop", "Op::SumShards", "Op::Distinct { .. }", "Op::Loop(_)"];
     for (pattern, is_about, cases) in operations() {
         assert!(!cases.is_empty() || without.contains(&pattern), "no case for {pattern}");
         for case in cases {
@@ -348,6 +353,15 @@ fn stop_is_a_constant() {
          out %5 probabilities
          }}"
     ));
+}
+
+#[test]
+fn what_is_summed_over_shards_has_the_sum_of_their_gradients() {
+    let case = smooth(Op::SumShards, &[f(&[2, 3])]);
+    let graph = alone(&case);
+    check_case(&case, &graph).unwrap();
+    let sums = gradients(&objective(&graph)).to_string().matches("sum_shards").count();
+    assert_eq!(sums, 2, "forward, and the adjoint of what other shards made of it");
 }
 
 #[test]

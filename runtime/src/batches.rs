@@ -4,6 +4,7 @@
 //! a batch depends on the seed, the epoch and the step alone, so a run can be taken up at any step.
 
 use std::fmt;
+use std::ops::Range;
 
 use lstmc_compiler::model::{BatchKind, Batches, Start, Targets};
 
@@ -149,10 +150,19 @@ impl Batcher {
         &self.starts
     }
 
-    /// Copies batch `step` of `epoch` out of the text: `tokens` is `[steps, rows]`, `targets` `[steps, rows]` or `[rows]`.
-    pub fn fill(&mut self, ids: &[u32], epoch: u64, step: u64, tokens: &mut [u32], targets: &mut [u32]) {
-        let (rows, steps, kind) = (self.rows, self.steps, self.targets);
-        for (row, &start) in self.starts(epoch, step).iter().enumerate() {
+    /// Copies rows `which` of batch `step` of `epoch` out of the text: of so many rows, `tokens` is `[steps, rows]` and `targets`
+    /// `[steps, rows]` or `[rows]`.
+    pub fn fill(
+        &mut self,
+        ids: &[u32],
+        epoch: u64,
+        step: u64,
+        which: Range<usize>,
+        tokens: &mut [u32],
+        targets: &mut [u32],
+    ) {
+        let (rows, steps, kind) = (which.len(), self.steps, self.targets);
+        for (row, &start) in self.starts(epoch, step)[which].iter().enumerate() {
             let window = &ids[start..start + steps + 1];
             for t in 0..steps {
                 tokens[t * rows + row] = window[t];
@@ -206,7 +216,8 @@ mod tests {
     fn filled(batcher: &mut Batcher, ids: &[u32], step: u64) -> (Vec<u32>, Vec<u32>) {
         let mut tokens = vec![0; batcher.rows * batcher.steps];
         let mut targets = vec![0; batcher.predictions() as usize];
-        batcher.fill(ids, 0, step, &mut tokens, &mut targets);
+        let rows = batcher.rows;
+        batcher.fill(ids, 0, step, 0..rows, &mut tokens, &mut targets);
         (tokens, targets)
     }
 

@@ -15,7 +15,7 @@ use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
 use self::checksums::Checksums;
-use crate::engine::{Engine, Tensor, TensorKind};
+use crate::engine::{Store, Tensor, TensorKind};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::folder::Folder;
@@ -294,7 +294,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`Error::WrongModel`] with every difference in names and shapes; [`Error::NotFinite`].
-    pub fn restore(&self, engine: &mut dyn Engine, take: Take) -> Result<()> {
+    pub fn restore(&self, engine: &mut dyn Store, take: Take) -> Result<()> {
         let (stored, broken) = (self.stored()?, |error| self.broken(error));
         let wanted: Vec<Tensor> = engine
             .tensors()

@@ -79,6 +79,15 @@ pub enum Error {
     #[error("rank {rank} {cause}{}", rank_advice(cause))]
     Rank { rank: usize, cause: Cause },
 
+    #[error(
+        "{} cannot have equally many of a batch's {}: start {}", number_of(*.ranks, "rank"), number_of(*.shards, "shard"),
+        divisors(*.shards)
+    )]
+    Ranks { shards: usize, ranks: usize },
+
+    #[error("the ranks do not agree on where the run is: {reason}")]
+    Position { reason: String },
+
     #[error("the program has no {0}: it was not compiled for this use")]
     MissingBuffer(String),
 
@@ -244,6 +253,15 @@ pub fn unwritable(cause: &io::Error) -> String {
         io::ErrorKind::QuotaExceeded => "no more of the disk is allotted to this user".into(),
         io::ErrorKind::FileTooLarge => "this process may write no file of this size (`ulimit -f`)".into(),
         _ => cause.to_string(),
+    }
+}
+
+/// `1, 2, or 4`, those numbers that divide another.
+fn divisors(of: usize) -> String {
+    let mut all: Vec<String> = (1..=of).filter(|d| of.is_multiple_of(*d)).map(|d| d.to_string()).collect();
+    match all.pop() {
+        Some(last) if !all.is_empty() => format!("{} or {last}", all.join(", ")),
+        last => last.unwrap_or_default(),
     }
 }
 

@@ -203,7 +203,8 @@ struct Single<'a> {
 impl Driver for Single<'_> {
     fn begin(&mut self, step: u64, inputs: &mut dyn StepInputs) -> Result<Control> {
         inputs.reset_carried();
-        load(self.batcher, self.ids, self.at.0, self.at.1, inputs)?;
+        let rows = 0..self.batcher.rows();
+        load(self.batcher, self.ids, [self.at.0, self.at.1], rows, inputs)?;
         Ok(Control::Step(step + 1))
     }
 
@@ -216,27 +217,27 @@ impl Driver for Single<'_> {
     }
 }
 
-/// Puts a batch of training into the program's input buffers, with recurrent state at its start where none is carried over
-/// from the batch before.
+/// Puts rows of a batch of training into the program's input buffers, with recurrent state at its start where none is carried
+/// over from the batch before.
 pub(crate) fn load(
     batcher: &mut Batcher,
     ids: &[u32],
-    epoch: u64,
-    step: u64,
+    [epoch, step]: [u64; 2],
+    rows: Range<usize>,
     inputs: &mut dyn StepInputs,
 ) -> Result<()> {
     if step == 0 || !batcher.carries_state() {
         inputs.reset_carried();
     }
     let (tokens, targets) = inputs.batch_mut()?;
-    let (expected, found) = (batcher.rows() * batcher.steps(), tokens.len());
+    let (expected, found) = (rows.len() * batcher.steps(), tokens.len());
     if expected != found {
         return Err(Error::WrongLength { name: "tokens".into(), expected: found, found: expected });
     }
-    let (expected, found) = (batcher.predictions() as usize, targets.len());
+    let (expected, found) = (batcher.predictions() as usize / batcher.rows() * rows.len(), targets.len());
     if expected != found {
         return Err(Error::WrongLength { name: "targets".into(), expected: found, found: expected });
     }
-    batcher.fill(ids, epoch, step, tokens, targets);
+    batcher.fill(ids, epoch, step, rows, tokens, targets);
     Ok(())
 }

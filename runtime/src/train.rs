@@ -4,6 +4,7 @@ mod curve;
 mod failure;
 mod mean;
 mod recipe;
+mod shards;
 mod step;
 
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use crate::checkpoint::{Checkpoint, Meta, Position, Take, Totals};
 use crate::engine::{Engine, Trainee};
 use crate::error::{Error, Result};
 use crate::evaluate::{evaluate, loss_at, predict_at};
+use crate::exchange::Group;
 use crate::init::initial;
 use crate::monitor::Monitor;
 use crate::patience::{Best, Validations};
@@ -26,6 +28,7 @@ use crate::text::Extent;
 use self::curve::{Curve, Sink};
 pub use self::failure::Before;
 pub use self::recipe::{Moment, Recipe};
+use self::shards::Shards;
 use self::step::Training;
 
 /// Sets every parameter of `model` to its initial value.
@@ -50,12 +53,15 @@ pub struct Inputs<'a> {
     pub valid: Option<&'a [u32]>,
     /// How much text that is, if it is known.
     pub valid_extent: Option<Extent>,
-    pub run: &'a RunDir,
+    /// None on a rank that does not write.
+    pub run: Option<&'a RunDir>,
     /// The model's source text.
     pub source: &'a str,
     /// The vocabulary's fingerprint.
     pub vocabulary: &'a str,
     pub monitor: &'a Monitor,
+    /// The processes that train together, of several.
+    pub group: Option<&'a Group>,
 }
 
 /// The end of an epoch or of a report interval.
@@ -64,7 +70,8 @@ pub struct Report {
     pub row: Row,
     /// For models that count iterations, and for TensorBoard.
     pub sample: Option<Sample>,
-    pub checkpoint: PathBuf,
+    /// None on a rank that does not write.
+    pub checkpoint: Option<PathBuf>,
     /// Whether no validation before had a loss as low.
     pub best: bool,
 }
@@ -102,6 +109,7 @@ pub struct Trainer<'a> {
     inputs: Inputs<'a>,
     programs: Box<dyn Trainee>,
     batches: Batcher,
+    shards: Shards<'a>,
     valid: Option<Reading>,
     position: Position,
     /// The larger one of the last report's perplexities, if there was one.
@@ -117,9 +125,10 @@ impl<'a> Trainer<'a> {
     /// predicted is not looked at.
     ///
     /// # Errors
-    /// [`Error::ShortCorpus`].
+    /// [`Error::ShortCorpus`], [`Error::Ranks`].
     pub fn new(recipe: Recipe, inputs: Inputs<'a>, programs: Box<dyn Trainee>) -> Result<Self> {
         let batches = Batcher::new(&recipe.batches, inputs.train.len(), recipe.seed)?;
+        let shards = Shards::new(recipe.shards, inputs.group)?;
         let valid = inputs.valid.map(|ids| Reading::new(&recipe.batches, ids.len()));
         let valid = valid.filter(|reading| reading.batches() > 0);
         Ok(Self {
@@ -127,6 +136,7 @@ impl<'a> Trainer<'a> {
             inputs,
             programs,
             batches,
+            shards,
             valid,
             position: Position::default(),
             last_perplexity: None,
@@ -142,9 +152,15 @@ impl<'a> Trainer<'a> {
     /// A checkpoint of another model or vocabulary; files that cannot be rewritten.
     pub fn resume(&mut self, checkpoint: &Checkpoint) -> Result<Vec<Place>> {
         checkpoint.check_vocabulary(self.inputs.vocabulary)?;
-        checkpoint.restore(self.programs.train(), Take::Everything)?;
-        self.position = checkpoint.meta.position;
-        let (run, step) = (self.inputs.run, self.position.step);
+        self.go_back_to(checkpoint)?;
+        let left = self.inputs.run.map_or(Ok(vec![]), |run| self.take_up(run, checkpoint))?;
+        self.position = self.shards.told(self.position)?;
+        Ok(left)
+    }
+
+    /// Makes the files of a run those of the time of a checkpoint.
+    fn take_up(&mut self, run: &RunDir, checkpoint: &Checkpoint) -> Result<Vec<Place>> {
+        let step = self.position.step;
         let newest = run.latest()?;
         let own = run.own_name(checkpoint);
         let mut left = Vec::new();
@@ -161,10 +177,17 @@ impl<'a> Trainer<'a> {
         Ok(left)
     }
 
+    /// All tensors and the position as a checkpoint has them.
+    fn go_back_to(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+        checkpoint.restore(&mut self.shards.taking(self.programs.train()), Take::Everything)?;
+        self.position = checkpoint.meta.position;
+        Ok(())
+    }
+
     /// Where the best checkpoint is gone, which later ones had made useless, the best of those that are there takes its place.
     fn find_best(&mut self) -> Result<()> {
-        let run = self.inputs.run;
         let Some(best) = self.best_place().filter(|_| self.recipe.keep_best) else { return Ok(()) };
+        let Some(run) = self.inputs.run else { return Ok(()) };
         if run.has_place(best)? {
             return Ok(());
         }
@@ -254,13 +277,22 @@ impl<'a> Trainer<'a> {
         let started = Instant::now();
         let first = self.position.step;
         self.inputs.monitor.begin(false, first % interval, interval.min(until - first / interval * interval));
-        let sink = self.records.then_some(Sink { run: self.inputs.run, events: self.events });
+        let run = self.inputs.run.filter(|_| self.records);
+        let sink = run.map(|run| Sink { run, events: self.events });
         let curve = Curve::new(&self.recipe, self.batches.per_epoch(), &self.position, sink);
-        let mut driver = Training::new(&self.recipe, self.inputs, &mut self.batches, &self.position, curve);
-        let done = self.programs.train().run(until - first, self.recipe.seed, &mut driver);
+        let mut driver = Training::new(
+            &self.recipe,
+            self.inputs,
+            &mut self.batches,
+            &mut self.shards,
+            &self.position,
+            curve,
+        );
+        let rounds = driver.rounds();
+        let done = self.programs.train().run((until - first) * rounds, self.recipe.seed, &mut driver);
         // What led to a failure is part of the curves.
         let written = driver.curve.write();
-        let done = done?;
+        let done = done? / rounds;
         written?;
         self.position.totals = driver.totals;
         self.position.curve = driver.curve.sums;
@@ -286,8 +318,11 @@ impl<'a> Trainer<'a> {
                     0 => look(programs),
                     _ => mean::with(programs, look),
                 }?;
-                let Some(totals) = measured else { return Ok(None) };
-                Some(totals)
+                // Every rank measures the same; one that was stopped meanwhile stops all.
+                if self.shards.any(measured.is_none())? {
+                    return Ok(None);
+                }
+                measured
             }
             _ => None,
         };
@@ -295,7 +330,7 @@ impl<'a> Trainer<'a> {
         self.position.seconds += started.elapsed().as_secs_f64();
         let row = self.row(valid);
         self.last_perplexity = row.train_perplexity.into_iter().chain(row.valid_perplexity).reduce(f64::max);
-        self.inputs.run.append(&row)?;
+        self.inputs.run.map_or(Ok(()), |run| run.append(&row))?;
         self.events.map_or(Ok(()), |events| events.row(&row))?;
         self.position.reported = self.position.step;
         if boundary {
@@ -383,19 +418,23 @@ impl<'a> Trainer<'a> {
     }
 
     /// A checkpoint of the end of an epoch or interval, or of a place inside one, which the next replaces.
-    fn save(&mut self, boundary: bool) -> Result<PathBuf> {
+    fn save(&mut self, boundary: bool) -> Result<Option<PathBuf>> {
         self.check_update()?;
         let Position { epoch, step, .. } = self.position;
         let name = if boundary { self.place(epoch, step) } else { Place::Step(step) }.name();
         let path = self.write(&name)?;
-        self.inputs.run.prune(&name, &self.keep())?;
+        self.inputs.run.map_or(Ok(()), |run| run.prune(&name, &self.keep()))?;
         Ok(path)
     }
 
-    fn write(&mut self, name: &str) -> Result<PathBuf> {
+    /// Writes a checkpoint, or tells the rank that does what it has to.
+    fn write(&mut self, name: &str) -> Result<Option<PathBuf>> {
         let Inputs { source, vocabulary, run, .. } = self.inputs;
+        let engine = self.programs.trained();
+        let whole = self.shards.whole(engine)?;
+        let Some(run) = run else { return Ok(None) };
         let meta = Meta::new(source.into(), vocabulary.into(), self.recipe.seed, self.position);
-        run.save(name, self.programs.trained(), &meta)
+        run.save(name, &whole.with(engine), &meta).map(Some)
     }
 
     /// What a checkpoint at the end of an epoch or interval is called by.
@@ -425,11 +464,13 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// The run's metrics cannot be read.
     pub fn summary(&self) -> Result<Option<Summary>> {
-        let Some(best) = self.position.validations.best else { return Ok(None) };
-        let rows = self.inputs.run.metrics()?;
+        let (Some(best), Some(run)) = (self.position.validations.best, self.inputs.run) else {
+            return Ok(None);
+        };
+        let rows = run.metrics()?;
         let row = rows.into_iter().find(|row| row.step == best.step);
         let place = self.place(best.epoch, best.step);
-        let checkpoint = self.inputs.run.has_place(place)?.then(|| self.inputs.run.checkpoint(&place.name()));
+        let checkpoint = run.has_place(place)?.then(|| run.checkpoint(&place.name()));
         Ok(row.map(|row| Summary { row, checkpoint }))
     }
 }

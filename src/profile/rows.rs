@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use lstmc_compiler::kernel::{Axis, Buffer, BufferId, BufferKind, InputRole, Kernel, Matrix, Precision};
+use lstmc_compiler::kernel::{
+    Axis, Buffer, BufferId, BufferKind, InputRole, Kernel, Matrix, Phase, Precision,
+};
 use lstmc_compiler::plan::{Leaf, Program, Split, Task};
 use lstmc_runtime::engine::cpu::gemm::{self, Instructions, RightSide, right_side};
 use lstmc_runtime::engine::cpu::probes::Spent;
@@ -23,6 +25,7 @@ pub enum Kind {
     Packing,
     Scatter,
     Distinct,
+    Exchange,
 }
 
 /// An item of the schedule.
@@ -114,6 +117,15 @@ fn row(program: &Program, names: &Names, leaf: &Leaf<'_>, seconds: &[f64], disti
         Task::Distinct(distinct) => {
             let name = format!("distinct ids of {} below {}", distinct.len, distinct.rows);
             (Kind::Distinct, name, Split::Whole, "")
+        }
+        Task::Exchange(exchange) => {
+            let does = match exchange.phase {
+                Phase::Start => "start of",
+                Phase::Finish => "wait for",
+            };
+            let sums = show::many(exchange.sums.len() as u64, "sum");
+            let name = format!("{does} exchange {} of {sums} over shards", exchange.number);
+            (Kind::Exchange, name, Split::Whole, "")
         }
         Task::Loop(..) | Task::Barrier => return None,
     };

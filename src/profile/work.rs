@@ -32,7 +32,8 @@ pub fn bytes(task: Task<'_>, distinct: f64) -> f64 {
         Task::Distinct(distinct) => {
             distinct.len + distinct.results().iter().map(|&(_, len)| len).sum::<usize>()
         }
-        Task::Loop(..) | Task::Barrier => 0,
+        // What goes over the network is not known here.
+        Task::Exchange(_) | Task::Loop(..) | Task::Barrier => 0,
     };
     4.0 * elements as f64
 }

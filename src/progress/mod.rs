@@ -42,6 +42,8 @@ pub struct Facts<'a> {
     pub memory: u64,
     pub compile: Duration,
     pub threads: usize,
+    /// The processes that train together, if there are several, and the shards of a batch.
+    pub ranks: Option<(usize, usize)>,
     pub train_tokens: usize,
     pub valid_tokens: Option<usize>,
     pub words: usize,
@@ -60,15 +62,23 @@ pub struct Facts<'a> {
 impl Facts<'_> {
     /// Everything in one line, for the log.
     pub fn line(&self) -> String {
+        let ranks = self.ranks_in_words().map(|ranks| format!(", {ranks}")).unwrap_or_default();
         let begun = self.resumed.map_or("started".into(), |step| format!("resumed at step {step}"));
         format!(
-            "{begun} by lstmc {}: {}, {} of memory, compiled in {}, {}",
+            "{begun} by lstmc {}: {}, {} of memory, compiled in {}, {}{ranks}",
             env!("CARGO_PKG_VERSION"),
             show::many(self.parameters, "parameter"),
             bytes(self.memory),
             show::duration(self.compile.as_secs_f64()),
             show::threads(self.threads)
         )
+    }
+
+    /// `2 processes with 2 shards of a batch each`.
+    fn ranks_in_words(&self) -> Option<String> {
+        let (ranks, shards) = self.ranks?;
+        let each = show::many((shards / ranks) as u64, "shard");
+        Some(format!("{} with {each} of a batch each", show::many(ranks as u64, "process")))
     }
 }
 
@@ -122,6 +132,9 @@ impl<'a> Output<'a> {
         self.line(&format!("parameters  {}", show::count(facts.parameters)));
         self.line(&format!("memory      {} at the peak", bytes(facts.memory)));
         self.line(&format!("compiled    in {time} for {}", show::threads(facts.threads)));
+        if let Some(ranks) = facts.ranks_in_words() {
+            self.line(&format!("ranks       {ranks}"));
+        }
         self.line(&format!("run         {}", facts.run.display()));
         facts.taken.iter().for_each(|line| self.line(line));
         if let Some(step) = facts.resumed {
@@ -255,6 +268,7 @@ fn start_event(facts: &Facts<'_>) -> Value {
         "memory_bytes": facts.memory,
         "compile_seconds": facts.compile.as_secs_f64(),
         "threads": facts.threads,
+        "ranks": facts.ranks.map(|(ranks, _)| ranks),
         "train_tokens": facts.train_tokens,
         "valid_tokens": facts.valid_tokens,
         "vocabulary": facts.words,

@@ -9,6 +9,7 @@ use lstmc_compiler::pipeline;
 use lstmc_compiler::target::Target;
 use lstmc_runtime::Result;
 use lstmc_runtime::checkpoint::{Accept, Take};
+use lstmc_runtime::engine::Store;
 use lstmc_runtime::engine::cpu::{Executable, Session};
 use lstmc_runtime::engine::{Control, Driver, Engine, StepInputs, StepOutputs};
 use lstmc_runtime::feed::random_ids;

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use lstmc_compiler::graph::Purpose;
 use lstmc_runtime::checkpoint::{Accept, Take};
+use lstmc_runtime::engine::Store;
 use lstmc_runtime::engine::{Control, Driver, Engine, StepInputs, StepOutputs, cuda};
 use lstmc_runtime::evaluate::{evaluate, predict};
 use lstmc_runtime::generate::{Request, generate};
@@ -176,7 +177,8 @@ fn a_checkpoint_holds_a_finished_step_and_a_resumed_run_has_the_bits_of_one_that
         valid_extent: None,
         train: &text,
         valid: Some(&text[..20]),
-        run,
+        run: Some(run),
+        group: None,
         source: "model {}",
         vocabulary: "v",
         monitor: &monitor,

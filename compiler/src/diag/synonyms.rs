@@ -155,6 +155,11 @@ const TABLE: &[(&[Place], &str, Meaning)] = &[
     ),
     (
         &[Train],
+        "shard ranks worldsize numprocesses processes dataparallel devices replicas workers microbatches",
+        Called("shards"),
+    ),
+    (
+        &[Train],
         "average averaging swa ema polyak asgd weightaveraging",
         Said("write `weights: average(after: 5)`"),
     ),

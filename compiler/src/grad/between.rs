@@ -1,10 +1,10 @@
-//! What stands between a batch's gradients and the parameters, beside clipping and the optimizer: sums over several batches, and
-//! the mean of what the updates leave.
+//! What stands between a batch's gradients and the parameters, beside clipping and the optimizer: sums over a batch's shards and
+//! over several batches, and the mean of what the updates leave.
 //!
 //! Both keep tensors that are shaped like the parameters, as an optimizer's states are. One program serves all batches: whether a
 //! batch's gradients complete an update, and how much the mean takes of it, are numbers that the host gives.
 
-use crate::graph::{Builder, InputRole, OutputRole, Type, Value};
+use crate::graph::{Builder, InputRole, Op, OutputRole, Type, Value};
 use crate::scalar::Scalar;
 
 /// What the sums of a parameter's gradients, and the mean of its values, are called behind its name. No optimizer's state has a
@@ -12,25 +12,35 @@ use crate::scalar::Scalar;
 pub const GRADIENT_SUM: &str = "gradient.sum";
 pub const PARAM_MEAN: &str = "param.mean";
 
-/// Sums of gradients, each the mean of so many batches.
+/// Sums of gradients over several steps.
 pub(super) struct Accumulation {
     /// 1 where an update is made, else 0.
     last: Value,
 }
 
 impl Accumulation {
-    /// Replaces gradients by the mean of those of `batches` batches, which is whole at the last of them.
-    pub fn of(builder: &mut Builder, gradients: &mut [(String, Value)], batches: usize) -> Self {
+    /// Replaces gradients by the mean of those of `shards` shards of each of `batches` batches, which is whole at the last of them.
+    pub fn of(
+        builder: &mut Builder,
+        gradients: &mut [(String, Value)],
+        [shards, batches]: [usize; 2],
+    ) -> Self {
         let last = builder.input("last", Type::real([]), InputRole::Last);
         let this = Self { last };
-        let part = builder.constant(1.0 / batches as f64);
+        let part = builder.constant(1.0 / (shards * batches) as f64);
         for (param, gradient) in gradients {
             let shape = builder.shape(*gradient);
-            let sum = state(builder, param, GRADIENT_SUM, &shape);
-            let whole = builder.add(sum, *gradient);
-            let none = builder.full(0.0, &shape);
-            let next = this.choose(builder, none, whole);
-            builder.output(next, OutputRole::Update(format!("{param}/{GRADIENT_SUM}")));
+            let mut whole = *gradient;
+            if shards > 1 {
+                whole = builder.op(Op::SumShards, &[whole]);
+            }
+            if batches > 1 {
+                let sum = state(builder, param, GRADIENT_SUM, &shape);
+                whole = builder.add(sum, whole);
+                let none = builder.full(0.0, &shape);
+                let next = this.choose(builder, none, whole);
+                builder.output(next, OutputRole::Update(format!("{param}/{GRADIENT_SUM}")));
+            }
             let part = builder.spread_to(part, vec![], &shape);
             *gradient = builder.mul(whole, part);
         }

@@ -169,7 +169,9 @@ fn is_smooth(op: &Op) -> bool {
             Scalar::Add | Scalar::Sub | Scalar::Mul | Scalar::Div | Scalar::Pow => true,
             Scalar::Max | Scalar::Min => true,
         },
-        Op::Broadcast { .. } | Op::Reduce { .. } | Op::MatMul(_) | Op::MatMulPrefix(_) => true,
+        Op::SumShards | Op::Broadcast { .. } | Op::Reduce { .. } | Op::MatMul(_) | Op::MatMulPrefix(_) => {
+            true
+        }
         Op::Take | Op::Scatter { .. } | Op::Combine { .. } | Op::AddRows => true,
         Op::Pick | Op::Spread { .. } | Op::Split { .. } | Op::Concat { .. } => true,
         Op::At { .. } | Op::Put { .. } | Op::Unsqueeze | Op::Squeeze | Op::Loop(_) => true,

@@ -15,6 +15,8 @@ pub struct Rules {
     pub clip: Option<f64>,
     /// Of how many batches the gradients' mean makes an update; 0 and 1 are one.
     pub batches: usize,
+    /// Into how many shards a batch is cut, each a step of its own; 0 and 1 are one.
+    pub shards: usize,
     /// Whether the mean of the parameters is kept.
     pub mean: bool,
     /// Whether the gradients' norm is told though nothing is clipped by it.
@@ -26,6 +28,7 @@ impl Rules {
         Self {
             clip: train.clip,
             batches: train.accumulate,
+            shards: train.shards,
             mean: train.average.is_some(),
             norm: train.report.contains(&Metric::GradientNorm),
         }
@@ -34,8 +37,8 @@ impl Rules {
 
 /// Replaces every `Gradient` output by updates of the parameter and of its optimizer states.
 ///
-/// With several `batches`, gradients are added up first, and the rest is of their mean and changes nothing but at the last of
-/// these batches. With `clip`, gradients are then scaled by `min(1, clip / norm)`, where `norm` is that of all of them together
+/// With several `batches` or `shards`, gradients are added up first, and the rest is of their mean and changes nothing but at the
+/// last of these steps. With `clip`, gradients are then scaled by `min(1, clip / norm)`, where `norm` is that of all of them together
 /// (Pascanu et al. 2013, "On the difficulty of training recurrent neural networks").
 pub fn update(graph: &Graph, optimizer: &Optimizer, rules: Rules) -> Graph {
     let mut rewriter = Rewriter::new(graph);
@@ -58,8 +61,9 @@ pub fn update(graph: &Graph, optimizer: &Optimizer, rules: Rules) -> Graph {
             role => builder.output(value, role),
         }
     }
-    let several = rules.batches > 1;
-    let sums = several.then(|| Accumulation::of(&mut builder, &mut gradients, rules.batches));
+    let steps = [rules.shards.max(1), rules.batches.max(1)];
+    let several = steps != [1, 1];
+    let sums = several.then(|| Accumulation::of(&mut builder, &mut gradients, steps));
     let mean = rules.mean.then(|| Mean::new(&mut builder));
     let wanted = rules.clip.is_some() || rules.norm;
     if let Some(norm) = wanted.then(|| global_norm(&mut builder, &gradients)).flatten() {

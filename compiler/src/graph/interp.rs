@@ -256,10 +256,14 @@ impl<R: Real> Machine<'_, R> {
             Op::Spread { len } => spread(real(0)?, ids(1)?, *len)?,
             Op::Number => ids(0)?.mapv(|id| R::of(f64::from(id))),
             Op::Positions { len } => shaped((0..*len).map(|place| R::of(place as f64)).collect(), &[*len])?,
-            Op::Random { stream, shape } => {
+            Op::Random { stream, shape, part } => {
                 let key = scalar::random_key(self.seed, self.step, *stream);
+                // Of the first shard, in whose place in the whole tensor others lie behind each of its rows.
+                let (count, apart) = part.map_or((1, usize::MAX), |part| (part.count, part.whole(shape).1));
+                let place = |i: usize| i / apart * apart * (count - 1) + i;
                 let indices = 0..shape.iter().product::<usize>();
-                let numbers = indices.map(|i| R::of(f64::from(scalar::random(key, i as u32)))).collect();
+                let numbers =
+                    indices.map(|i| R::of(f64::from(scalar::random(key, place(i) as u32)))).collect();
                 shaped(numbers, shape)?
             }
             Op::Concat { axis } => {
@@ -275,7 +279,7 @@ impl<R: Real> Machine<'_, R> {
             }
             Op::Unsqueeze => real(0)?.clone().insert_axis(Axis(real(0)?.ndim())),
             Op::Squeeze => real(0)?.index_axis(Axis(real(0)?.ndim() - 1), 0).to_owned(),
-            Op::Stop => real(0)?.clone(),
+            Op::Stop | Op::SumShards => real(0)?.clone(),
             Op::Split { .. } | Op::Distinct { .. } | Op::Loop(_) => {
                 return Err(format!("{} has several results", node.op.name()));
             }

@@ -4,7 +4,7 @@
 //! `[B, n]`; `opt::hoist` computes for all steps at once what does not depend on the state. What the loss needs is
 //! written in its plainest form (`-log(p[target])`); `opt::simplify` makes it stable.
 
-use super::{Builder, Form, Graph, InputRole, Op, OutputRole, Part, Reduce, Sliced, Type, Value};
+use super::{Builder, Form, Graph, InputRole, Op, OutputRole, Part, Reduce, Sharded, Sliced, Type, Value};
 use crate::model::{self, BatchKind, ExprId, ExprOp, Loss, Model, Source};
 use crate::scalar::Scalar;
 
@@ -55,7 +55,9 @@ pub fn lower_with_origins(model: &Model, purpose: Purpose) -> (Graph, Vec<Origin
     let sizes = match purpose {
         Purpose::Generate { .. } if batches.window().is_some() => [batches.steps, 1],
         Purpose::Generate { .. } => [1, 1],
-        Purpose::Train | Purpose::Evaluate => [batches.steps, batches.rows],
+        // Each shard is a step.
+        Purpose::Train => [batches.steps, batches.rows / model.train.shards],
+        Purpose::Evaluate => [batches.steps, batches.rows],
     };
     lower_sized(model, purpose, sizes)
 }
@@ -96,6 +98,7 @@ fn lower_sized(model: &Model, purpose: Purpose, [steps, rows]: [usize; 2]) -> (G
         purpose,
         results: vec![],
         streams: 0,
+        shards: if purpose == Purpose::Train { model.train.shards } else { 1 },
         origins: vec![],
     };
     for layer in &model.layers {
@@ -127,6 +130,8 @@ struct Lowering<'a> {
     results: Vec<Value>,
     /// Streams of random numbers given out.
     streams: u32,
+    /// How many graphs like this one make a batch, of other rows each.
+    shards: usize,
     origins: Vec<Origin>,
 }
 
@@ -207,7 +212,8 @@ impl Lowering<'_> {
         for (index, expr) in layer.body.exprs.iter().enumerate() {
             if expr.op == ExprOp::Random {
                 let shape = [lead, &expr.shape[..]].concat();
-                let value = self.builder.op(Op::Random { stream: self.streams, shape }, &[]);
+                let part = (self.shards > 1).then_some(Sharded { axis: lead.len() - 1, count: self.shards });
+                let value = self.builder.op(Op::Random { stream: self.streams, shape, part }, &[]);
                 self.streams += 1;
                 found.push((ExprId(index as u32), value));
             }

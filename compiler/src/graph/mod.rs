@@ -109,6 +109,24 @@ pub enum OutputRole {
     Gradient(String),
 }
 
+/// A tensor as one of `count` parts of the same shape that lie along `axis` of a larger one. Which one it is the run says: it is
+/// the number of the shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Sharded {
+    pub axis: usize,
+    pub count: usize,
+}
+
+impl Sharded {
+    /// The shape of the whole tensor, of which a part has this `shape`; and how far it is there, in flat indices, from an element
+    /// of a part to that of the next.
+    pub fn whole(self, shape: &[usize]) -> (Vec<usize>, usize) {
+        let mut whole = shape.to_vec();
+        whole[self.axis] *= self.count;
+        (whole, shape[self.axis..].iter().product())
+    }
+}
+
 /// An operation with its operands and results.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
@@ -156,8 +174,12 @@ pub enum Op {
     Number,
     /// `0, 1, ..`, each element its own place: `-> f[len]`.
     Positions { len: usize },
-    /// Uniform in [0, 1), a function of the run's seed, the step, the stream and the flat index.
-    Random { stream: u32, shape: Vec<usize> },
+    /// Uniform in [0, 1), a function of the run's seed, the step, the stream and the flat index: that in the whole tensor, if
+    /// it is a part of one.
+    Random { stream: u32, shape: Vec<usize>, part: Option<Sharded> },
+    /// The sum over a batch's shards of what each of them has here, in their order: `f[..] -> f[..]`. It is whole in the last
+    /// step of a batch, and zero in those before. An interpreter is a run of one shard. Belongs outside loops.
+    SumShards,
     /// Cuts an axis into pieces of these sizes, one result each.
     Split { axis: usize, sizes: Vec<usize> },
     /// Joins along an axis.
@@ -218,6 +240,7 @@ impl Op {
             Op::Number => "number",
             Op::Positions { .. } => "positions",
             Op::Random { .. } => "random",
+            Op::SumShards => "sum_shards",
             Op::Split { .. } => "split",
             Op::Concat { .. } => "concat",
             Op::At { .. } => "at",

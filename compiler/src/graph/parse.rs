@@ -9,8 +9,8 @@ use std::str::Chars;
 use thiserror::Error;
 
 use super::{
-    Carried, Form, Graph, Input, InputRole, Loop, Node, Op, Output, OutputRole, Part, Reduce, Sliced,
-    Stacked, Type, Value,
+    Carried, Form, Graph, Input, InputRole, Loop, Node, Op, Output, OutputRole, Part, Reduce, Sharded,
+    Sliced, Stacked, Type, Value,
 };
 
 /// Text that is not a graph, and where.
@@ -251,7 +251,18 @@ fn operation(name: &str, line: &mut Line<'_>) -> Result<Op, String> {
         "random" => {
             let stream = line.size_of("stream")?;
             let stream = u32::try_from(stream).map_err(|_| format!("{stream} is too large for a stream"))?;
-            Op::Random { stream, shape: line.size_list("shape")? }
+            let shape = line.size_list("shape")?;
+            let part = match line.eat_keyword("shards") {
+                false => None,
+                true => {
+                    line.symbol('=')?;
+                    match line.sizes()?[..] {
+                        [axis, count] => Some(Sharded { axis, count }),
+                        _ => return Err("shards are an axis and a number".into()),
+                    }
+                }
+            };
+            Op::Random { stream, shape, part }
         }
         "split" => Op::Split { axis: line.size_of("axis")?, sizes: line.size_list("sizes")? },
         "concat" => Op::Concat { axis: line.size_of("axis")? },
@@ -260,6 +271,7 @@ fn operation(name: &str, line: &mut Line<'_>) -> Result<Op, String> {
         "unsqueeze" => Op::Unsqueeze,
         "squeeze" => Op::Squeeze,
         "stop" => Op::Stop,
+        "sum_shards" => Op::SumShards,
         _ => Op::Map(name.parse().map_err(|()| format!("`{name}` is not an operation"))?),
     })
 }

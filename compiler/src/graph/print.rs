@@ -17,7 +17,7 @@
 
 use std::fmt::{self, Display, Write};
 
-use super::{Graph, InputRole, Loop, Node, Op, OutputRole, Value};
+use super::{Graph, InputRole, Loop, Node, Op, OutputRole, Sharded, Value};
 
 impl Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -115,7 +115,10 @@ fn attributes(op: &Op) -> String {
         Op::Scatter { rows } | Op::Combine { rows } | Op::Distinct { rows } => write!(text, " rows={rows}"),
         Op::Spread { len } => write!(text, " len={len}"),
         Op::Positions { len } => write!(text, " len={len}"),
-        Op::Random { stream, shape } => write!(text, " stream={stream} shape={shape:?}"),
+        Op::Random { stream, shape, part } => {
+            let written = write!(text, " stream={stream} shape={shape:?}");
+            part.map_or(written, |Sharded { axis, count }| write!(text, " shards=[{axis}, {count}]"))
+        }
         Op::Split { axis, sizes } => write!(text, " axis={axis} sizes={sizes:?}"),
         Op::Concat { axis } => write!(text, " axis={axis}"),
         Op::At { index } => write!(text, " index={index}"),

@@ -127,7 +127,10 @@ pub fn infer(op: &Op, args: &[&Type]) -> Result<Vec<Type>, String> {
         }
         (Op::Number, [ids]) if !ids.is_real() => one(ids.shape.clone()),
         (Op::Positions { len }, []) => one(vec![*len]),
-        (Op::Random { shape, .. }, []) => one(shape.clone()),
+        (Op::Random { shape, part, .. }, []) => match part {
+            Some(part) if part.axis >= shape.len() || part.count == 0 => wrong(),
+            _ => one(shape.clone()),
+        },
         (Op::Split { axis, sizes }, [x]) if x.is_real() && *axis < x.rank() => {
             if sizes.iter().sum::<usize>() != x.shape[*axis] {
                 return wrong();
@@ -163,7 +166,7 @@ pub fn infer(op: &Op, args: &[&Type]) -> Result<Vec<Type>, String> {
         (Op::Squeeze, [x]) if x.is_real() && x.shape.last() == Some(&1) => {
             one(x.shape[..x.rank() - 1].to_vec())
         }
-        (Op::Stop, [x]) if x.is_real() => one(x.shape.clone()),
+        (Op::Stop | Op::SumShards, [x]) if x.is_real() => one(x.shape.clone()),
         _ => wrong(),
     }
 }

@@ -203,8 +203,8 @@ impl<'a> Verifier<'a> {
     }
 
     fn plain(&mut self, node: &Node) -> Result<(), String> {
-        if self.inside.is_some() && matches!(node.op, Op::Distinct { .. }) {
-            return Err("ids are made outside loops only".into());
+        if self.inside.is_some() && matches!(node.op, Op::Distinct { .. } | Op::SumShards) {
+            return Err(format!("{} is for outside loops", node.op.name()));
         }
         let args: Vec<&Type> = node.args.iter().map(|&arg| self.read(arg)).collect::<Result<_, _>>()?;
         let given = infer(&node.op, &args)?;

@@ -16,8 +16,8 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 
 use super::{
-    Address, Axis, BufferId, Distinct, Expr, For, Form, Format, Gather, Gemm, Index, Item, Kernel, Matrix,
-    Pack, Scatter, Stmt,
+    Address, Axis, BufferId, Distinct, Exchange, Expr, For, Form, Format, Gather, Gemm, Index, Item, Kernel,
+    Matrix, Pack, Phase, Scatter, ShardSum, Stmt,
 };
 
 /// Rows: of the result of a product; of what a scatter adds up. The elements of a list.
@@ -130,6 +130,7 @@ impl Item {
             Item::Pack(pack) => pack.each_access(see),
             Item::Scatter(scatter) => scatter.each_access(see),
             Item::Distinct(distinct) => distinct.each_access(see),
+            Item::Exchange(exchange) => exchange.each_access(see),
             Item::Loop(inner) => inner.items.iter().for_each(|item| item.each_access(see)),
         }
     }
@@ -269,6 +270,20 @@ impl Distinct {
         see(strided(&self.ids, &[(ROWS, self.len, 1)], Effect::Read));
         for (to, len) in self.results() {
             see(strided(&start_of(to), &[(ROWS, len, 1)], Effect::Write));
+        }
+    }
+}
+
+impl Exchange {
+    /// Calls `see` with every access. What is summed stays as it is from start to finish, and sums are not whole before.
+    pub fn each_access<'i>(&self, see: &mut impl FnMut(Access<'i>)) {
+        let effect = match self.phase {
+            Phase::Start => Effect::Write,
+            Phase::Finish => Effect::Update,
+        };
+        for ShardSum { from, to, rows, n } in &self.sums {
+            see(strided(from, &[(ROWS, *rows, *n), (COLUMNS, *n, 1)], Effect::Read));
+            see(strided(&start_of(*to), &[(ROWS, *rows, *n), (COLUMNS, *n, 1)], effect));
         }
     }
 }

@@ -40,7 +40,7 @@ fn check_distinct(module: &Module, limits: &[Option<usize>], items: &[Item]) -> 
                     }
                 }
             }
-            Item::Kernel(_) | Item::Gemm(_) | Item::Pack(_) | Item::Scatter(_) => {}
+            Item::Kernel(_) | Item::Gemm(_) | Item::Pack(_) | Item::Scatter(_) | Item::Exchange(_) => {}
         }
     }
     Ok(())
@@ -75,7 +75,7 @@ impl Limits<'_> {
                 Item::Scatter(scatter) => self.limit(scatter.ids.buffer, scatter.rows),
                 Item::Distinct(distinct) => self.limit(distinct.ids.buffer, distinct.rows),
                 // A prefix that is too large counts as all rows.
-                Item::Gemm(_) | Item::Pack(_) => {}
+                Item::Gemm(_) | Item::Pack(_) | Item::Exchange(_) => {}
                 Item::Loop(inner) => {
                     self.rounds.insert(inner.time, inner.rounds);
                     self.items(&inner.items);

@@ -10,8 +10,8 @@ use std::ops::Range;
 use ndarray::{Array2, ArrayView2, ShapeBuilder, s};
 
 use super::{
-    Address, BufferId, BufferKind, Distinct, Elem, Expr, For, Form, Format, Gather, Gemm, Index, Item,
-    Kernel, Matrix, Module, Pack, Reduce, Rounds, Scatter, Stmt, Time, TimeLoop, Var,
+    Address, BufferId, BufferKind, Distinct, Elem, Exchange, Expr, For, Form, Format, Gather, Gemm, Index,
+    Item, Kernel, Matrix, Module, Pack, Phase, Reduce, Rounds, Scatter, ShardSum, Stmt, Time, TimeLoop, Var,
 };
 use crate::scalar::{self, Real};
 
@@ -124,6 +124,7 @@ impl<R: Real> Run<'_, R> {
                 Item::Distinct(distinct) => {
                     self.distinct(distinct).map_err(|error| format!("distinct: {error}"))?
                 }
+                Item::Exchange(exchange) => self.exchange(exchange)?,
                 Item::Loop(inner) => self.time_loop(inner)?,
             }
         }
@@ -213,7 +214,8 @@ impl<R: Real> Run<'_, R> {
             }
             Expr::Position(axis) => R::of(self.index(Index::Axis(*axis), Some(frame))? as f64),
             Expr::Number(var) => R::of(self.index(Index::Id(*var), Some(frame))? as f64),
-            Expr::Random { stream, offset, terms } => {
+            // Of the first shard.
+            Expr::Random { stream, offset, terms, shard: _ } => {
                 let index = self.flat(*offset, terms, Some(frame))?;
                 let key = scalar::random_key(self.seed, self.step, *stream);
                 R::of(f64::from(scalar::random(key, index as u32)))
@@ -289,6 +291,23 @@ impl<R: Real> Run<'_, R> {
             [(distinct.places, places), (distinct.distinct, found), (distinct.count, vec![count])]
         {
             self.store_ids(id, &values)?;
+        }
+        Ok(())
+    }
+
+    /// Of one shard.
+    fn exchange(&mut self, exchange: &Exchange) -> Result<(), String> {
+        for ShardSum { from, to, rows, n } in &exchange.sums {
+            let (start, len) = (self.element(from, None)?, rows * n);
+            let whole = match exchange.phase {
+                // Not to be read before it is finished.
+                Phase::Start => vec![R::nan(); len],
+                Phase::Finish => {
+                    let all = self.real_buffer(from.buffer)?;
+                    all.get(start..start + len).ok_or("a sum of what is not there")?.to_vec()
+                }
+            };
+            self.real_buffer(*to)?.copy_from_slice(&whole);
         }
         Ok(())
     }

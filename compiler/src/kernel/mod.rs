@@ -86,6 +86,7 @@ pub enum Item {
     Pack(Pack),
     Scatter(Scatter),
     Distinct(Distinct),
+    Exchange(Exchange),
     Loop(TimeLoop),
 }
 
@@ -184,11 +185,13 @@ pub enum Expr {
     Position(Axis),
     /// A token id as a real.
     Number(Var),
-    /// [`crate::scalar::random`] at the flat index `offset + sum of index * stride`.
+    /// [`crate::scalar::random`] at the flat index `offset + sum of index * stride`, plus the number of the run's shard times
+    /// `shard`.
     Random {
         stream: u32,
         offset: usize,
         terms: Vec<(Index, usize)>,
+        shard: usize,
     },
 }
 
@@ -376,6 +379,34 @@ pub struct Scatter {
     pub n: usize,
 }
 
+/// Sums over a batch's shards, which may be in other processes: see [`crate::graph::Op::SumShards`]. It is started, goes on beside the
+/// items that follow, and is finished. Both are items of a step, outside time loops, of the same number and sums, one each
+/// and in this order. Between the two no item writes what is summed, or touches a sum.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exchange {
+    pub number: u32,
+    pub phase: Phase,
+    pub sums: Vec<ShardSum>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    Start,
+    Finish,
+}
+
+/// `to` becomes the sum of what every shard has from an address on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ShardSum {
+    pub from: Address,
+    /// All of it.
+    pub to: BufferId,
+    /// Both are `rows` rows of `n`, one after the other. Rows that are zero, as in the gradient of a table of which few rows were read, need not be
+    /// sent.
+    pub rows: usize,
+    pub n: usize,
+}
+
 /// Which ids there are among `len`, in the order in which each occurs first; see [`crate::graph::Op::Distinct`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Distinct {
@@ -431,6 +462,15 @@ impl Kernel {
         let mut found = false;
         each_stmt(&self.body, &mut |stmt| {
             found |= matches!(stmt, Stmt::Let { expr: Expr::Random { .. }, .. });
+        });
+        found
+    }
+
+    /// Whether it draws random numbers that are those of a shard.
+    pub fn has_shards(&self) -> bool {
+        let mut found = false;
+        each_stmt(&self.body, &mut |stmt| {
+            found |= matches!(stmt, Stmt::Let { expr: Expr::Random { shard: 1.., .. }, .. });
         });
         found
     }

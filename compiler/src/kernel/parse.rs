@@ -2,9 +2,9 @@
 
 use super::quoted::{closing_quote, unquote};
 use super::{
-    Address, Axis, Buffer, BufferId, BufferKind, CpuGemm, Distinct, Elem, Expr, Fold, For, Form, Format,
-    Gather, Gemm, Index, InputRole, Item, Kernel, Matrix, Module, OutputRole, Pack, Part, Precision, Reduce,
-    Rounds, Scatter, Stmt, Time, TimeLoop, Var,
+    Address, Axis, Buffer, BufferId, BufferKind, CpuGemm, Distinct, Elem, Exchange, Expr, Fold, For, Form,
+    Format, Gather, Gemm, Index, InputRole, Item, Kernel, Matrix, Module, OutputRole, Pack, Part, Phase,
+    Precision, Reduce, Rounds, Scatter, ShardSum, Stmt, Time, TimeLoop, Var,
 };
 use crate::scalar::Scalar;
 
@@ -92,6 +92,8 @@ impl<'a> Lines<'a> {
             "add_rows" => words.scatter(Gather::Add).map(Item::Scatter),
             "combine" => words.scatter(Gather::Combine).map(Item::Scatter),
             "distinct" => words.distinct().map(Item::Distinct),
+            "start" => words.exchange(Phase::Start).map(Item::Exchange),
+            "finish" => words.exchange(Phase::Finish).map(Item::Exchange),
             "kernel" => self.kernel(words).map(Item::Kernel),
             "loop" => self.time_loop(words).map(Item::Loop),
             other => Err(format!("no item is called {other:?}")),
@@ -443,6 +445,30 @@ impl<'a> Words<'a> {
         Ok(Distinct { ids, len, rows, places, distinct, count, inverse })
     }
 
+    fn exchange(&mut self, phase: Phase) -> Result<Exchange, String> {
+        self.expect("exchange")?;
+        let number = self.number()?;
+        let number = u32::try_from(number).map_err(|_| format!("exchange {number} is too large"))?;
+        self.expect(":")?;
+        let mut sums = vec![self.shard_sum()?];
+        while self.accept(",") {
+            sums.push(self.shard_sum()?);
+        }
+        self.end()?;
+        Ok(Exchange { number, phase, sums })
+    }
+
+    fn shard_sum(&mut self) -> Result<ShardSum, String> {
+        let to = self.buffer_id()?;
+        self.expect("[")?;
+        let rows = self.number()?;
+        self.expect(",")?;
+        let n = self.number()?;
+        self.expect("]")?;
+        self.expect("from")?;
+        Ok(ShardSum { from: self.address()?, to, rows, n })
+    }
+
     /// The line that opens a loop, without its first word.
     fn head(&mut self) -> Result<For, String> {
         let axis = Axis(self.numbered('a')?);
@@ -481,8 +507,9 @@ impl<'a> Words<'a> {
             "random" => {
                 let stream = self.number()?;
                 let stream = u32::try_from(stream).map_err(|_| format!("stream {stream} is too large"))?;
+                let shard = if self.accept("shard") { self.number()? } else { 0 };
                 let (offset, terms) = self.terms()?;
-                Expr::Random { stream, offset, terms }
+                Expr::Random { stream, offset, terms, shard }
             }
             name => {
                 let op: Scalar = name.parse().map_err(|()| format!("no operation is called {name:?}"))?;

@@ -38,9 +38,9 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::{
-    Address, Axis, Buffer, BufferId, BufferKind, CpuGemm, Distinct, Elem, Expr, For, Form, Format, Gather,
-    Gemm, Index, InputRole, Item, Kernel, Matrix, Module, OutputRole, Pack, Precision, Reduce, Rounds,
-    Scatter, Stmt, Time, Var,
+    Address, Axis, Buffer, BufferId, BufferKind, CpuGemm, Distinct, Elem, Exchange, Expr, For, Form, Format,
+    Gather, Gemm, Index, InputRole, Item, Kernel, Matrix, Module, OutputRole, Pack, Phase, Precision, Reduce,
+    Rounds, Scatter, ShardSum, Stmt, Time, Var,
 };
 
 impl Display for BufferId {
@@ -177,6 +177,7 @@ impl Item {
             Item::Pack(pack) => writeln!(f, "{indent}{pack}"),
             Item::Scatter(scatter) => writeln!(f, "{indent}{scatter}"),
             Item::Distinct(distinct) => writeln!(f, "{indent}{distinct}"),
+            Item::Exchange(exchange) => writeln!(f, "{indent}{exchange}"),
             Item::Loop(inner) => {
                 let reverse = if inner.reverse { " reverse" } else { "" };
                 writeln!(f, "{indent}loop {} in {}{reverse} {{", inner.time, inner.rounds)?;
@@ -259,6 +260,21 @@ impl Display for Distinct {
     }
 }
 
+impl Display for Exchange {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let phase = match self.phase {
+            Phase::Start => "start",
+            Phase::Finish => "finish",
+        };
+        write!(f, "{phase} exchange {}:", self.number)?;
+        for (index, ShardSum { from, to, rows, n }) in self.sums.iter().enumerate() {
+            let between = if index > 0 { "," } else { "" };
+            write!(f, "{between} {to} [{rows}, {n}] from {from}")?;
+        }
+        Ok(())
+    }
+}
+
 impl Display for Kernel {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         self.write(f, 0)
@@ -330,8 +346,11 @@ impl Display for Expr {
             }
             Expr::Position(axis) => write!(f, "position {axis}"),
             Expr::Number(var) => write!(f, "number {var}"),
-            Expr::Random { stream, offset, terms } => {
+            Expr::Random { stream, offset, terms, shard } => {
                 write!(f, "random {stream}")?;
+                if *shard > 0 {
+                    write!(f, " shard {shard}")?;
+                }
                 write_terms(f, *offset, terms)
             }
         }

@@ -51,6 +51,7 @@ pub fn check(file: &File, prelude: &[File], vocab: usize) -> Result<Model, Diagn
     let train = blocks.train.map(|block| train::read(block, &mut errors)).unwrap_or_default();
     if let Some(data) = &data {
         train::check_validation(&train.by_validation, data, &mut errors);
+        train::check_shards(&train, data, &mut errors);
     }
     let mut cx = Context::new(&definitions, vocab, train.init, errors);
     let output = blocks.model.and_then(|block| chain::check(&mut cx, block, data.as_ref()));

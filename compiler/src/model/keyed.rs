@@ -35,6 +35,7 @@ pub(super) static TRAIN: Block = Block {
         "keep",
         "patience",
         "accumulate",
+        "shards",
         "weights",
     ],
 };

@@ -207,6 +207,8 @@ pub struct Train {
     pub patience: Option<usize>,
     /// Of how many batches the gradients' mean makes an update.
     pub accumulate: usize,
+    /// Into how many groups a batch's rows are cut, whose gradients are added up in their order. It divides the rows.
+    pub shards: usize,
     /// The epoch from which on the mean of the parameters after each update is kept, and used in place of the last ones.
     pub average: Option<usize>,
 }

@@ -81,6 +81,9 @@ fn print_train(out: &mut String, train: &Train) {
     if train.accumulate > 1 {
         line(out, &format!("accumulate: {}", train.accumulate));
     }
+    if train.shards > 1 {
+        line(out, &format!("shards: {}", train.shards));
+    }
     if let Some(after) = train.average {
         line(out, &format!("weights: average(after: {after})"));
     }

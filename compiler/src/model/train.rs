@@ -17,6 +17,7 @@ pub(super) struct TrainBlock<'a> {
     pub optimizer: Option<&'a Expr>,
     pub init: Option<InitSpec>,
     pub schedule_span: Option<Span>,
+    pub shards_span: Option<Span>,
     /// What goes by the validation loss, and where it is written.
     pub by_validation: Vec<(&'static str, Span)>,
 }
@@ -39,6 +40,7 @@ pub(super) fn read<'a>(block: &'a Settings, errors: &mut Vec<Diagnostic>) -> Tra
     let keep = keyed.get("keep", errors).map(|expr| whole("keep", expr, 1, errors));
     let patience = keyed.get("patience", errors).map(|expr| whole("patience", expr, 1, errors));
     let accumulate = keyed.get("accumulate", errors).map(|expr| whole("accumulate", expr, 1, errors));
+    let shards = keyed.get("shards", errors).map(|expr| whole("shards", expr, 1, errors));
     let average = keyed.get("weights", errors).map(|expr| read_average(expr, errors));
     let train = (|| {
         Some(Train {
@@ -52,11 +54,19 @@ pub(super) fn read<'a>(block: &'a Settings, errors: &mut Vec<Diagnostic>) -> Tra
             keep: keep.map_or(Some(None), |keep| keep.map(Some))?,
             patience: patience.map_or(Some(None), |patience| patience.map(Some))?,
             accumulate: accumulate.unwrap_or(Some(1))?,
+            shards: shards.unwrap_or(Some(1))?,
             average: average.map_or(Some(None), |average| average.map(Some))?,
         })
     })();
     let by_validation = by_validation(&keyed, schedule);
-    TrainBlock { train, optimizer, init, schedule_span: keyed.key_span("schedule"), by_validation }
+    TrainBlock {
+        train,
+        optimizer,
+        init,
+        schedule_span: keyed.key_span("schedule"),
+        shards_span: keyed.list("shards").first().map(|expr| expr.span),
+        by_validation,
+    }
 }
 
 /// What goes by the validation loss, and where it stands.
@@ -93,6 +103,20 @@ pub(super) fn check_validation(by_validation: &[(&str, Span)], data: &Data, erro
         let error = Diagnostic::error("E0404", *span, message);
         errors.push(error.help("name a text to validate on in the data block: `valid: \"valid.txt\"`"));
     }
+}
+
+/// Reports a number of shards into which the batches' rows cannot be cut evenly.
+pub(super) fn check_shards(block: &TrainBlock<'_>, data: &Data, errors: &mut Vec<Diagnostic>) {
+    let (Some(train), Some(span)) = (&block.train, block.shards_span) else { return };
+    let (shards, rows) = (train.shards, data.batches.rows);
+    if rows.is_multiple_of(shards) {
+        return;
+    }
+    let message = format!("a batch of {rows} rows cannot be cut into {shards} shards of equally many");
+    let fitting: Vec<String> =
+        (1..=rows).filter(|shards| rows.is_multiple_of(*shards)).map(|shards| shards.to_string()).collect();
+    let error = Diagnostic::error("E0406", span, message).label(data.batches.span, "rows here");
+    errors.push(error.help(format!("{} divide {rows}", fitting.join(", "))));
 }
 
 fn read_loss(expr: &Expr, errors: &mut Vec<Diagnostic>) -> Option<Loss> {

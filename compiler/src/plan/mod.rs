@@ -104,6 +104,7 @@ impl Program {
             Task::Gemm(gemm, _) => partition::of_gemm(gemm, target, ranges, leaf.in_loop).1,
             Task::Pack(..) | Task::Scatter(..) => "workers write columns of their own",
             Task::Distinct(_) => "one id after the other",
+            Task::Exchange(_) => "one worker begins it, and waits for it",
             Task::Loop(..) | Task::Barrier => "",
         }
     }

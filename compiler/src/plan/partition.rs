@@ -18,7 +18,7 @@ pub(super) fn of(item: &Item, target: &Target, ranges: &Ranges, in_loop: bool) -
         Item::Kernel(kernel) => of_kernel(kernel, target, ranges).map_or(Split::Whole, Split::Axis),
         Item::Gemm(gemm) => of_gemm(gemm, target, ranges, in_loop).0,
         Item::Pack(_) | Item::Scatter(_) if target.workers > 1 => Split::Columns,
-        Item::Pack(_) | Item::Scatter(_) | Item::Distinct(_) => Split::Whole,
+        Item::Pack(_) | Item::Scatter(_) | Item::Distinct(_) | Item::Exchange(_) => Split::Whole,
         Item::Loop(_) => unreachable!("internal error: a time loop is cut"),
     }
 }
@@ -138,6 +138,7 @@ fn work_and_barriers(schedule: Schedule<'_>) -> (usize, usize) {
             Task::Pack(pack, _) => (pack.k * pack.n, 0),
             Task::Scatter(scatter, _) => ((scatter.count + scatter.table_rows()) * scatter.n, 0),
             Task::Distinct(distinct) => (distinct.len + distinct.rows, 0),
+            Task::Exchange(_) => (0, 0),
             Task::Barrier => (0, 1),
             Task::Loop(inner, body) => {
                 let (work, barriers) = work_and_barriers(body);

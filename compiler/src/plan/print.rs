@@ -69,6 +69,7 @@ fn write(f: &mut Formatter<'_>, schedule: Schedule<'_>, depth: usize) -> fmt::Re
             Task::Pack(pack, split) => writeln!(f, "{indent}{pack} {split}")?,
             Task::Scatter(scatter, split) => writeln!(f, "{indent}{scatter} {split}")?,
             Task::Distinct(distinct) => writeln!(f, "{indent}{distinct} {}", Split::Whole)?,
+            Task::Exchange(exchange) => writeln!(f, "{indent}{exchange} {}", Split::Whole)?,
             Task::Loop(inner, body) => {
                 let reverse = if inner.reverse { " reverse" } else { "" };
                 writeln!(f, "{indent}loop {} in {}{reverse} {{", inner.time, inner.rounds)?;

@@ -8,12 +8,12 @@
 use std::ops::Range;
 
 use super::{Program, Split};
-use crate::kernel::{Distinct, Gemm, Item, Kernel, Pack, Rounds, Scatter, TimeLoop};
+use crate::kernel::{Distinct, Exchange, Gemm, Item, Kernel, Pack, Rounds, Scatter, TimeLoop};
 
 /// What each worker does next.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Scheduled {
-    /// An item that is not a loop. Worker 0 does all of a [`Distinct`], which is [`Split::Whole`].
+    /// An item that is not a loop. Worker 0 does all of a [`Distinct`] and of an [`Exchange`], which are [`Split::Whole`].
     Item { index: usize, split: Split },
     /// A time loop, and a round of it.
     Loop { index: usize, body: Vec<Scheduled> },
@@ -29,6 +29,7 @@ pub enum Task<'p> {
     Pack(&'p Pack, Split),
     Scatter(&'p Scatter, Split),
     Distinct(&'p Distinct),
+    Exchange(&'p Exchange),
     /// A time loop and its body.
     Loop(&'p TimeLoop, Schedule<'p>),
     Barrier,
@@ -82,6 +83,7 @@ impl<'p> Schedule<'p> {
                 Item::Pack(pack) => Task::Pack(pack, split),
                 Item::Scatter(scatter) => Task::Scatter(scatter, split),
                 Item::Distinct(distinct) => Task::Distinct(distinct),
+                Item::Exchange(exchange) => Task::Exchange(exchange),
                 Item::Loop(_) => unreachable!("internal error: a loop is scheduled as a single item"),
             },
             Scheduled::Loop { index, ref body } => match &self.items[index] {

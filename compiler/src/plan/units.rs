@@ -119,7 +119,9 @@ pub(super) fn split(item: &Item, units: usize, overlap: &dyn Fn(BufferId, Buffer
             loops.axes.iter().rev().find(is_unit).map_or(Split::Any, |&axis| Split::Axis(axis))
         }
         Item::Gemm(gemm) if can_have(gemm, units) => Split::Units(units),
-        Item::Gemm(_) | Item::Pack(_) | Item::Scatter(_) | Item::Distinct(_) => Split::Any,
+        Item::Gemm(_) | Item::Pack(_) | Item::Scatter(_) | Item::Distinct(_) | Item::Exchange(_) => {
+            Split::Any
+        }
         Item::Loop(_) => unreachable!("internal error: a time loop is cut"),
     }
 }

@@ -108,6 +108,7 @@ fn splits(schedule: Schedule<'_>) -> Result<(), String> {
             | Task::Pack(_, Split::Whole | Split::Columns)
             | Task::Scatter(_, Split::Whole | Split::Columns)
             | Task::Distinct(_)
+            | Task::Exchange(_)
             | Task::Barrier => {}
             Task::Kernel(_, Split::Any)
             | Task::Gemm(_, Split::Any)

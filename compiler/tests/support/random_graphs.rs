@@ -8,7 +8,7 @@
 use std::fmt;
 
 use lstmc_compiler::graph::{
-    Builder, Form, Graph, InputRole, Op, OutputRole, Part, Reduce, Sliced, Type, Value,
+    Builder, Form, Graph, InputRole, Op, OutputRole, Part, Reduce, Sharded, Sliced, Type, Value,
 };
 use lstmc_compiler::scalar::Scalar;
 use proptest::collection::vec;
@@ -471,7 +471,10 @@ impl Recipe {
     }
 
     fn random(&mut self, x: Known, code: Code) {
-        let value = self.b.op(Op::Random { stream: u32::from(code[2] % 3), shape: self.shape(x) }, &[]);
+        let shape = self.shape(x);
+        let axes: Vec<usize> = (0..shape.len()).collect();
+        let part = pick(&axes, code[3]).filter(|_| bit(code[3], 7)).map(|axis| Sharded { axis, count: 3 });
+        let value = self.b.op(Op::Random { stream: u32::from(code[2] % 3), shape, part }, &[]);
         self.push(value, 1.0, false);
     }
 

@@ -12,8 +12,8 @@ use std::ops::Range;
 
 use lstmc_compiler::kernel::access::{Access, COLUMNS, DEPTH, Effect, PANELS, PARTS, ROWS, SUMS};
 use lstmc_compiler::kernel::{
-    Address, Axis, BufferId, BufferKind, Distinct, Elem, Expr, For, Form, Gemm, Index, Kernel, PANEL, Pack,
-    Rounds, Scatter, Stmt, Time, Var,
+    Address, Axis, BufferId, BufferKind, Distinct, Elem, Exchange, Expr, For, Form, Gemm, Index, Kernel,
+    PANEL, Pack, Rounds, Scatter, Stmt, Time, Var,
 };
 use lstmc_compiler::plan::{Program, Schedule, Split, Task, worker_range};
 
@@ -179,6 +179,7 @@ impl<'p> Simulator<'p> {
                 Task::Pack(pack, split) => self.pack(pack, split)?,
                 Task::Scatter(scatter, split) => self.scatter(scatter, split)?,
                 Task::Distinct(distinct) => self.distinct(distinct)?,
+                Task::Exchange(exchange) => self.exchange(exchange)?,
                 Task::Loop(inner, body) => {
                     for round in 0..inner.rounds {
                         let time = if inner.reverse { inner.rounds - 1 - round } else { round };
@@ -475,6 +476,14 @@ impl<'p> Simulator<'p> {
         made.for_each(|((buffer, _), values)| _ = self.ids.insert(self.name(buffer).to_owned(), values));
         let mut call = Call::of(0);
         distinct.each_access(&mut |access| call.add(access.effect, self.accessed(&access, &|_| None)));
+        self.library(vec![call])
+    }
+
+    /// By worker 0. What it begins goes on beside other items, which `kernel::verify` keeps away from it.
+    fn exchange(&mut self, exchange: &Exchange) -> Result<(), String> {
+        self.item = exchange.to_string();
+        let mut call = Call::of(0);
+        exchange.each_access(&mut |access| call.add(access.effect, self.accessed(&access, &|_| None)));
         self.library(vec![call])
     }
 

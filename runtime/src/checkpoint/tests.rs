@@ -5,6 +5,7 @@ use lstmc_compiler::kernel::{BufferKind, InputRole, Part};
 use lstmc_compiler::plan::Program;
 
 use super::*;
+use crate::engine::Store;
 use crate::engine::cpu::Session;
 use crate::testing::{buffer, idle, program};
 

@@ -8,7 +8,7 @@ use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
 use super::checksums::Checksums;
 use super::{CHECKSUMS, ENTRY, Meta};
-use crate::engine::{Engine, Tensor};
+use crate::engine::{Store, Tensor};
 use crate::error::{Error, Result};
 use crate::files::Writing;
 use crate::folder::Folder;
@@ -17,7 +17,7 @@ use crate::folder::Folder;
 ///
 /// # Errors
 /// [`Error::Write`].
-pub(crate) fn save(folder: &Folder, name: &str, engine: &dyn Engine, meta: &Meta) -> Result<()> {
+pub(crate) fn save(folder: &Folder, name: &str, engine: &dyn Store, meta: &Meta) -> Result<()> {
     let failed = |source| Error::write(&folder.join(name), source);
     let entry = serde_json::to_string(meta).map_err(|error| failed(error.into()))?;
     let mut tensors: Vec<&Tensor> = engine.tensors().iter().collect();

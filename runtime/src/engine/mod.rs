@@ -16,27 +16,8 @@ pub use compiled::compiled;
 
 use crate::error::{Error, Result};
 
-/// A compiled program in its memory.
-pub trait Engine: Send + Debug {
-    /// Runs at most `steps` steps and returns how many were run to their end. All random numbers are a function of `seed`
-    /// and of the updates' numbers.
-    ///
-    /// # Errors
-    /// The first error of the driver; those of the machine.
-    ///
-    /// # Panics
-    /// As the driver does.
-    fn run(&mut self, steps: u64, seed: u64, driver: &mut dyn Driver) -> Result<u64>;
-
-    /// How many steps of how many rows a batch has.
-    ///
-    /// # Errors
-    /// [`Error::MissingBuffer`] if the program reads no tokens.
-    fn batch_shape(&self) -> Result<[usize; 2]>;
-
-    /// Recurrent state as at the start of a sequence.
-    fn reset_carried(&mut self);
-
+/// Named tensors that outlive a step.
+pub trait Store {
     /// Parameters, optimizer state and carried state, in the program's order.
     fn tensors(&self) -> &[Tensor];
 
@@ -74,16 +55,6 @@ pub trait Engine: Send + Debug {
         self.fill(name, &mut values.iter().copied())
     }
 
-    /// Takes all parameters over from another program of the same model.
-    ///
-    /// # Errors
-    /// A parameter that the other program does not have, or not with this shape; some may have been taken over by then.
-    fn copy_params_from(&mut self, other: &dyn Engine) -> Result<()> {
-        let all = self.tensors().iter().filter(|tensor| tensor.kind == TensorKind::Param);
-        let names: Vec<String> = all.map(|tensor| tensor.name.clone()).collect();
-        names.iter().try_for_each(|name| self.write(name, &other.read(name)?))
-    }
-
     /// The first tensor that has an element which is not a finite number.
     ///
     /// # Errors
@@ -96,6 +67,38 @@ pub trait Engine: Send + Debug {
             }
         }
         Ok(None)
+    }
+}
+
+/// A compiled program in its memory.
+pub trait Engine: Store + Send + Debug {
+    /// Runs at most `steps` steps and returns how many were run to their end. All random numbers are a function of `seed`
+    /// and of the updates' numbers.
+    ///
+    /// # Errors
+    /// The first error of the driver; those of the machine.
+    ///
+    /// # Panics
+    /// As the driver does.
+    fn run(&mut self, steps: u64, seed: u64, driver: &mut dyn Driver) -> Result<u64>;
+
+    /// How many steps of how many rows a batch has.
+    ///
+    /// # Errors
+    /// [`Error::MissingBuffer`] if the program reads no tokens.
+    fn batch_shape(&self) -> Result<[usize; 2]>;
+
+    /// Recurrent state as at the start of a sequence.
+    fn reset_carried(&mut self);
+
+    /// Takes all parameters over from another program of the same model.
+    ///
+    /// # Errors
+    /// A parameter that the other program does not have, or not with this shape; some may have been taken over by then.
+    fn copy_params_from(&mut self, other: &dyn Engine) -> Result<()> {
+        let all = self.tensors().iter().filter(|tensor| tensor.kind == TensorKind::Param);
+        let names: Vec<String> = all.map(|tensor| tensor.name.clone()).collect();
+        names.iter().try_for_each(|name| self.write(name, &other.read(name)?))
     }
 }
 
@@ -158,8 +161,33 @@ pub trait StepInputs {
     /// them.
     fn set_last_and_weight(&mut self, last: bool, weight: f32);
 
+    /// Says which shard of its batch the step is, where the program sums over shards.
+    fn set_shard(&mut self, _shard: Shard) {}
+
+    /// Puts recurrent state in that another step has left, and takes out what is there: all of it, tensor by tensor. Nothing stands
+    /// for the start of a sequence. Only where the program sums over shards.
+    fn swap_carried(&mut self, _held: &mut Vec<f32>) {}
+
     /// Recurrent state as at the start of a sequence.
     fn reset_carried(&mut self);
+}
+
+/// Which shard of its batch a step is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shard {
+    /// From 0, in the batch.
+    pub number: u32,
+    /// How many steps of the batch this process has made before.
+    pub round: usize,
+    /// Whether it makes no more after this one, which then has the sums over all shards.
+    pub last: bool,
+}
+
+/// The only one.
+impl Default for Shard {
+    fn default() -> Self {
+        Self { number: 0, round: 0, last: true }
+    }
 }
 
 /// What a step has left. What a program does not compute is [`Error::MissingBuffer`].

@@ -2,6 +2,7 @@
 //!
 //! It serves its jobs in the order in which they were given, so all ranks have to give the same ones in the same order.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -92,7 +93,8 @@ impl Group {
             move || match make() {
                 Ok(collective) => {
                     let _ = tell.send(Ok((collective.rank(), collective.size())));
-                    Server { exchange: Exchange::new(collective, precision), state }.serve(queue);
+                    Server { exchange: Exchange::new(collective, precision), held: HashMap::new(), state }
+                        .serve(queue);
                 }
                 Err(error) => drop(tell.send(Err(error))),
             }
@@ -243,6 +245,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// The thread's side.
 struct Server {
     exchange: Exchange,
+    /// The sums so far, by exchange and part, in a batch of several rounds. All zero when a batch begins.
+    held: HashMap<usize, Vec<Vec<f32>>>,
     state: Arc<State>,
 }
 
@@ -269,9 +273,24 @@ impl Server {
         self.exchange.abort();
     }
 
+    /// The program gets sums in the last round, and zeros before: until then they are kept here, if there are several rounds.
     fn reduce(&mut self, mut parts: Vec<Part>, turn: Turn) -> std::result::Result<(), Lost> {
         let mut pairs: Vec<_> = parts.iter_mut().map(Part::pair).collect();
-        self.exchange.reduce(&mut pairs, turn)?;
+        pairs.iter_mut().for_each(|pair| pair.sum.fill(0.0));
+        if turn.round > 0 || !turn.gather {
+            let held = self.held.entry(turn.exchange).or_default();
+            held.resize_with(pairs.len(), Vec::new);
+            for (pair, held) in pairs.iter_mut().zip(&mut *held) {
+                held.resize(pair.sum.len(), 0.0);
+                pair.sum.swap_with_slice(held);
+            }
+            self.exchange.reduce(&mut pairs, turn)?;
+            if !turn.gather {
+                pairs.iter_mut().zip(held).for_each(|(pair, held)| pair.sum.swap_with_slice(held));
+            }
+        } else {
+            self.exchange.reduce(&mut pairs, turn)?;
+        }
         self.tell(|progress| progress.done += 1);
         Ok(())
     }

@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! group        the thread that exchanges, and its handle
-//! shared       the program's memory, which it reads and adds to
+//! shared       the program's memory, which it reads and writes
 //! reduce       who owns, sends and adds what
 //! numbers      how messages are written: whole, as a table's rows that are not zero, as bf16
 //! feedback     what rounding to bf16 takes away is added the next time

@@ -1,10 +1,10 @@
-//! Memory of a running program that the exchange's thread reads and adds to, while the program computes something else.
+//! Memory of a running program that the exchange's thread reads and writes, while the program computes something else.
 
 use std::slice;
 
 use super::reduce::Pair;
 
-/// A running sum and its gradient in a program's memory.
+/// A gradient in a program's memory, and where its sum over a batch's shards goes.
 #[derive(Debug)]
 pub struct Part {
     sum: *mut f32,
@@ -17,15 +17,14 @@ pub struct Part {
 unsafe impl Send for Part {}
 
 impl Part {
-    /// `len` numbers at `gradient`, to be added to as many at `sum`. With a `row`, which divides `len`, they are a table of
-    /// rows of that width, most of which may be zero; 0 otherwise.
+    /// `len` numbers at `gradient`, whose sums over all shards go to `sum` in the last round of a batch; in those before, zeros do.
+    /// With a `row`, which divides `len`, they are a table of rows of that width, most of which may be zero; 0 otherwise.
     ///
     /// # Safety
     ///
     /// From the call of [`Group::start`](super::Group::start) that this is given to until its
     /// [`finish`](super::Group::finish) has returned or the group is dropped: both are aligned and alive, `sum` is neither
-    /// read nor written by anyone else and overlaps nothing else that is exchanged, and `gradient` is written by nobody. Sums
-    /// are +0.0 when the first gradient is added.
+    /// read nor written by anyone else and overlaps nothing else that is exchanged, and `gradient` is written by nobody.
     pub unsafe fn new(sum: *mut f32, gradient: *const f32, len: usize, row: usize) -> Self {
         debug_assert!(row == 0 || len.is_multiple_of(row), "a table of whole rows");
         Self { sum, gradient, len, row }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::place::{Place, file_of, left, list, name_of};
 use super::{CHECKPOINTS, LATEST, RunDir, best_of};
 use crate::checkpoint::{self, Accept, Checkpoint, Meta};
-use crate::engine::Engine;
+use crate::engine::Store;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::folder::Folder;
@@ -66,7 +66,7 @@ impl RunDir {
     ///
     /// # Errors
     /// [`Error::Write`].
-    pub fn save(&self, name: &str, engine: &dyn Engine, meta: &Meta) -> Result<PathBuf> {
+    pub fn save(&self, name: &str, engine: &dyn Store, meta: &Meta) -> Result<PathBuf> {
         checkpoint::save(&self.checkpoints_folder()?, &file_of(name), engine, meta)?;
         self.set_latest(name)?;
         Ok(self.checkpoint(name))

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use super::curve::Curve;
 use super::{Trainer, Training};
-use crate::checkpoint::{Accept, Checkpoint, Take};
+use crate::checkpoint::{Accept, Checkpoint};
 use crate::engine::{Control, Driver, StepInputs, TensorKind};
 use crate::error::{Error, Result};
 
@@ -23,13 +23,14 @@ pub struct Before {
 
 impl Trainer<'_> {
     /// The state before the first update, up to number `failed`, that leaves numbers which are not finite. Nothing if there is no
-    /// such update, or if the monitor says stop meanwhile. The run's files stay as they are, and the parameters are those of that
+    /// such update, if batches are cut into shards, or if the monitor says stop meanwhile. The run's files stay as they are, and the parameters are those of that
     /// state.
     ///
     /// # Errors
     /// There is no checkpoint that can be read.
     pub fn before_failure(&mut self, failed: u64) -> Result<Option<Before>> {
-        let checkpoint = self.inputs.run.newest(Accept::Verified)?;
+        let (Some(run), 1) = (self.inputs.run, self.shards.count()) else { return Ok(None) };
+        let checkpoint = run.newest(Accept::Verified)?;
         self.back_to(&checkpoint)?;
         let Some(update) = self.first_not_finite(failed)? else { return Ok(None) };
         self.back_to(&checkpoint)?;
@@ -44,8 +45,7 @@ impl Trainer<'_> {
     }
 
     fn back_to(&mut self, checkpoint: &Checkpoint) -> Result<()> {
-        checkpoint.restore(self.programs.train(), Take::Everything)?;
-        self.position = checkpoint.meta.position;
+        self.go_back_to(checkpoint)?;
         // What is made again is written down already.
         self.records = false;
         Ok(())
@@ -75,7 +75,8 @@ impl Trainer<'_> {
         let predictions = self.batches.predictions() as usize;
         let mut inputs = Batch { tokens: vec![0; steps * rows], targets: vec![0; predictions], fresh: false };
         let curve = Curve::new(&self.recipe, self.batches.per_epoch(), &self.position, None);
-        let mut driver = Training::new(&self.recipe, self.inputs, &mut self.batches, &self.position, curve);
+        let (batches, shards) = (&mut self.batches, &mut self.shards);
+        let mut driver = Training::new(&self.recipe, self.inputs, batches, shards, &self.position, curve);
         let Control::Step(update) = driver.begin(0, &mut inputs)? else { return Ok(None) };
         let engine = self.programs.trained();
         let mut tensors = HashMap::new();

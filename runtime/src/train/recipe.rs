@@ -26,6 +26,8 @@ pub struct Recipe {
     pub patience: Option<u64>,
     /// Of how many batches the gradients' mean makes an update.
     pub accumulate: u64,
+    /// Into how many shards a batch is cut.
+    pub shards: usize,
     /// The epoch from which on the mean of the parameters is kept.
     pub average: Option<u64>,
 }
@@ -59,6 +61,7 @@ impl Recipe {
             keep_best: model.train.keep_best,
             patience: model.train.patience.map(|patience| patience as u64),
             accumulate: model.train.accumulate as u64,
+            shards: model.train.shards,
             average: model.train.average.map(|after| after as u64),
         }
     }
@@ -79,6 +82,7 @@ impl Recipe {
             keep_best: false,
             patience: None,
             accumulate: 1,
+            shards: 1,
             average: None,
         }
     }

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::curve::Curve;
+use super::shards::{Shards, Sum};
 use super::{Inputs, Recipe};
 use crate::batches::Batcher;
 use crate::checkpoint::{Position, Totals};
@@ -11,10 +12,11 @@ use crate::error::{Error, Result};
 use crate::evaluate::load;
 
 /// Feeds each step its batch and adds up what it leaves.
-pub(super) struct Training<'a> {
+pub(super) struct Training<'a, 'r> {
     recipe: &'a Recipe,
     inputs: Inputs<'a>,
     batches: &'a mut Batcher,
+    shards: &'a mut Shards<'r>,
     /// Updates made before this call of compiled code.
     first: u64,
     pub totals: Totals,
@@ -28,12 +30,13 @@ pub(super) struct Training<'a> {
     pub curve: Curve<'a>,
 }
 
-impl<'a> Training<'a> {
+impl<'a, 'r> Training<'a, 'r> {
     /// From a place in the training on.
     pub fn new(
         recipe: &'a Recipe,
         inputs: Inputs<'a>,
         batches: &'a mut Batcher,
+        shards: &'a mut Shards<'r>,
         position: &Position,
         curve: Curve<'a>,
     ) -> Self {
@@ -41,6 +44,7 @@ impl<'a> Training<'a> {
             recipe,
             inputs,
             batches,
+            shards,
             first: position.step,
             totals: position.totals,
             started: Instant::now(),
@@ -51,9 +55,20 @@ impl<'a> Training<'a> {
         }
     }
 
-    /// The epoch of a step, and its place in the epoch, both from 0.
-    fn at(&self, step: u64) -> (u64, u64) {
-        self.batches.place(self.first + step)
+    /// The batch that a step is part of, from 0 in this call, and which of its rounds the step is.
+    fn batch_of(&self, step: u64) -> (u64, usize) {
+        let rounds = self.shards.rounds() as u64;
+        (step / rounds, (step % rounds) as usize)
+    }
+
+    /// The epoch of a batch, and its place in the epoch, both from 0.
+    fn at(&self, batch: u64) -> (u64, u64) {
+        self.batches.place(self.first + batch)
+    }
+
+    /// How many steps make a batch.
+    pub fn rounds(&self) -> u64 {
+        self.shards.rounds() as u64
     }
 
     /// The learning rate of a batch, counted from 1, in an epoch, counted from 0; and the number of its update.
@@ -63,17 +78,21 @@ impl<'a> Training<'a> {
     }
 }
 
-impl Driver for Training<'_> {
+impl Driver for Training<'_, '_> {
     fn begin(&mut self, step: u64, inputs: &mut dyn StepInputs) -> Result<Control> {
-        if self.inputs.monitor.stopped() {
+        let (in_call, round) = self.batch_of(step);
+        if round == 0 && self.shards.stops(self.inputs.monitor.stopped()) {
             return Ok(Control::Stop);
         }
-        let (epoch, place) = self.at(step);
-        load(self.batches, self.inputs.train, epoch, place, inputs)?;
-        let (recipe, batch) = (self.recipe, self.first + step + 1);
+        let (epoch, place) = self.at(in_call);
+        let shard = self.shards.enter(round, inputs);
+        let rows = self.batches.rows() / self.shards.count();
+        let own = shard.number as usize * rows..(shard.number as usize + 1) * rows;
+        load(self.batches, self.inputs.train, [epoch, place], own, inputs)?;
+        let (recipe, batch) = (self.recipe, self.first + in_call + 1);
         let (rate, number) = self.rate(epoch, batch);
         inputs.set_rate_and_step(rate as f32, number);
-        let last = recipe.completes_update(batch);
+        let last = shard.last && recipe.completes_update(batch);
         let mut weight = 0.0;
         if last && recipe.averages_in(epoch + 1) {
             // A stranger's checkpoint may say any number.
@@ -85,9 +104,13 @@ impl Driver for Training<'_> {
     }
 
     fn end(&mut self, step: u64, outputs: &dyn StepOutputs) -> Result<()> {
-        let loss = f64::from(outputs.loss()?);
-        let (epoch, _) = self.at(step);
-        let update = self.first + step + 1;
+        let stop = self.inputs.monitor.stopped();
+        let Some(Sum { loss, hits }) = self.shards.add(outputs.loss()?, outputs.hits()?, stop)? else {
+            return Ok(());
+        };
+        let (in_call, _) = self.batch_of(step);
+        let (epoch, _) = self.at(in_call);
+        let update = self.first + in_call + 1;
         if !loss.is_finite() {
             return Err(Error::Diverged { loss, epoch: epoch + 1, step: update, clips: self.recipe.clips });
         }
@@ -95,7 +118,7 @@ impl Driver for Training<'_> {
         let seconds = self.before + self.started.elapsed().as_secs_f64();
         let took = seconds - self.totals.seconds;
         let norm = outputs.gradient_norm()?.filter(|_| self.recipe.completes_update(update));
-        let (loss, hits) = (loss * predictions as f64, f64::from(outputs.hits()?));
+        let loss = loss * predictions as f64;
         for sums in [&mut self.totals, &mut self.curve.sums] {
             sums.add(loss, hits, predictions);
             norm.iter().for_each(|&norm| sums.norms.add(f64::from(norm)));

@@ -105,7 +105,7 @@ fn formats(items: &[Item], found: &mut HashMap<BufferId, (Format, usize)>) {
             Item::Gemm(gemm) => {
                 found.extend(gemm.cpu.packed.map(|format| (gemm.b.at.buffer, (format, gemm.k))));
             }
-            Item::Kernel(_) | Item::Pack(_) | Item::Scatter(_) | Item::Distinct(_) => {}
+            Item::Kernel(_) | Item::Pack(_) | Item::Scatter(_) | Item::Distinct(_) | Item::Exchange(_) => {}
         }
     }
 }

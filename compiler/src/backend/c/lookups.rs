@@ -31,7 +31,7 @@ impl Found<'_> {
                         self.load(kernel, at);
                     }
                 }),
-                Item::Gemm(_) | Item::Pack(_) | Item::Scatter(_) | Item::Distinct(_) => {
+                Item::Gemm(_) | Item::Pack(_) | Item::Scatter(_) | Item::Distinct(_) | Item::Exchange(_) => {
                     self.others.extend(item.loaded());
                 }
             }

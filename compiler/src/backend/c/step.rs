@@ -46,7 +46,7 @@ impl Unit<'_> {
                     times.pop();
                     "}".to_owned()
                 }
-                Item::Pack(_) | Item::Scatter(_) | Item::Distinct(_) => {
+                Item::Pack(_) | Item::Scatter(_) | Item::Distinct(_) | Item::Exchange(_) => {
                     panic!("internal error: an item of a program that trains, or of another target")
                 }
             };

@@ -318,6 +318,14 @@ shape! {
     }
 }
 
+shape! {
+    /// The shape of a tensor that is summed over shards, constant in compiled code: rows of `n` that lie one after the other.
+    PartShape {
+        rows: u32,
+        n: u32,
+    }
+}
+
 /// The functions that compiled code calls. `worker` and `workers` select the caller's range.
 #[derive(Clone, Copy)]
 pub struct Library {
@@ -349,5 +357,15 @@ pub struct Library {
     pub end_step: unsafe extern "C" fn(run: *mut Run, step: u64),
     /// [`crate::scalar::random_key`] of the run's seed, the current update's number and this stream.
     pub random_key: unsafe extern "C" fn(run: *mut Run, stream: u32) -> u32,
+    /// The number of the run's shard in this step.
+    pub shard: unsafe extern "C" fn(run: *mut Run) -> u32,
+    /// Adds to what the next `start_exchange` sums up over the shards: what lies at `from` goes, summed, to `to`. Called by worker
+    /// 0 alone, as are the next two.
+    pub collect: unsafe extern "C" fn(run: *mut Run, shape: *const PartShape, from: *const f32, to: *mut f32),
+    /// Begins an exchange. Until it is finished, `from` is not written, and `to` neither written nor read.
+    pub start_exchange: unsafe extern "C" fn(run: *mut Run, number: u32),
+    /// Waits for the exchange of this number: `to` is then as [`crate::graph::Op::SumShards`] says, or the run will end with this
+    /// step.
+    pub finish_exchange: unsafe extern "C" fn(run: *mut Run, number: u32),
     pub probe: unsafe extern "C" fn(run: *mut Run, worker: u32, number: u32),
 }

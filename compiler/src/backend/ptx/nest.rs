@@ -290,7 +290,8 @@ impl Nest<'_, '_> {
             }
             Expr::Position(axis) => self.scope.w.op("cvt.rn.f32.u32", [self.axes[axis].into()]),
             Expr::Number(id) => self.scope.w.op("cvt.rn.f32.u32", [self.vars[id].into()]),
-            Expr::Random { stream, offset, terms } => {
+            Expr::Random { stream, offset, terms, shard: _ } => {
+                // A GPU runs the first of several shards: the host keeps others from it.
                 let key = self.scope.random_key(*stream);
                 let (axes, vars) = (&self.axes, &self.vars);
                 let flat = self.scope.flat(*offset as u32, terms, &|index| find(axes, vars, index));

@@ -11,6 +11,7 @@ pub(super) fn parts(task: Task<'_>) -> usize {
         Task::Scatter(scatter, _) => 1 + usize::from(rows::is_cleared(scatter)),
         Task::Distinct(_) => 2,
         Task::Kernel(..) | Task::Gemm(..) | Task::Pack(..) | Task::Loop(..) | Task::Barrier => 1,
+        Task::Exchange(_) => 0,
     }
 }
 
@@ -24,7 +25,7 @@ pub(super) fn write_part(scope: &mut Scope, task: Task<'_>, part: usize, module:
         (Task::Scatter(scatter, _), _) => rows::add_rows(scope, scatter),
         (Task::Distinct(distinct), 0) => rows::first_places(scope, distinct),
         (Task::Distinct(distinct), _) => rows::ranks(scope, distinct),
-        (Task::Pack(..) | Task::Loop(..) | Task::Barrier, _) => {
+        (Task::Pack(..) | Task::Exchange(_) | Task::Loop(..) | Task::Barrier, _) => {
             unreachable!("internal error: no part of a launch")
         }
     }
@@ -39,6 +40,7 @@ pub(super) fn name(task: Task<'_>) -> String {
         Task::Gemm(gemm, _) => format!("product_{}_{}x{}x{}", form_name(gemm.form), gemm.m, gemm.n, gemm.k),
         Task::Scatter(..) => "add_rows".into(),
         Task::Distinct(_) => "distinct".into(),
+        Task::Exchange(_) => "exchange".into(),
         Task::Pack(..) => "pack".into(),
         Task::Loop(..) => "loop".into(),
         Task::Barrier => "barrier".into(),

@@ -275,7 +275,7 @@ fn is_random(item: &Item) -> bool {
     match item {
         Item::Kernel(kernel) => kernel.is_random(),
         Item::Loop(inner) => inner.items.iter().any(is_random),
-        Item::Gemm(_) | Item::Pack(_) | Item::Scatter(_) | Item::Distinct(_) => false,
+        Item::Gemm(_) | Item::Pack(_) | Item::Scatter(_) | Item::Distinct(_) | Item::Exchange(_) => false,
     }
 }
 

@@ -31,6 +31,8 @@ pub(super) fn shape(cx: &mut Reverse, node: &Node, y_adj: Value) -> Vec<Option<V
         }
         Op::At { index } => cx.builder.op(Op::Put { index: *index, len: x_shape[0] }, &[y_adj]),
         Op::Put { index, .. } => cx.builder.op(Op::At { index: *index }, &[y_adj]),
+        // What depends on every shard's part gets something of every shard.
+        Op::SumShards => cx.builder.op(Op::SumShards, &[y_adj]),
         Op::Unsqueeze => cx.builder.op(Op::Squeeze, &[y_adj]),
         Op::Squeeze => cx.builder.op(Op::Unsqueeze, &[y_adj]),
         op => unreachable!("{} has no rule among the shape operations", op.name()),

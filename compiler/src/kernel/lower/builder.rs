@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::homes::Memory;
 use super::view::{View, only_adds_ones};
-use crate::graph::{Form, Op, Value};
+use crate::graph::{Form, Op, Sharded, Value};
 use crate::kernel::{Address, Axis, Expr, Fold, For, Index, Stmt, Var};
 use crate::scalar::Scalar;
 
@@ -227,7 +227,7 @@ impl<'m> KernelBuilder<'m> {
                 self.define(Expr::Number(id))
             }
             Op::Positions { .. } => self.position(at[0]),
-            Op::Random { stream, shape } => self.random(*stream, shape, at),
+            Op::Random { stream, shape, part } => self.random(*stream, shape, *part, at),
             Op::Stop => self.value(args[0], at),
             Op::Unsqueeze => self.value(args[0], split_last(at).1),
             Op::Squeeze => self.value(args[0], &[at, &[At::fixed(0)]].concat()),
@@ -285,9 +285,10 @@ impl<'m> KernelBuilder<'m> {
         self.define(Expr::Map(Scalar::Select, vec![equal, value, zero]))
     }
 
-    fn random(&mut self, stream: u32, shape: &[usize], at: &[At]) -> Var {
-        let flat = address(&View::whole(crate::kernel::BufferId(0), shape), at);
-        self.define(Expr::Random { stream, offset: flat.offset, terms: flat.terms })
+    fn random(&mut self, stream: u32, shape: &[usize], part: Option<Sharded>, at: &[At]) -> Var {
+        let (whole, shard) = part.map_or_else(|| (shape.to_vec(), 0), |part| part.whole(shape));
+        let flat = address(&View::whole(crate::kernel::BufferId(0), &whole), at);
+        self.define(Expr::Random { stream, offset: flat.offset, terms: flat.terms, shard })
     }
 
     /// A constant.

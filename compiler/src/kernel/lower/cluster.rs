@@ -165,7 +165,7 @@ fn is_member(facts: &Facts, node: &Node) -> bool {
         Op::Const(_) | Op::Broadcast { .. } | Op::Number | Op::Random { .. } | Op::Stop => false,
         Op::Split { .. } | Op::Concat { .. } | Op::At { .. } | Op::Unsqueeze | Op::Squeeze => false,
         Op::MatMul(_) | Op::MatMulPrefix(_) | Op::Distinct { .. } | Op::Loop(_) => false,
-        Op::Scatter { .. } | Op::Combine { .. } | Op::AddRows => false,
+        Op::Scatter { .. } | Op::Combine { .. } | Op::AddRows | Op::SumShards => false,
     }
 }
 
@@ -298,6 +298,7 @@ impl<'g> Clusters<'g> {
             | Op::Distinct { .. }
             | Op::Scatter { .. }
             | Op::Combine { .. }
+            | Op::SumShards
             | Op::AddRows => true,
             Op::Reduce { .. } => !is_row_reduction(facts.graph, node),
             Op::Concat { .. } => (0..node.args.len()).any(|place| !self.writes_piece(node, place)),

@@ -94,6 +94,7 @@ fn use_by(node: &Node) -> Use {
         | Op::Distinct { .. }
         | Op::Scatter { .. }
         | Op::Combine { .. }
+        | Op::SumShards
         | Op::AddRows => Use::Read,
         Op::Concat { .. } => Use::Placed,
         Op::Const(_) | Op::Positions { .. } | Op::Random { .. } | Op::Number | Op::Map(_) | Op::Stop => {

@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use super::storage::{Copy, Storage, Task};
 use super::view::View;
 use crate::graph::{Form, Node, Op, Value};
-use crate::kernel::{BufferId, BufferKind, Distinct, Gather, Gemm, Item, Rounds, Scatter};
+use crate::kernel::{
+    BufferId, BufferKind, Distinct, Exchange, Gather, Gemm, Item, Phase, Rounds, Scatter, ShardSum,
+};
 
 /// A product or scatter, with copies before it for operands that are not an evenly spaced matrix, and after it for
 /// results that are wanted in several places. `rounds` are those of products that idle in some.
@@ -78,6 +80,28 @@ pub(super) fn distinct<'a>(storage: &mut Storage<'a>, node: &Node, rows: usize, 
     tasks.push(Task::Library(Item::Distinct(found)));
     let others = storage.homes.of(present).get(1..).unwrap_or(&[]);
     tasks.extend(others.iter().map(|view| Task::copy(present, view.clone())));
+}
+
+/// A sum over shards is begun and finished at once; a pass puts what it can between the two.
+pub(super) fn sum_shards<'a>(storage: &mut Storage<'a>, node: &Node, tasks: &mut Vec<Task<'a>>) {
+    let (value, result) = (node.args[0], node.result());
+    if storage.homes.of(result).is_empty() {
+        return;
+    }
+    let shape = storage.facts.shape(value);
+    let view = storage.materialise(value, tasks);
+    let dense = view.strides == View::whole(view.buffer, shape).strides;
+    let from = if dense { view } else { storage.copy_to_stay("dense", value, tasks) };
+    let n = shape.last().copied().unwrap_or(1);
+    let rows = storage.facts.graph.ty(value).len() / n.max(1);
+    let to = own_buffer(storage, result);
+    let sums = vec![ShardSum { from: from.start(), to, rows, n }];
+    let number = storage.exchange();
+    for phase in [Phase::Start, Phase::Finish] {
+        tasks.push(Task::Library(Item::Exchange(Exchange { number, phase, sums: sums.clone() })));
+    }
+    let others = storage.homes.of(result).get(1..).unwrap_or(&[]);
+    tasks.extend(others.iter().map(|view| Task::copy(result, view.clone())));
 }
 
 /// The whole buffer that a result lies in, be it read or not. The flags of the rows may also be wanted elsewhere, as a

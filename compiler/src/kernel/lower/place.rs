@@ -137,6 +137,7 @@ fn region<'a>(
                 Op::Concat { axis } => join(storage, node, *axis, clusters, tasks),
                 Op::Reduce { .. } => tasks.push(Task::ColumnReduce(node)),
                 Op::Distinct { rows } => library::distinct(storage, node, *rows, tasks),
+                Op::SumShards => library::sum_shards(storage, node, tasks),
                 _ => library::call(storage, node, rounds, tasks),
             },
         }

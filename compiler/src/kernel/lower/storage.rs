@@ -49,11 +49,19 @@ pub(super) struct Storage<'a> {
     /// Those of the buffers.
     names: HashSet<String>,
     times: u32,
+    exchanges: u32,
 }
 
 impl<'a> Storage<'a> {
     pub fn new(facts: &'a Facts<'a>) -> Self {
-        Self { facts, buffers: vec![], homes: Homes::default(), names: HashSet::new(), times: 0 }
+        Self {
+            facts,
+            buffers: vec![],
+            homes: Homes::default(),
+            names: HashSet::new(),
+            times: 0,
+            exchanges: 0,
+        }
     }
 
     /// The buffers, and the homes as before the first task.
@@ -64,6 +72,12 @@ impl<'a> Storage<'a> {
     pub fn time(&mut self) -> Time {
         self.times += 1;
         Time(self.times - 1)
+    }
+
+    /// The number of an exchange.
+    pub fn exchange(&mut self) -> u32 {
+        self.exchanges += 1;
+        self.exchanges - 1
     }
 
     pub fn buffer(&mut self, name: &str, elem: Elem, shape: Vec<usize>, kind: BufferKind) -> BufferId {

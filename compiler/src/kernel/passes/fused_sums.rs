@@ -232,6 +232,7 @@ fn each_address(items: &mut [Item], act: &mut impl FnMut(&mut Address)) {
             Item::Pack(pack) => act(&mut pack.b.at),
             Item::Scatter(scatter) => [&mut scatter.ids, &mut scatter.g.at].into_iter().for_each(&mut *act),
             Item::Distinct(distinct) => act(&mut distinct.ids),
+            Item::Exchange(exchange) => exchange.sums.iter_mut().for_each(|sum| act(&mut sum.from)),
             Item::Loop(inner) => each_address(&mut inner.items, act),
         }
     }

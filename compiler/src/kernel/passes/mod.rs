@@ -7,6 +7,7 @@
 mod alternate;
 mod collapse;
 mod column_sums;
+mod exchanges;
 mod fused_sums;
 mod preamble;
 mod precision;
@@ -18,6 +19,7 @@ mod vectorise;
 pub use alternate::alternate;
 pub use collapse::collapse;
 pub use column_sums::column_sums;
+pub use exchanges::exchanges;
 pub use fused_sums::fused_sums;
 pub use preamble::preamble;
 pub use precision::precision;
@@ -38,7 +40,7 @@ fn each_kernel(module: &mut Module, act: &mut impl FnMut(&mut Kernel)) {
             match item {
                 Item::Kernel(kernel) => act(kernel),
                 Item::Loop(inner) => each(&mut inner.items, act),
-                Item::Gemm(_) | Item::Pack(_) | Item::Scatter(_) | Item::Distinct(_) => {}
+                Item::Gemm(_) | Item::Pack(_) | Item::Scatter(_) | Item::Distinct(_) | Item::Exchange(_) => {}
             }
         }
     }

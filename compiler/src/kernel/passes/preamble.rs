@@ -14,7 +14,7 @@ pub fn preamble(mut module: Module) -> Module {
     let mut items = vec![];
     for item in std::mem::take(&mut module.items) {
         let steady = match &item {
-            Item::Loop(_) => false,
+            Item::Loop(_) | Item::Exchange(_) => false,
             Item::Kernel(kernel) => !kernel.is_random(),
             Item::Gemm(_) | Item::Pack(_) | Item::Scatter(_) | Item::Distinct(_) => true,
         };

@@ -21,7 +21,12 @@ fn each(items: &mut [Item], precision: Precision, few_rows: usize) {
         match item {
             Item::Gemm(gemm) if gemm.m > few_rows => gemm.precision = precision,
             Item::Loop(inner) => each(&mut inner.items, precision, few_rows),
-            Item::Kernel(_) | Item::Gemm(_) | Item::Pack(_) | Item::Scatter(_) | Item::Distinct(_) => {}
+            Item::Kernel(_)
+            | Item::Gemm(_)
+            | Item::Pack(_)
+            | Item::Scatter(_)
+            | Item::Distinct(_)
+            | Item::Exchange(_) => {}
         }
     }
 }

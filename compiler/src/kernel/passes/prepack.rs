@@ -61,7 +61,11 @@ impl Packing<'_> {
                         self.pack(gemm, format, prologue);
                     }
                 }
-                Item::Kernel(_) | Item::Pack(_) | Item::Scatter(_) | Item::Distinct(_) => {}
+                Item::Kernel(_)
+                | Item::Pack(_)
+                | Item::Scatter(_)
+                | Item::Distinct(_)
+                | Item::Exchange(_) => {}
             }
         }
     }

@@ -49,7 +49,12 @@ impl Copies<'_> {
                         self.copy(gemm);
                     }
                 }
-                Item::Gemm(_) | Item::Kernel(_) | Item::Pack(_) | Item::Scatter(_) | Item::Distinct(_) => {}
+                Item::Gemm(_)
+                | Item::Kernel(_)
+                | Item::Pack(_)
+                | Item::Scatter(_)
+                | Item::Distinct(_)
+                | Item::Exchange(_) => {}
             }
         }
     }

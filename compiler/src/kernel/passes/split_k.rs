@@ -208,7 +208,7 @@ fn rewrite(items: &mut [Item], parted: &HashMap<BufferId, Parted>) {
             }
             Item::Kernel(kernel) => add_up(kernel, parted),
             Item::Loop(inner) => rewrite(&mut inner.items, parted),
-            Item::Pack(_) | Item::Scatter(_) | Item::Distinct(_) => {}
+            Item::Pack(_) | Item::Scatter(_) | Item::Distinct(_) | Item::Exchange(_) => {}
         }
     }
 }
@@ -291,8 +291,8 @@ impl Adder<'_> {
             Expr::LoadId(at) => Expr::LoadId(self.address(at)),
             Expr::Map(scalar, args) => Expr::Map(scalar, args.into_iter().map(|arg| self.var(arg)).collect()),
             Expr::Number(id) => Expr::Number(self.var(id)),
-            Expr::Random { stream, offset, terms } => {
-                Expr::Random { stream, offset, terms: self.terms(terms) }
+            Expr::Random { stream, offset, terms, shard } => {
+                Expr::Random { stream, offset, terms: self.terms(terms), shard }
             }
             Expr::Const(_) | Expr::Position(_) => expr,
         }

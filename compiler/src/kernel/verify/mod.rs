@@ -1,6 +1,7 @@
 //! Checks what the kernel form promises; see [`super`].
 
 mod alias;
+mod exchange;
 mod nest;
 mod prologue;
 
@@ -10,8 +11,8 @@ use alias::{Unknown, can_reach};
 use nest::Nest;
 
 use super::{
-    Address, Buffer, BufferId, BufferKind, Distinct, Elem, Form, Format, Gather, Gemm, Index, InputRole,
-    Item, Matrix, Module, Pack, Precision, Rounds, Scatter, Time, TimeLoop, ids, stride_of,
+    Address, Buffer, BufferId, BufferKind, Distinct, Elem, Exchange, Form, Format, Gather, Gemm, Index,
+    InputRole, Item, Matrix, Module, Pack, Phase, Precision, Rounds, Scatter, Time, TimeLoop, ids, stride_of,
 };
 
 /// Whether the module keeps every promise of its representation; the first one broken, if not.
@@ -38,6 +39,7 @@ pub fn verify(module: &Module) -> Result<(), String> {
     verifier.items(&module.prologue)?;
     prologue::check(module).map_err(|error| format!("the prologue {error}"))?;
     verifier.items(&module.items)?;
+    exchange::check(module)?;
     ids::check(module)
 }
 
@@ -87,6 +89,9 @@ impl<'m> Verifier<'m> {
                 }
                 Item::Distinct(distinct) => {
                     self.distinct(distinct).map_err(|error| format!("{distinct}: {error}"))?;
+                }
+                Item::Exchange(exchange) => {
+                    self.exchange(exchange).map_err(|error| format!("{exchange}: {error}"))?;
                 }
                 Item::Loop(inner) => self.time_loop(inner)?,
             }
@@ -259,6 +264,18 @@ impl<'m> Verifier<'m> {
                 return Err(format!("{:?} has {} elements instead of {len}", to.name, to.len()));
             }
             self.written[id.0 as usize] = true;
+        }
+        Ok(())
+    }
+
+    /// What is summed is there by now, and the sums are in the end.
+    fn exchange(&mut self, exchange: &Exchange) -> Result<(), String> {
+        for sum in &exchange.sums {
+            words(&[sum.rows, sum.n])?;
+            buffer(self.module, sum.from.buffer)?;
+            buffer(self.module, sum.to)?;
+            self.defined(sum.from.buffer)?;
+            self.written[sum.to.0 as usize] |= exchange.phase == Phase::Finish;
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ use lstmc_compiler::target::ALIGNMENT;
 
 use super::pages::Pages;
 use crate::engine::layout::{Layout, row_width};
-use crate::engine::{StepInputs, StepOutputs, Tensor, TensorKind};
+use crate::engine::{Shard, StepInputs, StepOutputs, Tensor, TensorKind};
 use crate::error::{Error, Result};
 use crate::memory;
 
@@ -25,6 +25,8 @@ pub struct Arena {
     layout: Layout,
     /// Whether the program's prologue has run on the parameters as they are.
     prepared: bool,
+    /// Of the next step.
+    shard: Shard,
 }
 
 impl Arena {
@@ -56,7 +58,7 @@ impl Arena {
 
     fn in_memory(program: &Program, memory: Memory) -> Self {
         assert!(program.offsets.iter().all(|offset| offset % ALIGNMENT == 0), "buffers start at whole lines");
-        Self { memory, layout: Layout::of(program), prepared: false }
+        Self { memory, layout: Layout::of(program), prepared: false, shard: Shard::default() }
     }
 
     pub fn bytes(&self) -> usize {
@@ -186,6 +188,10 @@ impl Arena {
         }
     }
 
+    pub(crate) fn shard(&self) -> Shard {
+        self.shard
+    }
+
     pub(crate) fn base(&mut self) -> *mut u8 {
         self.memory.base.as_ptr().cast()
     }
@@ -205,6 +211,28 @@ impl StepInputs for Arena {
 
     fn set_last_and_weight(&mut self, last: bool, weight: f32) {
         self.set_numbers([(InputRole::Last, f32::from(u8::from(last))), (InputRole::MeanWeight, weight)]);
+    }
+
+    fn set_shard(&mut self, shard: Shard) {
+        self.shard = shard;
+    }
+
+    fn swap_carried(&mut self, held: &mut Vec<f32>) {
+        let mut own = Vec::with_capacity(held.len());
+        for index in 0..self.tensors().len() {
+            if let TensorKind::Carried(start) = self.tensors()[index].kind {
+                for row in self.layout.rows(index) {
+                    let values = self.memory.reals_mut(row);
+                    let place = own.len()..own.len() + values.len();
+                    own.extend_from_slice(values);
+                    match held.get(place) {
+                        Some(held) => values.copy_from_slice(held),
+                        None => values.fill(start as f32),
+                    }
+                }
+            }
+        }
+        *held = own;
     }
 
     fn reset_carried(&mut self) {

@@ -1,8 +1,11 @@
 //! A program that trains beside the one that measures it, in one memory where it can be.
 
+use std::sync::Arc;
+
 use super::session::{Executable, Session};
 use crate::engine::{Engine, Trainee};
 use crate::error::Result;
+use crate::exchange::Group;
 
 /// A training program and the one that measures it: in the training program's memory, if that was planned for both.
 #[derive(Debug)]
@@ -30,6 +33,11 @@ impl Pair {
             "internal error: a program that was not planned for this arena"
         );
         Ok(Self { train, evaluate, shared: true })
+    }
+
+    /// Makes sums over shards together with other processes, if the training program has such.
+    pub fn exchanging(self, group: &Arc<Group>) -> Self {
+        Self { train: self.train.exchanging(group), ..self }
     }
 
     /// Two programs, each in its own arena.

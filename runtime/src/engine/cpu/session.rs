@@ -9,11 +9,12 @@ use std::borrow::Cow;
 use std::cell::UnsafeCell;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use lstmc_compiler::backend::cpu::abi::{Entry, Library, Run};
+use lstmc_compiler::backend::cpu::abi::{Entry, Library, PartShape, Run};
 use lstmc_compiler::backend::cpu::cranelift::{self, Native};
+use lstmc_compiler::kernel::Item;
 use lstmc_compiler::plan::{Program, Verified};
 use lstmc_compiler::scalar::random_key;
 
@@ -21,8 +22,9 @@ use super::arena::Arena;
 use super::gemm::Scratch;
 use super::probes::{Probes, Spent};
 use super::{gemm, pages, workers};
-use crate::engine::{Control, Driver, Engine, StepInputs, StepOutputs, Tensor};
+use crate::engine::{Control, Driver, Engine, Shard, StepInputs, StepOutputs, Store, Tensor};
 use crate::error::{Error, Result};
+use crate::exchange::{Group, Part, Precision, Ticket};
 use crate::memory;
 
 /// A program and its machine code, which calls this runtime's [`library`].
@@ -86,6 +88,8 @@ pub struct Session {
     constants: Range<usize>,
     /// Of code that has probes.
     probes: Option<Probes>,
+    /// With whom sums over shards are made, of a program that has such.
+    group: Option<Arc<Group>>,
 }
 
 impl std::fmt::Debug for Session {
@@ -111,7 +115,7 @@ impl Session {
     pub(super) fn without_memory(executable: Executable) -> Result<Self> {
         let Executable { program, native, probes } = executable;
         let arena = Arena::without_memory(&program)?;
-        let session = Self::in_arena(&program, native.entry(), Box::new(native), arena);
+        let session = Self::in_arena(&program, native.entry(), Box::new(native), arena)?;
         Ok(Self { probes, ..session })
     }
 
@@ -124,14 +128,16 @@ impl Session {
     /// # Errors
     /// [`crate::Error::Memory`] if the machine does not have enough.
     pub unsafe fn from_parts(program: &Program, entry: Entry, code: Box<dyn Any + Send>) -> Result<Self> {
-        Ok(Self::in_arena(program, entry, code, Arena::new(program)?))
+        Self::in_arena(program, entry, code, Arena::new(program)?)
     }
 
-    fn in_arena(program: &Program, entry: Entry, code: Box<dyn Any + Send>, arena: Arena) -> Self {
+    fn in_arena(program: &Program, entry: Entry, code: Box<dyn Any + Send>, arena: Arena) -> Result<Self> {
         let workers = program.target.workers.max(1);
         let (name, scratch) = (program.module.name.clone(), gemm::scratch_bytes(program));
         let (needed, constants) = (program.arena_bytes, program.constants.clone());
-        Self {
+        let sums_shards = program.module.items.iter().any(|item| matches!(item, Item::Exchange(_)));
+        let group = sums_shards.then(|| Group::alone(Precision::F32).map(Arc::new)).transpose()?;
+        Ok(Self {
             entry,
             _code: code,
             name,
@@ -142,7 +148,8 @@ impl Session {
             needed,
             constants,
             probes: None,
-        }
+            group,
+        })
     }
 
     /// What the workers pack into, made before they start: where there is no memory for it, none is to wait for another.
@@ -160,6 +167,12 @@ impl Session {
     /// Pins each worker to a core of its own.
     pub fn pinned(mut self, pin: bool) -> Self {
         self.pin = pin;
+        self
+    }
+
+    /// Makes sums over shards together with other processes, if the program has such.
+    pub fn exchanging(mut self, group: &Arc<Group>) -> Self {
+        self.group = self.group.map(|_| Arc::clone(group));
         self
     }
 
@@ -194,9 +207,13 @@ impl Engine for Session {
             barrier: workers::Barrier::new(self.workers),
             seed,
             update: AtomicU64::new(0),
+            shard: AtomicU32::new(0),
+            group: self.group.as_deref(),
             state: UnsafeCell::new(HostState {
                 driver,
                 arena: &mut self.arena,
+                parts: Vec::new(),
+                tickets: Vec::new(),
                 done: 0,
                 outcome: Outcome::Running,
             }),
@@ -248,7 +265,9 @@ impl Engine for Session {
     fn reset_carried(&mut self) {
         self.arena.reset_carried();
     }
+}
 
+impl Store for Session {
     fn tensors(&self) -> &[Tensor] {
         self.arena.tensors()
     }
@@ -286,13 +305,20 @@ struct Host<'a> {
     barrier: workers::Barrier,
     seed: u64,
     update: AtomicU64,
-    /// Touched by worker 0 alone, in `begin_step` and `end_step`.
+    /// The number of the step's shard.
+    shard: AtomicU32,
+    group: Option<&'a Group>,
+    /// Touched by worker 0 alone, in the functions that it alone calls.
     state: UnsafeCell<HostState<'a>>,
 }
 
 struct HostState<'a> {
     driver: &'a mut dyn Driver,
     arena: &'a mut Arena,
+    /// What the next exchange is to sum up.
+    parts: Vec<Part>,
+    /// Exchanges that have been started in this step, by number.
+    tickets: Vec<(u32, Ticket)>,
     /// Steps run to their end.
     done: u64,
     outcome: Outcome,
@@ -345,6 +371,10 @@ pub fn library() -> Library {
         begin_step,
         end_step,
         random_key: key,
+        shard,
+        collect,
+        start_exchange,
+        finish_exchange,
         probe,
     }
 }
@@ -377,7 +407,12 @@ unsafe extern "C" fn begin_step(run: *mut Run, step: u64) -> u32 {
     };
     match state.attempt(begin) {
         Some(Control::Step(update)) => {
-            // The barrier after `begin_step` publishes it to the other workers.
+            let Shard { number, round, last } = state.arena.shard();
+            if let Some(group) = host.group {
+                group.set_round(round, last);
+            }
+            // The barrier after `begin_step` publishes them to the other workers.
+            host.shard.store(number, Ordering::Relaxed);
             host.update.store(update, Ordering::Relaxed);
             0
         }
@@ -399,6 +434,49 @@ unsafe extern "C" fn key(run: *mut Run, stream: u32) -> u32 {
     // SAFETY: compiled code passes its own run on.
     let host = unsafe { host(run) };
     random_key(host.seed, host.update.load(Ordering::Relaxed), stream)
+}
+
+unsafe extern "C" fn shard(run: *mut Run) -> u32 {
+    // SAFETY: compiled code passes its own run on.
+    unsafe { host(run) }.shard.load(Ordering::Relaxed)
+}
+
+unsafe extern "C" fn collect(run: *mut Run, shape: *const PartShape, from: *const f32, to: *mut f32) {
+    // SAFETY: compiled code passes its own run on, and a constant of its own.
+    let (host, PartShape { rows, n }) = unsafe { (host(run), *shape) };
+    // SAFETY: only worker 0 calls this, as in `begin_step`.
+    let state = unsafe { &mut *host.state.get() };
+    // SAFETY: both lie in the run's arena, and the program is verified: nothing that runs between the start and the finish of an
+    // exchange writes `from` or touches `to`. Compiled code finishes every exchange in the step in which it was started.
+    let part =
+        unsafe { Part::new(to, from, rows as usize * n as usize, if rows > 1 { n as usize } else { 0 }) };
+    state.parts.push(part);
+}
+
+unsafe extern "C" fn start_exchange(run: *mut Run, number: u32) {
+    // SAFETY: compiled code passes its own run on.
+    let host = unsafe { host(run) };
+    // SAFETY: only worker 0 calls this, as in `begin_step`.
+    let state = unsafe { &mut *host.state.get() };
+    let parts = std::mem::take(&mut state.parts);
+    state.tickets.extend(host.group.map(|group| (number, group.start(parts))));
+}
+
+unsafe extern "C" fn finish_exchange(run: *mut Run, number: u32) {
+    // SAFETY: compiled code passes its own run on.
+    let host = unsafe { host(run) };
+    // SAFETY: only worker 0 calls this, as in `begin_step`.
+    let state = unsafe { &mut *host.state.get() };
+    let started = state.tickets.iter().position(|&(other, _)| other == number);
+    if let (Some(group), Some(place)) = (host.group, started) {
+        let (_, ticket) = state.tickets.swap_remove(place);
+        // Also after another error: the exchange must have let go of the memory.
+        if let Err(error) = group.finish(ticket)
+            && matches!(state.outcome, Outcome::Running)
+        {
+            state.outcome = Outcome::Failed(error);
+        }
+    }
 }
 
 unsafe extern "C" fn probe(run: *mut Run, worker: u32, number: u32) {

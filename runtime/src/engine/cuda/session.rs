@@ -31,7 +31,7 @@ use lstmc_compiler::plan::{Program, Verified};
 use super::staging::{Inputs, Outputs, Results};
 use super::{Device, DeviceError};
 use crate::engine::layout::Layout;
-use crate::engine::{self, Driver, Engine, Tensor, TensorKind, Trainee};
+use crate::engine::{self, Driver, Engine, Store, Tensor, TensorKind, Trainee};
 use crate::error::Result;
 
 /// A program in a device's memory.
@@ -221,7 +221,9 @@ impl Engine for Session {
     fn reset_carried(&mut self) {
         self.inputs.reset = true;
     }
+}
 
+impl Store for Session {
     fn tensors(&self) -> &[Tensor] {
         self.layout.tensors()
     }

@@ -26,6 +26,10 @@ pub(super) enum Import {
     BeginStep,
     EndStep,
     RandomKey,
+    Shard,
+    Collect,
+    StartExchange,
+    FinishExchange,
     Probe,
     Log,
     Pow,
@@ -45,6 +49,9 @@ impl Import {
             Import::BeginStep => (&[POINTER, types::I64], Some(WORD)),
             Import::EndStep => (&[POINTER, types::I64], None),
             Import::RandomKey => (&[POINTER, WORD], Some(WORD)),
+            Import::Shard => (&[POINTER], Some(WORD)),
+            Import::Collect => (&[POINTER, POINTER, POINTER, POINTER], None),
+            Import::StartExchange | Import::FinishExchange => (&[POINTER, WORD], None),
             Import::Probe => (&[POINTER, WORD, WORD], None),
             Import::Log => (&[types::F32], Some(types::F32)),
             Import::Pow => (&[types::F32, types::F32], Some(types::F32)),
@@ -62,6 +69,10 @@ impl Import {
             Import::BeginStep => "lstmc_begin_step",
             Import::EndStep => "lstmc_end_step",
             Import::RandomKey => "lstmc_random_key",
+            Import::Shard => "lstmc_shard",
+            Import::Collect => "lstmc_collect",
+            Import::StartExchange => "lstmc_start_exchange",
+            Import::FinishExchange => "lstmc_finish_exchange",
             Import::Probe => "lstmc_probe",
             Import::Log => "lstmc_log",
             Import::Pow => "lstmc_pow",
@@ -79,7 +90,7 @@ impl Import {
 }
 
 /// Where each import lies in this process, by the name that the module imports it under.
-pub(super) fn symbols(library: &Library) -> [(&'static str, *const u8); 11] {
+pub(super) fn symbols(library: &Library) -> [(&'static str, *const u8); 15] {
     [
         (Import::Gemm, library.gemm as *const u8),
         (Import::Pack, library.pack as *const u8),
@@ -89,6 +100,10 @@ pub(super) fn symbols(library: &Library) -> [(&'static str, *const u8); 11] {
         (Import::BeginStep, library.begin_step as *const u8),
         (Import::EndStep, library.end_step as *const u8),
         (Import::RandomKey, library.random_key as *const u8),
+        (Import::Shard, library.shard as *const u8),
+        (Import::Collect, library.collect as *const u8),
+        (Import::StartExchange, library.start_exchange as *const u8),
+        (Import::FinishExchange, library.finish_exchange as *const u8),
         (Import::Probe, library.probe as *const u8),
         (Import::Log, math::log as *const u8),
         (Import::Pow, math::pow as *const u8),

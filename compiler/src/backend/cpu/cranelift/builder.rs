@@ -64,6 +64,8 @@ pub(super) struct KernelBuilder<'e, 'f> {
     pub vectors: Option<Vectors>,
     /// By stream.
     pub keys: HashMap<u32, Value>,
+    /// The number of the run's shard, where the kernel draws numbers of shards.
+    pub shard: Option<Value>,
     /// Buffers that nothing in this kernel changes.
     pub readonly: HashSet<BufferId>,
     /// The kernel's constants.

@@ -36,7 +36,9 @@ impl KernelBuilder<'_, '_> {
             Expr::Map(op, args) => Variable::Real(self.map(*op, args)),
             Expr::Position(axis) => Variable::Real(self.position(*axis)),
             Expr::Number(var) => Variable::Real(self.number(*var)),
-            Expr::Random { stream, offset, terms } => Variable::Real(self.random(*stream, *offset, terms)),
+            Expr::Random { stream, offset, terms, shard } => {
+                Variable::Real(self.random(*stream, *offset, terms, *shard))
+            }
         }
     }
 
@@ -145,8 +147,13 @@ impl KernelBuilder<'_, '_> {
         Values { values, varying: true }
     }
 
-    fn random(&mut self, stream: u32, offset: usize, terms: &[(Index, usize)]) -> Values {
-        let index = self.whole(offset, terms);
+    fn random(&mut self, stream: u32, offset: usize, terms: &[(Index, usize)], shard: usize) -> Values {
+        let mut index = self.whole(offset, terms);
+        if let Some(start) = self.shard_start(shard) {
+            let narrow = self.b.ins().ireduce(types::I32, start);
+            let start = self.b.ins().splat(types::I32X4, narrow);
+            index.values.iter_mut().for_each(|index| *index = self.b.ins().iadd(*index, start));
+        }
         let key = self.keys[&stream];
         let key = self.b.ins().splat(types::I32X4, key);
         let key = self.math().as_real(key);
@@ -197,6 +204,12 @@ impl KernelBuilder<'_, '_> {
             sum = self.b.ins().iadd(sum, term);
         }
         sum
+    }
+
+    /// The flat index at which the run's shard begins, where shards are so far from each other; none where there is one.
+    pub fn shard_start(&mut self, apart: usize) -> Option<Value> {
+        let shard = self.shard?;
+        (apart > 0).then(|| self.b.ins().imul_imm_s(shard, apart as i64))
     }
 
     /// An index that all lanes share, or that of the first lane of the first copy.

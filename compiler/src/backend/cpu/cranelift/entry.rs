@@ -18,9 +18,11 @@ use super::counted::Counted;
 use super::parts;
 use super::target::Error;
 use crate::backend::cpu::abi::{
-    Cut, DistinctShape, Flag, GemmPlaces, GemmShape, PackShape, Run, ScatterShape,
+    Cut, DistinctShape, Flag, GemmPlaces, GemmShape, PackShape, PartShape, Run, ScatterShape,
 };
-use crate::kernel::{Address, Distinct, Gemm, Index, Kernel, Pack, Rounds, Scatter, Time, TimeLoop};
+use crate::kernel::{
+    Address, Distinct, Exchange, Gemm, Index, Kernel, Pack, Phase, Rounds, Scatter, ShardSum, Time, TimeLoop,
+};
 use crate::plan::{Program, Schedule, Split, Task, worker_range};
 
 struct Entry<'e, 'f, 'm, 'p, M: Module> {
@@ -218,6 +220,7 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
                 Task::Pack(pack, split) => self.pack(pack, split)?,
                 Task::Scatter(scatter, split) => self.scatter(scatter, split)?,
                 Task::Distinct(distinct) => self.distinct(distinct)?,
+                Task::Exchange(exchange) => self.exchange(exchange)?,
                 Task::Barrier => self.barrier(),
             }
             self.probe_next();
@@ -407,6 +410,30 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
         self.on_first_worker(|entry| {
             let args = [shape, ids, places, found, count, ranks, present];
             entry.call_import(Import::Distinct, &args);
+        });
+        Ok(())
+    }
+
+    fn exchange(&mut self, exchange: &Exchange) -> Result<(), Error> {
+        let mut sums = Vec::new();
+        for ShardSum { from, to, rows, n } in &exchange.sums {
+            if exchange.phase == Phase::Start {
+                let shape = self.constant(&PartShape { rows: word(*rows), n: word(*n) }.words())?;
+                let whole = Address { buffer: *to, offset: 0, terms: Vec::new() };
+                let [from, to] = [from, &whole].map(|at| self.address(at));
+                sums.push([shape, from, to]);
+            }
+        }
+        self.on_first_worker(|entry| {
+            for [shape, from, to] in sums {
+                entry.call_import(Import::Collect, &[entry.run, shape, from, to]);
+            }
+            let number = entry.b.ins().iconst(types::I32, i64::from(exchange.number));
+            let function = match exchange.phase {
+                Phase::Start => Import::StartExchange,
+                Phase::Finish => Import::FinishExchange,
+            };
+            entry.call_import(function, &[entry.run, number]);
         });
         Ok(())
     }

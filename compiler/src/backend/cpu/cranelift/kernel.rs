@@ -60,6 +60,7 @@ fn build<M: Module>(
         pow: import(Import::Pow, computes(body, Scalar::Pow)),
     };
     let random_key = import(Import::RandomKey, call.kernel.is_random());
+    let shard_number = import(Import::Shard, call.kernel.has_shards());
     let constants_at =
         assembly.constants.map(|data| assembly.module.declare_data_in_func(data, &mut context.func));
     let mut b = FunctionBuilder::new(&mut context.func, builder);
@@ -75,6 +76,11 @@ fn build<M: Module>(
         let inst = b.ins().call(random_key, &[params[0], number]);
         keys.insert(stream, b.inst_results(inst)[0]);
     }
+    let shard = shard_number.map(|function| {
+        let inst = b.ins().call(function, &[params[0]]);
+        let number = b.inst_results(inst)[0];
+        b.ins().uextend(types::I64, number)
+    });
     let constants_at = constants_at.map(|data| b.ins().symbol_value(types::I64, data));
     let own_range = match call.split {
         Split::Axis(axis) => Some((axis, params[2], params[3])),
@@ -91,6 +97,7 @@ fn build<M: Module>(
         vars: HashMap::new(),
         vectors: None,
         keys,
+        shard,
         readonly: readonly(program, call.kernel),
         constants: constants(&call.kernel.body),
         width: assembly.width,

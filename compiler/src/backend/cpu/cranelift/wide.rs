@@ -58,7 +58,7 @@ enum Parameter<'k> {
     /// The key of a stream of random numbers.
     Key(u32),
     /// The part of a flat index that does not vary along the axis.
-    FlatIndex(usize, &'k [(Index, usize)]),
+    FlatIndex(usize, &'k [(Index, usize)], usize),
 }
 
 /// The loop has something that a [`Body`] has no operation for: Cranelift compiles it.
@@ -164,7 +164,7 @@ impl<'k> Builder<'k, '_> {
                 let iteration = self.wide.body.push(Operation::Iteration);
                 self.wide.body.unary(Unary::ToReal, iteration)
             }
-            Expr::Random { stream, offset, terms } => self.random(*stream, *offset, terms)?,
+            Expr::Random { stream, offset, terms, shard } => self.random(*stream, *offset, terms, *shard)?,
             Expr::Map(op, args) => {
                 let args = args.iter().map(|&arg| self.real(arg)).collect::<Result<Vec<_>, _>>()?;
                 elementary::map(&mut self.wide.body, *op, &args).ok_or(Unsupported)?
@@ -232,10 +232,11 @@ impl<'k> Builder<'k, '_> {
         stream: u32,
         offset: usize,
         terms: &'k [(Index, usize)],
+        shard: usize,
     ) -> Result<x86::Value, Unsupported> {
         let stride = self.along(terms)?;
         let key = self.parameter(Parameter::Key(stream));
-        let start = self.parameter(Parameter::FlatIndex(offset, terms));
+        let start = self.parameter(Parameter::FlatIndex(offset, terms, shard));
         let body = &mut self.wide.body;
         let iteration = body.push(Operation::Iteration);
         let stride = body.whole(stride as u32);
@@ -322,10 +323,13 @@ impl KernelBuilder<'_, '_> {
                 self.b.ins().extractlane(value, 0u8)
             }
             Parameter::Key(stream) => self.keys[&stream],
-            Parameter::FlatIndex(offset, terms) => {
+            Parameter::FlatIndex(offset, terms, shard) => {
                 let rest: Vec<_> =
                     terms.iter().copied().filter(|&(index, _)| index != Index::Axis(axis)).collect();
-                let index = self.flat_index(offset, &rest);
+                let mut index = self.flat_index(offset, &rest);
+                if let Some(start) = self.shard_start(shard) {
+                    index = self.b.ins().iadd(index, start);
+                }
                 self.b.ins().ireduce(types::I32, index)
             }
         }

@@ -68,7 +68,7 @@ impl<'p, M: Module> Step<'_, '_, '_, 'p, M> {
                 Item::Kernel(kernel) => self.kernel(kernel),
                 Item::Gemm(gemm) => self.gemm(gemm),
                 Item::Loop(inner) => self.time_loop(inner),
-                Item::Pack(_) | Item::Scatter(_) | Item::Distinct(_) => {
+                Item::Pack(_) | Item::Scatter(_) | Item::Distinct(_) | Item::Exchange(_) => {
                     panic!("internal error: an item of a program that trains, or of another target")
                 }
             }
