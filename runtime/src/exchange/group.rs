@@ -252,15 +252,14 @@ impl Server {
     fn serve(mut self, jobs: Receiver<Job>) {
         let mut lost = false;
         for job in jobs {
-            let begin = Instant::now();
             let served = match job {
                 _ if lost => continue,
                 Job::Reduce(parts, turn) => self.reduce(parts, turn),
-                Job::Gather(bytes, tell) => self.exchange.all_gather(&bytes).map(|all| drop(tell.send(all))),
+                Job::Gather(bytes, tell) => {
+                    self.counted(|exchange| exchange.all_gather(&bytes)).map(|all| drop(tell.send(all)))
+                }
                 Job::Close => return,
             };
-            self.state.bytes.store(self.exchange.sent(), Relaxed);
-            self.state.busy.fetch_add(begin.elapsed().as_nanos() as u64, Relaxed);
             if let Err(error) = served {
                 lost = true;
                 self.tell(|progress| progress.lost = Some(error));
@@ -271,9 +270,18 @@ impl Server {
 
     fn reduce(&mut self, mut parts: Vec<Part>, turn: Turn) -> std::result::Result<(), Lost> {
         let mut pairs: Vec<_> = parts.iter_mut().map(Part::pair).collect();
-        self.exchange.reduce(&mut pairs, turn)?;
+        self.counted(|exchange| exchange.reduce(&mut pairs, turn))?;
         self.tell(|progress| progress.done += 1);
         Ok(())
+    }
+
+    /// Does a job; what it cost is known before anyone hears of it.
+    fn counted<T>(&mut self, job: impl FnOnce(&mut Exchange) -> T) -> T {
+        let begin = Instant::now();
+        let done = job(&mut self.exchange);
+        self.state.bytes.store(self.exchange.sent(), Relaxed);
+        self.state.busy.fetch_add(begin.elapsed().as_nanos() as u64, Relaxed);
+        done
     }
 
     fn tell(&self, change: impl FnOnce(&mut Progress)) {
