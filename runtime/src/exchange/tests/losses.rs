@@ -55,7 +55,7 @@ fn a_rank_that_does_something_else() {
         let len = if local.rank() == 0 { 10 } else { 12 };
         add(local, len)
     });
-    assert!(found.iter().any(|found| *found == Err(Lost { rank: 1, cause: Cause::OutOfStep })), "{found:?}");
+    assert!(found.contains(&Err(Lost { rank: 1, cause: Cause::OutOfStep })), "{found:?}");
 }
 
 #[test]
