@@ -24,6 +24,9 @@ use crate::start::Start;
 const SIZES: [&str; 2] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"];
 const LOCAL_SIZES: [&str; 2] = ["OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS"];
 
+#[cfg(not(feature = "mpi"))]
+const NUMBERS: [&str; 2] = ["OMPI_COMM_WORLD_RANK", "PMI_RANK"];
+
 /// The number in the first of these variables that is there.
 fn told(variables: &[&str]) -> Option<usize> {
     variables.iter().find_map(|name| std::env::var(name).ok()?.parse().ok())
@@ -60,6 +63,10 @@ fn start(ranks: &Ranks, _size: usize) -> Result<Option<Arc<Group>>> {
 fn start(_ranks: &Ranks, size: usize) -> Result<Option<Arc<Group>>> {
     if size == 1 {
         return Ok(None);
+    }
+    if told(&NUMBERS).is_some_and(|rank| rank > 0) {
+        // Rank 0 says it.
+        std::process::exit(1);
     }
     bail!(
         "{} were started, and this lstmc was built without MPI, so that each would train a model of its own: build it with \

@@ -79,7 +79,7 @@ fn rank(what: &str) {
     let mut group =
         Group::new(Precision::F32, move || Ok(Box::new(Mpi::start(deadline)?))).expect("MPI starts");
     match (what, group.rank()) {
-        ("sums", _) => add(&mut group).expect("all ranks"),
+        ("sums", _) => exchange(&mut group).expect("all ranks"),
         // Until it is ended by another one.
         ("silent", 1) => thread::sleep(Duration::from_secs(600)),
         ("gone", 1) => process::exit(3),
@@ -92,36 +92,43 @@ fn rank(what: &str) {
     }
 }
 
-/// 12 shards of gradients in rounds, the last of them after all that is said otherwise.
-fn add(group: &mut Group) -> Result<()> {
+/// Everything that ranks exchange.
+fn exchange(group: &mut Group) -> Result<()> {
     let (rank, size) = (group.rank(), group.size());
     let said = group.all_gather(&vec![rank as u8; rank * 1000])?;
     assert!(said.iter().enumerate().all(|(rank, said)| *said == vec![rank as u8; rank * 1000]));
     assert_eq!(group.broadcast((rank == 0).then_some(b"hear"))?, b"hear");
+    add(group, &[(1000 * 8, 8), (100_001, 0), (3, 0)], 12)?;
+    // A slice of two is sent in two pieces.
+    add(group, &[(9_000_000, 0)], size)?;
+    group.close()?;
+    println!("rank {rank} of {size}: ok");
+    Ok(())
+}
 
-    // A table, and one of which each slice of two is sent in two pieces.
-    let shapes = [(1000 * 8, 8), (40_000_000, 0), (3, 0)];
-    let mut sums = shapes.map(|(len, _)| vec![0.0; len]);
-    for round in 0..12 / size {
-        group.set_round(round, (round + 1) * size == 12);
-        let gradients = shapes.map(|(len, row)| gradient(round * size + rank, len, row));
-        let parts = sums.iter_mut().zip(&gradients).zip(shapes).map(|((sum, gradient), (len, row))| {
+/// Gradients of shards, in rounds; each is so long and has so wide a row.
+fn add(group: &Group, shapes: &[(usize, usize)], shards: usize) -> Result<()> {
+    let (rank, size) = (group.rank(), group.size());
+    let mut sums: Vec<_> = shapes.iter().map(|&(len, _)| vec![0.0; len]).collect();
+    for round in 0..shards / size {
+        group.set_round(round, (round + 1) * size == shards);
+        let gradients: Vec<_> =
+            shapes.iter().map(|&(len, row)| gradient(round * size + rank, len, row)).collect();
+        let parts = sums.iter_mut().zip(&gradients).zip(shapes).map(|((sum, gradient), &(len, row))| {
             // SAFETY: both are as long, and nothing is done with them until the exchange is finished.
             unsafe { Part::new(sum.as_mut_ptr(), gradient.as_ptr(), len, row) }
         });
         let ticket = group.start(parts.collect());
         group.finish(ticket)?;
     }
-    for (sum, (len, row)) in sums.iter().zip(shapes) {
+    for (sum, &(len, row)) in sums.iter().zip(shapes) {
         let mut expected = vec![0.0_f32; len];
-        for shard in 0..12 {
+        for shard in 0..shards {
             expected.iter_mut().zip(gradient(shard, len, row)).for_each(|(sum, value)| *sum += value);
         }
         let same = sum.iter().zip(expected).all(|(sum, expected)| sum.to_bits() == expected.to_bits());
         assert!(same, "{len} numbers differ");
     }
-    group.close()?;
-    println!("rank {rank} of {size}: ok");
     Ok(())
 }
 

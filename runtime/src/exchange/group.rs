@@ -256,15 +256,14 @@ impl Server {
     fn serve(mut self, jobs: Receiver<Job>) {
         let mut lost = false;
         for job in jobs {
-            let begin = Instant::now();
             let served = match job {
                 _ if lost => continue,
                 Job::Reduce(parts, turn) => self.reduce(parts, turn),
-                Job::Gather(bytes, tell) => self.exchange.all_gather(&bytes).map(|all| drop(tell.send(all))),
+                Job::Gather(bytes, tell) => {
+                    self.counted(|exchange| exchange.all_gather(&bytes)).map(|all| drop(tell.send(all)))
+                }
                 Job::Close => return,
             };
-            self.state.bytes.store(self.exchange.sent(), Relaxed);
-            self.state.busy.fetch_add(begin.elapsed().as_nanos() as u64, Relaxed);
             if let Err(error) = served {
                 lost = true;
                 self.tell(|progress| progress.lost = Some(error));
@@ -277,22 +276,32 @@ impl Server {
     fn reduce(&mut self, mut parts: Vec<Part>, turn: Turn) -> std::result::Result<(), Lost> {
         let mut pairs: Vec<_> = parts.iter_mut().map(Part::pair).collect();
         pairs.iter_mut().for_each(|pair| pair.sum.fill(0.0));
-        if turn.round > 0 || !turn.gather {
-            let held = self.held.entry(turn.exchange).or_default();
+        if turn == (Turn { round: 0, gather: true, ..turn }) {
+            self.counted(|exchange| exchange.reduce(&mut pairs, turn))?;
+        } else {
+            let mut held = self.held.remove(&turn.exchange).unwrap_or_default();
             held.resize_with(pairs.len(), Vec::new);
-            for (pair, held) in pairs.iter_mut().zip(&mut *held) {
+            for (pair, held) in pairs.iter_mut().zip(&mut held) {
                 held.resize(pair.sum.len(), 0.0);
                 pair.sum.swap_with_slice(held);
             }
-            self.exchange.reduce(&mut pairs, turn)?;
+            self.counted(|exchange| exchange.reduce(&mut pairs, turn))?;
             if !turn.gather {
-                pairs.iter_mut().zip(held).for_each(|(pair, held)| pair.sum.swap_with_slice(held));
+                pairs.iter_mut().zip(&mut held).for_each(|(pair, held)| pair.sum.swap_with_slice(held));
             }
-        } else {
-            self.exchange.reduce(&mut pairs, turn)?;
+            self.held.insert(turn.exchange, held);
         }
         self.tell(|progress| progress.done += 1);
         Ok(())
+    }
+
+    /// Does a job; what it cost is known before anyone hears of it.
+    fn counted<T>(&mut self, job: impl FnOnce(&mut Exchange) -> T) -> T {
+        let begin = Instant::now();
+        let done = job(&mut self.exchange);
+        self.state.bytes.store(self.exchange.sent(), Relaxed);
+        self.state.busy.fetch_add(begin.elapsed().as_nanos() as u64, Relaxed);
+        done
     }
 
     fn tell(&self, change: impl FnOnce(&mut Progress)) {

@@ -3,7 +3,7 @@
 //! All of MPI is called by the thread that has started it. It does not wait inside MPI, which would take a core from those
 //! who compute, and wait for ever for a rank that is gone: it asks from time to time whether something has come.
 
-use std::mem::{ManuallyDrop, take};
+use std::mem::{ManuallyDrop, forget, take};
 use std::slice;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use super::collective::{Cause, Collective, Lost, Messages};
 use crate::{Error, Result};
 
 /// The bytes of a message's pieces: MPI counts up to 2^31, and a rank that sends one after the other is not silent.
-const PIECE: usize = 1 << 26;
+const PIECE: usize = 1 << 24;
 
 /// How often it is asked without a pause whether something has come, and the pause after that.
 const QUICK: usize = 200;
@@ -118,7 +118,7 @@ impl Mpi {
                 // Those that receive are first, so it is one that has not sent, if there is one.
                 let rank = pieces[0].rank;
                 // A request that is dropped panics.
-                pieces.into_iter().for_each(|piece| drop(ManuallyDrop::new(piece.request)));
+                forget(pieces);
                 return Err(Lost { rank, cause: Cause::Silent(self.deadline) });
             }
         }

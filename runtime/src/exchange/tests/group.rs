@@ -1,6 +1,6 @@
 //! The thread that exchanges.
 
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::Duration;
 
@@ -37,7 +37,10 @@ fn exchanges_go_on_in_order_while_others_are_started() {
             }
         }
         let costs = group.costs();
-        assert!(costs.bytes > 0 && !costs.busy.is_zero());
+        // Slices of 3 and 2 numbers, of two sums in each round, and what this rank owns at last.
+        let (own, other) = if group.rank() == 0 { (2, 3) } else { (3, 2) };
+        assert_eq!(costs.bytes, 4 * (2 * 2 * other + 2 * own));
+        assert!(!costs.busy.is_zero() && !costs.waited.is_zero());
         group.close().expect("both ranks");
         (first, second)
     });
@@ -69,6 +72,27 @@ fn one_process_has_a_group_too() {
     assert_eq!(sum, [3.0; 3]);
     assert_eq!(group.broadcast(Some(b"hear")).expect("the only rank"), b"hear");
     group.close().expect("the only rank");
+}
+
+/// What rounding takes away of one exchange is not given to another, nor to the one of another round.
+#[test]
+fn exchanges_are_told_apart() {
+    let all = |gradients: &[[f32; 1]]| {
+        let group = Group::alone(Precision::Bf16).expect("a thread");
+        let mut sums = vec![[0.0]; gradients.len()];
+        for _ in 0..3 {
+            for round in 0..2 {
+                group.set_round(round, round == 1);
+                let pairs = sums.iter_mut().zip(gradients);
+                let tickets: Vec<_> =
+                    pairs.map(|(sum, gradient)| group.start(vec![part(sum, gradient)])).collect();
+                tickets.into_iter().for_each(|ticket| group.finish(ticket).expect("the only rank"));
+            }
+        }
+        sums
+    };
+    let (one, other) = ([1.003], [-77.7]);
+    assert_eq!(all(&[one, other]), [all(&[one]), all(&[other])].concat());
 }
 
 #[test]
@@ -108,8 +132,47 @@ fn a_silent_rank_is_named_with_the_time() {
     drop(silent);
 }
 
+/// A rank that finds another one lost, and tells that it was asked, or that its thread had a panic.
+struct Once(Sender<()>);
+
+impl Collective for Once {
+    fn rank(&self) -> usize {
+        0
+    }
+    fn size(&self) -> usize {
+        2
+    }
+    fn swap(&mut self, _: Messages) -> std::result::Result<Messages, Lost> {
+        self.0.send(()).expect("the test");
+        Err(Lost { rank: 1, cause: Cause::OutOfStep })
+    }
+}
+
+impl Drop for Once {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.send(()).expect("the test");
+        }
+    }
+}
+
+#[test]
+fn after_a_loss_nothing_is_exchanged() {
+    let (tell, told) = channel();
+    let make = move || -> Result<Box<dyn Collective>> { Ok(Box::new(Once(tell))) };
+    let group = Group::new(Precision::F32, make).expect("a thread");
+    let mut sum = [1.0; 2];
+    let tickets = [(); 3].map(|()| group.start(vec![part(&mut sum, &[1.0; 2])]));
+    for ticket in tickets {
+        group.finish(ticket).expect_err("a loss");
+    }
+    group.all_gather(b"x").expect_err("a loss");
+    drop(group);
+    assert_eq!(told.iter().count(), 1);
+}
+
 /// A rank that tells how it was ended.
-struct Told(std::sync::mpsc::Sender<&'static str>, bool);
+struct Told(Sender<&'static str>, bool);
 
 impl Collective for Told {
     fn rank(&self) -> usize {

@@ -55,5 +55,18 @@ fn a_rank_that_does_something_else() {
         let len = if local.rank() == 0 { 10 } else { 12 };
         add(local, len)
     });
-    assert!(found.iter().any(|found| *found == Err(Lost { rank: 1, cause: Cause::OutOfStep })), "{found:?}");
+    assert!(found.contains(&Err(Lost { rank: 1, cause: Cause::OutOfStep })), "{found:?}");
+}
+
+#[test]
+fn a_rank_that_sends_more_tables() {
+    let found = on_ranks(2, LONG, |local| {
+        let (mut sums, gradient) = (vec![vec![0.0; 8]; 1 + local.rank()], [1.0; 8]);
+        let mut pairs: Vec<_> =
+            sums.iter_mut().map(|sum| Pair { sum, gradient: &gradient, row: 2 }).collect();
+        Exchange::new(Box::new(local), Precision::F32).reduce(&mut pairs, Turn::default())
+    });
+    for (rank, found) in found.into_iter().enumerate() {
+        assert_eq!(found, Err(Lost { rank: 1 - rank, cause: Cause::OutOfStep }));
+    }
 }

@@ -73,23 +73,30 @@ fn sums_of_numbers_that_are_none() {
 
 #[test]
 fn most_of_a_table_is_not_sent() {
-    let sent = |row| {
+    // Rows that are not zero, one after the other in each rank's half of 500.
+    let sent = |row, rows: usize| {
         let ranks = on_ranks(2, LONG, |local| {
             let mut gradient = vec![0.0; 4000];
-            gradient[40..48].fill(local.rank() as f32 + 1.0);
+            for half in gradient.chunks_mut(2000) {
+                half[80..80 + rows * 8].fill(local.rank() as f32 + 1.0);
+            }
             let mut exchange = Exchange::new(Box::new(local), Precision::F32);
             let mut sum = vec![0.0; 4000];
             let pair = Pair { sum: &mut sum, gradient: &gradient, row };
             exchange.reduce(&mut [pair], Turn { gather: true, ..Turn::default() }).expect("both ranks");
-            assert_eq!(sum[40..48], [3.0; 8]);
-            assert!(sum[..40].iter().chain(&sum[48..]).all(|value| value.to_bits() == 0));
+            assert!(
+                sum.iter().zip(&gradient).all(|(sum, gradient)| *sum == 3.0 * f32::from(*gradient != 0.0))
+            );
             exchange.sent()
         });
-        ranks.iter().sum::<u64>()
+        assert_eq!(ranks[0], ranks[1]);
+        ranks[0]
     };
-    assert_eq!(sent(0), 2 * 2 * 2000 * 4);
-    // Two of lengths and two of numbers of rows for each rank; the one row is sent twice, with its number.
-    assert_eq!(sent(8), 2 * 2 * (8 + 4) + 2 * (4 + 8 * 4));
+    assert_eq!(sent(0, 1), 2 * 2000 * 4);
+    // A length and a number of rows, and each row with its own number, both of a gradient and of a sum.
+    assert_eq!(sent(8, 1), 2 * (8 + 4 + (4 + 8 * 4)));
+    assert_eq!(sent(8, 125), 2 * (8 + 4 + 125 * (4 + 8 * 4)));
+    assert_eq!(sent(8, 126), 2 * (8 + 4 + 2000 * 4));
 }
 
 /// What others made of earlier rounds stays in the sums that they alone know, and is replaced by what the owner knows.
