@@ -3,6 +3,7 @@
 //! All of MPI is called by the thread that has started it. It does not wait inside MPI, which would take a core from those
 //! who compute, and wait for ever for a rank that is gone: it asks from time to time whether something has come.
 
+use std::hint;
 use std::mem::{ManuallyDrop, forget, take};
 use std::slice;
 use std::thread;
@@ -20,7 +21,8 @@ use crate::{Error, Result};
 /// The bytes of a message's pieces: MPI counts up to 2^31, and a rank that sends one after the other is not silent.
 const PIECE: usize = 1 << 24;
 
-/// How often it is asked without a pause whether something has come, and the pause after that.
+/// How often it is asked without a pause whether something has come, which are some tens of microseconds, and the pause after
+/// that. Who yields in between is behind all others who compute: a short message took 19 ms so, and 0.04 ms without.
 const QUICK: usize = 200;
 const PAUSE: Duration = Duration::from_micros(50);
 
@@ -111,7 +113,7 @@ impl Mpi {
                 (heard, asked) = (Instant::now(), 0);
             } else if asked < QUICK {
                 asked += 1;
-                thread::yield_now();
+                hint::spin_loop();
             } else if heard.elapsed() < self.deadline {
                 thread::sleep(PAUSE);
             } else {
