@@ -31,7 +31,7 @@ pub use export::{Baseline, Export, Form, Sequence};
 pub use fmt::Fmt;
 pub use import::Import;
 pub use man::Man;
-pub use ranks::Ranks;
+pub use ranks::{Gradients, Ranks};
 pub use report::Report;
 pub use score::Score;
 pub use used::{Processor, Used};

@@ -181,6 +181,7 @@ pub struct OnGpu {
 /// [`Unusable`].
 pub fn on_gpu(model: &Model, purpose: Purpose, weights: Format, number: usize) -> Result<OnGpu> {
     let started = Instant::now();
+    without_shards(model, purpose)?;
     let (gpu, target) = gpu(number)?;
     let (program, rounded) = pipeline::program_with_rounded(model, purpose, weights, &target);
     let ptx = ptx::compile(&program);
@@ -192,11 +193,25 @@ pub fn on_gpu(model: &Model, purpose: Purpose, weights: Format, number: usize) -
     Ok(OnGpu { session: session.rounding(&program, rounded), memory, time: started.elapsed() })
 }
 
+/// A GPU's programs are of whole batches.
+fn without_shards(model: &Model, purpose: Purpose) -> Result<()> {
+    if model.train.shards > 1 && purpose == Purpose::Train {
+        bail!(
+            "`shards` are for processors: a training on a GPU is of whole batches; leave `shards` out of the train block"
+        );
+    }
+    Ok(())
+}
+
 /// A program for a GPU, which need not be here.
-pub fn ptx_of(model: &Model, purpose: Purpose, target: &Target) -> (Verified, Ptx) {
+///
+/// # Errors
+/// The model trains in shards.
+pub fn ptx_of(model: &Model, purpose: Purpose, target: &Target) -> Result<(Verified, Ptx)> {
+    without_shards(model, purpose)?;
     let program = pipeline::program_of(model, purpose, target);
     let ptx = ptx::compile(&program);
-    (program, ptx)
+    Ok((program, ptx))
 }
 
 /// A training step on a GPU, assembled.
@@ -216,7 +231,7 @@ pub struct Assembled {
 /// [`Unusable`].
 pub fn assembled(model: &Model, number: usize) -> Result<Assembled> {
     let (gpu, target) = gpu(number)?;
-    let (program, ptx) = ptx_of(model, Purpose::Train, &target);
+    let (program, ptx) = ptx_of(model, Purpose::Train, &target)?;
     let resources = gpu.resources(&ptx).map_err(unusable(number))?;
     let by_library = gpu.by_library(&ptx).map_err(unusable(number))?;
     Ok(Assembled { gpu, program, ptx, resources, by_library })
@@ -393,6 +408,9 @@ impl Request<'_> {
 pub fn emit(model: &Model, request: Request<'_>) -> Result<String> {
     request.check()?;
     let Request { stage, purpose, dump_after, weights, target } = request;
+    if target.processor != Processor::Cpu {
+        without_shards(model, purpose)?;
+    }
     let program = || pipeline::program_in(model, purpose, weights, target);
     let graph_after = |pass| graph_after(model, purpose, target, pass);
     Ok(match stage {

@@ -29,7 +29,7 @@ pub fn check(model: &Model, device: Device, target: Option<Architecture>) -> Res
         }
         (_, target) => {
             let nvidia = target.map_or(Nvidia::SM_90, Nvidia::from);
-            let (program, ptx) = compile::ptx_of(model, Purpose::Train, &Target::nvidia(nvidia));
+            let (program, ptx) = compile::ptx_of(model, Purpose::Train, &Target::nvidia(nvidia))?;
             let kind = format!("sm_{} with {} multiprocessors", nvidia.sm, nvidia.multiprocessors);
             Ok(text(model, &kind, &program, &ptx, None))
         }

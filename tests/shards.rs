@@ -4,7 +4,6 @@
 #[path = "../compiler/tests/support/checked.rs"]
 mod checked;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,7 +57,7 @@ impl<'a> Training<'a> {
             return RunDir::take_up(&path).unwrap();
         }
         let settings = Settings { data: "".into(), seed: SEED, texts: vec![], imported: None };
-        RunDir::create(&path, "model {}", &Vocabulary::from_words(["a"]), &settings).unwrap()
+        RunDir::create(&path, "model {}", &Vocabulary::build(["a"], 0), &settings).unwrap()
     }
 
     /// Trains up to update `until` in so many ranks, from where the run of this name is.

@@ -60,7 +60,9 @@ fn counts(schedule: Schedule<'_>) -> Counts {
             }
             Task::Kernel(..) => counts.kernels += 1,
             Task::Barrier => counts.barriers += 1,
-            Task::Pack(..) | Task::Scatter(..) | Task::Distinct(..) => counts.others += 1,
+            Task::Pack(..) | Task::Scatter(..) | Task::Distinct(..) | Task::Exchange(..) => {
+                counts.others += 1
+            }
             Task::Loop(_, body) => {
                 let inner = self::counts(body);
                 counts.gemms += inner.gemms;

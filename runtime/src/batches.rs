@@ -150,13 +150,17 @@ impl Batcher {
         &self.starts
     }
 
+    /// Copies batch `step` of `epoch` out of the text: `tokens` is `[steps, rows]`, `targets` `[steps, rows]` or `[rows]`.
+    pub fn fill(&mut self, ids: &[u32], epoch: u64, step: u64, tokens: &mut [u32], targets: &mut [u32]) {
+        self.fill_rows(ids, [epoch, step], 0..self.rows, tokens, targets);
+    }
+
     /// Copies rows `which` of batch `step` of `epoch` out of the text: of so many rows, `tokens` is `[steps, rows]` and `targets`
     /// `[steps, rows]` or `[rows]`.
-    pub fn fill(
+    pub fn fill_rows(
         &mut self,
         ids: &[u32],
-        epoch: u64,
-        step: u64,
+        [epoch, step]: [u64; 2],
         which: Range<usize>,
         tokens: &mut [u32],
         targets: &mut [u32],
@@ -216,8 +220,7 @@ mod tests {
     fn filled(batcher: &mut Batcher, ids: &[u32], step: u64) -> (Vec<u32>, Vec<u32>) {
         let mut tokens = vec![0; batcher.rows * batcher.steps];
         let mut targets = vec![0; batcher.predictions() as usize];
-        let rows = batcher.rows;
-        batcher.fill(ids, 0, step, 0..rows, &mut tokens, &mut targets);
+        batcher.fill(ids, 0, step, &mut tokens, &mut targets);
         (tokens, targets)
     }
 

@@ -80,8 +80,9 @@ pub enum Error {
     Rank { rank: usize, cause: Cause },
 
     #[error(
-        "{} cannot have equally many of a batch's {}: start {}", number_of(*.ranks, "rank"), number_of(*.shards, "shard"),
-        divisors(*.shards)
+        "{} cannot have equally many of a batch's {}: start {}{}", number_of(*.ranks, "rank"),
+        number_of(*.shards, "shard"), divisors(*.shards),
+        if *.shards == 1 { format!(", or write `shards: {}` into the train block", .ranks) } else { String::new() }
     )]
     Ranks { shards: usize, ranks: usize },
 

@@ -222,11 +222,11 @@ impl Driver for Single<'_> {
 pub(crate) fn load(
     batcher: &mut Batcher,
     ids: &[u32],
-    [epoch, step]: [u64; 2],
+    at: [u64; 2],
     rows: Range<usize>,
     inputs: &mut dyn StepInputs,
 ) -> Result<()> {
-    if step == 0 || !batcher.carries_state() {
+    if at[1] == 0 || !batcher.carries_state() {
         inputs.reset_carried();
     }
     let (tokens, targets) = inputs.batch_mut()?;
@@ -238,6 +238,6 @@ pub(crate) fn load(
     if expected != found {
         return Err(Error::WrongLength { name: "targets".into(), expected: found, found: expected });
     }
-    batcher.fill(ids, epoch, step, rows, tokens, targets);
+    batcher.fill_rows(ids, at, rows, tokens, targets);
     Ok(())
 }

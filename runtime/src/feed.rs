@@ -60,8 +60,8 @@ impl Feed {
         let mut targets = vec![0; self.predictions() as usize];
         let mut sum = 0;
         for step in 0..steps {
-            let ([epoch, batch], _, rows) = self.place(step);
-            batches.fill(&self.ids, epoch, batch, rows, &mut tokens, &mut targets);
+            let (at, _, rows) = self.place(step);
+            batches.fill_rows(&self.ids, at, rows, &mut tokens, &mut targets);
             sum += tokens.iter().collect::<HashSet<_>>().len();
         }
         sum as f64 / steps.max(1) as f64

@@ -4,6 +4,7 @@ use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::model::Model;
 use lstmc_compiler::pipeline;
 use lstmc_compiler::target::Target;
+use lstmc_runtime::engine::Store;
 use lstmc_runtime::engine::cpu::{Executable, Session};
 use lstmc_runtime::engine::{Control, Driver, Engine, StepInputs, StepOutputs};
 

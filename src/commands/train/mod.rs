@@ -21,7 +21,7 @@ use lstmc_runtime::text::{Corpus, Role, Unknown};
 use lstmc_runtime::train::{Inputs, Outcome, Recipe, Trainer, initialise};
 
 use crate::about::{self, parameters};
-use crate::args::{Device, Split, Train};
+use crate::args::{Device, Gradients, Split, Train};
 use crate::compile::Threads;
 use crate::progress::{End, Facts, Output, Plan, watch};
 use crate::project::Project;
@@ -65,6 +65,11 @@ impl Ready {
                 terminal::say(&format!("warning: {short}; training goes on without"));
             }
         }
+        if model.train.shards == 1 && args.ranks.gradients != Gradients::F32 {
+            bail!(
+                "--gradients is for batches in shards, which are added up: the train block has no `shards`"
+            );
+        }
         let old = args.from.as_deref().map(|from| {
             let which = args.checkpoint.clone().unwrap_or_default();
             Old::open(from, &which, project::accept(args.accept_unverified))
@@ -88,9 +93,6 @@ impl Ready {
         let (model, seed) = (&self.model, self.start.seed);
         let mut built = match args.on.device {
             Device::Cpu => build(model, seed, project::threads(args.on.threads), args, group)?,
-            Device::Cuda(_) if model.train.shards > 1 => {
-                bail!("`shards` are for processors: leave them out on a GPU, or leave --device out")
-            }
             Device::Cuda(number) => build_on_gpu(model, seed, number)?,
         };
         let Start { project, corpus, .. } = &self.start;

@@ -47,7 +47,7 @@ fn scheduled(items: &[Item]) -> Vec<Scheduled> {
             Item::Gemm(gemm) if gemm.m > gemm.n && gemm.cpu.squares.is_none() => Split::Rows,
             Item::Gemm(gemm) if gemm.parts > 1 => Split::Parts,
             Item::Gemm(_) | Item::Pack(_) | Item::Scatter(_) => Split::Columns,
-            Item::Distinct(_) => Split::Whole,
+            Item::Distinct(_) | Item::Exchange(_) => Split::Whole,
         };
         Scheduled::Item { index, split }
     };
