@@ -144,7 +144,7 @@ fn of_a_stream_with_dropout() {
 fn of_windows_with_an_optimizer_that_has_states() {
     let batches = "windows(length: 5, stride: 3, rows: 8, targets: last, shuffle: true)";
     let train = "optimizer: adam(rate: 0.02) weights: average(after: 1) epochs: 2";
-    same_in_any_number_of_ranks(batches, "embedding(8) -> gru(12)", train);
+    same_in_any_number_of_ranks(batches, "embedding(8) -> gru(12) -> last", train);
 }
 
 #[test]

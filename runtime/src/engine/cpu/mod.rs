@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! session      compiled code with its arena, its workers and the host's part of each step
+//! host         what compiled code calls back in each step
 //! pair         two sessions, one of which measures what the other has trained
 //! arena        a program's buffers by name and role, in one block (pages)
 //! workers      the threads that run it, and their barrier
@@ -13,6 +14,7 @@
 mod arena;
 pub mod caches;
 pub mod gemm;
+mod host;
 pub mod machine;
 mod pages;
 mod pair;
@@ -23,8 +25,9 @@ pub mod workers;
 use lstmc_compiler::target::Target;
 
 pub use arena::Arena;
+pub use host::library;
 pub use pair::Pair;
-pub use session::{Executable, Session, library};
+pub use session::{Executable, Session};
 
 /// This machine as the compiler's stages see it, with so many workers.
 pub fn target(workers: usize) -> Target {
