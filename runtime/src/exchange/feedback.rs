@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use half::bf16;
+use super::numbers::rounded;
 
 /// Whose losses they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,7 +30,7 @@ impl Feedback {
         lost.resize(values.len(), 0.0);
         for (value, lost) in values.iter_mut().zip(lost) {
             let exact = *value + *lost;
-            *value = bf16::from_f32(exact).to_f32();
+            *value = rounded(exact);
             // Exact, but for numbers that are no numbers any more: those are not to stay for ever.
             let difference = exact - *value;
             *lost = if difference.is_finite() { difference } else { 0.0 };

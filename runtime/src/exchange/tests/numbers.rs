@@ -3,7 +3,7 @@
 use half::bf16;
 use proptest::prelude::*;
 
-use crate::exchange::numbers::{Precision, Use, read, write};
+use crate::exchange::numbers::{Precision, Use, read, rounded, write};
 
 fn values() -> impl Strategy<Value = f32> {
     prop_oneof![4 => Just(0.0), 1 => Just(-0.0), 1 => any::<f32>()]
@@ -43,5 +43,15 @@ proptest! {
         message.iter_mut().zip(count.to_ne_bytes()).for_each(|(byte, of_count)| *byte = of_count);
         let mut target = vec![0.0; row.max(1) * len];
         let _ = read(&mut &message[..], row, Precision::F32, &mut target, Use::Add);
+    }
+}
+
+#[test]
+fn rounding_is_that_of_another_implementation() {
+    let patterns =
+        (0..=u32::MAX).step_by(65_521).chain([0, 1 << 31, 0x7f7f_ffff, 0x7f80_0000, 0x7f80_0001, u32::MAX]);
+    for bits in patterns.chain((0..40).map(|low| 0x3f80_7ff0 + low)) {
+        let x = f32::from_bits(bits);
+        assert_eq!(rounded(x).to_bits(), bf16::from_f32(x).to_f32().to_bits(), "{bits:08x}");
     }
 }

@@ -4,9 +4,10 @@
 //! caches are, what else is in them. So in its first calls of a large product each worker goes about it in each way in turn, and
 //! then stays with the fastest. The shortest of several times counts, since other work on the machine only adds to a time, and
 //! time in which the worker has no core does not count. Ways differ in times and in no bit. Each worker decides for itself:
-//! there is nothing to wait for.
+//! there is nothing to wait for. What the workers of a run have found those of the next run go on with.
 
 use std::cell::RefCell;
+use std::sync::{Mutex, PoisonError};
 
 use lstmc_compiler::backend::cpu::abi::GemmShape;
 
@@ -122,8 +123,27 @@ impl Trial {
 /// Products that a worker has tried ways of. Of more than these it goes the way that seems best.
 const MOST: usize = 256;
 
+/// What a worker knows of products.
+#[derive(Default)]
+struct Known(Vec<(GemmShape, Trial)>);
+
+/// Left by workers that have ended, for those of the next run: each run has threads of its own.
+static LEFT: Mutex<Vec<Known>> = Mutex::new(Vec::new());
+
+impl Known {
+    fn taken_over() -> Self {
+        LEFT.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+}
+
+impl Drop for Known {
+    fn drop(&mut self) {
+        LEFT.lock().unwrap_or_else(PoisonError::into_inner).push(Self(std::mem::take(&mut self.0)));
+    }
+}
+
 thread_local! {
-    static TRIALS: RefCell<Vec<(GemmShape, Trial)>> = const { RefCell::new(Vec::new()) };
+    static TRIALS: RefCell<Known> = RefCell::new(Known::taken_over());
 }
 
 /// Calls `go`, which returns how many columns it has computed, with the way to go for products of this shape, of which ways
@@ -137,7 +157,7 @@ pub fn go<Ways: Iterator<Item = Way>>(
     // One trial for products of about as many rows.
     let about = |size: u32| if varies { size.next_power_of_two() } else { size };
     let key = GemmShape { m: about(shape.m), k: about(shape.k), ..*shape };
-    TRIALS.with_borrow_mut(|trials| {
+    TRIALS.with_borrow_mut(|Known(trials)| {
         let at = trials.iter().position(|(of, _)| *of == key).unwrap_or_else(|| {
             let most = if trials.len() < MOST { usize::MAX } else { 1 };
             trials.push((key, Trial::new(ways().take(most))));
@@ -208,6 +228,42 @@ mod tests {
             }
             assert!(seen.iter().flatten().all(|&seen| seen), "{ways} ways, {turns} products: {seen:?}");
         }
+    }
+
+    #[test]
+    fn what_a_thread_has_found_another_goes_on_with() {
+        use lstmc_compiler::backend::cpu::abi::{Cut, Flag, Form, Packed, Precision};
+        // Of no other test.
+        let [m, n, k] = [12_345, 23_456, 34_567];
+        let shape = GemmShape {
+            form: Form::NN,
+            precision: Precision::F32,
+            m,
+            n,
+            k,
+            parts: 1,
+            a_stride: k,
+            b_stride: n,
+            c_stride: n,
+            accumulate: Flag::Off,
+            from_end: Flag::Off,
+            packed: Packed::No,
+            cut: Cut::Whole,
+        };
+        let ways = || Way::all().take(2);
+        let in_a_thread =
+            |call: &(dyn Fn() + Sync)| std::thread::scope(|scope| drop(scope.spawn(call).join()));
+        in_a_thread(&|| go(&shape, false, ways, |_| n as usize));
+        // Threads of other tests may have it meanwhile, and leave it when they end.
+        let known = || {
+            let found = Known::taken_over();
+            found.0.iter().any(|(of, trial)| *of == shape && trial.done == 1)
+        };
+        let tries = (0..10_000).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            known()
+        });
+        assert!(tries);
     }
 
     #[test]
