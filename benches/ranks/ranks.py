@@ -12,6 +12,7 @@ in one process. The peer has the same layers and draws its tokens. `--only ptb-s
 import argparse
 import json
 import re
+import signal
 import socket
 import statistics
 import subprocess
@@ -20,7 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import network
@@ -36,7 +37,7 @@ from machine import flags, physical_cores
 RANKS = 2
 VOCABULARY = 10_000
 # Steps before those that count, and steps that count; words of a step.
-MODELS = {"ptb-small": (20, 150, 400), "ptb-medium": (4, 24, 700)}
+MODELS = {"ptb-small": (10, 60, 400), "ptb-medium": (3, 12, 700)}
 LINKS = [(rate, delay) for rate in (1e9, 10e9) for delay in (0.1e-3, 1e-3)]
 # Longer than any process here takes.
 TIMEOUT = 120
@@ -87,13 +88,13 @@ class Bench:
         path.write_text(text.replace("train {", f"train {{\n    shards: {RANKS}", 1))
         return path
 
-    def train(self, name: str, place: Place | None, gradients: str, steps: int) -> Path:
-        """Trains; the folder of the run."""
+    def train(self, name: str, place: Place | None, how: list[str], steps: int) -> Path:
+        """Trains with these arguments more; the folder of the run."""
         self.runs += 1
         run = self.folder / f"run-{self.runs}"
         own = [
             str(self.lstmc), "train", str(self.model(name)), "--data", str(self.data), "--out", str(run),
-            "--steps", str(steps), "--threads", "1", "--gradients", gradients,
+            "--steps", str(steps), "--threads", "1", *how,
         ]  # fmt: skip
         # The number of the rank chooses the core.
         core = f'$(echo {" ".join(map(str, self.cores))} | cut -d" " -f$((OMPI_COMM_WORLD_RANK + 1)))'
@@ -104,10 +105,10 @@ class Bench:
             raise SystemExit(f"{' '.join(command)}\n{done.stdout[-1000:]}{done.stderr[-2000:]}")
         return run
 
-    def own(self, name: str, place: Place | None, gradients: str, one: Measured) -> None:
+    def own(self, name: str, place: Place | None, how: list[str], one: Measured) -> None:
         """Adds a run of lstmc."""
         warm, steps, words = self.sizes(name)
-        run = self.train(name, place, gradients, warm + steps)
+        run = self.train(name, place, how, warm + steps)
         one.words_per_second.append(speed_of(run, warm, words))
         if place:
             said = exchange_of(run)
@@ -150,25 +151,37 @@ class Bench:
 
     def compare(self, name: str, place: Place | None) -> None:
         """All systems at one place, in turn."""
-        systems = [("lstmc f32", "f32"), ("lstmc bf16", "bf16")] if place else [("lstmc alone", "f32")]
+        systems = systems_at(place)
         at = place or Place("one process", [], [], "")
         link = (at.rate, at.latency, at.lacks)
-        measured = [Measured(name, at.name, system, [], [], [], None, *link) for system, _ in systems]
+        measured = [Measured(name, at.name, system, [], [], [], None, *link) for system, *_ in systems]
         peer = Measured(name, at.name, "PyTorch DDP" if place else "PyTorch alone", [], [], [], None, *link)
         with self.peer(name, place) as run_peer:
             for number in range(self.rounds):
-                for one, (_, gradients) in zip(measured, systems, strict=True):
-                    self.own(name, place, gradients, one)
+                for one, (_, how, where) in zip(measured, systems, strict=True):
+                    self.own(name, where, how, one)
                 time.sleep(0.1)
                 run_peer(peer)
                 said = ", ".join(f"{one.system} {one.words_per_second[-1]:,.0f}" for one in (*measured, peer))
                 print(f"{name}, {at.name}, round {number + 1}: {said} words/s", file=sys.stderr, flush=True)
-        if place:
-            for one, (_, gradients) in zip(measured, systems, strict=True):
+        for one, (_, how, where) in zip(measured, systems, strict=True):
+            if where:
                 # So few that the printed sum has enough digits.
                 steps = 4
-                one.bytes = exchange_of(self.train(name, place, gradients, steps))[0] / steps
+                one.bytes = exchange_of(self.train(name, where, how, steps))[0] / steps
         self.found += [*measured, peer]
+
+
+def systems_at(place: Place | None) -> list[tuple[str, list[str], Place | None]]:
+    """lstmc's contestants: a name, arguments, and how mpirun starts it."""
+    f32, bf16 = ["--gradients", "f32"], ["--gradients", "bf16"]
+    if not place:
+        return [("lstmc alone", f32, None)]
+    if not place.rate:
+        return [("lstmc f32", f32, place), ("lstmc bf16", bf16, place)]
+    # By one connection Open MPI's messages of both directions wait for each other.
+    two = replace(place, mpirun=[*place.mpirun, "--mca", "btl_tcp_links", "2"])
+    return [("lstmc f32, 1 connection", f32, place), ("lstmc f32", f32, two), ("lstmc bf16", bf16, two)]
 
 
 def speed_of(run: Path, warm: int, words: int) -> float:
@@ -231,6 +244,8 @@ def main() -> None:
     arguments.add_argument("--results", type=Path, default=Path("results.json"), help="[default: results.json]")
     arguments.add_argument("--add", action="store_true", help="keep what the results have already")
     given = arguments.parse_args()
+    # So that what was begun is taken away, too, when this is ended.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
     cores = physical_cores(RANKS)
     load = Path("/proc/loadavg").read_text().split()[0]
     with tempfile.TemporaryDirectory() as folder:
@@ -238,6 +253,7 @@ def main() -> None:
             given.lstmc.resolve(), given.python.absolute(), given.data.resolve(), Path(folder), cores,
             1 if given.quick else given.rounds, 4 if given.quick else 1,
         )  # fmt: skip
+        machine = describe(bench)
         if given.add and given.results.exists():
             bench.found = [Measured(**one) for one in json.loads(given.results.read_text())["measured"]]
         for name in MODELS:
@@ -248,10 +264,10 @@ def main() -> None:
                     known = any(one.model == name and f"{name}, {one.place}" == row for one in bench.found)
                     if given.only in row and not known:
                         bench.compare(name, place)
-        about = {"machine": describe(bench), "load_before": float(load), "words": {k: v[2] for k, v in MODELS.items()}}
-        given.results.write_text(json.dumps(about | {"measured": [asdict(one) for one in bench.found]}, indent=1) + "\n")
+                        measured = [asdict(one) for one in bench.found]
+                        given.results.write_text(json.dumps({"machine": machine, "measured": measured}, indent=1) + "\n")
     print(table(bench.found))
-    print(f"\n{about['machine']}; load before: {load}")
+    print(f"\n{machine}; load before: {load}")
 
 
 def places() -> Iterator[Callable[[ExitStack], Place | None]]:
