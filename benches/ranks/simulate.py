@@ -9,6 +9,7 @@ never is too narrow.
 """
 
 import argparse
+import itertools
 import json
 import math
 import statistics
@@ -74,11 +75,12 @@ class Machine:
     half_duplex: bool = False
 
 
-def distinct(tokens: int, vocab: int) -> float:
-    """Different words among so many of a text, whose frequencies fall as one through their place. Of 200 of the Penn Treebank 135
-    (131 in it), of 700 383 (360)."""
+def rows_sent(tokens: int, vocab: int) -> float:
+    """Different words among so many of a text, whose frequencies fall as one through their place, or all rows where these are
+    more than half. Of 200 words of the Penn Treebank 135 (131 in it), of 700 383 (360)."""
     total = sum(1 / place for place in range(1, vocab + 1))
-    return sum(1 - math.exp(tokens * math.log1p(-1 / place / total)) for place in range(1, vocab + 1))
+    found = sum(1 - math.exp(tokens * math.log1p(-1 / place / total)) for place in range(1, vocab + 1))
+    return found if 2 * found <= vocab else vocab
 
 
 @dataclass
@@ -98,7 +100,7 @@ def swap(machine: Machine, ranks: int, to_each: float) -> Iterator[Phase]:
     yield Phase(others * (to_each * machine.handling + machine.message), True)
 
 
-def exchange(machine: Machine, ranks: int, own: float, sums: float, rounds: bool, table: bool) -> Iterator[Phase]:
+def exchange(machine: Machine, ranks: int, own: float, sums: float, table: bool, rounds: bool) -> Iterator[Phase]:
     """Reduce-scatter, then all-gather, of `own` bytes of each rank and `sums` of all. Tables' lengths go before."""
     if rounds:
         yield Phase(machine.rounding * own / 2 * (1 + 1 / ranks), True)
@@ -122,15 +124,11 @@ def step(model: Model, machine: Machine, ranks: int, rows: float, bf16: bool) ->
     compute = [words * flop / machine.flops for flop, _ in model.backward_order()]
     compute[0] += words * model.forward() / machine.flops
     sizes = [(count * width, count * width, False) for _, count in model.backward_order()]
-    everyone = int(words * ranks)
-    rows_of = lambda tokens: (lambda found: found if 2 * found < model.vocab else model.vocab)(distinct(int(tokens), model.vocab))
-    table = [rows_of(tokens) * model.hidden * width for tokens in (words, everyone)]
-    sizes.append((table[0], table[1], True))
+    own, sums = (rows_sent(tokens, model.vocab) * model.hidden * width for tokens in (int(words), int(words * ranks)))
+    sizes.append((own, sums, True))
     # Nothing is left to compute when the embedding's gradient is there.
     compute.append(0.0)
-    jobs = [list(exchange(machine, ranks, *sizes[at][:2], bf16, sizes[at][2])) for at in range(len(sizes))]
-    if ranks == 1:
-        jobs = []
+    jobs = [list(exchange(machine, ranks, *size, bf16)) for size in sizes] if ranks > 1 else []
     backward, end = together(compute, jobs, machine.spare)
     update = 4 * model.parameters() * UPDATE_TRAFFIC / machine.memory
     sent = sum((own + sums) * (ranks - 1) / ranks for own, sums, _ in sizes)
@@ -140,36 +138,29 @@ def step(model: Model, machine: Machine, ranks: int, rows: float, bf16: bool) ->
 def together(compute: list[float], jobs: list[list[Phase]], spare: bool) -> tuple[float, float]:
     """When computing ends, and when the exchanges do, from event to event. Part `i` of `compute` makes what job `i` sends; on
     one core both get half of it."""
-    now, backward, part, job = 0.0, 0.0, 0, 0
-    parts, phases = list(compute), [[replace(phase) for phase in one] for one in jobs]
-    while part < len(parts) or job < len(phases):
-        if part < len(parts) and parts[part] <= 0:
-            part, backward = part + 1, now
-            continue
-        while job < len(phases) and phases[job] and phases[job][0].seconds <= 0:
-            phases[job].pop(0)
-        if job < len(phases) and not phases[job]:
-            job += 1
-            continue
-        phase = phases[job][0] if job < min(len(phases), part) else None
-        computes = part < len(parts)
-        speed = 0.5 if computes and phase and phase.on_core and not spare else 1.0
-        ends = [parts[part] / speed] if computes else []
-        if phase:
-            ends.append(phase.seconds / (speed if phase.on_core else 1.0))
-        took = min(ends)
+    now, backward, done = 0.0, 0.0, 0
+    phases = [(number, phase) for number, job in enumerate(jobs) for phase in job]
+    parts = [Phase(seconds, True) for seconds in compute]
+    while done < len(parts) or phases:
+        running = parts[done : done + 1]
+        if phases and phases[0][0] < done:
+            running.append(phases[0][1])
+        share = 1.0 if spare or sum(one.on_core for one in running) < 2 else 0.5
+        speeds = [share if one.on_core else 1.0 for one in running]
+        took = min(one.seconds / speed for one, speed in zip(running, speeds, strict=True))
         now += took
-        if computes:
-            parts[part] = 0.0 if took == ends[0] else parts[part] - took * speed
-        if phase:
-            left = phase.seconds - took * (speed if phase.on_core else 1.0)
-            phase.seconds = 0.0 if took == ends[-1] else left
+        for one, speed in zip(running, speeds, strict=True):
+            # What is over is so in spite of rounding.
+            one.seconds = 0.0 if one.seconds <= took * speed * (1 + 1e-12) else one.seconds - took * speed
+        if done < len(parts) and parts[done].seconds == 0:
+            done, backward = done + 1, now
+        if phases and phases[0][1].seconds == 0:
+            phases.pop(0)
     return backward, now
 
 
 PTB = {"ptb-small": Model(200, 2, 10_000, 20), "ptb-medium": Model(650, 2, 10_000, 35)}
-PTB_LARGE = Model(1500, 2, 10_000, 35)
-BILLION = Model(4096, 4, 56_000, 35)
+LARGE = {"ptb-large": Model(1500, 2, 10_000, 35), "1 G parameters": Model(4096, 4, 56_000, 35)}
 ROWS = 20
 
 
@@ -200,11 +191,12 @@ def calibrated(found: dict[tuple[str, str, str], dict]) -> dict[str, Machine]:
 
 
 def read(path: Path) -> dict[tuple[str, str, str], dict]:
-    rows = json.loads(path.read_text())["measured"]
-    medians = lambda one: {
-        "median": statistics.median(one["words_per_second"]), "waiting": statistics.median(one["waited"] or [0.0])
-    }  # fmt: skip
-    return {(one["model"], one["place"], one["system"]): one | medians(one) for one in rows}
+    medians = {"median": "words_per_second", "waiting": "waited"}
+    rows = [
+        one | {name: statistics.median(one[of] or [0.0]) for name, of in medians.items()}
+        for one in json.loads(path.read_text())["measured"]
+    ]
+    return {(one["model"], one["place"], one["system"]): one for one in rows}
 
 
 def check(path: Path) -> None:
@@ -214,7 +206,7 @@ def check(path: Path) -> None:
     rates = ", ".join(f"{name} {machine.flops / 1e9:.0f} GFLOP/s" for name, machine in machines.items())
     print(f"taken from the rows with *: {rates}; {1e9 * one.handling:.2f} ns a byte, {1e9 * one.rounding:.2f} ns a number rounded\n")
     print("| model | by | system | words/s predicted | measured | difference | waiting predicted | measured | sent predicted | measured |")
-    print("|---|---|---|---|---|---|---|---|---|---|")
+    print("|" + "---|" * 10)
     for (name, place, system), row in found.items():
         if name not in machines or not system.startswith("lstmc") or place == "one process":
             continue
@@ -233,34 +225,24 @@ def check(path: Path) -> None:
 
 def predict(machine: Machine) -> None:
     counts, strong_rows = (8, 64, 512), 512
-    print(f"A rank computes {machine.flops / 1e12:g} TFLOP/s, and has a core more that takes {1e9 * machine.handling:g} ns for a byte of")
-    print(f"a message and {1e9 * machine.rounding:g} ns to round a number; {1e6 * machine.latency:g} us a message. Weak: {ROWS} rows a rank; of the speed of")
-    print(f"as many ranks alone. Strong: {strong_rows} rows in all; times the speed of one rank.\n")
-    head = " | ".join(f"{how} {count}" for how in ("weak", "strong") for count in counts)
-    print(f"| model | gradients | Gbit/s | {head} |\n|{'---|' * (3 + 2 * len(counts))}")
-    for name, model in (("ptb-large", PTB_LARGE), (f"{model_size(BILLION)}", BILLION)):
-        for bf16 in (False, True):
-            for rate in (1e9, 1e10, 1e11):
-                linked = replace(machine, rate=rate)
-                alone = step(model, linked, 1, ROWS, False).seconds
-                whole = step(model, linked, 1, strong_rows, False).seconds
-                weak = [f"{alone / step(model, linked, count, ROWS, bf16).seconds:.0%}" for count in counts]
-                strong = [f"{whole / step(model, linked, count, strong_rows / count, bf16).seconds:.1f}" for count in counts]
-                print(f"| {name} | {'bf16' if bf16 else 'f32'} | {rate / 1e9:g} | {' | '.join(weak + strong)} |")
-
-
-def model_size(model: Model) -> str:
-    return f"{model.layers} x {model.hidden:,}, {model.parameters() / 1e9:.2f} G"
+    print(f"{machine}\nweak: {ROWS} rows a rank, of the speed of as many ranks alone; strong: {strong_rows} rows, times the speed of one\n")
+    print(f"| model | gradients | Gbit/s | {' | '.join(f'{how} {count}' for how in ('weak', 'strong') for count in counts)} |")
+    print(f"|{'---|' * (3 + 2 * len(counts))}")
+    for (name, model), bf16, rate in itertools.product(LARGE.items(), (False, True), (1e9, 1e10, 1e11)):
+        linked = replace(machine, rate=rate)
+        took = lambda ranks, rows: step(model, linked, ranks, rows, bf16).seconds
+        weak = [f"{took(1, ROWS) / took(count, ROWS):.0%}" for count in counts]
+        strong = [f"{took(1, strong_rows) / took(count, strong_rows / count):.1f}" for count in counts]
+        print(f"| {name} | {'bf16' if bf16 else 'f32'} | {rate / 1e9:g} | {' | '.join(weak + strong)} |")
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--check", type=Path, metavar="RESULTS", help="what ranks.py has measured")
     arguments.add_argument("--predict", action="store_true", help="a table for many ranks")
-    arguments.add_argument("--flops", type=float, default=1e12, help="of a rank, for --predict [default: 1e12]")
-    arguments.add_argument("--handling", type=float, default=0.5e-9, help="seconds a byte [default: 0.5e-9]")
-    arguments.add_argument("--rounding", type=float, default=1e-9, help="seconds a number [default: 1e-9]")
-    arguments.add_argument("--latency", type=float, default=20e-6, help="seconds a message [default: 20e-6]")
+    known = {"flops": (1e12, "a second, of a rank"), "handling": (0.5e-9, "s a byte"), "rounding": (1e-9, "s a number"), "latency": (2e-5, "s")}
+    for name, (value, unit) in known.items():
+        arguments.add_argument(f"--{name}", type=float, default=value, help=f"for --predict, {unit} [default: {value:g}]")
     given = arguments.parse_args()
     if given.check:
         check(given.check)
