@@ -32,23 +32,12 @@ class Model:
     vocab: int
     steps: int
 
-    def lstm(self) -> int:
-        return 8 * self.hidden**2 + 4 * self.hidden
-
-    def logits(self) -> int:
-        return self.hidden * self.vocab + self.vocab
+    def backward_order(self) -> list[int]:
+        """Numbers of each group of gradients but the embedding's, which is last. FLOP a word: 2 for each forward, 4 backward."""
+        return [self.hidden * self.vocab + self.vocab] + [8 * self.hidden**2 + 4 * self.hidden] * self.layers
 
     def parameters(self) -> int:
-        return 2 * self.hidden * self.vocab + self.vocab + self.layers * self.lstm()
-
-    def backward_order(self) -> list[tuple[float, int]]:
-        """Of each group of gradients: FLOP a word until it is there, from the last one on, and numbers. The embedding is last."""
-        groups = [(4.0 * self.logits(), self.logits())]
-        return groups + [(4.0 * self.lstm(), self.lstm())] * self.layers
-
-    def forward(self) -> float:
-        """FLOP a word."""
-        return 2.0 * (self.logits() + self.layers * self.lstm())
+        return self.hidden * self.vocab + sum(self.backward_order())
 
 
 @dataclass(frozen=True)
@@ -85,7 +74,7 @@ def rows_sent(tokens: int, vocab: int) -> float:
 
 @dataclass
 class Phase:
-    """A part of an exchange: work of a core, or time on the wire."""
+    """Work of a core, or time on the wire."""
 
     seconds: float
     on_core: bool
@@ -121,9 +110,9 @@ class Step:
 def step(model: Model, machine: Machine, ranks: int, rows: float, bf16: bool) -> Step:
     """A step of so many rows a rank."""
     words, width = rows * model.steps, 2 if bf16 else 4
-    compute = [words * flop / machine.flops for flop, _ in model.backward_order()]
-    compute[0] += words * model.forward() / machine.flops
-    sizes = [(count * width, count * width, False) for _, count in model.backward_order()]
+    compute = [4 * words * count / machine.flops for count in model.backward_order()]
+    compute[0] += sum(compute) / 2
+    sizes = [(count * width, count * width, False) for count in model.backward_order()]
     own, sums = (rows_sent(tokens, model.vocab) * model.hidden * width for tokens in (int(words), int(words * ranks)))
     sizes.append((own, sums, True))
     # Nothing is left to compute when the embedding's gradient is there.
@@ -205,8 +194,8 @@ def check(path: Path) -> None:
     one = machines["ptb-medium"]
     rates = ", ".join(f"{name} {machine.flops / 1e9:.0f} GFLOP/s" for name, machine in machines.items())
     print(f"taken from the rows with *: {rates}; {1e9 * one.handling:.2f} ns a byte, {1e9 * one.rounding:.2f} ns a number rounded\n")
-    print("| model | by | system | words/s predicted | measured | difference | waiting predicted | measured | sent predicted | measured |")
-    print("|" + "---|" * 10)
+    columns = "model | by | system | words/s predicted | measured | difference | waiting predicted | measured | sent predicted | measured"
+    print(f"| {columns} |\n|{'---|' * 10}")
     for (name, place, system), row in found.items():
         if name not in machines or not system.startswith("lstmc") or place == "one process":
             continue
@@ -240,7 +229,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--check", type=Path, metavar="RESULTS", help="what ranks.py has measured")
     arguments.add_argument("--predict", action="store_true", help="a table for many ranks")
-    known = {"flops": (1e12, "a second, of a rank"), "handling": (0.5e-9, "s a byte"), "rounding": (1e-9, "s a number"), "latency": (2e-5, "s")}
+    known = {"flops": (1e12, "a second, of a rank"), "handling": (2.5e-10, "s a byte"), "rounding": (2e-9, "s a number"), "latency": (2e-5, "s")}
     for name, (value, unit) in known.items():
         arguments.add_argument(f"--{name}", type=float, default=value, help=f"for --predict, {unit} [default: {value:g}]")
     given = arguments.parse_args()
@@ -249,7 +238,7 @@ def main() -> None:
     if given.predict:
         # A large machine's sweep over the parameters is as fast as its memory.
         predict(Machine(given.flops, given.handling, given.rounding, memory=1e11, latency=given.latency))
-    if not given.check and not given.predict:
+    if not (given.check or given.predict):
         arguments.error("say --check RESULTS or --predict")
 
 
