@@ -4,8 +4,8 @@
 
 One thread a rank, each on a core of its own, which does the sending and adding up, too. Ranks reach each other through shared
 memory, loopback TCP, or a link between two network namespaces (root, iproute2) with 1 and 10 Gbit/s and 0.1 and 1 ms. All
-systems run in turn, round by round; a figure is the median of the rounds. lstmc alone is the same model with the same shards
-in one process. The peer has the same layers and draws its tokens. `--only ptb-small` or `--only Gbit` takes some of the rows,
+systems run in turn, round by round; a figure is the median of the rounds. "lstmc alone" is one process that
+computes the same shards one after the other, "whole batch" one without shards. The peer has the same layers and draws its tokens. `--only ptb-small` or `--only Gbit` takes some of the rows,
 `--add` puts rows into results.json that have been measured already.
 """
 
@@ -67,6 +67,16 @@ class Measured:
 
 
 @dataclass
+class System:
+    """How lstmc trains, by ranks or in one process."""
+
+    name: str
+    gradients: str
+    place: Place | None
+    shards: int = RANKS
+
+
+@dataclass
 class Bench:
     lstmc: Path
     python: Path
@@ -78,23 +88,24 @@ class Bench:
     found: list[Measured] = field(default_factory=list)
     runs: int = 0
 
-    def model(self, name: str) -> Path:
+    def model(self, name: str, shards: int) -> Path:
         """The shipped model in shards, without a validation; an epoch makes many points of the curve, so that the start can be
         left out."""
         text = (ROOT / "models" / f"{name}.lstm").read_text()
         text = re.sub(r"^ *(valid|test): .*\n", "", text, flags=re.MULTILINE)
         text = re.sub(r"epochs: \d+", "epochs: 1", text)
         path = self.folder / f"{name}.lstm"
-        path.write_text(text.replace("train {", f"train {{\n    shards: {RANKS}", 1))
+        path.write_text(text.replace("train {", f"train {{\n    shards: {shards}", 1))
         return path
 
-    def train(self, name: str, place: Place | None, how: list[str], steps: int) -> Path:
-        """Trains with these arguments more; the folder of the run."""
+    def train(self, name: str, system: System, steps: int) -> Path:
+        """Trains; the folder of the run."""
+        place = system.place
         self.runs += 1
         run = self.folder / f"run-{self.runs}"
         own = [
-            str(self.lstmc), "train", str(self.model(name)), "--data", str(self.data), "--out", str(run),
-            "--steps", str(steps), "--threads", "1", *how,
+            str(self.lstmc), "train", str(self.model(name, system.shards)), "--data", str(self.data), "--out", str(run),
+            "--steps", str(steps), "--threads", "1", "--gradients", system.gradients,
         ]  # fmt: skip
         # The number of the rank chooses the core.
         core = f'$(echo {" ".join(map(str, self.cores))} | cut -d" " -f$((OMPI_COMM_WORLD_RANK + 1)))'
@@ -105,12 +116,12 @@ class Bench:
             raise SystemExit(f"{' '.join(command)}\n{done.stdout[-1000:]}{done.stderr[-2000:]}")
         return run
 
-    def own(self, name: str, place: Place | None, how: list[str], one: Measured) -> None:
+    def own(self, name: str, system: System, one: Measured) -> None:
         """Adds a run of lstmc."""
         warm, steps, words = self.sizes(name)
-        run = self.train(name, place, how, warm + steps)
+        run = self.train(name, system, warm + steps)
         one.words_per_second.append(speed_of(run, warm, words))
-        if place:
+        if system.place:
             said = exchange_of(run)
             one.busy.append(said[1])
             one.waited.append(said[2])
@@ -154,34 +165,34 @@ class Bench:
         systems = systems_at(place)
         at = place or Place("one process", [], [], "")
         link = (at.rate, at.latency, at.lacks)
-        measured = [Measured(name, at.name, system, [], [], [], None, *link) for system, *_ in systems]
+        measured = [Measured(name, at.name, system.name, [], [], [], None, *link) for system in systems]
         peer = Measured(name, at.name, "PyTorch DDP" if place else "PyTorch alone", [], [], [], None, *link)
         with self.peer(name, place) as run_peer:
             for number in range(self.rounds):
-                for one, (_, how, where) in zip(measured, systems, strict=True):
-                    self.own(name, where, how, one)
+                for one, system in zip(measured, systems, strict=True):
+                    self.own(name, system, one)
                 time.sleep(0.1)
                 run_peer(peer)
                 said = ", ".join(f"{one.system} {one.words_per_second[-1]:,.0f}" for one in (*measured, peer))
                 print(f"{name}, {at.name}, round {number + 1}: {said} words/s", file=sys.stderr, flush=True)
-        for one, (_, how, where) in zip(measured, systems, strict=True):
-            if where:
+        for one, system in zip(measured, systems, strict=True):
+            if place:
                 # So few that the printed sum has enough digits.
                 steps = 4
-                one.bytes = exchange_of(self.train(name, where, how, steps))[0] / steps
+                one.bytes = exchange_of(self.train(name, system, steps))[0] / steps
         self.found += [*measured, peer]
 
 
-def systems_at(place: Place | None) -> list[tuple[str, list[str], Place | None]]:
-    """lstmc's contestants: a name, arguments, and how mpirun starts it."""
-    f32, bf16 = ["--gradients", "f32"], ["--gradients", "bf16"]
+def systems_at(place: Place | None) -> list[System]:
+    """lstmc's contestants."""
     if not place:
-        return [("lstmc alone", f32, None)]
+        return [System("lstmc whole batch", "f32", None, 1), System("lstmc alone", "f32", None)]
     if not place.rate:
-        return [("lstmc f32", f32, place), ("lstmc bf16", bf16, place)]
+        return [System("lstmc f32", "f32", place), System("lstmc bf16", "bf16", place)]
     # By one connection Open MPI's messages of both directions wait for each other.
     two = replace(place, mpirun=[*place.mpirun, "--mca", "btl_tcp_links", "2"])
-    return [("lstmc f32, 1 connection", f32, place), ("lstmc f32", f32, two), ("lstmc bf16", bf16, two)]
+    own = System("lstmc f32, 1 connection", "f32", place)
+    return [own, System("lstmc f32", "f32", two), System("lstmc bf16", "bf16", two)]
 
 
 def speed_of(run: Path, warm: int, words: int) -> float:
@@ -209,14 +220,15 @@ def free_port() -> int:
 
 
 def table(found: list[Measured]) -> str:
-    """Side by side; the ratio is to the same system in one process."""
+    """Side by side; the ratio is to the same system in one process that computes whole batches."""
     lines = [
         "| model | ranks reach each other by | system | words/s | to one process | waiting | sent per step and rank |",
         "|---|---|---|---|---|---|---|",
     ]
-    alone = {(one.model, one.system.split()[0]): one.speed() for one in found if one.place == "one process"}
+    whole = {(one.model, one.system): one.speed() for one in found}
     for one in found:
-        ratio = one.speed() / alone.get((one.model, one.system.split()[0]), float("nan"))
+        base = "PyTorch alone" if one.system.startswith("PyTorch") else "lstmc whole batch"
+        ratio = one.speed() / whole.get((one.model, base), float("nan"))
         waited = f"{100 * statistics.median(one.waited):.0f} %" if one.waited else ""
         sent = f"{one.bytes / 1e6:.1f} MB" if one.bytes else ""
         lines.append(f"| {one.model} | {one.place} | {one.system} | {one.speed():,.0f} | {ratio:.2f} | {waited} | {sent} |")
