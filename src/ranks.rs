@@ -9,9 +9,9 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Error, Result, bail};
-use lstmc_runtime::engine::cpu::gemm;
+use lstmc_runtime::engine::cpu::{gemm, workers};
 use lstmc_runtime::error::bytes;
-use lstmc_runtime::exchange::Group;
+use lstmc_runtime::exchange::{Costs, Group};
 use lstmc_runtime::{Error as Runtime, random};
 use serde::{Deserialize, Serialize};
 
@@ -34,7 +34,23 @@ fn told(variables: &[&str]) -> Option<usize> {
 
 /// How many of so many threads each of the processes on this machine has.
 pub fn share(threads: usize) -> usize {
-    (threads / told(&LOCAL_SIZES).unwrap_or(1).max(1)).max(1)
+    let bound = processors().is_some_and(|all| workers::most_workers() < all);
+    // A launcher that keeps processes to processors of their own has shared these out itself.
+    let ranks = if bound { 1 } else { told(&LOCAL_SIZES).unwrap_or(1) };
+    (threads / ranks.max(1)).max(1)
+}
+
+/// How many processors this machine has, if that can be known.
+fn processors() -> Option<usize> {
+    let ranges = std::fs::read_to_string("/sys/devices/system/cpu/online").ok()?;
+    ranges.trim().split(',').map(size_of_range).sum()
+}
+
+/// Of `3`, or of `0-3`.
+fn size_of_range(range: &str) -> Option<usize> {
+    let (first, last) = range.split_once('-').unwrap_or((range, range));
+    let (first, last): (usize, usize) = (first.parse().ok()?, last.parse().ok()?);
+    Some(last.checked_sub(first)? + 1)
 }
 
 /// This process among the others; none if it was started without any.
@@ -205,10 +221,15 @@ pub fn end(
     Ok(ExitCode::FAILURE)
 }
 
-/// What the exchange has cost this rank in so many seconds of training.
-pub fn costs(group: &Group, seconds: f64) -> String {
-    let costs = group.costs();
-    let share = |time: Duration| 100.0 * time.as_secs_f64() / seconds.max(f64::MIN_POSITIVE);
+/// What the exchange has cost this rank since there were these costs, so long ago.
+pub fn costs(group: &Group, before: Costs, time: Duration) -> String {
+    let now = group.costs();
+    let costs = Costs {
+        bytes: now.bytes - before.bytes,
+        busy: now.busy.saturating_sub(before.busy),
+        waited: now.waited.saturating_sub(before.waited),
+    };
+    let share = |part: Duration| 100.0 * part.as_secs_f64() / time.as_secs_f64().max(f64::MIN_POSITIVE);
     format!(
         "exchange  each of {} sent about {}; {:.0} % of the time was spent in it, {:.0} % waiting for it",
         show::many(group.size() as u64, "rank"),
@@ -223,5 +244,17 @@ fn close(group: &mut Arc<Group>) -> Result<()> {
     match Arc::get_mut(group) {
         Some(group) => Ok(group.close()?),
         None => bail!("internal error: the ranks still exchange something"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_of_processors_are_counted() {
+        let sizes = ["0-3", "7", "12-12"].map(size_of_range);
+        assert_eq!(sizes, [Some(4), Some(1), Some(1)]);
+        assert_eq!(["", "a-b", "3-1"].map(size_of_range), [None; 3]);
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Error, Result, bail};
 use lstmc_compiler::diag::visible;
@@ -203,6 +203,7 @@ fn lead(args: &Train, group: Option<&Arc<Group>>) -> Result<ExitCode> {
     if args.resume.is_some() && trainer.position().step >= trainer.total_steps() {
         output.note(&beyond_the_end(&trainer, model, run.path()));
     }
+    let (begun, before) = (Instant::now(), group.map(|group| group.costs()).unwrap_or_default());
     let outcome = watch(&output, &monitor, (&run, events.as_ref()), |report| trainer.run(report));
     let summary = trainer.summary();
     let outcome = outcome.map_err(|error| explained(error, &output, &mut trainer, model, project));
@@ -213,7 +214,7 @@ fn lead(args: &Train, group: Option<&Arc<Group>>) -> Result<ExitCode> {
         best: if outcome.is_ok() { summary? } else { None },
     };
     if let Some(group) = group.filter(|group| group.size() > 1) {
-        let costs = ranks::costs(group, trainer.position().seconds);
+        let costs = ranks::costs(group, before, begun.elapsed());
         run.log(&costs)?;
         output.note(&costs);
     }

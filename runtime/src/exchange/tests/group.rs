@@ -69,9 +69,25 @@ fn one_process_has_a_group_too() {
     assert_eq!((group.rank(), group.size()), (0, 1));
     let mut sum = [1.0; 3];
     group.finish(group.start(vec![part(&mut sum, &[2.0; 3])])).expect("the only rank");
-    assert_eq!(sum, [3.0; 3]);
+    assert_eq!(sum, [2.0; 3], "whatever was there before");
     assert_eq!(group.broadcast(Some(b"hear")).expect("the only rank"), b"hear");
     group.close().expect("the only rank");
+}
+
+/// Of a batch of several rounds.
+#[test]
+fn sums_are_whole_in_the_last_round_and_zero_before() {
+    let group = Group::alone(Precision::F32).expect("a thread");
+    for _ in 0..2 {
+        let seen = [0, 1, 2].map(|round| {
+            group.set_round(round, round == 2);
+            let mut sum = [7.0; 2];
+            let gradient = [1.0 + round as f32, 10.0];
+            group.finish(group.start(vec![part(&mut sum, &gradient)])).expect("the only rank");
+            sum
+        });
+        assert_eq!(seen, [[0.0, 0.0], [0.0, 0.0], [6.0, 30.0]]);
+    }
 }
 
 /// What rounding takes away of one exchange is not given to another, nor to the one of another round.
