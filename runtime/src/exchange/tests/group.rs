@@ -68,6 +68,7 @@ fn one_process_has_a_group_too() {
     let mut group = Group::alone(Precision::F32).expect("a thread");
     assert_eq!((group.rank(), group.size()), (0, 1));
     let mut sum = [1.0; 3];
+    group.set_round(0, true);
     group.finish(group.start(vec![part(&mut sum, &[2.0; 3])])).expect("the only rank");
     assert_eq!(sum, [2.0; 3], "whatever was there before");
     assert_eq!(group.broadcast(Some(b"hear")).expect("the only rank"), b"hear");

@@ -196,8 +196,9 @@ impl Plan {
         let packed = lies.right == Layout::Panels;
         let set = operands.tiles(isa);
         let k_block = k_block(isa, k);
-        // Tiles of one panel that hold all rows read a B that comes from memory once.
-        let tall = way.tall && packed && m > set.rows() && m <= set.rows() + set.tall.len();
+        // Tiles of one panel that hold all rows, which are then one block, read a B that comes from memory once.
+        let in_a_block = m <= limits.rows(isa) && m <= limits.packed_left / isa.k_block;
+        let tall = way.tall && packed && in_a_block && m > set.rows() && m <= set.rows() + set.tall.len();
         let pack_left = way.packs_left || tall || !matches!(operands, Operands::Numbers);
         let height = if tall { m } else { set.rows() };
         let (rows, span) = match pack_left {
