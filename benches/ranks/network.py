@@ -6,6 +6,7 @@ All traffic stays on this machine. Namespaces want root and iproute2.
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -13,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import relay
 
 ADDRESSES = ("10.77.0.1", "10.77.0.2")
 NETWORK = "10.77.0.0/24"
@@ -104,6 +107,7 @@ def inside(address: str) -> list[str]:
 def link(rate: float, delay: float) -> Iterator[Place]:
     """Two namespaces and a link of so many bit/s, on which a message takes `delay` seconds longer; gone whatever happens."""
     remove()
+    relays: list[int] = []
     try:
         with tempfile.TemporaryDirectory() as folder:
             agent = Path(folder) / "agent"
@@ -112,14 +116,19 @@ def link(rate: float, delay: float) -> Iterator[Place]:
             for address in ADDRESSES:
                 ip("netns", "add", NAMESPACE.format(address))
             one, other = (NAMESPACE.format(address) for address in ADDRESSES)
-            ip("link", "add", DEVICE, "netns", one, "type", "veth", "peer", "name", DEVICE, "netns", other)
-            lacks: list[str] = []
             for address in ADDRESSES:
-                own = ("-n", NAMESPACE.format(address))
-                ip(*own, "addr", "add", f"{address}/24", "dev", DEVICE)
-                ip(*own, "link", "set", "lo", "up")
-                ip(*own, "link", "set", DEVICE, "up")
-                lacks = shape(address, rate, delay)
+                ip("-n", NAMESPACE.format(address), "link", "set", "lo", "up")
+            lacks: list[str] = []
+            if delay and not has_netem():
+                ends = list(zip((one, other), ADDRESSES, strict=True))
+                relays = relay.start(ends, DEVICE, rate, delay)
+            else:
+                ip("link", "add", DEVICE, "netns", one, "type", "veth", "peer", "name", DEVICE, "netns", other)
+                for address in ADDRESSES:
+                    own = ("-n", NAMESPACE.format(address))
+                    ip(*own, "addr", "add", f"{address}/24", "dev", DEVICE)
+                    ip(*own, "link", "set", DEVICE, "up")
+                    lacks = shape(address, rate, delay)
             first = [*inside(ADDRESSES[0]), "unshare", "--uts", "sh", "-c", 'hostname "$0"; exec "$@"', ADDRESSES[0]]
             hosts = ",".join(f"{address}:1" for address in ADDRESSES)
             command = [
@@ -131,7 +140,20 @@ def link(rate: float, delay: float) -> Iterator[Place]:
             latency = ping()
             yield Place(name, command, prefixes, DEVICE, ADDRESSES[0], rate, delay, latency, lacks)
     finally:
+        for process in relays:
+            os.kill(process, signal.SIGKILL)
+            os.waitpid(process, 0)
         remove()
+
+
+def has_netem() -> bool:
+    """Whether the kernel can make packets late."""
+    add = ["tc", "qdisc", "add", "dev", "lo", "root", "netem", "delay", "1us"]
+    one = inside(ADDRESSES[0])
+    if subprocess.run([*one, *add], capture_output=True).returncode != 0:
+        return False
+    subprocess.run([*one, "tc", "qdisc", "del", "dev", "lo", "root"], check=True)
+    return True
 
 
 def shape(address: str, rate: float, delay: float) -> list[str]:
