@@ -12,6 +12,7 @@ use anyhow::{Error, Result, bail};
 use lstmc_runtime::engine::cpu::{gemm, workers};
 use lstmc_runtime::error::bytes;
 use lstmc_runtime::exchange::{Costs, Group};
+use lstmc_runtime::text::{Record, Role};
 use lstmc_runtime::{Error as Runtime, random};
 use serde::{Deserialize, Serialize};
 
@@ -150,20 +151,20 @@ impl std::error::Error for Unlike {}
 /// What has to be alike of what a training starts from.
 pub fn facts(start: &Start, ranks: &Ranks, length: &[(&str, String)]) -> Facts {
     let instructions = gemm::instructions();
-    let hash =
-        |bytes: &mut dyn Iterator<Item = u8>| format!("{:016x}", random::hash(&bytes.collect::<Vec<u8>>()));
-    let text = |ids: &[u32]| {
-        let bytes = &mut ids.iter().flat_map(|id| id.to_le_bytes());
-        format!("of {} ({})", show::many(ids.len() as u64, "token"), hash(bytes))
-    };
     let corpus = &start.corpus;
+    let text = |role: Role| {
+        let record = corpus.records.iter().find(|record| record.role == role);
+        let known =
+            |record: &Record| format!("of {} (BLAKE3 {})", show::many(record.tokens, "token"), record.blake3);
+        record.map_or("none".into(), known)
+    };
     let mut facts = vec![
         ("lstmc", env!("CARGO_PKG_VERSION").to_owned()),
         ("a processor with", format!("{} ({})", instructions.name, instructions.pairs.unwrap_or("no bf16"))),
-        ("the model", hash(&mut start.project.text.bytes())),
+        ("the model", format!("{:016x}", random::hash(start.project.text.as_bytes()))),
         ("the vocabulary", corpus.vocabulary.fingerprint()),
-        ("a training text", text(&corpus.train)),
-        ("a validation text", corpus.valid.as_deref().map_or("none".into(), text)),
+        ("a training text", text(Role::Train)),
+        ("a validation text", text(Role::Valid)),
         ("seed", start.seed.to_string()),
         ("gradients in", format!("{:?}", ranks.gradients).to_lowercase()),
         ("a run", start.step.map_or("not begun".into(), |step| format!("at update {step}"))),

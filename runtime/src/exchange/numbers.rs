@@ -6,6 +6,7 @@
 //! never -0.0: +0.0 and -0.0 give +0.0, and so do `x` and `-x`; other sums round to zero only where tiny numbers are taken
 //! for zero, which the thread that adds does not do.
 
+use lstmc_compiler::kernel::bf16_value;
 use zerocopy::IntoBytes;
 
 /// What the numbers of messages are.
@@ -33,7 +34,8 @@ pub enum Use {
     Set,
 }
 
-/// The nearest bf16, of two the even one. Without a branch, for many numbers at a time.
+/// The nearest bf16, of two the even one. Without a branch, for many numbers at a time. Subnormal numbers stay, which
+/// [`lstmc_compiler::kernel::bf16_bits`] takes for zero as machines do that round in one instruction.
 pub fn rounded(x: f32) -> f32 {
     let bits = x.to_bits();
     let nearest = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
@@ -113,8 +115,7 @@ fn read_all(message: &mut &[u8], precision: Precision, target: &mut [f32], how: 
     match precision {
         Precision::F32 => take(bytes.as_chunks().0, target, how, f32::from_ne_bytes),
         Precision::Bf16 => {
-            let number = |bytes| f32::from_bits(u32::from(u16::from_ne_bytes(bytes)) << 16);
-            take(bytes.as_chunks().0, target, how, number)
+            take(bytes.as_chunks().0, target, how, |bytes| bf16_value(u16::from_ne_bytes(bytes)))
         }
     }
     Some(())

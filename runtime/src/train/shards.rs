@@ -3,6 +3,8 @@
 //! A batch of `rows` rows is cut into `count` shards of as many rows each, one after the other. Of P processes, rank r computes
 //! shard `j * P + r` in round j. All know the outcome of every shard, and go on, end and fail together.
 
+use std::borrow::Cow;
+
 use crate::checkpoint::Position;
 use crate::engine::{Shard, StepInputs, Store, Tensor, TensorKind};
 use crate::error::{Error, Result};
@@ -227,7 +229,7 @@ impl Store for Joined<'_> {
         &self.whole.tensors
     }
 
-    fn bytes(&self, name: &str) -> Result<std::borrow::Cow<'_, [u8]>> {
+    fn bytes(&self, name: &str) -> Result<Cow<'_, [u8]>> {
         match self.whole.carried.iter().find(|(own, _)| own == name) {
             Some((_, values)) => Ok(values.iter().flat_map(|value| value.to_le_bytes()).collect()),
             None => self.engine.bytes(name),
@@ -251,7 +253,7 @@ impl Store for Taking<'_, '_> {
         &self.tensors
     }
 
-    fn bytes(&self, name: &str) -> Result<std::borrow::Cow<'_, [u8]>> {
+    fn bytes(&self, name: &str) -> Result<Cow<'_, [u8]>> {
         self.engine.bytes(name)
     }
 

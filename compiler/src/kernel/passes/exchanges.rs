@@ -22,6 +22,10 @@ pub fn exchanges(mut module: Module, target: &Target) -> Module {
             item => items.push(item),
         }
     }
+    if sums.is_empty() {
+        module.items = items;
+        return module;
+    }
     let touched = Touched::of(&items);
     // Behind which item what is summed is there: parameters' own zeros are written by the prologue or nowhere.
     let mut ready: Vec<(usize, ShardSum)> = sums
