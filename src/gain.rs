@@ -15,37 +15,35 @@ const ROUNDS: usize = 2;
 /// As [`machine::peak`].
 pub fn of_precision(model: &Model, threads: usize) -> Result<Option<String>> {
     let threads = threads as u32;
-    match model.train.precision {
-        Some(Precision::Bf16) => Ok(none(
-            Precision::Bf16,
-            machine::peak(threads, ROUNDS)?,
-            machine::peak_of_pairs(threads, ROUNDS)?,
-        )),
-        // Without a unit for it nothing is measured.
-        Some(Precision::Bf16x3) => Ok(none(Precision::Bf16x3, 0.0, None)),
-        None | Some(Precision::F32 | Precision::Tf32) => Ok(None),
+    match model.train.precision.filter(|precision| precision.products_of_bf16().is_some()) {
+        Some(precision) => {
+            Ok(none(precision, machine::peak(threads, ROUNDS)?, machine::peak_of_pairs(threads, ROUNDS)?))
+        }
+        None => Ok(None),
     }
 }
 
 /// A line where nothing is gained; the peaks are floating-point operations a second of f32, and of bf16 if there are instructions for it.
 pub fn none(precision: Precision, numbers: f64, pairs: Option<f64>) -> Option<String> {
-    let name = precision.name();
-    match (precision, pairs) {
-        (Precision::F32 | Precision::Tf32, _) => None,
-        (Precision::Bf16x3, _) => (!gemm::has_matrix_unit()).then(|| {
-            format!("precision: {name} is f32 here: only processors that multiply tiles of bf16 (Intel AMX) gain from it")
-        }),
-        (Precision::Bf16, None) => Some(format!(
+    let (products, name) = (precision.products_of_bf16().map(f64::from)?, precision.name());
+    if products > 1.0 && !gemm::has_matrix_unit() {
+        return Some(format!(
+            "precision: {name} is f32 here: only processors that multiply tiles of bf16 (Intel AMX) gain from it"
+        ));
+    }
+    let Some(pairs) = pairs else {
+        return Some(format!(
             "precision: {name} gains nothing here: this processor has no instructions for it, so operands are rounded and \
              multiplied in f32"
-        )),
-        (Precision::Bf16, Some(pairs)) if pairs < WORTH_IT * numbers => Some(format!(
+        ));
+    };
+    (pairs < WORTH_IT * products * numbers).then(|| {
+        format!(
             "precision: {name} gains nothing here: this processor multiplies {:.0} GFLOP/s of it, and {:.0} of f32",
-            1e-9 * pairs,
+            1e-9 * pairs / products,
             1e-9 * numbers
-        )),
-        (Precision::Bf16, Some(_)) => None,
-    }
+        )
+    })
 }
 
 #[cfg(test)]

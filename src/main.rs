@@ -35,6 +35,7 @@ use std::process::ExitCode;
 
 use anyhow::{Error, Result};
 use lstmc_compiler::diag::is_command;
+use lstmc_runtime::engine::cpu::gemm;
 
 use crate::args::Command;
 use crate::compile::{Refused, Unusable};
@@ -50,6 +51,11 @@ fn main() -> ExitCode {
         }
         Err(error) => return told(&error),
     };
+    if let Some(value) = gemm::unknown_unit() {
+        let variable = gemm::MATRIX_UNIT_VARIABLE;
+        terminal::say(&format!("error: {variable} is `model` or `none`, or not set, not `{value}`"));
+        return ExitCode::from(2);
+    }
     match run(&command) {
         Ok(code) => code,
         Err(error) => failed(&error, &command),

@@ -161,11 +161,11 @@ class Bench:
             )  # fmt: skip
 
     def bf16(self, model: str) -> None:
-        """The model in `bf16` and `bf16x3` beside itself in f32, and beside PyTorch's autocast to bf16."""
+        """The model in `bf16`, `bf16x3` and `bf16x6` beside itself in f32, and beside PyTorch's autocast to bf16."""
         text = (MODELS / f"{model}.lstm").read_text()
         threads = len(self.setup.cores)
         commands = {"lstmc f32": self.own(model, threads), "PyTorch autocast": self.torch(model, "autocast")}
-        for precision in ("bf16", "bf16x3"):
+        for precision in ("bf16", "bf16x3", "bf16x6"):
             (self.folder / precision).mkdir(exist_ok=True)
             path = self.folder / precision / f"{model}.lstm"
             path.write_text(text.replace("train {", f"train {{\n    precision: {precision}", 1))
@@ -175,10 +175,10 @@ class Bench:
                 commands[f"lstmc {precision}"] = self.own(path, threads)
         found = self.compare(f"bf16/{model}", commands, FIRST_STEPS[model])
         figure, has_tiles = words_per_second(model), "amx_bf16" in flags()
-        # By precision and opponent; elsewhere bf16x3 is f32.
+        # By precision and opponent; without tiles bf16x3 and bf16x6 are f32.
         wanted = {
             ("bf16", "lstmc f32"): 2.5 if has_tiles else 1.5, ("bf16", "PyTorch autocast"): 2,
-            ("bf16x3", "lstmc f32"): 1.8 if has_tiles else None,
+            ("bf16x3", "lstmc f32"): 1.8 if has_tiles else None, ("bf16x6", "lstmc f32"): None,
         }  # fmt: skip
         for (precision, opponent), ratio in wanted.items():
             if own := found.get(f"lstmc {precision}"):

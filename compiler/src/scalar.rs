@@ -119,15 +119,31 @@ pub enum Precision {
     /// Three products of an `f32`'s upper half and of what it leaves, rounded to as much: some 16 bits, on machines that do
     /// that faster than a product of `f32`; `f32` on others.
     Bf16x3,
+    /// Six products of three such parts, which are all of an `f32`: as exact as `f32`, on machines that do that faster than one of
+    /// `f32`; `f32` on others.
+    Bf16x6,
 }
 
 impl Precision {
+    pub const ALL: [Self; 5] = [Self::F32, Self::Tf32, Self::Bf16, Self::Bf16x3, Self::Bf16x6];
+
     pub fn name(self) -> &'static str {
         match self {
             Precision::F32 => "f32",
             Precision::Tf32 => "tf32",
             Precision::Bf16 => "bf16",
             Precision::Bf16x3 => "bf16x3",
+            Precision::Bf16x6 => "bf16x6",
+        }
+    }
+
+    /// How many products of `bf16` make up one of two numbers; none if numbers are multiplied as they are.
+    pub fn products_of_bf16(self) -> Option<u32> {
+        match self {
+            Precision::F32 | Precision::Tf32 => None,
+            Precision::Bf16 => Some(1),
+            Precision::Bf16x3 => Some(3),
+            Precision::Bf16x6 => Some(6),
         }
     }
 }

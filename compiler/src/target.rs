@@ -76,8 +76,8 @@ pub struct Target {
     pub precision: Precision,
     /// Whether it multiplies tf32 faster than f32.
     pub tf32: bool,
-    /// Whether it multiplies bf16x3 faster than f32.
-    pub bf16x3: bool,
+    /// Whether it multiplies numbers in parts of bf16, as bf16x3 and bf16x6 do, faster than f32.
+    pub bf16_parts: bool,
     /// How many workers a plan is cut for, at least 1. It decides who computes what, and no result.
     pub workers: usize,
     /// Elements of the narrowest vector. With 1, no loop is marked to run in lanes.
@@ -276,7 +276,7 @@ impl Target {
             processor: Processor::Cpu,
             precision: Precision::F32,
             tf32: false,
-            bf16x3: false,
+            bf16_parts: false,
             workers: workers.max(1),
             lanes: 4,
             column_grain: COLUMN_GRAIN,
@@ -306,7 +306,7 @@ impl Target {
             processor: Processor::Nvidia(nvidia),
             precision: Precision::Tf32,
             tf32: true,
-            bf16x3: false,
+            bf16_parts: false,
             workers: nvidia.multiprocessors.max(1),
             lanes: 1,
             column_grain: 1,

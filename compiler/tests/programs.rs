@@ -303,7 +303,7 @@ fn products_of_few_rows_alternate() {
     }
 }
 
-/// With `precision: bf16` every product of some rows is in bf16 and what a loop multiplies by is packed in it, and so in bf16x3
+/// With `precision: bf16` every product of some rows is in bf16 and what a loop multiplies by is packed in it, and so in bf16x3 and bf16x6
 /// on a processor that gains from it; elsewhere that is f32. Evaluation is in f32.
 #[test]
 fn products_are_in_the_precision_of_training() {
@@ -311,11 +311,13 @@ fn products_are_in_the_precision_of_training() {
         one_layer("", "lstm(48)").replace("epochs: 1", &format!("epochs: 1; precision: {precision}"))
     };
     let plain = Target::cpu(2);
-    let with_tiles = Target { bf16x3: true, ..plain.clone() };
+    let with_tiles = Target { bf16_parts: true, ..plain.clone() };
     for (name, target, wanted) in [
         ("bf16", &plain, Precision::Bf16),
         ("bf16x3", &with_tiles, Precision::Bf16x3),
+        ("bf16x6", &with_tiles, Precision::Bf16x6),
         ("bf16x3", &plain, Precision::F32),
+        ("bf16x6", &plain, Precision::F32),
         ("f32", &with_tiles, Precision::F32),
     ] {
         let model = checked(&text(name), 100).unwrap_or_else(|errors| panic!("{errors}"));

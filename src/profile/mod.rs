@@ -95,9 +95,9 @@ pub fn measure(
 ) -> Result<Profile> {
     let threads = program.target.workers as u32;
     let peak = machine::peak(threads, MACHINE_ROUNDS)?;
-    let peak_of_pairs = match model.train.precision {
-        Some(Precision::Bf16 | Precision::Bf16x3) => machine::peak_of_pairs(threads, MACHINE_ROUNDS)?,
-        _ => None,
+    let peak_of_pairs = match model.train.precision.and_then(Precision::products_of_bf16) {
+        Some(_) => machine::peak_of_pairs(threads, MACHINE_ROUNDS)?,
+        None => None,
     };
     let bandwidth = Reading::new(machine::MEMORY)?.bandwidth(threads, MACHINE_ROUNDS)?;
     let barrier = machine::barrier(threads, MACHINE_ROUNDS)?;

@@ -185,12 +185,9 @@ fn line(cells: [&str; 8]) -> String {
 
 /// What the instructions of a row can do.
 fn peak(row: &Row, profile: &Profile) -> f64 {
-    let pairs = profile.peak_of_pairs.unwrap_or(profile.peak);
-    match row.precision {
-        Precision::F32 | Precision::Tf32 => profile.peak,
-        Precision::Bf16 => pairs,
-        // Three products for one.
-        Precision::Bf16x3 => pairs / 3.0,
+    match row.precision.products_of_bf16() {
+        Some(products) => profile.peak_of_pairs.unwrap_or(profile.peak) / f64::from(products),
+        None => profile.peak,
     }
 }
 

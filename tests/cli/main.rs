@@ -13,6 +13,7 @@ mod gradients;
 mod import;
 mod interruption;
 mod limits;
+mod matrix_unit;
 mod output;
 mod profile;
 mod prompts;

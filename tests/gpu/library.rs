@@ -50,7 +50,9 @@ fn rows(machine: &Machine, arena: u64, place: &Placed, precision: Precision) -> 
         let bits = match precision {
             Precision::Tf32 => (x.to_bits() + 0x1000) & !0x1fff,
             Precision::Bf16 => (x.to_bits() + 0x7fff + (x.to_bits() >> 16 & 1)) & !0xffff,
-            Precision::F32 | Precision::Bf16x3 => panic!("a product in f32 is a kernel's"),
+            Precision::F32 | Precision::Bf16x3 | Precision::Bf16x6 => {
+                panic!("a product in f32 is a kernel's")
+            }
         };
         f64::from(f32::from_bits(bits))
     };

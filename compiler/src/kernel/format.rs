@@ -15,7 +15,9 @@ pub enum Format {
     /// The upper half of an `f32`, rounded to nearest, ties to even; subnormal numbers are zero.
     Bf16,
     /// Two of [`Format::Bf16`]: the number rounded, and what that leaves rounded.
-    Bf16x2,
+    TwoParts,
+    /// Three of them, of which the third is what the second leaves: the number itself, but for what is subnormal.
+    ThreeParts,
     /// A whole number from -127 to 127 times its column's scale: the column's largest magnitude over 127.
     Int8,
 }
@@ -28,19 +30,29 @@ impl Format {
         match self {
             Format::F32 => "f32",
             Format::Bf16 => "bf16",
-            Format::Bf16x2 => "bf16x2",
+            Format::TwoParts => "parts2",
+            Format::ThreeParts => "parts3",
             Format::Int8 => "int8",
         }
     }
 
+    /// Of how many `bf16` a number is the sum, if it is one.
+    pub fn parts(self) -> usize {
+        match self {
+            Format::F32 | Format::Int8 => 0,
+            Format::Bf16 => 1,
+            Format::TwoParts => 2,
+            Format::ThreeParts => 3,
+        }
+    }
+
     /// Elements of 4 bytes of one panel of `k` rows. A panel of [`Format::Bf16`] has its rows in pairs: an element's lower
-    /// half is of the first row, its upper half of the second. A panel of [`Format::Bf16x2`] is one of the rounded numbers and then
-    /// one of what they leave. A panel of [`Format::Int8`] begins with its columns' scales.
+    /// half is of the first row, its upper half of the second. A panel in parts is one of the rounded numbers and then one of each
+    /// further part. A panel of [`Format::Int8`] begins with its columns' scales.
     pub fn panel_len(self, k: usize) -> usize {
         match self {
             Format::F32 => PANEL * k,
-            Format::Bf16 => PANEL * k.div_ceil(2),
-            Format::Bf16x2 => 2 * PANEL * k.div_ceil(2),
+            Format::Bf16 | Format::TwoParts | Format::ThreeParts => self.parts() * PANEL * k.div_ceil(2),
             Format::Int8 => PANEL + PANEL / 4 * k,
         }
     }
@@ -55,9 +67,8 @@ impl Format {
     pub fn round(self, column: &mut [f32]) {
         match self {
             Format::F32 => {}
-            Format::Bf16 => column.iter_mut().for_each(|x| *x = bf16_value(bf16_bits(*x))),
-            Format::Bf16x2 => {
-                column.iter_mut().for_each(|x| *x = bf16x2(*x).iter().map(|&bits| bf16_value(bits)).sum())
+            Format::Bf16 | Format::TwoParts | Format::ThreeParts => {
+                column.iter_mut().for_each(|x| *x = sum_of_parts(*x, self.parts()))
             }
             Format::Int8 => {
                 let scale = int8_scale(column.iter().fold(0.0, |most, &x| larger(most, x)));
@@ -89,7 +100,8 @@ impl From<Precision> for Format {
         match precision {
             Precision::F32 | Precision::Tf32 => Format::F32,
             Precision::Bf16 => Format::Bf16,
-            Precision::Bf16x3 => Format::Bf16x2,
+            Precision::Bf16x3 => Format::TwoParts,
+            Precision::Bf16x6 => Format::ThreeParts,
         }
     }
 }
@@ -98,7 +110,7 @@ impl std::str::FromStr for Format {
     type Err = ();
 
     fn from_str(name: &str) -> Result<Self, ()> {
-        let mut formats = Format::OF_WEIGHTS.into_iter().chain([Format::Bf16x2]);
+        let mut formats = Format::OF_WEIGHTS.into_iter().chain([Format::TwoParts, Format::ThreeParts]);
         formats.find(|format| format.name() == name).ok_or(())
     }
 }
@@ -120,11 +132,10 @@ pub fn bf16_bits(x: f32) -> u16 {
     (kept >> 16) as u16
 }
 
-/// [`Format::Bf16x2`] of a number. What is not finite in `bf16` is its own first part.
-fn bf16x2(x: f32) -> [u16; 2] {
-    let first = bf16_bits(x);
-    let value = bf16_value(first);
-    [first, if value.is_finite() { bf16_bits(x - value) } else { 0 }]
+/// The first parts of a number, added up from the last. What is not finite in `bf16` is its own first part.
+fn sum_of_parts(x: f32, count: usize) -> f32 {
+    let first = bf16_value(bf16_bits(x));
+    if count == 1 || !first.is_finite() { first } else { first + sum_of_parts(x - first, count - 1) }
 }
 
 #[inline(always)]

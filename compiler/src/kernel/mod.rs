@@ -204,8 +204,9 @@ pub enum Expr {
 /// With [`Precision::Bf16`] the elements of A and B are rounded to [`Format::Bf16`] first. A product of two such numbers
 /// is an `f32`, and sums are `f32`. The order in which they are added up, and whether subnormal sums are kept,
 /// differ between machines, and so do results, by no more than the rounding of `f32` sums.
-/// With [`Precision::Bf16x3`] an element is the two parts `x + y` of [`Format::Bf16x2`], and a product of two elements is `x x' + x y' + y x'`;
-/// the interpreter does not round.
+/// With [`Precision::Bf16x3`] an element is the two parts `x + y` of [`Format::TwoParts`], and a product of two elements is `x x' + x y' + y x'`;
+/// with [`Precision::Bf16x6`] it is the three parts `x + y + z` of [`Format::ThreeParts`], and a product is `x x' + x y' + y x' + y y' + x z' + z x'`.
+/// The interpreter does not round.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gemm {
     pub form: Form,
@@ -235,8 +236,8 @@ pub struct Gemm {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CpuGemm {
     /// If there is one, B is the buffer that a [`Pack`] of the same `form`, `k`, `n` and this format wrote (its stride is then
-    /// unused). The format of a product in [`Precision::Bf16`] is [`Format::Bf16`], in [`Precision::Bf16x3`] it is
-    /// [`Format::Bf16x2`].
+    /// unused). The format of a product in [`Precision::Bf16`] is [`Format::Bf16`], in [`Precision::Bf16x3`] and
+    /// [`Precision::Bf16x6`] it is [`Format::TwoParts`] and [`Format::ThreeParts`].
     pub packed: Option<Format>,
     /// Where the sums of B's columns go, `n` numbers one after the other: what the product of a row of ones and B would
     /// be. Only where B lies in rows as it is, is not rounded, and is read to its last row: in NN and TN, not packed, in

@@ -371,6 +371,7 @@ impl<'a> Words<'a> {
         let precision = match () {
             () if self.accept("bf16") => Precision::Bf16,
             () if self.accept("bf16x3") => Precision::Bf16x3,
+            () if self.accept("bf16x6") => Precision::Bf16x6,
             () if self.accept("tf32") => Precision::Tf32,
             () => Precision::F32,
         };

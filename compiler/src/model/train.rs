@@ -149,8 +149,7 @@ fn read_init(expr: &Expr, errors: &mut Vec<Diagnostic>) -> Option<InitSpec> {
 }
 
 fn read_precision(expr: &Expr, errors: &mut Vec<Diagnostic>) -> Option<Precision> {
-    let kinds = [Precision::F32, Precision::Tf32, Precision::Bf16, Precision::Bf16x3]
-        .map(|precision| (precision.name(), precision));
+    let kinds = Precision::ALL.map(|precision| (precision.name(), precision));
     word("precision", expr, &kinds, errors)
 }
 

@@ -36,7 +36,7 @@ impl Unit<'_> {
             let written = match (self.rounded.get(&id), packed.get(&id)) {
                 (Some(&width), _) => data.rows(self.prefix, index, &reals(bytes), width),
                 (None, Some(&(Format::Int8, k))) => data.panels(self.prefix, index, bytes, k),
-                (None, Some(&(format @ (Format::Bf16 | Format::Bf16x2), _))) => {
+                (None, Some(&(format @ (Format::Bf16 | Format::TwoParts | Format::ThreeParts), _))) => {
                     panic!("internal error: {format} in C")
                 }
                 (None, Some((Format::F32, _)) | None) => {

@@ -89,6 +89,7 @@ pub enum Precision {
     F32,
     Bf16,
     Bf16x3,
+    Bf16x6,
 }
 
 impl From<kernel::Precision> for Precision {
@@ -98,6 +99,7 @@ impl From<kernel::Precision> for Precision {
             kernel::Precision::F32 | kernel::Precision::Tf32 => Precision::F32,
             kernel::Precision::Bf16 => Precision::Bf16,
             kernel::Precision::Bf16x3 => Precision::Bf16x3,
+            kernel::Precision::Bf16x6 => Precision::Bf16x6,
         }
     }
 }
@@ -108,10 +110,11 @@ impl From<Precision> for kernel::Precision {
             Precision::F32 => kernel::Precision::F32,
             Precision::Bf16 => kernel::Precision::Bf16,
             Precision::Bf16x3 => kernel::Precision::Bf16x3,
+            Precision::Bf16x6 => kernel::Precision::Bf16x6,
         }
     }
 }
-word!(Format { F32, Bf16, Bf16x2, Int8 });
+word!(Format { F32, Bf16, TwoParts, ThreeParts, Int8 });
 word!(Gather { Table, Add, Combine });
 
 /// How a library call's work is cut among the workers.
@@ -152,7 +155,8 @@ pub enum Packed {
     No,
     F32,
     Bf16,
-    Bf16x2,
+    TwoParts,
+    ThreeParts,
     Int8,
 }
 
@@ -163,7 +167,8 @@ impl Packed {
             Packed::No => None,
             Packed::F32 => Some(kernel::Format::F32),
             Packed::Bf16 => Some(kernel::Format::Bf16),
-            Packed::Bf16x2 => Some(kernel::Format::Bf16x2),
+            Packed::TwoParts => Some(kernel::Format::TwoParts),
+            Packed::ThreeParts => Some(kernel::Format::ThreeParts),
             Packed::Int8 => Some(kernel::Format::Int8),
         }
     }
@@ -175,7 +180,8 @@ impl From<Option<kernel::Format>> for Packed {
             None => Packed::No,
             Some(kernel::Format::F32) => Packed::F32,
             Some(kernel::Format::Bf16) => Packed::Bf16,
-            Some(kernel::Format::Bf16x2) => Packed::Bf16x2,
+            Some(kernel::Format::TwoParts) => Packed::TwoParts,
+            Some(kernel::Format::ThreeParts) => Packed::ThreeParts,
             Some(kernel::Format::Int8) => Packed::Int8,
         }
     }

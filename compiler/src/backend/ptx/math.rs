@@ -18,7 +18,7 @@ impl Math {
     pub fn of(precision: Precision) -> Self {
         match precision {
             // Passes leave it to processors that gain from it.
-            Precision::F32 | Precision::Bf16x3 => Math::F32,
+            Precision::F32 | Precision::Bf16x3 | Precision::Bf16x6 => Math::F32,
             Precision::Tf32 => Math::Tf32,
             Precision::Bf16 => Math::Bf16,
         }

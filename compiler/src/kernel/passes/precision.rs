@@ -8,7 +8,7 @@ use crate::target::Target;
 pub fn precision(mut module: Module, precision: Precision, target: &Target) -> Module {
     let precision = match precision {
         Precision::Tf32 if !target.tf32 => Precision::F32,
-        Precision::Bf16x3 if !target.bf16x3 => Precision::F32,
+        Precision::Bf16x3 | Precision::Bf16x6 if !target.bf16_parts => Precision::F32,
         other => other,
     };
     each(&mut module.prologue, precision, target.few_rows);

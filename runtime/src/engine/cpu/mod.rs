@@ -31,6 +31,6 @@ pub use session::{Executable, Session};
 
 /// This machine as the compiler's stages see it, with so many workers.
 pub fn target(workers: usize) -> Target {
-    let plain = Target { bf16x3: gemm::has_matrix_unit(), ..Target::cpu(workers) };
+    let plain = Target { bf16_parts: gemm::has_matrix_unit(), ..Target::cpu(workers) };
     plain.with_shared_weight(gemm::cached_weight())
 }

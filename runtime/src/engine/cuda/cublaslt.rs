@@ -193,7 +193,7 @@ impl Description {
         let math = match product.precision {
             Precision::Tf32 => CUBLAS_COMPUTE_32F_FAST_TF32,
             Precision::Bf16 => CUBLAS_COMPUTE_32F_FAST_16BF,
-            Precision::F32 | Precision::Bf16x3 => {
+            Precision::F32 | Precision::Bf16x3 | Precision::Bf16x6 => {
                 return Err(CublasError(sys::cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED));
             }
         };

@@ -80,7 +80,7 @@ impl Sums {
         match self.format {
             Format::F32 => (0..terms).for_each(|term| self.row(term)),
             Format::Int8 => (0..terms).for_each(|term| self.row_of_bytes(term)),
-            Format::Bf16x2 => panic!("internal error: a library in bf16x2"),
+            Format::TwoParts | Format::ThreeParts => panic!("internal error: a library in parts"),
             Format::Bf16 => (0..terms).step_by(2).for_each(|term| self.pair(term, terms > 1)),
         }
         self.a.address(DONE, DONE, terms as i32);

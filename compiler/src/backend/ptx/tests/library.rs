@@ -87,7 +87,7 @@ fn gpus_without_faster_instructions_have_no_library() {
 fn rounded(precision: Precision, x: f32) -> f64 {
     let bits = x.to_bits();
     let bits = match precision {
-        Precision::F32 | Precision::Bf16x3 => bits,
+        Precision::F32 | Precision::Bf16x3 | Precision::Bf16x6 => bits,
         Precision::Tf32 => (bits + 0x1000) & !0x1fff,
         Precision::Bf16 => (bits + 0x7fff + (bits >> 16 & 1)) & !0xffff,
     };

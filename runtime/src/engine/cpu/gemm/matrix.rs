@@ -11,7 +11,7 @@ use lstmc_compiler::kernel::{Format, PANEL, Precision};
 
 use super::limits::Limits;
 use super::micro::Isa;
-use super::micro::matrix::{MatrixUnit, SIDE, Square, TILE};
+use super::micro::matrix::{MatrixUnit, PARTS, SIDE, Square, TILE};
 use super::product::{Left, Product, Right, pieces};
 use super::{driver, packing, scratch};
 
@@ -39,6 +39,9 @@ pub struct Parts {
 const ROUNDED: Parts = Parts { a: 1, b: 1, products: &[(0, 0)], scaled: false };
 /// Numbers in two parts; the product of the two second ones, some 2^-16 of the whole, is left out.
 const TWO: Parts = Parts { a: 2, b: 2, products: &[(0, 0), (0, 1), (1, 0)], scaled: false };
+/// Numbers in all three parts; products of some 2^-24 of the whole and less are left out.
+const THREE: Parts =
+    Parts { a: 3, b: 3, products: &[(0, 0), (0, 1), (1, 0), (1, 1), (0, 2), (2, 0)], scaled: false };
 /// A number as it is by a weight in `bf16`, or by a whole number that is one.
 const WHOLE: Parts = Parts { a: 3, b: 1, products: &[(0, 0), (1, 0), (2, 0)], scaled: false };
 
@@ -49,9 +52,13 @@ impl Parts {
         match (precision, packed) {
             (Precision::Bf16, _) => Some(ROUNDED),
             (Precision::Bf16x3, _) => Some(TWO),
+            (Precision::Bf16x6, _) => Some(THREE),
             (Precision::F32 | Precision::Tf32, Some(Format::Bf16)) => Some(WHOLE),
             (Precision::F32 | Precision::Tf32, Some(Format::Int8)) => Some(Parts { scaled: true, ..WHOLE }),
-            (Precision::F32 | Precision::Tf32, None | Some(Format::F32 | Format::Bf16x2)) => None,
+            (
+                Precision::F32 | Precision::Tf32,
+                None | Some(Format::F32 | Format::TwoParts | Format::ThreeParts),
+            ) => None,
         }
     }
 
@@ -59,7 +66,8 @@ impl Parts {
     pub fn lying(self) -> Option<Format> {
         match self {
             Parts { scaled: true, .. } => None,
-            Parts { b: 2, .. } => Some(Format::Bf16x2),
+            Parts { b: 2, .. } => Some(Format::TwoParts),
+            Parts { b: 3, .. } => Some(Format::ThreeParts),
             _ => Some(Format::Bf16),
         }
     }
@@ -233,9 +241,9 @@ impl RightBlock {
     }
 }
 
-/// Two panels' last tiles in up to two parts.
+/// Two panels' last tiles, in each of their parts.
 #[repr(align(64))]
-struct Tail([[f32; TILE]; 4]);
+struct Tail([[f32; TILE]; 2 * PARTS]);
 
 /// A group of rows by a pair of panels.
 #[repr(align(64))]
@@ -299,7 +307,7 @@ impl Work<'_> {
     /// # Safety
     /// As [`product`].
     unsafe fn columns(&mut self, left: &LeftBlock, right: &RightBlock, columns: &Range<usize>) {
-        let mut tail = Tail([[0.0; TILE]; 4]);
+        let mut tail = Tail([[0.0; TILE]; 2 * PARTS]);
         for pair in pieces(columns.clone(), 2 * PANEL) {
             let panel = (pair.start - columns.start) / PANEL;
             // SAFETY: the block has these panels.

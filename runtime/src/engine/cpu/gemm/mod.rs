@@ -62,7 +62,7 @@ pub use scratch::Scratch;
 use driver::Lies;
 use limits::Limits;
 use matrix::Parts;
-pub use micro::CHAINS;
+pub use micro::{CHAINS, VARIABLE as MATRIX_UNIT_VARIABLE, unknown_unit};
 use micro::{Isa, Operands};
 use product::{Layout, Left, Panels, Product, Right};
 use ways::{LEAST_WORK, Way, work};

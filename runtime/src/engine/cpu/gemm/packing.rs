@@ -134,7 +134,9 @@ unsafe fn widened(panels: Panels, panel: usize, k: Range<usize>, to: *mut [f32; 
                 Format::F32 => stream::row(Format::F32, panel_at, p),
                 Format::Bf16 => stream::row(Format::Bf16, panel_at, p),
                 Format::Int8 => stream::row(Format::Int8, panel_at, p),
-                Format::Bf16x2 => unreachable!("only products in parts read panels in parts"),
+                Format::TwoParts | Format::ThreeParts => {
+                    unreachable!("only products in parts read panels in parts")
+                }
             }
         };
     }
@@ -153,7 +155,7 @@ fn lies_packed(isa: &Isa, format: Format) -> bool {
     match format {
         Format::F32 => true,
         Format::Bf16 => isa.pairs.is_some(),
-        Format::Bf16x2 => isa.matrix.is_some(),
+        Format::TwoParts | Format::ThreeParts => isa.matrix.is_some(),
         Format::Int8 => false,
     }
 }
@@ -170,8 +172,10 @@ pub unsafe fn packed(isa: &Isa, source: Right, n: usize, k: usize, format: Forma
             // SAFETY: as the caller promised.
             return unsafe { pairs((of.panels, of.interleave), source, n, 0..k, to) };
         }
-        // SAFETY: as the caller promised.
-        (Format::Bf16x2, _, Some(unit)) => return unsafe { in_parts(unit, source, n, k, to) },
+        (Format::TwoParts | Format::ThreeParts, _, Some(unit)) => {
+            // SAFETY: as the caller promised.
+            return unsafe { in_parts(unit, source, n, k, format, to) };
+        }
         _ => {}
     }
     scratch::with(scratch(isa, format, k), |wide| {
@@ -192,14 +196,13 @@ pub unsafe fn packed(isa: &Isa, source: Right, n: usize, k: usize, format: Forma
     });
 }
 
-/// [`packed`] in [`Format::Bf16x2`] by a matrix unit's functions.
-unsafe fn in_parts(unit: &MatrixUnit, source: Right, n: usize, k: usize, to: *mut f32) {
-    let format = Format::Bf16x2;
+/// [`packed`] in a format of parts by a matrix unit's functions.
+unsafe fn in_parts(unit: &MatrixUnit, source: Right, n: usize, k: usize, format: Format, to: *mut f32) {
     for column in (0..n).step_by(PANEL) {
         let panel = to.wrapping_add(column / PANEL * format.panel_len(k));
         let width = PANEL.min(n - column);
-        for part in 0..2 {
-            let to = panel.wrapping_add(part * format.panel_len(k) / 2);
+        for part in 0..format.parts() {
+            let to = panel.wrapping_add(part * format.panel_len(k) / format.parts());
             let pack = (unit.panels[part], unit.interleave[part]);
             // SAFETY: as the caller promised.
             unsafe { pairs(pack, source.at_column(column), width, 0..k, to) };
@@ -219,7 +222,7 @@ fn round(format: Format, rows: &[[f32; PANEL]], to: &mut [u8]) {
                 to.copy_from_slice(&(half(0) | half(1) << 16).to_ne_bytes());
             }
         }),
-        Format::Bf16x2 => unreachable!("only a matrix unit packs panels in parts"),
+        Format::TwoParts | Format::ThreeParts => unreachable!("only a matrix unit packs panels in parts"),
         Format::Int8 => {
             let mut most = [0.0f32; PANEL];
             for row in rows {

@@ -35,7 +35,9 @@ pub unsafe fn row(format: Format, panel: Panel, p: usize) -> [f32; PANEL] {
                     pairs.map(|pair| bf16_value((pair >> 16) as u16))
                 }
             }
-            Format::Bf16x2 => unreachable!("only products in parts read panels in parts"),
+            Format::TwoParts | Format::ThreeParts => {
+                unreachable!("only products in parts read panels in parts")
+            }
             Format::Int8 => {
                 let bits = *at(p * PANEL).cast::<[i8; PANEL]>();
                 let scales = *panel.scales.cast::<[f32; PANEL]>();
@@ -60,7 +62,9 @@ pub unsafe fn run<const FUSED: bool>(p: &Product, b: Panels) {
                 match b.format {
                     Format::F32 => columns::<FUSED>(p, column, block, |q| row(Format::F32, panel, q)),
                     Format::Bf16 => columns::<FUSED>(p, column, block, |q| row(Format::Bf16, panel, q)),
-                    Format::Bf16x2 => unreachable!("only products in parts read panels in parts"),
+                    Format::TwoParts | Format::ThreeParts => {
+                        unreachable!("only products in parts read panels in parts")
+                    }
                     Format::Int8 => columns::<FUSED>(p, column, block, |q| row(Format::Int8, panel, q)),
                 }
             }

@@ -7,7 +7,7 @@ mod ways;
 mod work_stealing;
 
 use lstmc_compiler::backend::cpu::abi::{Cut, Flag, Form, GemmPlaces, GemmShape, PackShape};
-use lstmc_compiler::kernel::Precision::{self, Bf16, Bf16x3, F32};
+use lstmc_compiler::kernel::Precision::{self, Bf16, Bf16x3, Bf16x6, F32, Tf32};
 use lstmc_compiler::kernel::{Format, bf16_bits, bf16_value};
 use lstmc_compiler::scalar::random;
 use ndarray::Array2;
@@ -194,11 +194,15 @@ impl Case {
     fn check(&self, isa: &'static Isa, c: &[f32], (value, size): &(Array2<f64>, Array2<f64>)) {
         // Each of k + 1 additions and k products rounds by at most 2^-24 of a partial sum (Higham 2002, section 3.1), in
         // whatever order they are added up. Products of bf16 are exact.
-        let sums = (2 * self.k + 2) as f64 * f64::from(f32::EPSILON) / 2.0;
-        // Of two parts of 8 bits each number leaves out 2^-16 of itself, and so does a product that leaves out that of the
-        // second parts.
-        let parts = if self.precision == Bf16x3 { 3.0 * f64::powi(2.0, -16) } else { 0.0 };
-        let bound = sums + parts;
+        let sums = |products: usize| (2 * self.k + 1 + products) as f64 * f64::from(f32::EPSILON) / 2.0;
+        let bound = match self.precision {
+            // Of two parts of 8 bits each number leaves out 2^-16 of itself, and so does a product that leaves out that of the
+            // second parts.
+            Bf16x3 => sums(3) + 3.0 * f64::powi(2.0, -16),
+            // Three parts are the number. What is left out are the products of second by third parts, and of the third ones.
+            Bf16x6 => sums(6) + f64::powi(2.0, -23) + f64::powi(2.0, -32),
+            F32 | Tf32 | Bf16 => sums(1),
+        };
         let stride = self.n + self.gap;
         for ((i, j), &expected) in value.indexed_iter() {
             let found = f64::from(c[i * stride + j]);
@@ -226,7 +230,7 @@ fn check_all(case: &Case) {
     for isa in micro::available().into_iter().filter(|isa| isa.matrix.is_none() || is_short) {
         // The others have no products in parts, and a matrix unit none of f32: these are the instruction set's beside it.
         let computes = match case.precision {
-            Bf16x3 => isa.matrix.is_some(),
+            Bf16x3 | Bf16x6 => isa.matrix.is_some(),
             F32 => isa.matrix.is_none(),
             _ => true,
         };
@@ -284,7 +288,7 @@ fn check_formats(case: &Case, isa: &'static Isa) {
 }
 
 fn case() -> impl Strategy<Value = Case> {
-    let precision = prop_oneof![Just(F32), Just(Bf16), Just(Bf16x3)];
+    let precision = prop_oneof![Just(F32), Just(Bf16), Just(Bf16x3), Just(Bf16x6)];
     (
         prop::sample::select(vec![NN, NT, TN]),
         0..40usize,
@@ -327,7 +331,9 @@ fn products_longer_than_every_block_are_right_and_independent_of_the_split() {
     ];
     for (m, n, k) in sizes {
         for form in [NN, NT, TN] {
-            for (precision, accumulate) in [(F32, false), (F32, true), (Bf16, true), (Bf16x3, false)] {
+            for (precision, accumulate) in
+                [(F32, false), (F32, true), (Bf16, true), (Bf16x3, false), (Bf16x6, true)]
+            {
                 check_all(&Case { form, m, n, k, gap: 3, accumulate, precision });
             }
         }

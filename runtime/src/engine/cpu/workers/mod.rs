@@ -13,6 +13,7 @@ use std::thread;
 use core_affinity::CoreId;
 
 pub use barrier::{Barrier, Guard};
+pub(super) use float::FlushToZero;
 
 /// Calls `f(worker)` on as many threads at once and returns when all have returned.
 ///

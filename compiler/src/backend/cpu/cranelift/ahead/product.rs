@@ -210,7 +210,7 @@ impl<'f> Product<'_, 'f> {
                 let at = product.along(at, row, 4 * PANEL);
                 vec![(0..VECTORS).map(|i| product.load(types::F32X4, at, 16 * i)).collect()]
             }),
-            Format::Bf16x2 => panic!("internal error: a library in bf16x2"),
+            Format::TwoParts | Format::ThreeParts => panic!("internal error: a library in parts"),
             Format::Int8 => self.sums(rows, sums, 1, |product, at, row| vec![product.bytes(at, row)]),
         }
     }

@@ -258,7 +258,9 @@ unsafe fn part_of_gemm(shape: &GemmShape, places: &GemmPlaces, worker: u32, work
                     let right = match (s.packed, s.form) {
                         (Packed::F32, _) => *b.add(j / PANEL * PANEL * k + l * PANEL + j % PANEL),
                         (Packed::Bf16, _) => bf16_value(*b.cast::<u16>().add(bf16_place(k, l, j))),
-                        (Packed::Int8 | Packed::Bf16x2, _) => unreachable!("no test has such weights"),
+                        (Packed::Int8 | Packed::TwoParts | Packed::ThreeParts, _) => {
+                            unreachable!("no test has such weights")
+                        }
                         (Packed::No, Form::NT) => *b.add(j * s.b_stride as usize + l),
                         (Packed::No, Form::NN | Form::TN) => *b.add(l * s.b_stride as usize + j),
                     };
@@ -296,7 +298,9 @@ unsafe extern "C" fn pack(shape: *const PackShape, b: *const f32, to: *mut f32, 
                 let value = if j < n { *b.add(from) } else { 0.0 };
                 match s.format {
                     Format::Bf16 => *to.cast::<u16>().add(bf16_place(k, l, j)) = bf16_bits(value),
-                    Format::Int8 | Format::Bf16x2 => unreachable!("no test has such weights"),
+                    Format::Int8 | Format::TwoParts | Format::ThreeParts => {
+                        unreachable!("no test has such weights")
+                    }
                     Format::F32 => *to.add(j / PANEL * PANEL * k + l * PANEL + j % PANEL) = value,
                 }
             }

@@ -27,7 +27,9 @@ pub unsafe fn stream(p: &Product, b: Panels) {
         match b.format {
             Format::F32 => of_format::<F32>(p, b),
             Format::Bf16 => of_format::<BF16>(p, b),
-            Format::Bf16x2 => unreachable!("only products in parts read panels in parts"),
+            Format::TwoParts | Format::ThreeParts => {
+                unreachable!("only products in parts read panels in parts")
+            }
             Format::Int8 => of_format::<INT8>(p, b),
         }
     }

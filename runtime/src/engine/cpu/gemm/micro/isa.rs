@@ -198,7 +198,9 @@ impl Operands {
     pub fn of(isa: &'static Isa, precision: Precision) -> Self {
         match (precision, &isa.pairs) {
             // A machine without a unit for parts is asked for none.
-            (Precision::F32 | Precision::Tf32 | Precision::Bf16x3, _) => Operands::Numbers,
+            (Precision::F32 | Precision::Tf32 | Precision::Bf16x3 | Precision::Bf16x6, _) => {
+                Operands::Numbers
+            }
             (Precision::Bf16, Some(pairs)) => Operands::Pairs(pairs),
             (Precision::Bf16, None) => Operands::Rounded,
         }

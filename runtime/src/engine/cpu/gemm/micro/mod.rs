@@ -34,7 +34,7 @@ pub fn available() -> Vec<&'static Isa> {
     {
         if is_x86_feature_detected!("avx512f") {
             found.extend(matrix::amx::isa());
-            if is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("avx512bw") {
+            if matrix::amx::has_vectors() {
                 found.push(&avx512_bf16::ISA);
             }
             found.push(&avx512::ISA);
@@ -49,8 +49,57 @@ pub fn available() -> Vec<&'static Isa> {
     found
 }
 
-/// The best instruction set of this CPU.
+/// The variable of the environment that puts something in the place of the machine's matrix unit.
+pub const VARIABLE: &str = "LSTMC_MATRIX_UNIT";
+
+/// What multiplies tiles.
+#[derive(Clone, Copy)]
+enum UnitChoice {
+    /// What the machine has, if anything.
+    Own,
+    /// The software model: what a processor with the unit computes, slowly.
+    Model,
+    Absent,
+}
+
+impl UnitChoice {
+    /// By the variable's value.
+    fn asked_for(value: Option<&str>) -> Option<Self> {
+        match value {
+            None => Some(Self::Own),
+            Some("model") => Some(Self::Model),
+            Some("none") => Some(Self::Absent),
+            Some(_) => None,
+        }
+    }
+}
+
+fn value() -> Option<String> {
+    std::env::var_os(VARIABLE).map(|value| value.to_string_lossy().into_owned())
+}
+
+/// The variable's value, if it means nothing.
+pub fn unknown_unit() -> Option<String> {
+    value().filter(|value| UnitChoice::asked_for(Some(value)).is_none())
+}
+
+/// The best instruction set of this CPU, with the matrix unit that is asked for.
 pub fn best() -> &'static Isa {
     static BEST: OnceLock<&'static Isa> = OnceLock::new();
-    BEST.get_or_init(|| available()[0])
+    BEST.get_or_init(|| match UnitChoice::asked_for(value().as_deref()) {
+        None | Some(UnitChoice::Own) => available()[0],
+        Some(UnitChoice::Model) => with_model(),
+        Some(UnitChoice::Absent) => {
+            available().into_iter().find(|isa| isa.matrix.is_none()).expect("plain loops have no matrix unit")
+        }
+    })
+}
+
+/// The best instruction set that the model can stand beside.
+fn with_model() -> &'static Isa {
+    #[cfg(target_arch = "x86_64")]
+    if matrix::amx::has_vectors() {
+        return &matrix::amx::WITH_MODEL;
+    }
+    &portable::WITH_MODEL
 }

@@ -17,8 +17,7 @@ const NAME: &str = if cfg!(target_arch = "aarch64") { "neon" } else { "portable"
 
 pub static ISA: Isa = isa(NAME, None);
 
-/// What tests run everywhere in the place of a processor with a matrix unit.
-#[cfg(test)]
+/// With a model of a matrix unit: what can be run everywhere in the place of a processor that has one.
 pub static WITH_MODEL: Isa = isa(super::matrix::model::UNIT.name, Some(&super::matrix::model::UNIT));
 
 const fn isa(name: &'static str, matrix: Option<&'static MatrixUnit>) -> Isa {

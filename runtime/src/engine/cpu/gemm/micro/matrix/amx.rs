@@ -6,13 +6,12 @@
 
 use std::arch::asm;
 use std::arch::x86_64::__cpuid_count;
-use std::hint::black_box;
 use std::sync::OnceLock;
 
 use super::super::isa::Isa;
 use super::super::{avx512_bf16, avx512_parts as vectors};
 
-use super::{Config, MatrixUnit, SIDE, Square, TILE, Unit, configure, model, squares};
+use super::{Config, MatrixUnit, Square, TILE, Unit, configure, model, multiply_add, squares};
 
 /// The instructions.
 struct Amx;
@@ -22,11 +21,17 @@ static UNIT: MatrixUnit = MatrixUnit {
     configure: configure::<Amx>,
     release: Amx::release,
     squares: squares!(Amx),
+    multiply_add: multiply_add::<Amx>,
+    ..MODEL_IN_VECTORS
+};
+
+/// The model's tiles, for which operands are laid out as for the unit's.
+const MODEL_IN_VECTORS: MatrixUnit = MatrixUnit {
     by_row: [vectors::by_row::<0>, vectors::by_row::<1>, vectors::by_row::<2>],
     by_column: [vectors::by_column::<0>, vectors::by_column::<1>, vectors::by_column::<2>],
     panels: [vectors::panels::<0>, vectors::panels::<1>, vectors::panels::<2>],
     interleave: [vectors::interleave::<0>, vectors::interleave::<1>, vectors::interleave::<2>],
-    multiply_add,
+    ..model::PLAIN
 };
 
 impl Unit for Amx {
@@ -78,6 +83,9 @@ impl Unit for Amx {
 
 static ISA: Isa = avx512_bf16::isa("avx512, amx-bf16", Some(&UNIT));
 
+/// The same instruction set with the model in the place of the unit.
+pub static WITH_MODEL: Isa = avx512_bf16::isa("avx512, a model of AMX", Some(&MODEL_IN_VECTORS));
+
 /// The vectors and the unit, if this processor has it, the system lets this process use it, and it computes what the model says.
 pub fn isa() -> Option<&'static Isa> {
     static FOUND: OnceLock<bool> = OnceLock::new();
@@ -90,8 +98,12 @@ fn has_amx() -> bool {
     const AMX_BF16: u32 = 1 << 22;
     const AMX_TILE: u32 = 1 << 24;
     let features = __cpuid_count(7, 0).edx;
-    features & (AMX_BF16 | AMX_TILE) == AMX_BF16 | AMX_TILE
-        && is_x86_feature_detected!("avx512f")
+    features & (AMX_BF16 | AMX_TILE) == AMX_BF16 | AMX_TILE && has_vectors()
+}
+
+/// Whether it has these vectors.
+pub fn has_vectors() -> bool {
+    is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512bf16")
 }
@@ -154,31 +166,11 @@ unsafe fn agrees_with_model() -> bool {
     of(&UNIT) == of(&model::UNIT)
 }
 
-/// Multiplies and adds tiles that are there, in so many rounds, as fast as the unit can; see [`MatrixUnit::multiply_add`].
-unsafe fn multiply_add(rounds: usize) -> f64 {
-    let zeros = black_box([0.0f32; TILE]);
-    // SAFETY: the caller's promise; the tiles are configured, and there is what they load.
-    unsafe {
-        Amx::configure(&Config::of_square([SIDE; 2]));
-        Amx::load::<4>(zeros.as_ptr().cast(), 64);
-        Amx::load::<5>(zeros.as_ptr().cast(), 64);
-        Amx::load::<6>(zeros.as_ptr().cast(), 64);
-        Amx::load::<7>(zeros.as_ptr().cast(), 64);
-        for _ in 0..rounds {
-            Amx::multiply_add::<0, 4, 6>();
-            Amx::multiply_add::<1, 4, 7>();
-            Amx::multiply_add::<2, 5, 6>();
-            Amx::multiply_add::<3, 5, 7>();
-        }
-        Amx::release();
-    }
-    (rounds * 4 * 2 * SIDE * SIDE * 2 * SIDE) as f64
-}
-
 #[cfg(test)]
 mod tests {
     use lstmc_compiler::scalar::random;
 
+    use super::super::SIDE;
     use super::*;
 
     /// The same products on the unit and on the model, whatever their sizes.

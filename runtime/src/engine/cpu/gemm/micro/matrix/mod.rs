@@ -22,6 +22,8 @@ pub mod model;
 pub mod parts;
 mod square;
 
+use std::hint::black_box;
+
 use super::isa::{InterleaveFn, PairFn};
 use crate::engine::cpu::gemm::product::Left;
 
@@ -135,4 +137,25 @@ use squares;
 unsafe fn configure<U: Unit>(rows: [usize; 2]) {
     // SAFETY: as the caller promised.
     unsafe { U::configure(&Config::of_square(rows)) }
+}
+
+/// Multiplies and adds tiles that are there, in so many rounds, as fast as the unit can; see [`MatrixUnit::multiply_add`].
+unsafe fn multiply_add<U: Unit>(rounds: usize) -> f64 {
+    let zeros = black_box([0.0f32; TILE]);
+    // SAFETY: the caller's promise; the tiles are configured, and there is what they load.
+    unsafe {
+        U::configure(&Config::of_square([SIDE; 2]));
+        U::load::<4>(zeros.as_ptr().cast(), 64);
+        U::load::<5>(zeros.as_ptr().cast(), 64);
+        U::load::<6>(zeros.as_ptr().cast(), 64);
+        U::load::<7>(zeros.as_ptr().cast(), 64);
+        for _ in 0..rounds {
+            U::multiply_add::<0, 4, 6>();
+            U::multiply_add::<1, 4, 7>();
+            U::multiply_add::<2, 5, 6>();
+            U::multiply_add::<3, 5, 7>();
+        }
+        U::release();
+    }
+    (rounds * 4 * 2 * SIDE * SIDE * 2 * SIDE) as f64
 }

@@ -7,14 +7,19 @@ use std::cell::RefCell;
 
 use lstmc_compiler::kernel::bf16_value;
 
-use super::{Config, MatrixUnit, SIDE, TILE, Unit, configure, parts, squares};
+use crate::engine::cpu::workers::FlushToZero;
+
+use super::{Config, MatrixUnit, SIDE, TILE, Unit, configure, multiply_add, parts, squares};
 
 const TILES: usize = 8;
 
 /// The model's instructions.
 pub struct Model;
 
-pub static UNIT: MatrixUnit = MatrixUnit {
+pub static UNIT: MatrixUnit = PLAIN;
+
+/// With operands laid out by plain code.
+pub const PLAIN: MatrixUnit = MatrixUnit {
     name: "a model of AMX",
     configure: configure::<Model>,
     release: Model::release,
@@ -23,7 +28,7 @@ pub static UNIT: MatrixUnit = MatrixUnit {
     by_column: [parts::left::<0>, parts::left::<1>, parts::left::<2>],
     panels: [parts::panels::<0>, parts::panels::<1>, parts::panels::<2>],
     interleave: [parts::interleave::<0>, parts::interleave::<1>, parts::interleave::<2>],
-    multiply_add: |_| 0.0,
+    multiply_add: multiply_add::<Model>,
 };
 
 /// A thread's tiles.
@@ -46,12 +51,10 @@ impl State {
         (rows, bytes / 4)
     }
 
-    fn each_word(&mut self, tile: usize, mut f: impl FnMut(usize, usize, &mut u32)) {
+    fn each_row(&mut self, tile: usize, mut f: impl FnMut(usize, &mut [u32])) {
         let (rows, words) = self.size(tile);
-        for row in 0..rows {
-            for word in 0..words {
-                f(row, word, &mut self.words[tile][row * SIDE + word]);
-            }
+        for (row, of_row) in self.words[tile].chunks_exact_mut(SIDE).enumerate().take(rows) {
+            f(row, &mut of_row[..words]);
         }
     }
 }
@@ -62,44 +65,86 @@ fn flushed(x: f32) -> f32 {
     if x.abs() < f32::MIN_POSITIVE { 0.0f32.copysign(x) } else { x }
 }
 
-/// The lower or upper half of a word as a number.
+/// The lower and the upper halves of a tile's words as numbers.
 #[inline(always)]
-fn half(word: u32, upper: usize) -> f32 {
-    flushed(bf16_value((word >> (16 * upper)) as u16))
+fn halves(words: &[u32; TILE], flushed: impl Fn(f32) -> f32) -> [[f32; TILE]; 2] {
+    let mut halves = [[0.0; TILE]; 2];
+    for (half, shift) in halves.iter_mut().zip([0, 16]) {
+        for (half, word) in half.iter_mut().zip(words) {
+            *half = flushed(bf16_value((word >> shift) as u16));
+        }
+    }
+    halves
 }
 
-/// A row of A times B: in each column two chains of sums, and the sum of both.
+fn row(tile: &[f32; TILE], row: usize) -> &[f32; SIDE] {
+    tile[row * SIDE..].first_chunk().expect("a row of the tile")
+}
+
+/// Rows of A that are multiplied side by side, so that their sums need not wait for each other.
+const ROWS: usize = 8;
+
+/// Adds the product of A's first `m` rows, of so many pairs, and B to C: in each element two chains of sums, then the sum of both.
+/// `flushed` is done to every number. What the tiles hold beyond their sizes does no harm.
 #[inline(always)]
-fn row_of(a: &[u32], b: &[u32; TILE]) -> [f32; SIDE] {
-    let mut chains = [[0.0f32; SIDE]; 2];
-    for (&a, b) in a.iter().zip(b.chunks_exact(SIDE)) {
-        for (upper, sums) in chains.iter_mut().enumerate() {
-            let a = half(a, upper);
-            for (sum, &b) in sums.iter_mut().zip(b) {
-                *sum = flushed(a.mul_add(half(b, upper), *sum));
+fn add_product(
+    c: &mut [u32; TILE],
+    (a, b): (&[u32; TILE], &[u32; TILE]),
+    m: usize,
+    pairs: usize,
+    flushed: impl Copy + Fn(f32) -> f32,
+) {
+    let (a, b) = (halves(a, flushed), halves(b, flushed));
+    for first in (0..m).step_by(ROWS) {
+        let mut chains = [[[0.0f32; SIDE]; ROWS]; 2];
+        for ((sums, a), b) in chains.iter_mut().zip(&a).zip(&b) {
+            let rows: [&[f32; SIDE]; ROWS] = std::array::from_fn(|i| row(a, first + i));
+            for p in 0..pairs.min(SIDE) {
+                let b = row(b, p);
+                for (sums, a) in sums.iter_mut().zip(rows) {
+                    *sums = std::array::from_fn(|j| flushed(a[p].mul_add(b[j], sums[j])));
+                }
+            }
+        }
+        let [lower, upper] = chains;
+        for (i, c) in c[first * SIDE..].chunks_exact_mut(SIDE).enumerate().take(ROWS) {
+            for (j, c) in c.iter_mut().enumerate() {
+                let sum = flushed(lower[i][j] + upper[i][j]);
+                *c = flushed(flushed(f32::from_bits(*c)) + sum).to_bits();
             }
         }
     }
-    std::array::from_fn(|j| flushed(chains[0][j] + chains[1][j]))
 }
 
-/// [`row_of`], in which a multiply-add is a call of a function where the processor's baseline has no instruction for it.
+/// [`add_product`]. Where the processor's vectors multiply and add, they do it here, and it flushes.
 #[cfg(target_arch = "x86_64")]
-fn row(a: &[u32], b: &[u32; TILE]) -> [f32; SIDE] {
+fn add(c: &mut [u32; TILE], operands: (&[u32; TILE], &[u32; TILE]), m: usize, pairs: usize) {
+    // Not inlined: all of it has to be between the two changes of how the processor treats subnormal numbers.
+    #[inline(never)]
+    #[target_feature(enable = "avx512f")]
+    fn wide(c: &mut [u32; TILE], operands: (&[u32; TILE], &[u32; TILE]), m: usize, pairs: usize) {
+        add_product(c, operands, m, pairs, |x| x);
+    }
+    #[inline(never)]
     #[target_feature(enable = "avx2,fma")]
-    fn in_vectors(a: &[u32], b: &[u32; TILE]) -> [f32; SIDE] {
-        row_of(a, b)
+    fn narrow(c: &mut [u32; TILE], operands: (&[u32; TILE], &[u32; TILE]), m: usize, pairs: usize) {
+        add_product(c, operands, m, pairs, |x| x);
     }
-    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+    let _flushing = FlushToZero::set();
+    if is_x86_feature_detected!("avx512f") {
         // SAFETY: the processor has the instructions.
-        return unsafe { in_vectors(a, b) };
+        unsafe { wide(c, operands, m, pairs) }
+    } else if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        // SAFETY: the processor has the instructions.
+        unsafe { narrow(c, operands, m, pairs) }
+    } else {
+        add_product(c, operands, m, pairs, flushed);
     }
-    row_of(a, b)
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn row(a: &[u32], b: &[u32; TILE]) -> [f32; SIDE] {
-    row_of(a, b)
+fn add(c: &mut [u32; TILE], operands: (&[u32; TILE], &[u32; TILE]), m: usize, pairs: usize) {
+    add_product(c, operands, m, pairs, flushed);
 }
 
 impl Unit for Model {
@@ -128,33 +173,31 @@ impl Unit for Model {
 
     unsafe fn load<const T: usize>(at: *const u8, apart: usize) {
         STATE.with_borrow_mut(|state| {
-            // SAFETY: the caller has these rows.
-            state.each_word(T, |row, word, to| unsafe {
-                *to = at.add(row * apart + 4 * word).cast::<u32>().read_unaligned();
+            state.each_row(T, |row, to| {
+                let from = at.wrapping_add(row * apart);
+                // SAFETY: the caller has these rows.
+                unsafe { std::ptr::copy_nonoverlapping(from, to.as_mut_ptr().cast(), 4 * to.len()) };
             });
         });
     }
 
     unsafe fn store<const T: usize>(at: *mut u8, apart: usize) {
         STATE.with_borrow_mut(|state| {
-            // SAFETY: the caller has these rows.
-            state.each_word(T, |row, word, from| unsafe {
-                at.add(row * apart + 4 * word).cast::<u32>().write_unaligned(*from);
+            state.each_row(T, |row, from| {
+                let to = at.wrapping_add(row * apart);
+                // SAFETY: the caller has these rows.
+                unsafe { std::ptr::copy_nonoverlapping(from.as_ptr().cast(), to, 4 * from.len()) };
             });
         });
     }
 
     unsafe fn multiply_add<const C: usize, const A: usize, const B: usize>() {
         STATE.with_borrow_mut(|state| {
-            let ((m, n), (rows, k), (pairs, columns)) = (state.size(C), state.size(A), state.size(B));
-            assert!(rows == m && pairs == k && columns == n, "tiles that do not fit each other");
-            for i in 0..m {
-                let a: [u32; SIDE] = std::array::from_fn(|p| state.words[A][i * SIDE + p]);
-                let sums = row(&a[..k], &state.words[B]);
-                for (c, sum) in state.words[C][i * SIDE..][..n].iter_mut().zip(sums) {
-                    *c = flushed(flushed(f32::from_bits(*c)) + sum).to_bits();
-                }
-            }
+            let ((m, n), (height, k), (pairs, columns)) = (state.size(C), state.size(A), state.size(B));
+            assert!(height == m && pairs == k && columns == n, "tiles that do not fit each other");
+            let mut c = state.words[C];
+            add(&mut c, (&state.words[A], &state.words[B]), m, k);
+            state.each_row(C, |row, to| to.copy_from_slice(&c[row * SIDE..][..to.len()]));
         });
     }
 }
@@ -225,7 +268,7 @@ mod tests {
         let (least, tiny) = (f32::MIN_POSITIVE, f32::MIN_POSITIVE / 2.0);
         assert_eq!(element(tiny, &[[[0.0; 2]; 2]]), 0.0, "C");
         // As bits: rounding to bf16 would make it zero already.
-        assert_eq!(half(0x0040, 0), 0.0, "A");
+        assert_eq!(halves(&[0x0040; TILE], flushed)[0][0], 0.0, "A");
         assert_eq!(element(0.0, &[[[least, 0.0], [0.5, 0.0]]]), 0.0, "the sum");
         assert_eq!(element(0.0, &[[[least, 0.0], [1.0, 0.0]]]), least);
     }
