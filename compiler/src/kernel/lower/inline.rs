@@ -5,6 +5,8 @@
 //! - Rows of a table in memory that loops read element by element: they find the rows as well themselves.
 //! - A choice between such a row and a constant, where it is read element by element.
 //! - Element-wise values that only one column reduction reads.
+//! - Element-wise values of one tensor in memory that only one element-wise operation reads, as a decayed state of an optimizer:
+//!   wherever that operation is, it reads one tensor either way, and nothing is written for it.
 
 use std::collections::HashSet;
 
@@ -21,6 +23,7 @@ pub(super) fn inlined(facts: &Facts, fusion: &Fusion, nodes: &[Node]) -> HashSet
             || is_outer_product(facts, node)
             || is_lookup_in_loops(facts, node)
             || is_row_if_present(facts, node)
+            || is_of_memory(facts, node)
         {
             found.insert(node.result());
             continue;
@@ -75,11 +78,41 @@ fn is_lookup_in_loops(facts: &Facts, node: &Node) -> bool {
 }
 
 fn is_lookup_in_memory(facts: &Facts, node: &Node) -> bool {
-    let lies = || match facts.definer(node.args[0]) {
-        None => true,
-        Some(node) => is_product(node) || matches!(node.op, Op::Scatter { .. } | Op::AddRows),
+    node.op == Op::Take && lies_in_memory(facts, node.args[0])
+}
+
+/// Whether a value lies in memory, however it is read.
+fn lies_in_memory(facts: &Facts, value: Value) -> bool {
+    facts
+        .definer(value)
+        .is_none_or(|node| is_product(node) || matches!(node.op, Op::Scatter { .. } | Op::AddRows))
+}
+
+/// Whether a node is an element-wise value of one tensor in memory and of constants, read by one element-wise operation.
+fn is_of_memory(facts: &Facts, node: &Node) -> bool {
+    let by_element = || match facts.uses(node.result()) {
+        [Use::Node(user)] => facts.definer(*user).is_some_and(|user| matches!(user.op, Op::Map(_))),
+        _ => false,
     };
-    node.op == Op::Take && lies()
+    let is_constant =
+        |value: Value| facts.definer(value).is_some_and(|node| is_repeated_constant(facts, node));
+    let mut tensors = node.args.iter().filter(|&&arg| !is_constant(arg));
+    matches!(node.op, Op::Map(_))
+        && tensors
+            .next()
+            .is_some_and(|first| lies_in_memory(facts, *first) && tensors.all(|other| other == first))
+        && by_element()
+}
+
+/// Whether a node is a constant, or one repeated along axes.
+fn is_repeated_constant(facts: &Facts, node: &Node) -> bool {
+    match node.op {
+        Op::Const(_) => true,
+        Op::Broadcast { .. } => {
+            facts.definer(node.args[0]).is_some_and(|node| matches!(node.op, Op::Const(_)))
+        }
+        _ => false,
+    }
 }
 
 /// Whether a node chooses rows that it looks up in memory, or a constant, for operations that read it element by
