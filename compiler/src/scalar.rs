@@ -64,6 +64,22 @@ impl Scalar {
         }
     }
 
+    /// Whether it takes no longer than an addition.
+    pub fn is_cheap(self) -> bool {
+        match self {
+            Self::Exp | Self::Log | Self::Sqrt | Self::Tanh | Self::Sigmoid | Self::Div | Self::Pow => false,
+            Self::Neg
+            | Self::Abs
+            | Self::Add
+            | Self::Sub
+            | Self::Mul
+            | Self::Max
+            | Self::Min
+            | Self::Select => true,
+            Self::Lt | Self::Le | Self::Gt | Self::Ge | Self::Eq | Self::Ne => true,
+        }
+    }
+
     /// The name in graph and kernel text.
     pub fn name(self) -> &'static str {
         match self {

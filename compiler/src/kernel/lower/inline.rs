@@ -5,8 +5,8 @@
 //! - Rows of a table in memory that loops read element by element: they find the rows as well themselves.
 //! - A choice between such a row and a constant, where it is read element by element.
 //! - Element-wise values that only one column reduction reads.
-//! - Element-wise values of one tensor in memory that only one element-wise operation reads, as a decayed state of an optimizer:
-//!   wherever that operation is, it reads one tensor either way, and nothing is written for it.
+//! - Element-wise values of one tensor in memory that one element-wise operation reads, as the decayed state of an optimizer, or
+//!   several if they are as cheap as a mean of gradients: who reads them reads one tensor either way, and nothing is written.
 
 use std::collections::HashSet;
 
@@ -83,25 +83,29 @@ fn is_lookup_in_memory(facts: &Facts, node: &Node) -> bool {
 
 /// Whether a value lies in memory, however it is read.
 fn lies_in_memory(facts: &Facts, value: Value) -> bool {
-    facts
-        .definer(value)
-        .is_none_or(|node| is_product(node) || matches!(node.op, Op::Scatter { .. } | Op::AddRows))
+    facts.definer(value).is_none_or(|node| {
+        is_product(node) || matches!(node.op, Op::Scatter { .. } | Op::AddRows | Op::SumShards)
+    })
 }
 
-/// Whether a node is an element-wise value of one tensor in memory and of constants, read by one element-wise operation.
+/// Whether a node is an element-wise value of one tensor in memory and of constants, and element-wise operations read it: one, or
+/// any number where to compute it costs little and what it is computed from is not written over until they have.
 fn is_of_memory(facts: &Facts, node: &Node) -> bool {
-    let by_element = || match facts.uses(node.result()) {
-        [Use::Node(user)] => facts.definer(*user).is_some_and(|user| matches!(user.op, Op::Map(_))),
-        _ => false,
-    };
+    let Op::Map(op) = node.op else { return false };
     let is_constant =
         |value: Value| facts.definer(value).is_some_and(|node| is_repeated_constant(facts, node));
-    let mut tensors = node.args.iter().filter(|&&arg| !is_constant(arg));
-    matches!(node.op, Op::Map(_))
-        && tensors
-            .next()
-            .is_some_and(|first| lies_in_memory(facts, *first) && tensors.all(|other| other == first))
-        && by_element()
+    let mut tensors = node.args.iter().copied().filter(|&arg| !is_constant(arg));
+    let Some(tensor) = tensors.next() else { return false };
+    let by_element = |how: &Use| match how {
+        Use::Node(user) => facts.definer(*user).is_some_and(|user| matches!(user.op, Op::Map(_))),
+        Use::Read | Use::Sliced(_) | Use::Placed => false,
+    };
+    let uses = facts.uses(node.result());
+    let stays = || facts.definer(tensor).is_some();
+    lies_in_memory(facts, tensor)
+        && tensors.all(|other| other == tensor)
+        && uses.iter().all(by_element)
+        && (uses.len() == 1 || (op.is_cheap() && stays()))
 }
 
 /// Whether a node is a constant, or one repeated along axes.
