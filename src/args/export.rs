@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::{Used, Weights, whole};
+use super::numbers::whole;
+use super::{Used, Weights};
 
 /// What a trained model is written as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

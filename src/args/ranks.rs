@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 use lstmc_runtime::exchange::Precision;
 
-use super::whole;
+use super::numbers::whole;
 
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Ranks {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{threads, whole};
+use super::numbers::{threads, whole};
 
 #[derive(Debug, Args)]
 pub struct Report {

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Processor, Used, whole};
+use super::numbers::whole;
+use super::{Processor, Used};
 
 #[derive(Debug, Args)]
 pub struct Score {

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use lstmc_runtime::run_dir::Choice;
 
-use super::{Device, checkpoint, threads};
+use super::numbers::threads;
+use super::{Device, checkpoint};
 
 /// A run, and its checkpoint.
 #[derive(Debug, Args)]
