@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use lstmc_compiler::pipeline::{KERNEL_PASSES, PASSES};
 use lstmc_compiler::target::Nvidia;
 
 use super::generate::LENGTH;
@@ -89,11 +90,7 @@ pub struct Emit {
     /// What to print.
     #[arg(long, value_enum)]
     pub stage: Stage,
-    /// Print the graph of the stages graph, grad and opt as it is after this pass: lower, simplify-1, merge_products,
-    /// hoist, distinct_rows, simplify-2, gradients, update, simplify-3, sink, sparse_rows, simplify-4 (these six for
-    /// training only), square_sums. Or the kernels of the stage kernel: fuse, precision, column_sums, collapse, preamble,
-    /// split_k, fused_sums, prepack, alternate, vectorise.
-    #[arg(long, value_name = "PASS")]
+    #[arg(long, value_name = "PASS", help = passes())]
     pub dump_after: Option<String>,
     /// What the model is compiled for.
     #[arg(long, value_enum, default_value_t = Use::Train)]
@@ -110,6 +107,16 @@ pub struct Emit {
     /// Worker threads that the plan is for.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = threads)]
     pub threads: u16,
+}
+
+/// What `--dump-after` takes.
+fn passes() -> String {
+    format!(
+        "Print the graph of the stages graph, grad and opt as it is after this pass: {} (from gradients to simplify-4 for training \
+         only). Or the kernels of the stage kernel: {}",
+        PASSES.join(", "),
+        KERNEL_PASSES.join(", ")
+    )
 }
 
 #[derive(Debug, Args)]
