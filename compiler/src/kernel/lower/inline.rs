@@ -88,13 +88,11 @@ fn lies_in_memory(facts: &Facts, value: Value) -> bool {
     })
 }
 
-/// Whether a node is an element-wise value of one tensor in memory and of constants, and element-wise operations read it: one, or
+/// Whether a node is an element-wise value of one tensor in memory and of single numbers, and element-wise operations read it: one, or
 /// any number where to compute it costs little and what it is computed from is not written over until they have.
 fn is_of_memory(facts: &Facts, node: &Node) -> bool {
     let Op::Map(op) = node.op else { return false };
-    let is_constant =
-        |value: Value| facts.definer(value).is_some_and(|node| is_repeated_constant(facts, node));
-    let mut tensors = node.args.iter().copied().filter(|&arg| !is_constant(arg));
+    let mut tensors = node.args.iter().copied().filter(|&arg| !is_one_number(facts, arg));
     let Some(tensor) = tensors.next() else { return false };
     let by_element = |how: &Use| match how {
         Use::Node(user) => facts.definer(*user).is_some_and(|user| matches!(user.op, Op::Map(_))),
@@ -108,15 +106,13 @@ fn is_of_memory(facts: &Facts, node: &Node) -> bool {
         && (uses.len() == 1 || (op.is_cheap() && stays()))
 }
 
-/// Whether a node is a constant, or one repeated along axes.
-fn is_repeated_constant(facts: &Facts, node: &Node) -> bool {
-    match node.op {
+/// Whether a value is the same number for all elements.
+fn is_one_number(facts: &Facts, value: Value) -> bool {
+    facts.definer(value).is_some_and(|node| match node.op {
         Op::Const(_) => true,
-        Op::Broadcast { .. } => {
-            facts.definer(node.args[0]).is_some_and(|node| matches!(node.op, Op::Const(_)))
-        }
+        Op::Broadcast { .. } => facts.shape(node.args[0]).is_empty(),
         _ => false,
-    }
+    })
 }
 
 /// Whether a node chooses rows that it looks up in memory, or a constant, for operations that read it element by
