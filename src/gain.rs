@@ -15,18 +15,23 @@ const ROUNDS: usize = 2;
 /// As [`machine::peak`].
 pub fn of_precision(model: &Model, threads: usize) -> Result<Option<String>> {
     let threads = threads as u32;
-    match model.train.precision.filter(|precision| precision.products_of_bf16().is_some()) {
-        Some(precision) => {
-            Ok(none(precision, machine::peak(threads, ROUNDS)?, machine::peak_of_pairs(threads, ROUNDS)?))
-        }
-        None => Ok(None),
+    let Some(precision) = model.train.precision else { return Ok(None) };
+    if precision.products_of_bf16().is_none() || is_f32_here(precision) {
+        // What is said does not depend on how fast the processor is.
+        return Ok(none(precision, 0.0, None));
     }
+    Ok(none(precision, machine::peak(threads, ROUNDS)?, machine::peak_of_pairs(threads, ROUNDS)?))
+}
+
+/// Whether products in this precision, in parts, are left to `f32`: without a unit for them.
+fn is_f32_here(precision: Precision) -> bool {
+    precision.products_of_bf16().is_some_and(|products| products > 1) && !gemm::has_matrix_unit()
 }
 
 /// A line where nothing is gained; the peaks are floating-point operations a second of f32, and of bf16 if there are instructions for it.
 pub fn none(precision: Precision, numbers: f64, pairs: Option<f64>) -> Option<String> {
     let (products, name) = (precision.products_of_bf16().map(f64::from)?, precision.name());
-    if products > 1.0 && !gemm::has_matrix_unit() {
+    if is_f32_here(precision) {
         return Some(format!(
             "precision: {name} is f32 here: only processors that multiply tiles of bf16 (Intel AMX) gain from it"
         ));

@@ -1,7 +1,5 @@
 //! What a processor with a matrix unit computes, on the software model of one: on any machine, by the whole command.
 
-use std::process::Command;
-
 use crate::support::{Done, Folder, Model, Run, TINY, done, number};
 
 /// [`TINY`] with enough rows for products in fewer bits.
@@ -9,8 +7,7 @@ const WIDE: Model = Model { batches: "stream(rows: 6, steps: 5)", length: "epoch
 
 /// Runs the command with this matrix unit.
 fn run(folder: &Folder, unit: &str, args: &[&str]) -> Done {
-    let mut command: Command = folder.command(args);
-    done(command.env("LSTMC_MATRIX_UNIT", unit).output().expect("the command starts"))
+    done(folder.command(args).env("LSTMC_MATRIX_UNIT", unit).output().expect("the command starts"))
 }
 
 #[track_caller]

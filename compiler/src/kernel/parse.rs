@@ -368,13 +368,8 @@ impl<'a> Words<'a> {
     fn gemm(&mut self) -> Result<Gemm, String> {
         let form = self.form()?;
         let [m, n, k] = self.extents()?;
-        let precision = match () {
-            () if self.accept("bf16") => Precision::Bf16,
-            () if self.accept("bf16x3") => Precision::Bf16x3,
-            () if self.accept("bf16x6") => Precision::Bf16x6,
-            () if self.accept("tf32") => Precision::Tf32,
-            () => Precision::F32,
-        };
+        let mut rounding = Precision::ALL.into_iter().filter(|precision| *precision != Precision::F32);
+        let precision = rounding.find(|precision| self.accept(precision.name())).unwrap_or_default();
         let parts = if self.accept("parts") { self.number()? } else { 1 };
         self.expect(":")?;
         let c = self.matrix()?;

@@ -52,27 +52,10 @@ pub fn available() -> Vec<&'static Isa> {
 /// The variable of the environment that puts something in the place of the machine's matrix unit.
 pub const VARIABLE: &str = "LSTMC_MATRIX_UNIT";
 
-/// What multiplies tiles.
-#[derive(Clone, Copy)]
-enum UnitChoice {
-    /// What the machine has, if anything.
-    Own,
-    /// The software model: what a processor with the unit computes, slowly.
-    Model,
-    Absent,
-}
-
-impl UnitChoice {
-    /// By the variable's value.
-    fn asked_for(value: Option<&str>) -> Option<Self> {
-        match value {
-            None => Some(Self::Own),
-            Some("model") => Some(Self::Model),
-            Some("none") => Some(Self::Absent),
-            Some(_) => None,
-        }
-    }
-}
+/// With this value products run on the software model: what a processor with the unit computes, slowly.
+const MODEL: &str = "model";
+/// With this one the unit of a processor that has one is left alone.
+const NONE: &str = "none";
 
 fn value() -> Option<String> {
     std::env::var_os(VARIABLE).map(|value| value.to_string_lossy().into_owned())
@@ -80,18 +63,18 @@ fn value() -> Option<String> {
 
 /// The variable's value, if it means nothing.
 pub fn unknown_unit() -> Option<String> {
-    value().filter(|value| UnitChoice::asked_for(Some(value)).is_none())
+    value().filter(|value| value != MODEL && value != NONE)
 }
 
 /// The best instruction set of this CPU, with the matrix unit that is asked for.
 pub fn best() -> &'static Isa {
     static BEST: OnceLock<&'static Isa> = OnceLock::new();
-    BEST.get_or_init(|| match UnitChoice::asked_for(value().as_deref()) {
-        None | Some(UnitChoice::Own) => available()[0],
-        Some(UnitChoice::Model) => with_model(),
-        Some(UnitChoice::Absent) => {
+    BEST.get_or_init(|| match value().as_deref() {
+        Some(MODEL) => with_model(),
+        Some(NONE) => {
             available().into_iter().find(|isa| isa.matrix.is_none()).expect("plain loops have no matrix unit")
         }
+        _ => available()[0],
     })
 }
 

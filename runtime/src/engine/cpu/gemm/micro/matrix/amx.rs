@@ -16,21 +16,26 @@ use super::{Config, MatrixUnit, Square, TILE, Unit, configure, model, multiply_a
 /// The instructions.
 struct Amx;
 
-static UNIT: MatrixUnit = MatrixUnit {
+static UNIT: MatrixUnit = AMX;
+
+const AMX: MatrixUnit = MatrixUnit {
     name: "amx-bf16",
     configure: configure::<Amx>,
     release: Amx::release,
     squares: squares!(Amx),
-    multiply_add: multiply_add::<Amx>,
-    ..MODEL_IN_VECTORS
-};
-
-/// The model's tiles, for which operands are laid out as for the unit's.
-const MODEL_IN_VECTORS: MatrixUnit = MatrixUnit {
     by_row: [vectors::by_row::<0>, vectors::by_row::<1>, vectors::by_row::<2>],
     by_column: [vectors::by_column::<0>, vectors::by_column::<1>, vectors::by_column::<2>],
     panels: [vectors::panels::<0>, vectors::panels::<1>, vectors::panels::<2>],
     interleave: [vectors::interleave::<0>, vectors::interleave::<1>, vectors::interleave::<2>],
+    multiply_add: multiply_add::<Amx>,
+};
+
+/// The model's tiles, for which operands are laid out as for the unit's.
+static MODEL_IN_VECTORS: MatrixUnit = MatrixUnit {
+    by_row: AMX.by_row,
+    by_column: AMX.by_column,
+    panels: AMX.panels,
+    interleave: AMX.interleave,
     ..model::PLAIN
 };
 
