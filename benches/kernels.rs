@@ -3,10 +3,12 @@
 //! Peak and bandwidth are measured first, in the same process. Every time is the best of many short rounds, since other
 //! work on the machine only adds to it; the operands of a product stay in the caches that they fit.
 
+use anyhow::Context;
 use lstmc_compiler::backend::cpu::abi::{Cut, Flag, Form, GemmPlaces, GemmShape, PackShape, Precision};
 use lstmc_compiler::kernel::Format;
-use lstmc_runtime::engine::cpu::gemm::{gemm, pack};
+use lstmc_runtime::engine::cpu::gemm::{gemm, has_matrix_unit, instructions, pack};
 use lstmc_runtime::engine::cpu::machine::{self, Reading, seconds};
+use lstmc_runtime::engine::cpu::pages::Pages;
 use lstmc_runtime::engine::cpu::workers::{self, Barrier};
 
 use Cut::{Columns, Rows};
@@ -60,43 +62,58 @@ const PRODUCTS: &[Row] = &[
     ("20 rows, NT as it lies", NT, 20, 650, 2600, None, Columns),
 ];
 
-fn main() -> lstmc_runtime::Result<()> {
+fn main() -> anyhow::Result<()> {
     let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
     let most = workers::default_workers() as u32;
-    println!("{:32} {:>22}  GFLOP/s (share of the peak) or GB/s, by threads", "", "shape M, N, K");
+    println!("{:40} {:>22}  GFLOP/s (share of the peak) or GB/s, by threads", "", "shape M, N, K");
     let memory = Reading::new(machine::MEMORY)?;
     let mut peaks = Vec::new();
     for threads in 1..=most {
         let peak = 1e-9 * machine::peak(threads, ROUNDS)?;
         let bandwidth = 1e-9 * memory.bandwidth(threads, ROUNDS)?;
         println!(
-            "{:32} {threads:>14} threads  {peak:.0} GFLOP/s, {bandwidth:.1} GB/s read from memory",
+            "{:40} {threads:>14} threads  {peak:.0} GFLOP/s, {bandwidth:.1} GB/s read from memory",
             "machine"
         );
         peaks.push(peak);
     }
     for row in PRODUCTS.iter().filter(|row| row.0.contains(&filter)) {
         let (name, _, m, n, k, ..) = *row;
-        let mut line = format!("{name:32} {:>22}", format!("{m}, {n}, {k}"));
-        for (threads, peak) in (1..=most).zip(&peaks) {
-            let seconds = product(row, threads)?;
-            let flops = 2e-9 * f64::from(m) * f64::from(n) * f64::from(k) / seconds;
-            if m == 1 {
-                line += &format!("  {:10.1} GB/s  ", 1e-9 * bytes(row) / seconds);
-            } else {
-                line += &format!("  {flops:7.1} ({:3.0} %)", 100.0 * flops / peak);
+        for (precision, label) in precisions(row) {
+            let mut line = format!("{:40} {:>22}", format!("{name}{label}"), format!("{m}, {n}, {k}"));
+            for (threads, peak) in (1..=most).zip(&peaks) {
+                let seconds = product(row, precision, threads)?;
+                let flops = 2e-9 * f64::from(m) * f64::from(n) * f64::from(k) / seconds;
+                if m == 1 {
+                    line += &format!("  {:10.1} GB/s  ", 1e-9 * bytes(row) / seconds);
+                } else {
+                    line += &format!("  {flops:7.1} ({:3.0} %)", 100.0 * flops / peak);
+                }
             }
+            println!("{line}");
         }
-        println!("{line}");
     }
     if "barrier".contains(&filter) {
         for threads in 2..=most {
             let barrier = Barrier::new(threads as usize);
             let seconds = seconds(threads, ROUNDS, &|worker| _ = barrier.wait(worker))?;
-            println!("{:32} {threads:>14} threads  {:.0} ns", "barrier", seconds * 1e9);
+            println!("{:40} {threads:>14} threads  {:.0} ns", "barrier", seconds * 1e9);
         }
     }
     Ok(())
+}
+
+/// In which precisions a product is measured: where there are instructions for it, those of several rows in `bf16` too, and where
+/// there is a matrix unit in parts.
+fn precisions(&(_, _, m, ..): &Row) -> Vec<(Precision, &'static str)> {
+    let mut all = vec![(Precision::F32, "")];
+    if m > 1 && instructions().pairs.is_some() {
+        all.push((Precision::Bf16, ", bf16"));
+        if has_matrix_unit() {
+            all.push((Precision::Bf16x3, ", bf16x3"));
+        }
+    }
+    all
 }
 
 /// Of the weight.
@@ -108,23 +125,44 @@ fn bytes(&(_, _, _, n, k, packed, _): &Row) -> f64 {
     4.0 * elements as f64
 }
 
-/// A buffer that workers share as compiled code does.
-struct Shared(Vec<f32>);
+/// A buffer that workers share as compiled code does, in pages as large as those of its tensors.
+struct Shared {
+    at: *mut f32,
+    _pages: Pages,
+}
+
+// SAFETY: workers write parts of their own.
+unsafe impl Sync for Shared {}
 
 impl Shared {
-    fn new(len: usize) -> Shared {
-        Shared((0..len).map(|i| (i * 7 % 13) as f32 * 0.1 - 0.6).collect())
+    fn new(len: usize) -> anyhow::Result<Shared> {
+        let mut pages = Pages::new(len * size_of::<f32>()).context("there is no memory for the operands")?;
+        let at = pages.as_mut_ptr().cast::<f32>();
+        for i in 0..len {
+            // SAFETY: the block has room for as many numbers, and begins with a page.
+            unsafe { *at.add(i) = (i * 7 % 13) as f32 * 0.1 - 0.6 };
+        }
+        Ok(Shared { at, _pages: pages })
     }
 
     fn pointer(&self) -> *mut f32 {
-        self.0.as_ptr().cast_mut()
+        self.at
     }
 }
 
-fn product(&(_, form, m, n, k, packed, cut): &Row, threads: u32) -> lstmc_runtime::Result<f64> {
+fn product(
+    &(_, form, m, n, k, packed, cut): &Row,
+    precision: Precision,
+    threads: u32,
+) -> anyhow::Result<f64> {
+    let packed = match (packed, precision) {
+        (Some(_), Precision::Bf16) => Some(Format::Bf16),
+        (Some(_), Precision::Bf16x3) => Some(Format::TwoParts),
+        _ => packed,
+    };
     let shape = GemmShape {
         form,
-        precision: Precision::F32,
+        precision,
         m,
         n,
         k,
@@ -137,20 +175,21 @@ fn product(&(_, form, m, n, k, packed, cut): &Row, threads: u32) -> lstmc_runtim
         packed: packed.into(),
         cut,
     };
-    let (a, b) = (Shared::new((m * k) as usize), Shared::new((k * n) as usize));
-    let c = Shared::new((m * n) as usize);
-    let panels = packed.map(|format| {
-        let panels = Shared::new(format.packed_len(k as usize, n as usize));
+    let (a, b) = (Shared::new((m * k) as usize)?, Shared::new((k * n) as usize)?);
+    let c = Shared::new((m * n) as usize)?;
+    let panels = packed.map(|format| -> anyhow::Result<Shared> {
+        let panels = Shared::new(format.packed_len(k as usize, n as usize))?;
         let packing =
             PackShape { form, k, n, b_stride: shape.b_stride, format: format.into(), cut: Cut::Whole };
         // SAFETY: both buffers have the lengths that the shape asks for.
         unsafe { pack(&packing, b.pointer(), panels.pointer(), 0, 1) };
-        panels
+        Ok(panels)
     });
+    let panels = panels.transpose()?;
     let right = panels.as_ref().unwrap_or(&b);
-    seconds(threads, ROUNDS, &|worker| {
+    Ok(seconds(threads, ROUNDS, &|worker| {
         let places = GemmPlaces::plain(a.pointer(), right.pointer(), c.pointer());
         // SAFETY: the operands have the lengths that the shape asks for; each worker writes its own part of C.
         unsafe { gemm(&shape, &places, worker, threads) };
-    })
+    })?)
 }

@@ -8,10 +8,8 @@ use lstmc_compiler::diag::{Diagnostics, SourceMap};
 use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::kernel::Format;
 use lstmc_compiler::model::{self, Model};
-use lstmc_compiler::target::Target;
 use lstmc_compiler::{pipeline, syntax};
-use lstmc_runtime::engine::cpu::workers;
-use lstmc_runtime::engine::cpu::{Executable, Session};
+use lstmc_runtime::engine::cpu::{self, Executable, Session, workers};
 
 use crate::{Case, median};
 
@@ -47,7 +45,7 @@ fn check(sources: &mut SourceMap, text: &str, vocabulary: usize) -> Result<Model
 
 /// A program with its memory and its work, ready to run; `weights` as for [`pipeline::program_in`].
 pub fn session(model: &Model, purpose: Purpose, weights: Format, threads: u32) -> Result<Session> {
-    let program = pipeline::program_in(model, purpose, weights, &Target::cpu(threads as usize));
+    let program = pipeline::program_in(model, purpose, weights, &cpu::target(threads as usize));
     Ok(Session::new(Executable::compile(program)?)?)
 }
 
@@ -74,18 +72,18 @@ pub fn measure(text: &str, vocabulary: usize, workers: usize) -> Result<Times> {
     let mut times = Times::default();
     let model = timed(&mut times.front_end, || front_end(text, vocabulary))?;
     let graph = timed(&mut times.passes, || {
-        pipeline::graph_of(&model, Purpose::Train, &Target::cpu(1), &mut |_, _| {})
+        pipeline::graph_of(&model, Purpose::Train, &cpu::target(1), &mut |_, _| {})
     });
-    let numbers = pipeline::numbers_of(&model, Purpose::Train, Format::F32, &Target::cpu(1));
+    let numbers = pipeline::numbers_of(&model, Purpose::Train, Format::F32, &cpu::target(1));
     let program = timed(&mut times.plan, || {
         pipeline::plan_of(
-            pipeline::kernels_of(&graph, numbers, &Target::cpu(1), &mut |_, _| {}),
-            &Target::cpu(workers),
+            pipeline::kernels_of(&graph, numbers, &cpu::target(1), &mut |_, _| {}),
+            &cpu::target(workers),
         )
     });
     timed(&mut times.machine_code, || Executable::compile(program))?;
     timed(&mut times.evaluation, || {
-        Executable::compile(pipeline::program_of(&model, Purpose::Evaluate, &Target::cpu(workers)))
+        Executable::compile(pipeline::program_of(&model, Purpose::Evaluate, &cpu::target(workers)))
     })?;
     Ok(times)
 }

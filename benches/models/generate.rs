@@ -7,10 +7,9 @@ use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::kernel::Format;
 use lstmc_compiler::model::Model;
 use lstmc_compiler::pipeline;
-use lstmc_compiler::target::Target;
 use lstmc_runtime::engine::Engine;
-use lstmc_runtime::engine::cpu::Session;
 use lstmc_runtime::engine::cpu::machine::{self, Reading};
+use lstmc_runtime::engine::cpu::{self, Session};
 use lstmc_runtime::generate::{Request, generate};
 use lstmc_runtime::monitor::Monitor;
 use lstmc_runtime::sample::Sampler;
@@ -53,7 +52,7 @@ pub fn report(cases: &[&Case]) -> Result<()> {
     for case in cases {
         let model = compile::front_end(&compile::source(case.model)?, case.vocabulary)?;
         for format in Format::OF_WEIGHTS {
-            let program = pipeline::program_in(&model, WRITING, format, &Target::cpu(1));
+            let program = pipeline::program_in(&model, WRITING, format, &cpu::target(1));
             let weights = Work::of(&program).weight_bytes;
             print(case, format, weights, &measure(&model, format, weights, &memory)?);
         }

@@ -19,8 +19,7 @@ use lstmc_compiler::graph::Purpose;
 use lstmc_compiler::kernel::Format;
 use lstmc_compiler::model::Model;
 use lstmc_compiler::pipeline;
-use lstmc_compiler::target::Target;
-use lstmc_runtime::engine::cpu::machine;
+use lstmc_runtime::engine::cpu::{self, machine};
 use lstmc_runtime::text::{Corpus, Texts};
 use serde_json::{Value, json};
 
@@ -66,7 +65,7 @@ fn corpus(text: &str, data: &Path) -> Result<(Model, Vec<u32>)> {
 fn training(text: &str, data: &Path, threads: u32) -> Result<()> {
     let (model, ids) = corpus(text, data)?;
     let mut training = Training::new(&model, threads, ids)?;
-    let flop = training.flop(&pipeline::program_of(&model, Purpose::Train, &Target::cpu(1)));
+    let flop = training.flop(&pipeline::program_of(&model, Purpose::Train, &cpu::target(1)));
     answer(&json!({ "flop": flop }), |command, number| {
         Ok(match command {
             "run" => steps(&mut training, number)?,

@@ -11,6 +11,7 @@ use lstmc_compiler::pipeline;
 use lstmc_compiler::plan::Program;
 use lstmc_compiler::target::{Nvidia, Target};
 use lstmc_runtime::engine::Engine;
+use lstmc_runtime::engine::cpu;
 use lstmc_runtime::engine::cpu::machine::{self, Reading};
 use lstmc_runtime::engine::cuda::{self, Gpu};
 use lstmc_runtime::feed::{Feed, random_ids};
@@ -47,7 +48,7 @@ pub fn report(cases: &[&Case]) -> Result<()> {
     );
     cases.iter().try_for_each(|case| {
         let model = compile::front_end(&compile::source(case.model)?, case.vocabulary)?;
-        let program = pipeline::program_of(&model, Purpose::Train, &Target::cpu(1));
+        let program = pipeline::program_of(&model, Purpose::Train, &cpu::target(1));
         let work = Work::of(&program);
         let trainings = trainings(&model)?;
         let bound = if model.data.batches.rows == 1 {

@@ -16,7 +16,7 @@ pub mod caches;
 pub mod gemm;
 mod host;
 pub mod machine;
-mod pages;
+pub mod pages;
 mod pair;
 pub mod probes;
 mod session;
