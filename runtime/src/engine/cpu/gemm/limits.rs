@@ -10,6 +10,7 @@ use lstmc_compiler::kernel::PANEL;
 
 use super::micro::Isa;
 use crate::engine::cpu::caches::Caches;
+use crate::engine::cpu::machine;
 
 /// Limits of blocks on one machine.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -18,7 +19,7 @@ pub struct Limits {
     pub first: usize,
     /// Bytes of the second-level cache.
     pub second: usize,
-    /// A packed B of more bytes than this is read from memory each time.
+    /// A packed B of more bytes than this is read from memory each time, or from a cache that is far.
     pub cached_weight: usize,
     /// Elements of A that are packed at a time; they live in the last-level cache.
     pub packed_left: usize,
@@ -28,6 +29,9 @@ pub struct Limits {
 const MOST_FIRST: usize = 128 << 10;
 const MOST_SECOND: usize = 4 << 20;
 const MOST_LAST: usize = 32 << 20;
+/// A last-level cache is far if a core reads fewer bytes of it in the time of an operation. A tile of ten rows, half of a batch of
+/// twenty, does twenty operations with each four bytes of B.
+const FAR: f64 = 0.2;
 /// Smaller ones, or none that is seen, are better than that as a rule.
 const LEAST_FIRST: usize = 32 << 10;
 const LEAST_SECOND: usize = 256 << 10;
@@ -37,15 +41,20 @@ impl Limits {
     /// Of this machine.
     pub fn here() -> &'static Limits {
         static HERE: OnceLock<Limits> = OnceLock::new();
-        HERE.get_or_init(|| Limits::of(Caches::here()))
+        HERE.get_or_init(|| {
+            let caches = Caches::here();
+            Limits::of(caches, machine::last_level_bytes_per_operation(caches) > FAR)
+        })
     }
 
-    pub fn of(caches: &Caches) -> Limits {
+    /// With such caches, the last of which is near.
+    pub fn of(caches: &Caches, near: bool) -> Limits {
         let last = caches.last().bytes.clamp(LEAST_LAST, MOST_LAST);
+        let second = caches.second.bytes.clamp(LEAST_SECOND, MOST_SECOND);
         Limits {
             first: caches.first.bytes.clamp(LEAST_FIRST, MOST_FIRST),
-            second: caches.second.bytes.clamp(LEAST_SECOND, MOST_SECOND),
-            cached_weight: last / 4,
+            second,
+            cached_weight: if near { last / 4 } else { second / 4 * 3 },
             packed_left: last / 8 / size_of::<f32>(),
         }
     }
@@ -81,11 +90,16 @@ mod tests {
 
     #[test]
     fn blocks_are_as_large_as_caches_allow() {
-        let usual = Limits::of(&Caches::USUAL);
+        let usual = Limits::of(&Caches::USUAL, true);
         assert_eq!((usual.cached_weight, usual.packed_left), (8 << 20, 1 << 20));
+        assert_eq!(
+            Limits::of(&Caches::USUAL, false).cached_weight,
+            768 << 10,
+            "three quarters of the second level"
+        );
         let (small, large) = (caches(256 << 10, Some(8 << 20)), caches(2 << 20, Some(432 << 20)));
         for isa in micro::available() {
-            let [small, usual, large] = [Limits::of(&small), usual, Limits::of(&large)];
+            let [small, usual, large] = [Limits::of(&small, true), usual, Limits::of(&large, false)];
             assert!(small.rows(isa) < usual.rows(isa) && usual.rows(isa) < large.rows(isa));
             assert!(small.columns(isa) < usual.columns(isa) && usual.columns(isa) < large.columns(isa));
             if isa.k_block == 704 {
@@ -97,7 +111,7 @@ mod tests {
     #[test]
     fn no_cache_makes_a_block_empty_or_huge() {
         for caches in [caches(0, None), caches(usize::MAX, Some(usize::MAX)), caches(1, Some(1))] {
-            let limits = Limits::of(&caches);
+            let limits = Limits::of(&caches, true);
             for isa in micro::available() {
                 assert!((32..10_000).contains(&limits.rows(isa)), "{limits:?}");
                 assert!(

@@ -1,15 +1,15 @@
 //! Products on a matrix unit: which parts of numbers are multiplied, and the blocking.
 //!
 //! A is laid out in tiles first, in blocks that stay in the second-level cache, and B, unless it was packed beforehand, a few panels at
-//! a time; then `micro::matrix::square` goes over pairs of panels, blocks of the contraction that keep the pair in the first-level
-//! cache, and groups of two tiles of rows. Blocks of the contraction begin where a step does, so none of this changes a bit.
+//! a time; then `micro::matrix::square` goes over pairs of panels, and groups of two tiles of rows. Parts of the contraction begin
+//! where a step does, so none of this changes a bit. Shorter ones, that would keep a pair of panels in the first-level cache, cost more
+//! by loading and storing C than they gain.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::ptr::null;
 
 use lstmc_compiler::kernel::{Format, PANEL, Precision};
 
-use super::limits::Limits;
 use super::micro::Isa;
 use super::micro::matrix::{MatrixUnit, PARTS, SIDE, Square, TILE};
 use super::product::{Left, Product, Right, pieces};
@@ -17,8 +17,11 @@ use super::{driver, packing, scratch};
 
 /// Numbers in a step of the contraction.
 const STEP: usize = 2 * SIDE;
-/// The most rows of A that are laid out at a time. It fixes in which order squares of C are summed, so it depends on no cache.
-const ROWS: usize = 768;
+/// Words of A that are laid out at a time: half of a second-level cache, which is of 2 MB on all processors that have such a unit.
+const LEFT: usize = 1 << 18;
+/// Rows of A that are laid out at a time, if so many are there: few enough for all of the contraction, if that is possible, since C is
+/// loaded and stored once for each part of it. They fix in which order squares of C are summed.
+const ROWS: RangeInclusive<usize> = 352..=768;
 /// Rows of two tiles.
 const GROUP: usize = 2 * SIDE;
 /// Panels of B that are laid out at a time: so many cache lines are read of each of its rows.
@@ -38,10 +41,10 @@ pub struct Parts {
 /// Numbers rounded to `bf16`.
 const ROUNDED: Parts = Parts { a: 1, b: 1, products: &[(0, 0)], scaled: false };
 /// Numbers in two parts; the product of the two second ones, some 2^-16 of the whole, is left out.
-const TWO: Parts = Parts { a: 2, b: 2, products: &[(0, 0), (0, 1), (1, 0)], scaled: false };
+const TWO: Parts = Parts { a: 2, b: 2, products: &[(0, 1), (0, 0), (1, 0)], scaled: false };
 /// Numbers in all three parts; products of some 2^-24 of the whole and less are left out.
 const THREE: Parts =
-    Parts { a: 3, b: 3, products: &[(0, 0), (0, 1), (1, 0), (1, 1), (0, 2), (2, 0)], scaled: false };
+    Parts { a: 3, b: 3, products: &[(0, 2), (0, 1), (1, 1), (1, 0), (0, 0), (2, 0)], scaled: false };
 /// A number as it is by a weight in `bf16`, or by a whole number that is one.
 const WHOLE: Parts = Parts { a: 3, b: 1, products: &[(0, 0), (1, 0), (2, 0)], scaled: false };
 
@@ -78,36 +81,23 @@ struct Plan {
     /// Rows and steps for which A is laid out.
     rows: usize,
     span: usize,
-    /// Steps of a pair of panels that go over all of these rows at a time.
-    inner: usize,
     left_len: usize,
     right_len: usize,
 }
 
 impl Plan {
-    fn new(limits: &Limits, parts: Parts, (m, k): (usize, usize), packed: bool) -> Self {
-        // A takes half of the second-level cache, and a pair of panels two thirds of the first while rows of A go by.
-        let words = |bytes: usize| bytes / size_of::<f32>();
-        let (left, pair) = (words(limits.second / 2), words(limits.first * 2 / 3));
-        let steps = k.div_ceil(STEP);
-        let tile_row = parts.a * SIDE;
-        let rows = match parts.scaled {
+    fn new(parts: Parts, (m, k): (usize, usize), packed: bool) -> Self {
+        let (steps, tile_row) = (k.div_ceil(STEP), parts.a * SIDE);
+        let fit = LEFT / (steps * tile_row);
+        let (rows, span) = match parts.scaled {
             // All of the contraction is added up before the sums are scaled.
-            true => (left / (steps * tile_row) / GROUP * GROUP).max(GROUP),
-            false => ROWS,
+            true => (fit.max(GROUP), steps),
+            false => (fit.clamp(*ROWS.start(), *ROWS.end()), LEFT / (ROWS.start() * tile_row)),
         };
         let rows = m.div_ceil(m.div_ceil(rows)).next_multiple_of(GROUP).min(m);
-        let span = match parts.scaled {
-            true => steps,
-            false => (left / (rows * tile_row)).clamp(1, steps),
-        };
-        let inner = match rows <= GROUP || parts.scaled {
-            // A pair is read once, or in one go.
-            true => span,
-            false => (pair / (2 * parts.b * TILE)).max(1),
-        };
+        let span = steps.div_ceil(steps.div_ceil(span));
         let right_len = if packed { 0 } else { parts.b * PANELS * span * TILE };
-        Plan { rows, span, inner, left_len: rows * span * tile_row, right_len }
+        Plan { rows, span, left_len: rows * span * tile_row, right_len }
     }
 }
 
@@ -116,7 +106,7 @@ pub fn scratch(parts: Parts, (m, k): (usize, usize), in_tiles: bool) -> usize {
     if m == 0 || k == 0 {
         return 0;
     }
-    let plan = Plan::new(Limits::here(), parts, (m, k), in_tiles);
+    let plan = Plan::new(parts, (m, k), in_tiles);
     plan.left_len + plan.right_len
 }
 
@@ -226,7 +216,8 @@ impl RightBlock {
         }
         for part in 0..parts {
             for j in 0..count {
-                let from = self.tile(panel + j, self.words / SIDE).wrapping_add(part * self.part);
+                let last = self.words / SIDE * TILE;
+                let from = self.tile(panel + j).wrapping_add(part * self.part + last);
                 // What follows is zero from the start: all panels of a block end alike.
                 let to = to.0[2 * part + j].as_mut_ptr();
                 // SAFETY: the panel has so many words after its last whole tile.
@@ -236,8 +227,9 @@ impl RightBlock {
         true
     }
 
-    fn tile(&self, panel: usize, step: usize) -> *const f32 {
-        self.at.wrapping_add(panel * self.apart + step * TILE)
+    /// The first tile of a panel.
+    fn tile(&self, panel: usize) -> *const f32 {
+        self.at.wrapping_add(panel * self.apart)
     }
 }
 
@@ -259,10 +251,9 @@ pub unsafe fn product(isa: &Isa, unit: &MatrixUnit, parts: Parts, p: &Product) {
         // SAFETY: as the caller promised.
         return unsafe { driver::clear(p) };
     }
-    let plan = Plan::new(Limits::here(), parts, (p.m, p.k), lies_in_tiles(&p.b));
+    let plan = Plan::new(parts, (p.m, p.k), lies_in_tiles(&p.b));
     let steps = p.k.div_ceil(STEP);
-    let mut work =
-        Work { unit, parts, p, inner: plan.inner, configured: [0; 2], sums: Sums([0.0; GROUP * 2 * PANEL]) };
+    let mut work = Work { unit, parts, p, configured: [0; 2], sums: Sums([0.0; GROUP * 2 * PANEL]) };
     scratch::with(plan.left_len + plan.right_len, |memory| {
         for rows in pieces(0..p.m, plan.rows) {
             for span in pieces(0..steps, plan.span) {
@@ -293,8 +284,6 @@ struct Work<'a> {
     unit: &'a MatrixUnit,
     parts: Parts,
     p: &'a Product,
-    /// [`Plan::inner`]
-    inner: usize,
     /// The rows of the unit's tiles.
     configured: [usize; 2],
     /// Of a group of rows and a pair of panels before they are scaled.
@@ -312,50 +301,39 @@ impl Work<'_> {
             let panel = (pair.start - columns.start) / PANEL;
             // SAFETY: the block has these panels.
             let padded = unsafe { right.tail(panel, pair.len().div_ceil(PANEL), self.parts.b, &mut tail) };
-            for inner in pieces(0..left.span.len(), self.inner) {
-                let ends = padded && inner.end == left.span.len();
-                let place = PairOfPanels {
-                    columns: pair.clone(),
-                    b: [right.tile(panel, inner.start), right.tile(panel + 1, inner.start)],
-                    part: right.part,
-                    tail: if ends { tail.0.as_ptr().cast() } else { null() },
-                };
-                for group in pieces(left.rows.clone(), GROUP) {
-                    // SAFETY: the blocks have what the square reads; C is the caller's promise.
-                    unsafe { self.square(left, &inner, &group, &place) };
-                }
+            let place = PairOfPanels {
+                columns: pair.clone(),
+                b: [right.tile(panel), right.tile(panel + 1)],
+                part: right.part,
+                tail: if padded { tail.0.as_ptr().cast() } else { null() },
+            };
+            for group in pieces(left.rows.clone(), GROUP) {
+                // SAFETY: the blocks have what the square reads; C is the caller's promise.
+                unsafe { self.square(left, &group, &place) };
             }
         }
     }
 
-    /// One group of rows by a pair of panels, over some steps of the blocks.
+    /// One group of rows by a pair of panels.
     ///
     /// # Safety
     /// As [`product`].
-    unsafe fn square(
-        &mut self,
-        left: &LeftBlock,
-        inner: &Range<usize>,
-        group: &Range<usize>,
-        panels: &PairOfPanels,
-    ) {
+    unsafe fn square(&mut self, left: &LeftBlock, group: &Range<usize>, panels: &PairOfPanels) {
         let (p, rows) = (self.p, heights(group));
         let c = p.c.wrapping_add(group.start * p.c_row + panels.columns.start);
         let square = Square {
-            a: std::array::from_fn(|i| {
-                left.tiles(group)[i].wrapping_add(inner.start * self.parts.a * rows[i] * SIDE).cast_const()
-            }),
+            a: left.tiles(group).map(|tile| tile.cast_const()),
             a_parts: self.parts.a,
             rows,
             b: panels.b,
             b_part: panels.part,
-            steps: inner.len(),
+            steps: left.span.len(),
             tail: panels.tail,
             products: self.parts.products,
             c: if self.parts.scaled { self.sums.0.as_mut_ptr() } else { c },
             c_row: if self.parts.scaled { 2 * PANEL } else { p.c_row },
             columns: panels.columns.len(),
-            add: !self.parts.scaled && (p.add || left.span.start + inner.start > 0),
+            add: !self.parts.scaled && (p.add || left.span.start > 0),
         };
         let kernel = &self.unit.squares[usize::from(rows[1] > 0)];
         let kernel = kernel[usize::from(square.columns > PANEL)];

@@ -34,6 +34,20 @@ macro_rules! all_tiles {
 }
 pub(super) use all_tiles;
 
+/// So many rounds, two in each round of a loop: what a loop takes beside its work keeps the units from it that multiply.
+macro_rules! unrolled {
+    ($rounds:expr, $round:expr) => {
+        for _ in 0..$rounds / 2 {
+            $round;
+            $round;
+        }
+        for _ in 0..$rounds % 2 {
+            $round;
+        }
+    };
+}
+pub(super) use unrolled;
+
 /// The function `tile`, for instructions that multiply and add 512 bits of A, B and sums.
 macro_rules! tile_function {
     ($features:literal, $multiply_add:expr) => {
@@ -59,7 +73,7 @@ macro_rules! tile_function {
             }
             let (mut ahead, mut copy) = (t.ahead, t.copy);
             let (b_row, b_panel) = if COPIES { (t.b_row, PANEL) } else { (PANEL, t.b_panel) };
-            for _ in 0..t.k {
+            crate::engine::cpu::gemm::micro::avx512::unrolled!(t.k, {
                 _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
                 ahead = ahead.wrapping_add(t.ahead_row);
                 // SAFETY: A has ROWS rows and B PANELS panels of k elements; a and b stay within them, and copy within
@@ -91,7 +105,7 @@ macro_rules! tile_function {
                 bases = bases.map(|base| base.wrapping_add(1));
                 b = b.wrapping_add(b_row);
                 copy = copy.wrapping_add(PANEL);
-            }
+            });
             for (panel, &total) in totals.iter().enumerate().filter(|_| SUMS) {
                 let to = t.sums.wrapping_add(panel * PANEL);
                 // SAFETY: there is a sum for each column of these panels.

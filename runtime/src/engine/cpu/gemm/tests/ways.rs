@@ -18,10 +18,10 @@ use crate::engine::cpu::caches::{Cache, Caches};
 fn all_limits() -> Vec<Limits> {
     let of = |second, third| {
         let cache = |bytes| Cache { bytes, sharing: 1 };
-        Limits::of(&Caches { first: cache(32 << 10), second: cache(second), third: Some(cache(third)) })
+        Limits::of(&Caches { first: cache(32 << 10), second: cache(second), third: Some(cache(third)) }, true)
     };
     let none_fits = Limits { packed_left: 2000, cached_weight: 1000, ..of(0, 0) };
-    vec![Limits::of(&Caches::USUAL), of(0, 0), of(usize::MAX, usize::MAX), none_fits]
+    vec![Limits::of(&Caches::USUAL, true), of(0, 0), of(usize::MAX, usize::MAX), none_fits]
 }
 
 fn all_blockings(limits: &[Limits]) -> Vec<Blocking<'_>> {
@@ -149,7 +149,7 @@ fn trying_ways_changes_no_bit() {
 /// Which ways there are, and that what a program's products need has room in any of them.
 #[test]
 fn a_product_has_the_ways_that_differ() {
-    let limits = Limits::of(&Caches::USUAL);
+    let limits = Limits::of(&Caches::USUAL, true);
     let isa = micro::best();
     let of = |m, n, k, left_step, right| {
         let lies = Lies { left_step, right };

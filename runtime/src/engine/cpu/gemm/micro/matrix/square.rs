@@ -16,7 +16,7 @@ pub struct Square<'a> {
     /// Where the last step of B lies instead, filled up with zeros, if the contraction ends within it; otherwise null. Part p of panel j
     /// is tile `2 p + j` there.
     pub tail: *const f32,
-    /// Which part of A is multiplied by which of B, in each step.
+    /// Which part of A is multiplied by which of B, in each step, in this order. A part that was in the product before is in tiles already.
     pub products: &'a [(usize, usize)],
     pub c: *mut f32,
     /// Elements from one row of C to the next.
@@ -119,8 +119,10 @@ unsafe fn sum<U: Unit, const ROWS: usize, const PANELS: usize>(
             each_tile!(ROWS, PANELS, |TILE_OF_C, i, j| U::zero::<TILE_OF_C>());
         }
         for step in 0..s.steps {
+            let mut loaded = [usize::MAX; 2];
             for &(a, b) in s.products {
-                multiply_add::<U, ROWS, PANELS>(s, step, a, b);
+                multiply_add::<U, ROWS, PANELS>(s, step, [a, b], loaded);
+                loaded = [a, b];
             }
         }
         each_tile!(ROWS, PANELS, |TILE_OF_C, i, j| {
@@ -130,13 +132,13 @@ unsafe fn sum<U: Unit, const ROWS: usize, const PANELS: usize>(
     }
 }
 
-/// One step of one part of A and one of B.
+/// One step of one part of A and one of B, of which the parts `loaded` are in tiles.
 #[inline(always)]
 unsafe fn multiply_add<U: Unit, const ROWS: usize, const PANELS: usize>(
     s: &Square,
     step: usize,
-    a: usize,
-    b: usize,
+    [a, b]: [usize; 2],
+    loaded: [usize; 2],
 ) {
     let is_tail = !s.tail.is_null() && step + 1 == s.steps;
     let left = |i: usize| s.a[i].wrapping_add((step * s.a_parts + a) * s.rows[i] * SIDE).cast();
@@ -144,17 +146,26 @@ unsafe fn multiply_add<U: Unit, const ROWS: usize, const PANELS: usize>(
         true => s.tail.wrapping_add((2 * b + j) * TILE).cast(),
         false => s.b[j].wrapping_add(step * TILE + b * s.b_part).cast(),
     };
+    let (new_a, new_b) = (a != loaded[0], b != loaded[1]);
     // SAFETY: as the caller promised.
     unsafe {
-        U::load::<{ A[0] }>(left(0), 64);
-        U::load::<{ B[0] }>(right(0), 64);
+        if new_a {
+            U::load::<{ A[0] }>(left(0), 64);
+        }
+        if new_b {
+            U::load::<{ B[0] }>(right(0), 64);
+        }
         U::multiply_add::<0, { A[0] }, { B[0] }>();
         if PANELS == 2 {
-            U::load::<{ B[1] }>(right(1), 64);
+            if new_b {
+                U::load::<{ B[1] }>(right(1), 64);
+            }
             U::multiply_add::<1, { A[0] }, { B[1] }>();
         }
         if ROWS == 2 {
-            U::load::<{ A[1] }>(left(1), 64);
+            if new_a {
+                U::load::<{ A[1] }>(left(1), 64);
+            }
             U::multiply_add::<2, { A[1] }, { B[0] }>();
             if PANELS == 2 {
                 U::multiply_add::<3, { A[1] }, { B[1] }>();
