@@ -119,8 +119,12 @@ def steps_of(contestant: Contestant, warm_up: int, seconds: float) -> int:
     return math.ceil(seconds / contestant.run(warm_up).seconds)
 
 
+# Steps before anything is timed, by all: in its first twenty lstmc tries ways to go about its products.
+WARM_UP = 24
+
+
 def measure(contestants: list[Contestant], rounds: int, seconds: float, first: int) -> dict[str, Measured]:
-    """Warms up with `first` steps, then runs each contestant for about `seconds` in each round."""
+    """Warms up with `first` steps, whose loss is told, and more up to `WARM_UP`, then runs each for about `seconds` in each round."""
     found, steps = {}, {}
     for one in contestants:
         start, rest = one.run(1), one.run(first - 1)
@@ -128,7 +132,7 @@ def measure(contestants: list[Contestant], rounds: int, seconds: float, first: i
         if start.loss is not None and rest.loss is not None:
             loss = (start.loss + rest.loss * (first - 1)) / first
         found[one.name] = Measured(one.ready, start.seconds, loss, one.about.get("flop", math.nan))
-        steps[one.name] = steps_of(one, max(1, first // 4), seconds)
+        steps[one.name] = steps_of(one, max(1, first // 4, WARM_UP - first), seconds)
     for _ in range(rounds):
         for one in contestants:
             its = found[one.name]
