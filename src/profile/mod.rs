@@ -47,6 +47,8 @@ pub struct Profile {
     /// The instructions for operands in bf16, if they are multiplied as such.
     pub pairs: Option<&'static str>,
     pub caches: Caches,
+    /// Bytes of a weight that all workers may read over and over as fast as they multiply.
+    pub cached_weight: usize,
     /// f32 multiply-adds of all threads, in floating-point operations a second.
     pub peak: f64,
     /// The same of operands in bf16, where the model asks for them and there are instructions.
@@ -125,6 +127,7 @@ pub fn measure(
         lacks,
         pairs,
         caches: *Caches::here(),
+        cached_weight: gemm::cached_weight(),
         peak,
         peak_of_pairs,
         precision: model.train.precision,

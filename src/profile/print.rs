@@ -89,7 +89,9 @@ pub fn facts(profile: &Profile) -> Vec<(&'static str, String)> {
         show::many(profile.barriers as u64, "barrier"),
         1e9 * profile.barrier
     );
-    let mut lines = vec![("machine", machine), ("caches", profile.caches.to_string()), ("step", steps)];
+    let near = (profile.cached_weight as f64 / 1048576.0 * 10.0).round() / 10.0;
+    let caches = format!("{}; weights of up to {near} MB are near", profile.caches);
+    let mut lines = vec![("machine", machine), ("caches", caches), ("step", steps)];
     if flop > 0.0 {
         lines.push(("products", products));
     }
@@ -344,6 +346,7 @@ mod tests {
             lacks: None,
             pairs: None,
             caches: Caches::USUAL,
+            cached_weight: 8 << 20,
             peak: 500e9,
             peak_of_pairs: None,
             precision: None,

@@ -4,7 +4,6 @@ use std::hint::black_box;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use crate::engine::cpu::caches::Caches;
 use crate::engine::cpu::gemm::{self, CHAINS};
 use crate::engine::cpu::workers::{self, Barrier};
 use crate::error::{Error, Result};
@@ -70,27 +69,23 @@ impl Reading {
         })?;
         Ok((part * threads as usize * size_of::<u64>()) as f64 / seconds)
     }
+
+    /// Bytes that this core reads of it, again and again, in the time of one f32 operation at the peak. Takes a few milliseconds.
+    pub fn bytes_per_operation(&self) -> f64 {
+        let best = |f: &dyn Fn()| {
+            let times = (0..BRIEF_ROUNDS).map(|_| {
+                let started = Instant::now();
+                f();
+                started.elapsed().as_secs_f64()
+            });
+            times.fold(f64::INFINITY, f64::min)
+        };
+        let seconds = best(&|| _ = black_box(self.0.iter().fold(0, |sum, &word| sum ^ word)));
+        size_of_val(self.0.as_slice()) as f64 / seconds / (PEAK_FLOP as f64 / best(&multiply_add))
+    }
 }
 
-/// Bytes that one core reads from its last-level cache in the time in which it could do one floating-point operation, about: of a
-/// processor whose cores share a cache that is close to all of them a third, of one that has it in parts all over the chip a tenth.
-/// Takes a few milliseconds.
-pub fn last_level_bytes_per_operation(caches: &Caches) -> f64 {
-    let best = |f: &dyn Fn()| {
-        let times = (0..BRIEF_ROUNDS).map(|_| {
-            let started = Instant::now();
-            f();
-            started.elapsed().as_secs_f64()
-        });
-        times.fold(f64::INFINITY, f64::min)
-    };
-    // More than the second level holds, whatever it keeps of the last round.
-    let words = vec![1u64; 3 * caches.second.bytes / size_of::<u64>()];
-    let seconds = best(&|| _ = black_box(words.iter().fold(0, |sum, &word| sum ^ word)));
-    size_of_val(words.as_slice()) as f64 / seconds / (PEAK_FLOP as f64 / best(&multiply_add))
-}
-
-/// Rounds of a measurement that everything waits for.
+/// Rounds of a measurement that a program's start waits for.
 const BRIEF_ROUNDS: usize = 4;
 
 /// Seconds from the arrival of `threads` cores at a barrier until all go on, if none is late. Between two cores it is the

@@ -10,13 +10,11 @@ use lstmc_compiler::kernel::PANEL;
 
 use super::micro::Isa;
 use crate::engine::cpu::caches::Caches;
-use crate::engine::cpu::machine;
+use crate::engine::cpu::machine::Reading;
 
 /// Limits of blocks on one machine.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
-    /// Bytes of the first-level cache.
-    pub first: usize,
     /// Bytes of the second-level cache.
     pub second: usize,
     /// A packed B of more bytes than this is read from memory each time, or from a cache that is far.
@@ -26,16 +24,15 @@ pub struct Limits {
 }
 
 /// Larger caches than these were not measured: what shares them with others, or is far, holds less than it says.
-const MOST_FIRST: usize = 128 << 10;
 const MOST_SECOND: usize = 4 << 20;
 const MOST_LAST: usize = 32 << 20;
-/// A last-level cache is far if a core reads fewer bytes of it in the time of an operation. A tile of ten rows, half of a batch of
-/// twenty, does twenty operations with each four bytes of B.
-const FAR: f64 = 0.2;
 /// Smaller ones, or none that is seen, are better than that as a rule.
-const LEAST_FIRST: usize = 32 << 10;
 const LEAST_SECOND: usize = 256 << 10;
 const LEAST_LAST: usize = 4 << 20;
+
+/// A last-level cache is far if a core reads fewer bytes of it in the time of one operation: a tile of ten rows, half of a batch of
+/// twenty, does twenty operations with each four bytes of B. Zen 5 has 0.4 of them, an Intel processor of 480 MB 0.12.
+const FAR: f64 = 0.2;
 
 impl Limits {
     /// Of this machine.
@@ -43,16 +40,18 @@ impl Limits {
         static HERE: OnceLock<Limits> = OnceLock::new();
         HERE.get_or_init(|| {
             let caches = Caches::here();
-            Limits::of(caches, machine::last_level_bytes_per_operation(caches) > FAR)
+            // More than the second level holds, whatever it keeps of the last round. Without memory for it there is nothing to gain.
+            let bytes = 3 * caches.second.bytes.min(MOST_SECOND);
+            let is_far = Reading::new(bytes).is_ok_and(|last| last.bytes_per_operation() < FAR);
+            Limits::of(caches, !is_far)
         })
     }
 
-    /// With such caches, the last of which is near.
+    /// With such caches; `near` says whether a weight that is read from the last of them is read as fast as it is multiplied.
     pub fn of(caches: &Caches, near: bool) -> Limits {
         let last = caches.last().bytes.clamp(LEAST_LAST, MOST_LAST);
         let second = caches.second.bytes.clamp(LEAST_SECOND, MOST_SECOND);
         Limits {
-            first: caches.first.bytes.clamp(LEAST_FIRST, MOST_FIRST),
             second,
             cached_weight: if near { last / 4 } else { second / 4 * 3 },
             packed_left: last / 8 / size_of::<f32>(),

@@ -89,16 +89,24 @@ impl Plan {
     fn new(parts: Parts, (m, k): (usize, usize), packed: bool) -> Self {
         let (steps, tile_row) = (k.div_ceil(STEP), parts.a * SIDE);
         let fit = LEFT / (steps * tile_row);
-        let (rows, span) = match parts.scaled {
+        let most = match parts.scaled {
             // All of the contraction is added up before the sums are scaled.
-            true => (fit.max(GROUP), steps),
-            false => (fit.clamp(*ROWS.start(), *ROWS.end()), LEFT / (ROWS.start() * tile_row)),
+            true => fit.max(GROUP),
+            false => fit.clamp(*ROWS.start(), *ROWS.end()),
         };
-        let rows = m.div_ceil(m.div_ceil(rows)).next_multiple_of(GROUP).min(m);
-        let span = steps.div_ceil(steps.div_ceil(span));
+        let rows = part(m, most).next_multiple_of(GROUP).min(m);
+        let span = match parts.scaled {
+            true => steps,
+            false => part(steps, LEFT / (rows * tile_row)),
+        };
         let right_len = if packed { 0 } else { parts.b * PANELS * span * TILE };
         Plan { rows, span, left_len: rows * span * tile_row, right_len }
     }
+}
+
+/// The length of equal parts of at most `most`.
+fn part(len: usize, most: usize) -> usize {
+    len.div_ceil(len.div_ceil(most.max(1)))
 }
 
 /// Words of scratch that a worker needs for `m` rows of a product; `in_tiles`: B lies in tiles, packed.
