@@ -90,8 +90,9 @@ pub fn facts(profile: &Profile) -> Vec<(&'static str, String)> {
         1e9 * profile.barrier
     );
     let near = (profile.cached_weight as f64 / 1048576.0 * 10.0).round() / 10.0;
-    let caches = format!("{}; weights of up to {near} MB are near", profile.caches);
-    let mut lines = vec![("machine", machine), ("caches", caches), ("step", steps)];
+    let near = format!("weights of up to {near} MB, which all workers read as fast as they multiply");
+    let caches = profile.caches.to_string();
+    let mut lines = vec![("machine", machine), ("caches", caches), ("near", near), ("step", steps)];
     if flop > 0.0 {
         lines.push(("products", products));
     }

@@ -64,6 +64,7 @@ fn the_table_is_readable_and_nothing_is_written() {
         "machine",
         "caches",
         "L1d",
+        "near",
         "step",
         "products",
         "waiting",
