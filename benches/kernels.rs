@@ -171,6 +171,7 @@ fn product(
         b_stride: if form == Form::NT { k } else { n },
         c_stride: n,
         from_end: Flag::Off,
+        as_few: Flag::Off,
         accumulate: Flag::Off,
         packed: packed.into(),
         cut,

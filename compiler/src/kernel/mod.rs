@@ -249,6 +249,9 @@ pub struct CpuGemm {
     /// it, see [`Gemm::from_end`]: what a cache keeps of the round before is what was read last. Only in a loop, of a product
     /// that [`Gemm::can_alternate`].
     pub alternating: bool,
+    /// Whether each row of C has the bits that it would have in a product of few rows, which it stands for: a unit that adds up in
+    /// another order does not compute it.
+    pub as_few: bool,
 }
 
 /// In which rounds of the time loop around it there is something to multiply.

@@ -384,9 +384,13 @@ impl<'a> Words<'a> {
         let squares = self.named("squares")?;
         let rounds = self.rounds()?;
         let alternating = self.accept("alternating");
+        let as_few = self.accept("as");
+        if as_few {
+            self.expect("few")?;
+        }
         self.end()?;
         let plain = Gemm::plain(form, [m, n, k], a, b, c);
-        let cpu = CpuGemm { packed, right_sums, squares, alternating };
+        let cpu = CpuGemm { packed, right_sums, squares, alternating, as_few };
         Ok(Gemm { precision, accumulate, parts, prefix, rounds, cpu, ..plain })
     }
 

@@ -32,8 +32,8 @@
 //! places, distinct ids and their number; with `inverse %10 %11` also each row's place and whether it has one.
 //!
 //! The extents of a product are `m x n x k`, those of a packing `k x n`. A packed operand of a format other than `f32`
-//! names it: `@ packed bf16 %7`. So does a product of another precision, behind its extents: `20x800x200 bf16`. There is
-//! no prologue where it would be empty.
+//! names it: `@ packed bf16 %7`. So does a product of another precision, behind its extents: `20x800x200 bf16`. One whose rows
+//! have the bits of a product of few rows ends with `as few`. There is no prologue where it would be empty.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -211,7 +211,7 @@ fn suffix(format: Format) -> String {
 impl Display for Gemm {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Gemm { form, precision, m, n, k, a, b, c, accumulate, parts, prefix, rounds, cpu } = self;
-        let CpuGemm { packed, right_sums, squares, alternating } = cpu;
+        let CpuGemm { packed, right_sums, squares, alternating, as_few } = cpu;
         let assign = if *accumulate { "+=" } else { "=" };
         let packed = packed.map_or(String::new(), |format| format!("packed{} ", suffix(format)));
         let form = form_name(*form);
@@ -229,7 +229,8 @@ impl Display for Gemm {
             Rounds::AfterFirst => write!(f, " after first")?,
             Rounds::BeforeLast => write!(f, " before last")?,
         }
-        f.write_str(if *alternating { " alternating" } else { "" })
+        f.write_str(if *alternating { " alternating" } else { "" })?;
+        f.write_str(if *as_few { " as few" } else { "" })
     }
 }
 

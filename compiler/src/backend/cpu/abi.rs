@@ -247,6 +247,8 @@ shape! {
         accumulate: Flag,
         /// On: B is read from its end, see [`crate::kernel::Gemm::from_end`].
         from_end: Flag,
+        /// On: each row of C has the bits of a product of few rows, see [`crate::kernel::CpuGemm::as_few`].
+        as_few: Flag,
         packed: Packed,
         cut: Cut,
     }

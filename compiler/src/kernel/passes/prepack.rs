@@ -15,10 +15,15 @@ pub fn prepack(mut module: Module, format: Format, target: &Target) -> Module {
     constants.extend(module.prologue.iter().flat_map(Item::stored));
     let (many_rows, few_rows) = (worth.many_rows, target.few_rows);
     let mut packing = Packing { constants, format, many_rows, few_rows, buffers: &mut module.buffers };
-    // The prologue's own products multiply by rounded weights too.
+    // The prologue's own products multiply by rounded weights too. They stand for those of the runs, of one row or a few.
     let mut packs = Packs::default();
     if format != Format::F32 {
         packing.constant(&mut module.prologue, 1, &mut packs);
+        for item in &mut module.prologue {
+            if let Item::Gemm(gemm) = item {
+                gemm.cpu.as_few = gemm.cpu.packed.is_some();
+            }
+        }
     }
     packs.items.append(&mut module.prologue);
     let mut items = vec![];

@@ -298,6 +298,7 @@ impl<'p, M: Module> Entry<'_, '_, '_, 'p, M> {
             c_stride: word(gemm.c.stride),
             accumulate: gemm.accumulate.into(),
             from_end: Flag::Off,
+            as_few: gemm.cpu.as_few.into(),
             packed: gemm.cpu.packed.into(),
             cut: split.into(),
         };

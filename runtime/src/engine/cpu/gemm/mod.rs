@@ -150,10 +150,15 @@ unsafe fn first_rows(shape: &GemmShape, count: u32, c: *mut f32, worker: u32, wo
     GemmShape { m, ..*shape }
 }
 
-/// Which parts are multiplied in a product of so many rows, if a matrix unit computes it.
-fn parts(isa: &Isa, precision: Precision, packed: Option<Format>, m: usize) -> Option<Parts> {
+/// Which parts are multiplied in a product of so many rows, if a matrix unit computes it; `as_few` as in [`lstmc_compiler::kernel::CpuGemm`].
+fn parts(
+    isa: &Isa,
+    precision: Precision,
+    packed: Option<Format>,
+    (m, as_few): (usize, bool),
+) -> Option<Parts> {
     // By all rows, as below.
-    let few = precision == Precision::F32 && m <= stream::MAX_ROWS;
+    let few = precision == Precision::F32 && (m <= stream::MAX_ROWS || as_few);
     isa.matrix.filter(|_| !few).and_then(|_| Parts::of(precision, packed))
 }
 
@@ -209,7 +214,7 @@ pub fn right_side(gemm: &Gemm, split: Split, workers: usize) -> RightSide {
 
 /// [`parts`] of a product in the kernel form, on this CPU.
 fn parts_here(gemm: &Gemm) -> Option<Parts> {
-    parts(micro::best(), gemm.precision, gemm.cpu.packed, gemm.m)
+    parts(micro::best(), gemm.precision, gemm.cpu.packed, (gemm.m, gemm.cpu.as_few))
 }
 
 /// [`streams`] of a product in the kernel form, of which a worker has `m` rows.
@@ -376,7 +381,7 @@ unsafe fn gemm_in(
     let (k, first) = (shape.k as usize, columns.start);
     let precision = Precision::from(shape.precision);
     let operands = Operands::of(isa, precision);
-    let parts = parts(isa, precision, shape.packed.format(), shape.m as usize);
+    let parts = parts(isa, precision, shape.packed.format(), (shape.m as usize, shape.as_few.is_on()));
     let (a_stride, c_stride) = (shape.a_stride as usize, shape.c_stride as usize);
     let (row, step) = if shape.form == abi::Form::TN { (1, a_stride) } else { (a_stride, 1) };
     // SAFETY: all offsets stay inside the matrices, since the ranges stay inside their extents; a range of columns

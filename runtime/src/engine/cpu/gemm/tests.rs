@@ -62,6 +62,7 @@ impl Case {
             b_stride: (b[1] + self.gap) as u32,
             c_stride: (self.n + self.gap) as u32,
             from_end: Flag::Off,
+            as_few: Flag::Off,
             accumulate: self.accumulate.into(),
             packed: packed.into(),
             cut,
@@ -271,7 +272,7 @@ fn check_formats(case: &Case, isa: &'static Isa) {
         let rounded = case.packed(isa, &case.rounded(format), Format::F32, Whole, 1);
         let by_rounded = case.run_on(isa, &rounded, Some(Format::F32), Whole, 1);
         // A matrix unit has an order of sums of its own.
-        let expected = match parts(isa, F32, Some(format), case.m) {
+        let expected = match parts(isa, F32, Some(format), (case.m, false)) {
             None => bits(&by_rounded),
             Some(_) => {
                 let whole = case.run(isa, Some(format), Whole, 1);

@@ -247,6 +247,7 @@ mod tests {
             c_stride: n,
             accumulate: Flag::Off,
             from_end: Flag::Off,
+            as_few: Flag::Off,
             packed: Packed::No,
             cut: Cut::Whole,
         };

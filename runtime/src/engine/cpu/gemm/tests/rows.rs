@@ -1,9 +1,10 @@
 //! Rows of a table: adding up those that were looked up, and finding the distinct ones.
 
-use lstmc_compiler::backend::cpu::abi::{DistinctShape, Gather, ScatterShape};
+use lstmc_compiler::backend::cpu::abi::{DistinctShape, Flag, Gather, GemmShape, ScatterShape};
+use lstmc_compiler::kernel::Format;
 
-use super::super::{distinct, scatter};
-use super::{Columns, Whole, bits, numbers};
+use super::super::{distinct, gemm_on, micro, scatter};
+use super::{Case, Columns, F32, NN, Whole, bits, numbers, places};
 
 #[test]
 fn scatter_adds_rows_in_order() {
@@ -72,6 +73,28 @@ fn distinct_ids_are_found_in_order_whatever_the_scratch_holds() {
             }
             assert!(found[expected.len()..].iter().all(|&id| id == 0), "{ids:?}: {found:?}");
             assert!(places.iter().zip(ids).all(|(&place, id)| found[place as usize] == *id), "{ids:?}");
+        }
+    }
+}
+
+/// A unit that adds up in another order leaves alone what stands for products of few rows.
+#[test]
+fn rows_that_stand_for_few_have_the_bits_of_few() {
+    let all = Case { form: NN, m: 30, n: 70, k: 90, gap: 0, accumulate: false, precision: F32 };
+    for isa in micro::available() {
+        for format in Format::OF_WEIGHTS {
+            let (a, b, mut c) = all.operands();
+            let b = all.packed(isa, &b, format, Whole, 1);
+            let shape = GemmShape { as_few: Flag::On, ..all.shape(Some(format), Whole) };
+            // SAFETY: the operands have the lengths that the shape asks for.
+            unsafe { gemm_on(isa, &shape, &places(&a, &b, &mut c), 0, 1) };
+            for (row, expected) in c.chunks(all.n).enumerate() {
+                let one = GemmShape { m: 1, ..all.shape(Some(format), Whole) };
+                let mut c = vec![0.0; all.n];
+                // SAFETY: a row of the same operands.
+                unsafe { gemm_on(isa, &one, &places(&a[row * all.k..], &b, &mut c), 0, 1) };
+                assert_eq!(c, expected, "{}, {format:?}, row {row}", isa.name);
+            }
         }
     }
 }
