@@ -3,6 +3,7 @@
 use anyhow::Result;
 use clap::ValueEnum;
 use lstmc_compiler::model::Precision;
+use lstmc_runtime::engine::cpu::caches::size;
 
 use super::Profile;
 use super::rows::{Kind, Row};
@@ -89,8 +90,10 @@ pub fn facts(profile: &Profile) -> Vec<(&'static str, String)> {
         show::many(profile.barriers as u64, "barrier"),
         1e9 * profile.barrier
     );
-    let near = (profile.cached_weight as f64 / 1048576.0 * 10.0).round() / 10.0;
-    let near = format!("weights of up to {near} MB, which all workers read as fast as they multiply");
+    let near = format!(
+        "weights of up to {}, which all workers read as fast as they multiply",
+        size(profile.cached_weight)
+    );
     let caches = profile.caches.to_string();
     let mut lines = vec![("machine", machine), ("caches", caches), ("near", near), ("step", steps)];
     if flop > 0.0 {

@@ -250,7 +250,7 @@ pub struct CpuGemm {
     /// that [`Gemm::can_alternate`].
     pub alternating: bool,
     /// Whether each row of C has the bits that it would have in a product of few rows, which it stands for: a unit that adds up in
-    /// another order does not compute it.
+    /// another order does not compute it. Only of a packed B, in [`Precision::F32`].
     pub as_few: bool,
 }
 

@@ -422,6 +422,12 @@ fn verify_wants_products_that_leave_out_a_round_in_loops() {
 }
 
 #[test]
+fn verify_wants_products_as_of_few_rows_to_read_packed_weights() {
+    let nt = "gemm nt 2x6x8: %13 stride 6 = %9 stride 8 @ %0 stride 8";
+    rejects(nt, &format!("{nt} as few"), "its right side is not packed");
+}
+
+#[test]
 fn verify_wants_products_that_turn_to_read_a_right_side_as_it_lies() {
     let nt = "gemm nt 2x6x8: %13 stride 6 = %9 stride 8 @ %0 stride 8";
     rejects(nt, &format!("{nt} alternating"), "is in no loop");

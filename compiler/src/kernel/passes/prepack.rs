@@ -21,7 +21,7 @@ pub fn prepack(mut module: Module, format: Format, target: &Target) -> Module {
         packing.constant(&mut module.prologue, 1, &mut packs);
         for item in &mut module.prologue {
             if let Item::Gemm(gemm) = item {
-                gemm.cpu.as_few = gemm.cpu.packed.is_some();
+                gemm.cpu.as_few = gemm.cpu.packed.is_some() && gemm.precision == Precision::F32;
             }
         }
     }

@@ -159,6 +159,11 @@ impl<'m> Verifier<'m> {
         if gemm.cpu.alternating && (self.open.is_empty() || !gemm.can_alternate()) {
             return Err("an alternating product is in no loop, or does not just read its right side".into());
         }
+        if gemm.cpu.as_few && (gemm.cpu.packed.is_none() || gemm.precision != Precision::F32) {
+            return Err(
+                "a product as of few rows rounds its left side, or its right side is not packed".into()
+            );
+        }
         if gemm.accumulate {
             self.read(c)?;
         }

@@ -76,6 +76,14 @@ fn is_possible(level: usize, cache: Cache) -> bool {
     kib.contains(&(cache.bytes >> 10)) && (1..=1 << 16).contains(&cache.sharing)
 }
 
+/// `48 KB`, `1.5 MB`
+pub fn size(bytes: usize) -> String {
+    match bytes {
+        ..1048576 => format!("{} KB", bytes >> 10),
+        _ => format!("{} MB", (bytes as f64 / 1048576.0 * 10.0).round() / 10.0),
+    }
+}
+
 /// `48 KB, 1 MB, 32 MB of 16 processors`: the first of the core alone, and who shares the others.
 impl fmt::Display for Caches {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -86,10 +94,7 @@ impl fmt::Display for Caches {
                 write!(f, "{between}no {name}")?;
                 continue;
             };
-            match bytes {
-                ..1048576 => write!(f, "{between}{name} {} KB", bytes >> 10)?,
-                _ => write!(f, "{between}{name} {} MB", (bytes as f64 / 1048576.0 * 10.0).round() / 10.0)?,
-            }
+            write!(f, "{between}{name} {}", size(bytes))?;
             if sharing > 1 {
                 write!(f, " for {sharing} processors")?;
             }

@@ -64,8 +64,7 @@ impl Reading {
     pub fn bandwidth(&self, threads: u32, rounds: usize) -> Result<f64> {
         let part = self.0.len() / threads as usize;
         let seconds = seconds(threads, rounds, &|worker| {
-            let words = &self.0[part * worker as usize..][..part];
-            black_box(words.iter().fold(0, |sum, &word| sum ^ word));
+            read(&self.0[part * worker as usize..][..part]);
         })?;
         Ok((part * threads as usize * size_of::<u64>()) as f64 / seconds)
     }
@@ -80,9 +79,13 @@ impl Reading {
             });
             times.fold(f64::INFINITY, f64::min)
         };
-        let seconds = best(&|| _ = black_box(self.0.iter().fold(0, |sum, &word| sum ^ word)));
+        let seconds = best(&|| read(&self.0));
         size_of_val(self.0.as_slice()) as f64 / seconds / (PEAK_FLOP as f64 / best(&multiply_add))
     }
+}
+
+fn read(words: &[u64]) {
+    black_box(words.iter().fold(0, |sum, &word| sum ^ word));
 }
 
 /// Rounds of a measurement that a program's start waits for.

@@ -1,4 +1,4 @@
-//! Rows of a table: adding up those that were looked up, and finding the distinct ones.
+//! Rows of a table: adding up those that were looked up, and finding the distinct ones. Rows that stand for products of few.
 
 use lstmc_compiler::backend::cpu::abi::{DistinctShape, Flag, Gather, GemmShape, ScatterShape};
 use lstmc_compiler::kernel::Format;
