@@ -4,7 +4,8 @@ use std::arch::x86_64::*;
 
 use lstmc_compiler::kernel::PANEL;
 
-use super::isa::{Isa, Tile, Tiles, heights, thirds};
+use super::isa::{Isa, Tile, Tiles, heights};
+use super::thirds::Thirds;
 use crate::engine::cpu::gemm::product::Panels;
 use crate::engine::cpu::gemm::product::Product;
 use crate::engine::cpu::gemm::stream;
@@ -37,7 +38,7 @@ unsafe fn tile<
 >(
     t: &Tile,
 ) {
-    let mut bases: [*const f32; 2] = if BY_COLUMN { [t.a; 2] } else { thirds(t.a, t.a_apart) };
+    let mut rows = Thirds::<2>::new(t.a, t.a_apart);
     let mut sums = [[[_mm256_setzero_ps(); 2]; ROWS]; PANELS];
     let mut totals = [[_mm256_setzero_ps(); 2]; PANELS];
     let (mut a, mut b) = (t.a, t.b);
@@ -67,7 +68,7 @@ unsafe fn tile<
                     }
                 }
                 for (i, sums) in sums.iter_mut().enumerate() {
-                    let at = if BY_COLUMN { a.add(i) } else { bases[i / 3].add(i % 3 * t.a_apart) };
+                    let at = if BY_COLUMN { a.add(i) } else { rows.row(i, t.a_apart) };
                     let row = _mm256_broadcast_ss(&*at);
                     for (sum, &columns) in sums.iter_mut().zip(&columns) {
                         *sum = _mm256_fmadd_ps(row, columns, *sum);
@@ -76,7 +77,9 @@ unsafe fn tile<
             }
         }
         a = a.wrapping_add(t.a_apart);
-        bases = bases.map(|base| base.wrapping_add(1));
+        if !BY_COLUMN {
+            rows.advance();
+        }
         b = b.wrapping_add(b_row);
         copy = copy.wrapping_add(PANEL);
     }

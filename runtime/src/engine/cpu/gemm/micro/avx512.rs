@@ -5,7 +5,8 @@ use std::arch::x86_64::*;
 use lstmc_compiler::kernel::PANEL;
 
 use super::avx512_direct;
-use super::isa::{Isa, Tile, Tiles, thirds};
+use super::isa::{Isa, Tile, Tiles};
+use super::thirds::Thirds;
 use crate::engine::cpu::gemm::fused_sums;
 
 /// The tiles of all sizes, `copying` among them or `plain`: `tile::<rows, panels, by_column, copies, sums>` must be in scope.
@@ -61,7 +62,7 @@ macro_rules! tile_function {
         >(
             t: &Tile,
         ) {
-            let mut bases: [*const f32; 4] = if BY_COLUMN { [t.a; 4] } else { thirds(t.a, t.a_apart) };
+            let mut rows = Thirds::<4>::new(t.a, t.a_apart);
             let mut sums = [[_mm512_setzero_ps(); ROWS]; PANELS];
             let mut totals = [_mm512_setzero_ps(); PANELS];
             let (mut a, mut b) = (t.a, t.b);
@@ -94,7 +95,7 @@ macro_rules! tile_function {
                         }
                     }
                     for i in 0..ROWS {
-                        let at = if BY_COLUMN { a.add(i) } else { bases[i / 3 % 4].add(i % 3 * t.a_apart) };
+                        let at = if BY_COLUMN { a.add(i) } else { rows.row(i % 12, t.a_apart) };
                         let row = _mm512_set1_ps(*at);
                         for (sums, &columns) in sums.iter_mut().zip(&columns) {
                             sums[i] = ($multiply_add)(row, columns, sums[i]);
@@ -102,7 +103,9 @@ macro_rules! tile_function {
                     }
                 }
                 a = a.wrapping_add(t.a_apart);
-                bases = bases.map(|base| base.wrapping_add(1));
+                if !BY_COLUMN {
+                    rows.advance();
+                }
                 b = b.wrapping_add(b_row);
                 copy = copy.wrapping_add(PANEL);
             });

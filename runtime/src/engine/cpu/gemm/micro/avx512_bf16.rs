@@ -9,8 +9,9 @@ use lstmc_compiler::kernel::PANEL;
 use super::avx512::{self, all_tiles, tile_function};
 use super::avx512_direct;
 use super::avx512_parts::{self, first, zipped};
-use super::isa::{AHEAD, CHAINS, Isa, Pairs, Tile, thirds};
+use super::isa::{AHEAD, CHAINS, Isa, Pairs, Tile};
 use super::matrix::MatrixUnit;
+use super::thirds::Thirds;
 
 pub static ISA: Isa = isa("avx512, avx512bf16", None);
 

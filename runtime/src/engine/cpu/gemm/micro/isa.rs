@@ -1,6 +1,5 @@
 //! What an instruction set offers: its register tiles, and its loops for products of few rows.
 
-use std::hint::black_box;
 use std::ops::Range;
 
 use lstmc_compiler::kernel::Precision;
@@ -42,14 +41,6 @@ pub struct Tile {
 
 /// How many rows ahead packing prefetches: each row may be on a page of its own.
 pub const AHEAD: usize = 8;
-
-/// Every third of the rows of an A whose rows lie `a_apart` apart. The others lie once or twice `a_apart` from one of these,
-/// which the address of an operand can say. The compiler must not know how the pointers hang together: it would make one
-/// chain of additions of them, as long as the tile is high.
-#[inline(always)]
-pub(super) fn thirds<const N: usize>(a: *const f32, a_apart: usize) -> [*const f32; N] {
-    std::array::from_fn(|i| black_box(a.wrapping_add(3 * i * a_apart)))
-}
 
 /// Computes a [`Tile`] of a fixed number of rows and panels, in one of two [`Forms`].
 pub type TileFn = unsafe fn(&Tile);

@@ -16,6 +16,8 @@ mod avx512_stream;
 pub mod isa;
 pub mod matrix;
 mod portable;
+#[cfg(target_arch = "x86_64")]
+mod thirds;
 
 use std::sync::OnceLock;
 
