@@ -31,6 +31,8 @@ const SEED: u64 = 0;
 const SECONDS: f64 = 1.0;
 /// Steps with probes and without take turns, so that other work on the machine hits both.
 const TURNS: u64 = 5;
+/// Seconds that products may take to find their fastest ways before steps are measured: of a training those are the first.
+const FINDING: f64 = 10.0;
 /// Rounds of 5 ms in which the machine is measured.
 const MACHINE_ROUNDS: usize = 21;
 
@@ -84,7 +86,8 @@ pub fn random_tokens(model: &Model) -> Vec<u32> {
     random_ids(model.vocab, TOKENS.max(20 * batches.rows * (batches.steps + 1)), SEED)
 }
 
-/// Runs `steps` steps of the program as it is and with probes, or as many as take [`SECONDS`].
+/// Runs `steps` steps of the program as it is and with probes, or as many as take [`SECONDS`], once the
+/// products have found their fastest ways.
 ///
 /// # Errors
 /// Too little memory; ids that fill no batch; a loss that is not a number.
@@ -105,6 +108,7 @@ pub fn measure(
     let barrier = machine::barrier(threads, MACHINE_ROUNDS)?;
     let mut plain = Run::new(model, Executable::compile(program.clone())?, ids.clone())?;
     let mut probed = Run::new(model, Executable::compile_with_probes(program.clone())?, ids)?;
+    find_ways(&mut plain)?;
     let once = plain.run(1)?.max(probed.run(1)?);
     probed.session.take_spent();
     let steps = steps.unwrap_or((SECONDS / once).ceil() as u64).max(1);
@@ -142,6 +146,16 @@ pub fn measure(
         waiting: rows::waiting(program, &spent),
         host: spent.host,
     })
+}
+
+/// Runs steps until all products have found the fastest way, or for [`FINDING`] seconds. What one run has found the next, with
+/// probes or without, goes on with.
+fn find_ways(run: &mut Run) -> Result<()> {
+    let started = Instant::now();
+    while gemm::still_trying() && started.elapsed().as_secs_f64() < FINDING {
+        run.run(1)?;
+    }
+    Ok(())
 }
 
 fn per_step(mut spent: Spent, steps: u64) -> Spent {

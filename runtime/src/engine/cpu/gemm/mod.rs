@@ -14,9 +14,10 @@
 //!
 //! **Determinism.** An element of C is computed by the same operations in the same order whatever the number of workers,
 //! the split and the element's place in a tile: the contraction is divided into blocks that depend on `k` alone
-//! and the instruction set (`driver::k_block`), and not on caches or on the way that is gone; within a block the products are added in order of `k`, starting from zero; the blocks' sums are
-//! added in order. An NN that reads B from its end goes through all this backwards. Nor does packing B change a bit,
-//! except in the form NT of up to [`dots::MAX_ROWS`] rows, whose sums by an unpacked B are in partial sums.
+//! and the instruction set (`driver::k_block`), and not on caches or on the way that is gone; within a block the products are
+//! added in order of `k`, starting from zero; the blocks' sums are added in order. An NN that reads B from its end goes
+//! through all this backwards. Nor does packing B change a bit, except in the form NT of up to [`dots::MAX_ROWS`] rows,
+//! whose sums by an unpacked B are in partial sums.
 //!
 //! **Precision.** Products in `bf16` ([`Precision`]) have their operands rounded as they are packed. An instruction set
 //! that multiplies pairs of `bf16` ([`micro::Pairs`]) has them packed two to a word, and the same blocking goes over
@@ -58,6 +59,7 @@ use lstmc_compiler::target::{COLUMN_GRAIN, FEW_ROWS};
 pub use distinct::distinct;
 pub use scatter::scatter;
 pub use scratch::Scratch;
+pub use ways::still_trying;
 
 use driver::Lies;
 use limits::Limits;

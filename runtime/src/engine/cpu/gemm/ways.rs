@@ -134,6 +134,15 @@ impl Known {
     fn taken_over() -> Self {
         LEFT.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
     }
+
+    fn still_trying(&self) -> bool {
+        self.0.iter().any(|(_, trial)| !trial.is_over())
+    }
+}
+
+/// Whether workers that have ended left products of which they still tried ways.
+pub fn still_trying() -> bool {
+    LEFT.lock().unwrap_or_else(PoisonError::into_inner).iter().any(Known::still_trying)
 }
 
 impl Drop for Known {
@@ -230,12 +239,11 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_a_thread_has_found_another_goes_on_with() {
+    /// Of a product that no other test has.
+    fn shape() -> GemmShape {
         use lstmc_compiler::backend::cpu::abi::{Cut, Flag, Form, Packed, Precision};
-        // Of no other test.
         let [m, n, k] = [12_345, 23_456, 34_567];
-        let shape = GemmShape {
+        GemmShape {
             form: Form::NN,
             precision: Precision::F32,
             m,
@@ -250,11 +258,28 @@ mod tests {
             as_few: Flag::Off,
             packed: Packed::No,
             cut: Cut::Whole,
-        };
+        }
+    }
+
+    #[test]
+    fn who_has_found_all_ways_tries_no_more() {
+        let mut known = Known(vec![(shape(), trial(1)), (shape(), trial(3))]);
+        for _ in 0..3 * TRIES {
+            assert!(known.still_trying());
+            known.0[1].1.took(0, 1.0);
+        }
+        assert!(!known.still_trying());
+        // A worker of another test must not take it over.
+        known.0.clear();
+    }
+
+    #[test]
+    fn what_a_thread_has_found_another_goes_on_with() {
+        let shape = shape();
         let ways = || Way::all().take(2);
         let in_a_thread =
             |call: &(dyn Fn() + Sync)| std::thread::scope(|scope| drop(scope.spawn(call).join()));
-        in_a_thread(&|| go(&shape, false, ways, |_| n as usize));
+        in_a_thread(&|| go(&shape, false, ways, |_| shape.n as usize));
         // Threads of other tests may have it meanwhile, and leave it when they end.
         let known = || {
             let found = Known::taken_over();
